@@ -14,16 +14,27 @@
 //! Stages do not import each other.
 
 pub mod auth;
+pub mod aws_http;
 pub mod canonical;
 pub mod clock;
+pub mod config;
 pub mod did;
+pub mod endpoint;
+pub mod error;
+pub mod http_client;
 pub mod json_scan;
+pub mod ledger;
 pub mod meter;
 pub mod money;
+pub mod openrouter;
+pub mod payload;
+pub mod relay;
 pub mod request;
+pub mod respond;
 pub mod secret;
 pub mod secrets_manager;
 pub mod signing;
 pub mod sse;
 pub mod storage;
+pub mod usage;
 pub mod vault;

@@ -1,7 +1,12 @@
-//! A request as it entered the gateway, freed from the event format that carried it.
+//! A request as it entered the gateway, freed from the event format that carried it, and the
+//! invocation it runs in.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 /// One HTTP request. Nothing in it has been checked, decoded or normalised beyond what the event
 /// format itself did.
@@ -29,4 +34,28 @@ pub enum RawQuery {
     Encoded(String),
     /// REST API events (v1): decoded pairs whose order was lost.
     Decoded(Vec<(String, String)>),
+}
+
+/// What the platform gives one request besides its content.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Names the request everywhere: in the response header, the log and the books.
+    pub id: Uuid,
+    /// When the platform kills the invocation.
+    pub deadline: Instant,
+    /// Work that must be done before the environment may freeze. Tasks spawned anywhere else
+    /// are lost.
+    pub tasks: TaskTracker,
+}
+
+/// The invocation id that the platform's request id stands for. Lambda's are UUIDs; should one
+/// ever not be, it still names the same row each time.
+#[must_use]
+pub fn invocation_id(request_id: &str) -> Uuid {
+    Uuid::parse_str(request_id).unwrap_or_else(|_| {
+        let digest: [u8; 32] = Sha256::digest(request_id).into();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(digest).for_each(|(byte, digest)| *byte = digest);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    })
 }

@@ -1,1 +1,191 @@
-//! Stub.
+//! Between the Lambda runtime and the handlers: events in, streams out, and no invocation that
+//! ends before its books are closed.
+//!
+//! A handler is `async fn(Arc<State>, Incoming, Invocation) -> Response<Body>`; it knows nothing of
+//! Lambda. This crate is the only one that does.
+
+mod drain;
+mod event;
+mod log;
+
+use std::{
+    convert::Infallible,
+    fmt::Display,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream};
+use http::{Response, StatusCode};
+use http_body::Body;
+use lambda_http::{
+    LambdaEvent,
+    aws_lambda_events::{apigw::ApiGatewayProxyResponse, encodings::Body as EventBody},
+    request::LambdaRequest,
+};
+use lambda_runtime::{Error, MetadataPrelude, Runtime, StreamResponse, service_fn};
+use shared::{
+    clock::Clock,
+    config::Env,
+    request::{Incoming, Invocation},
+    respond,
+};
+use tokio::time::Instant;
+
+use crate::drain::DrainLayer;
+
+/// Assumed where the platform's deadline makes no sense: `cargo lambda watch` sends one in 1970.
+const DEFAULT_TIME: Duration = Duration::from_mins(15);
+
+/// Runs a function whose answers are streamed. Its integration must be a streaming one.
+pub fn run_streaming<S, E, B, F>(
+    load: impl FnOnce(Env<'static>) -> Result<S, E>,
+    handler: impl Fn(Arc<S>, Incoming, Invocation) -> F + Copy + Send + Sync + 'static,
+) -> ExitCode
+where
+    S: Send + Sync + 'static,
+    E: Display,
+    B: Body<Data = Bytes, Error = Infallible> + Unpin + Send + From<Bytes> + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+{
+    start(load, |state| async move {
+        let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
+            let state = state.clone();
+            async move { Ok::<_, Infallible>(prelude_and_stream(answer(state, handler, event).await)) }
+        });
+        Runtime::new(service).layer(DrainLayer).run_concurrent().await
+    })
+}
+
+/// Runs a function whose answers are small and sent whole.
+pub fn run_buffered<S, E, F>(
+    load: impl FnOnce(Env<'static>) -> Result<S, E>,
+    handler: impl Fn(Arc<S>, Incoming, Invocation) -> F + Copy + Send + Sync + 'static,
+) -> ExitCode
+where
+    S: Send + Sync + 'static,
+    E: Display,
+    F: Future<Output = Response<Bytes>> + Send + 'static,
+{
+    start(load, |state| async move {
+        let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
+            let state = state.clone();
+            async move { Ok::<_, Infallible>(whole(answer(state, handler, event).await)) }
+        });
+        Runtime::new(service).layer(DrainLayer).run_concurrent().await
+    })
+}
+
+/// Reads the configuration and serves until the platform ends the process.
+fn start<S, E, R>(
+    load: impl FnOnce(Env<'static>) -> Result<S, E>,
+    serve: impl FnOnce(Arc<S>) -> R,
+) -> ExitCode
+where
+    E: Display,
+    R: Future<Output = Result<(), Error>>,
+{
+    log::init();
+    // One request at a time needs one thread, and starts faster with it; an environment that
+    // serves many (Managed Instances) wants all its cores.
+    let concurrent = Env::process().is_set("AWS_LAMBDA_MAX_CONCURRENCY");
+    let mut builder = if concurrent {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let served = builder.enable_all().build().map_err(Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let state = load(Env::process()).map_err(|faults| Error::from(faults.to_string()))?;
+            serve(Arc::new(state)).await
+        })
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "the function stops");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One invocation: event in, response out. Nothing that goes wrong reaches the runtime, whose own
+/// error path tells the client type names.
+async fn answer<S, B, F>(
+    state: Arc<S>,
+    handler: impl Fn(Arc<S>, Incoming, Invocation) -> F,
+    event: LambdaEvent<LambdaRequest>,
+) -> Response<B>
+where
+    B: From<Bytes>,
+    F: Future<Output = Response<B>>,
+{
+    let LambdaEvent { payload, context } = event;
+    let invocation = Invocation {
+        id: shared::request::invocation_id(&context.request_id),
+        deadline: deadline(context.deadline()),
+        tasks: drain::tasks(),
+    };
+    let id = invocation.id;
+    match event::request(payload) {
+        Ok(request) => AssertUnwindSafe(handler(state, request, invocation))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_panic| respond::failure(&shared::error::Error::Panicked, id).map(B::from)),
+        Err(error) => {
+            tracing::error!(request.id = %id, error = &error as &dyn std::error::Error, "not a request");
+            respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
+        }
+    }
+}
+
+fn deadline(platform: SystemTime) -> Instant {
+    let now = SystemTime::from(Clock::system().now());
+    let left = platform.duration_since(now).unwrap_or(DEFAULT_TIME);
+    Instant::now() + left
+}
+
+fn prelude_and_stream<B>(response: Response<B>) -> StreamResponse<Frames<B>> {
+    let (head, body) = response.into_parts();
+    StreamResponse {
+        metadata_prelude: MetadataPrelude { status_code: head.status, headers: head.headers, cookies: Vec::new() },
+        stream: Frames(body),
+    }
+}
+
+fn whole(response: Response<Bytes>) -> ApiGatewayProxyResponse {
+    let (head, body) = response.into_parts();
+    let mut answer = ApiGatewayProxyResponse::default();
+    answer.status_code = i64::from(head.status.as_u16());
+    answer.headers = head.headers;
+    answer.body = (head.status != StatusCode::NO_CONTENT)
+        .then(|| EventBody::Text(String::from_utf8_lossy(&body).into_owned()));
+    answer
+}
+
+/// A body's data frames as a stream.
+struct Frames<B>(B);
+
+impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Stream for Frames<B> {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                // Trailers have no place in Lambda's response format.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+}

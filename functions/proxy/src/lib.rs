@@ -1,1 +1,137 @@
-//! Stub.
+//! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path, with the caller's own key.
+
+use std::sync::Arc;
+
+use http::Response;
+use shared::{
+    auth::{self, Audiences, Authenticated},
+    clock::Clock,
+    config::{Env, Faults, ProxyConfig},
+    endpoint::{AllowedFamilies, Route},
+    error::Error,
+    http_client,
+    ledger::{Entry, Outcome},
+    openrouter::{Answer, OpenRouter, UpstreamRequest},
+    payload::Payload,
+    relay::{RelayBody, Relayed, relay},
+    request::{Incoming, Invocation},
+    respond,
+    secrets_manager::KeysetCache,
+    storage::{Begin, Begun, Storage},
+};
+use tokio::time::Instant;
+
+/// What the function keeps between requests.
+#[derive(Debug)]
+pub struct Proxy {
+    clock: Clock,
+    audiences: Audiences,
+    allowed_families: AllowedFamilies,
+    storage: Storage,
+    keyset: KeysetCache,
+    openrouter: OpenRouter,
+}
+
+impl Proxy {
+    /// Builds it from the environment. Nothing is asked over the network yet.
+    pub fn load(env: Env<'_>) -> Result<Self, Faults> {
+        let config = ProxyConfig::read(env)?;
+        let client = http_client::build(config.connect_timeout);
+        Ok(Self {
+            clock: Clock::system(),
+            audiences: config.audiences,
+            allowed_families: config.allowed_families,
+            storage: Storage::new(client.clone(), config.storage),
+            keyset: KeysetCache::new(client.clone(), config.keyset),
+            openrouter: OpenRouter::new(client, config.openrouter, config.timeouts),
+        })
+    }
+}
+
+/// Answers one request.
+pub async fn handle(proxy: Arc<Proxy>, request: Incoming, invocation: Invocation) -> Response<RelayBody> {
+    let id = invocation.id;
+    match proxy.pass_on(request, &invocation).await {
+        Ok(response) => respond::identified(response, id),
+        Err(error) => respond::failure(&error, id).map(RelayBody::from),
+    }
+}
+
+/// A request that may be passed on.
+struct Call<'a> {
+    request: &'a Incoming,
+    authenticated: Authenticated,
+    route: Route,
+    payload: Payload,
+    invocation: &'a Invocation,
+    arrived: Instant,
+}
+
+impl Proxy {
+    async fn pass_on(&self, request: Incoming, invocation: &Invocation) -> Result<Response<RelayBody>, Error> {
+        let arrived = Instant::now();
+        let authenticated = auth::authenticate(&request, &self.audiences, self.clock.now())?;
+        let route = Route::parse(&request.method, authenticated.path.as_str(), &self.allowed_families)?;
+        let payload = Payload::read(&request.headers, &request.body);
+        let call = Call { request: &request, authenticated, route, payload, invocation, arrived };
+
+        let begun = self.begin(&call).await?;
+        let entry = self.open_entry(&call);
+        match self.ask(&call, &begun).await {
+            Ok(answer) => Ok(self.relay(&call, answer, entry)),
+            Err(error) => {
+                if let Some(entry) = entry {
+                    invocation.tasks.spawn(entry.close(Outcome::not_answered(&error)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
+    async fn begin(&self, call: &Call<'_>) -> Result<Begun, Error> {
+        let begin = Begin {
+            id: call.invocation.id,
+            caller: &call.authenticated.caller,
+            is_safe: call.request.method.is_safe(),
+            billable: call.route.is_billable(),
+            method: call.request.method.as_str(),
+            path: call.route.upstream_path(),
+            endpoint: call.route.endpoint().as_str(),
+            model: call.payload.model.as_deref(),
+            streamed: call.payload.streamed,
+            request_time: self.clock.now(),
+        };
+        // The keyset's own failure shows when the key is opened, after the books know the request.
+        let (begun, _warmed) = tokio::join!(self.storage.begin(&begin), self.keyset.get());
+        Ok(begun?)
+    }
+
+    fn open_entry(&self, call: &Call<'_>) -> Option<Entry> {
+        let open = || Entry::opened(&self.storage, &self.clock, call.route.endpoint(), call.invocation);
+        call.route.is_billable().then(open)
+    }
+
+    async fn ask(&self, call: &Call<'_>, begun: &Begun) -> Result<Answer, Error> {
+        let key = self.keyset.open(call.authenticated.caller.did().as_str(), &begun.sealed_key).await?;
+        let request = UpstreamRequest {
+            method: call.request.method.clone(),
+            path: call.route.upstream_path(),
+            query: call.authenticated.query.as_str(),
+            headers: &call.request.headers,
+            body: call.request.body.clone(),
+            force_json: call.payload.is_mislabelled_json,
+        };
+        Ok(self.openrouter.send(request, &key, call.invocation.deadline).await?)
+    }
+
+    fn relay(&self, call: &Call<'_>, answer: Answer, entry: Option<Entry>) -> Response<RelayBody> {
+        let relayed = Relayed {
+            endpoint: call.route.endpoint(),
+            arrived: call.arrived,
+            idle: self.openrouter.timeouts().idle,
+            entry,
+        };
+        relay(answer, relayed, call.invocation)
+    }
+}

@@ -1,1 +1,2 @@
-//! Stub.
+//! End-to-end harness.
+pub mod upstream;

@@ -1,0 +1,375 @@
+//! Configuration: read once, at start, through a function that tests replace; every fault is
+//! reported, not only the first; each function reads only what it needs.
+
+use std::{fmt, time::Duration};
+
+use tracing::level_filters::LevelFilter;
+use url::Url;
+
+use crate::{
+    auth::{Audience, Audiences},
+    endpoint::AllowedFamilies,
+    openrouter::Timeouts,
+    secrets_manager::AwsCredentials,
+    storage::{ServiceKey, StorageConfig},
+};
+
+/// What is wrong with one variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What is wrong and what to do, without the variable's value.
+    pub problem: String,
+}
+
+/// All that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not usable:")?;
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {}: {}", fault.variable, fault.problem))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Reads environment variables and collects what is wrong with them.
+pub struct Env<'a> {
+    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    faults: Vec<Fault>,
+}
+
+impl fmt::Debug for Env<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Env<'a> {
+    /// Variables as `lookup` finds them.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { lookup: Box::new(lookup), faults: Vec::new() }
+    }
+
+    /// The process's own environment; the only place that reads it.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment enters")]
+    pub fn process() -> Self {
+        Self::new(|name| std::env::var(name).ok())
+    }
+
+    /// Whether a variable has a value.
+    #[must_use]
+    pub fn is_set(&self, variable: &'static str) -> bool {
+        self.optional(variable).is_some()
+    }
+
+    /// The log level that `RUST_LOG`, or else Lambda's own setting, names.
+    #[must_use]
+    pub fn log_level(&self) -> Option<LevelFilter> {
+        ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"].into_iter().find_map(|name| self.optional(name)?.parse().ok())
+    }
+
+    /// A variable whose absence or emptiness means `None`.
+    fn optional(&self, variable: &'static str) -> Option<String> {
+        (self.lookup)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&mut self, variable: &'static str, what: &str) -> Option<String> {
+        let value = self.optional(variable);
+        if value.is_none() {
+            self.fault(variable, format!("is not set; it must be {what}"));
+        }
+        value
+    }
+
+    fn parsed<T, E: fmt::Display>(
+        &mut self,
+        variable: &'static str,
+        value: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(&value?) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.fault(variable, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn fault(&mut self, variable: &'static str, problem: String) {
+        self.faults.push(Fault { variable, problem });
+    }
+
+    fn milliseconds(&mut self, variable: &'static str, default: Duration) -> Duration {
+        let value = self.optional(variable);
+        self.parsed(variable, value, |value| {
+            value
+                .parse::<u64>()
+                .ok()
+                .filter(|ms| (1..=900_000).contains(ms))
+                .map(Duration::from_millis)
+                .ok_or("must be a number of milliseconds from 1 to 900000")
+        })
+        .unwrap_or(default)
+    }
+
+    /// The configuration, or every fault found so far.
+    fn finish<T>(self, config: Option<T>) -> Result<T, Faults> {
+        match config {
+            Some(config) if self.faults.is_empty() => Ok(config),
+            _ => Err(Faults(self.faults)),
+        }
+    }
+
+    fn audiences(&mut self) -> Option<Audiences> {
+        let variable = "GATEWAY_AUDIENCES";
+        let list = self.required(
+            variable,
+            "the gateway's public base URLs, at most 4, separated by commas, e.g. https://gw.example.com",
+        );
+        let audiences = self.parsed(variable, list, |list| {
+            list.split(',').map(|url| Audience::parse(url.trim())).collect::<Result<Vec<_>, _>>()
+        })?;
+        match Audiences::new(audiences) {
+            Ok(audiences) => Some(audiences),
+            Err(error) => {
+                self.fault(variable, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn storage_url(&mut self) -> Option<Url> {
+        if let Some(url) = self.optional("SUPABASE_REST_URL") {
+            return self.parsed("SUPABASE_REST_URL", Some(url), http_url);
+        }
+        let url = self.required(
+            "SUPABASE_URL",
+            "the Supabase project's URL, e.g. https://abc.supabase.co (or set SUPABASE_REST_URL for a bare PostgREST)",
+        );
+        self.parsed("SUPABASE_URL", url, |url| http_url(&format!("{}/rest/v1", url.trim_end_matches('/'))))
+    }
+
+    fn storage(&mut self) -> Option<StorageConfig> {
+        let url = self.storage_url();
+        let key = self.required("SUPABASE_SECRET_KEY", "Supabase's secret key (sb_secret_…) or a service_role JWT");
+        let key = self.parsed("SUPABASE_SECRET_KEY", key, ServiceKey::parse);
+        Some(StorageConfig { url: url?, key: key? })
+    }
+
+    fn openrouter_url(&mut self) -> Option<Url> {
+        let url = self.optional("OPENROUTER_BASE_URL").unwrap_or_else(|| "https://openrouter.ai/api/v1".to_owned());
+        self.parsed("OPENROUTER_BASE_URL", Some(url), http_url)
+    }
+
+    fn keyset(&mut self) -> Option<KeysetConfig> {
+        let secret_name =
+            self.required("KEYSET_SECRET_NAME", "the name or ARN of the keyset's secret in Secrets Manager");
+        let region = self.required("AWS_REGION", "the region of the keyset's secret");
+        let endpoint = self.optional("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+        let endpoint = endpoint.map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
+        let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
+        let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
+        let session_token = self.optional("AWS_SESSION_TOKEN");
+        Some(KeysetConfig {
+            secret_name: secret_name?,
+            region: region?,
+            endpoint: endpoint.map_or(Some(None), |url| url.map(Some))?,
+            credentials: AwsCredentials::new(access_key_id?, secret_access_key?, session_token),
+        })
+    }
+
+    fn allowed_families(&mut self) -> Option<AllowedFamilies> {
+        let list = self.optional("ALLOWED_PATH_FAMILIES").unwrap_or_default();
+        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), |list| {
+            AllowedFamilies::parse(list).map_err(|name| format!("`{name}` is not a refused family"))
+        })
+    }
+}
+
+/// Where the master keyset is.
+#[derive(Debug, Clone)]
+pub struct KeysetConfig {
+    /// Name or ARN.
+    pub secret_name: String,
+    /// AWS region.
+    pub region: String,
+    /// Instead of AWS's own endpoint.
+    pub endpoint: Option<Url>,
+    /// The function's own credentials.
+    pub credentials: AwsCredentials,
+}
+
+/// The proxy's configuration.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Who this gateway is, to its users.
+    pub audiences: Audiences,
+    /// The database.
+    pub storage: StorageConfig,
+    /// The master keyset.
+    pub keyset: KeysetConfig,
+    /// OpenRouter's API root.
+    pub openrouter: Url,
+    /// Limit for making a connection to anything.
+    pub connect_timeout: Duration,
+    /// Limits for OpenRouter's answers.
+    pub timeouts: Timeouts,
+    /// Refused path families that are allowed here.
+    pub allowed_families: AllowedFamilies,
+}
+
+impl ProxyConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let audiences = env.audiences();
+        let storage = env.storage();
+        let keyset = env.keyset();
+        let openrouter = env.openrouter_url();
+        let allowed_families = env.allowed_families();
+        let connect_timeout = env.milliseconds("UPSTREAM_CONNECT_TIMEOUT_MS", Duration::from_secs(5));
+        let timeouts = Timeouts {
+            // Reasoning models think for minutes before an unstreamed answer.
+            first_byte: env.milliseconds("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", Duration::from_mins(10)),
+            // Streams carry a comment every few seconds while the model is silent.
+            idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
+        };
+        let config = (|| {
+            Some(Self {
+                audiences: audiences?,
+                storage: storage?,
+                keyset: keyset?,
+                openrouter: openrouter?,
+                connect_timeout,
+                timeouts,
+                allowed_families: allowed_families?,
+            })
+        })();
+        env.finish(config)
+    }
+}
+
+/// The usage function's configuration. It cannot open keys.
+#[derive(Debug, Clone)]
+pub struct UsageConfig {
+    /// Who this gateway is, to its users.
+    pub audiences: Audiences,
+    /// The database.
+    pub storage: StorageConfig,
+}
+
+impl UsageConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let (audiences, storage) = (env.audiences(), env.storage());
+        let config = audiences.zip(storage).map(|(audiences, storage)| Self { audiences, storage });
+        env.finish(config)
+    }
+}
+
+/// The health function's configuration. It holds no secret.
+#[derive(Debug, Clone)]
+pub struct HealthConfig {
+    /// PostgREST's root.
+    pub storage: Url,
+    /// OpenRouter's API root.
+    pub openrouter: Url,
+}
+
+impl HealthConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let (storage, openrouter) = (env.storage_url(), env.openrouter_url());
+        let config = storage.zip(openrouter).map(|(storage, openrouter)| Self { storage, openrouter });
+        env.finish(config)
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "is not a URL")?;
+    let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    match url.scheme() {
+        _ if !url.has_host() || url.query().is_some() || url.fragment().is_some() => {
+            Err("must be a URL with a host, without query or fragment")
+        }
+        _ if !url.username().is_empty() || url.password().is_some() => Err("must not hold credentials"),
+        "https" => Ok(url),
+        // Keys travel over it.
+        "http" if local => Ok(url),
+        _ => Err("must begin with https:// (http:// only for this machine)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(name: &str) -> Option<String> {
+        Some(
+            match name {
+                "GATEWAY_AUDIENCES" => "https://gw.example.com, https://abc.execute-api.us-east-1.amazonaws.com/Prod",
+                "SUPABASE_URL" => "https://abc.supabase.co/",
+                "SUPABASE_SECRET_KEY" => "sb_secret_planted",
+                "KEYSET_SECRET_NAME" => "llm-gateway/keyset",
+                "AWS_REGION" => "us-east-1",
+                "AWS_ACCESS_KEY_ID" => "AKIAPLANTED",
+                "AWS_SECRET_ACCESS_KEY" => "planted-secret-access-key",
+                "AWS_SESSION_TOKEN" => "planted-session-token",
+                _ => return None,
+            }
+            .to_owned(),
+        )
+    }
+
+    #[test]
+    fn reads_a_complete_environment_with_defaults() {
+        let config = ProxyConfig::read(Env::new(complete)).unwrap();
+        assert_eq!(config.openrouter.as_str(), "https://openrouter.ai/api/v1");
+        assert_eq!(config.storage.url.as_str(), "https://abc.supabase.co/rest/v1");
+        assert_eq!(config.timeouts.idle, Duration::from_secs(120));
+        assert!(!format!("{config:?}").to_lowercase().contains("planted"), "{config:?}");
+    }
+
+    #[test]
+    fn reports_every_fault_at_once_and_no_value() {
+        let env = Env::new(|name| match name {
+            "OPENROUTER_BASE_URL" => Some("http://openrouter.ai/api/v1".to_owned()),
+            "UPSTREAM_IDLE_TIMEOUT_MS" => Some("soon".to_owned()),
+            "SUPABASE_SECRET_KEY" => Some("pl anted".to_owned()),
+            "ALLOWED_PATH_FAMILIES" => Some("models".to_owned()),
+            _ => None,
+        });
+        let faults = ProxyConfig::read(env).unwrap_err();
+        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
+        assert_eq!(
+            variables,
+            [
+                "GATEWAY_AUDIENCES",
+                "SUPABASE_URL",
+                "SUPABASE_SECRET_KEY",
+                "KEYSET_SECRET_NAME",
+                "AWS_REGION",
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "OPENROUTER_BASE_URL",
+                "ALLOWED_PATH_FAMILIES",
+                "UPSTREAM_IDLE_TIMEOUT_MS",
+            ]
+        );
+        assert!(!faults.to_string().contains("anted"), "{faults}");
+    }
+
+    #[test]
+    fn health_and_usage_need_no_more_than_they_use() {
+        let without = |hidden: &'static [&'static str]| {
+            Env::new(move |name| if hidden.contains(&name) { None } else { complete(name) })
+        };
+        UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
+        HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "GATEWAY_AUDIENCES", "KEYSET_SECRET_NAME"])).unwrap();
+    }
+}

@@ -1,0 +1,265 @@
+//! Which OpenRouter endpoint a path names, whether it costs money, and which paths the gateway
+//! refuses to pass on.
+
+use http::Method;
+
+/// Everything below this prefix is passed on to OpenRouter.
+pub const PROXY_PREFIX: &str = "/api/v1/openrouter";
+
+/// Families of paths that need a management key or hand out credentials, as OpenRouter's API
+/// description lists them. A pattern names whole leading segments; its last one is a prefix, so
+/// that `/keys-of-tomorrow` is refused too.
+const REFUSED_FAMILIES: [&str; 15] = [
+    "keys",
+    "credits",
+    "activity",
+    "analytics",
+    "byok",
+    "guardrails",
+    "workspaces",
+    "observability",
+    "organization",
+    "scim",
+    "private-endpoints",
+    "external-users",
+    "auth/keys",
+    "oauth/token",
+    "vault",
+];
+
+/// POST endpoints that are known to be free: they get no row in the books. Every other POST gets
+/// one, unknown ones too, so that an endpoint that costs money is never missed.
+const FREE_POSTS: [&str; 3] = ["files", "containers", "generation/feedback"];
+
+/// A billable endpoint, as the books name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/chat/completions`
+    ChatCompletions,
+    /// `/completions`
+    Completions,
+    /// `/responses`
+    Responses,
+    /// `/messages`
+    Messages,
+    /// `/embeddings`
+    Embeddings,
+    /// `/rerank`
+    Rerank,
+    /// `/images`
+    Images,
+    /// `/audio/transcriptions`
+    Transcriptions,
+    /// `/audio/speech`
+    Speech,
+    /// `/videos`
+    Videos,
+    /// `/batches`
+    Batches,
+    /// `/systemone`
+    Systemone,
+    /// Any other path.
+    Other,
+}
+
+impl Endpoint {
+    /// The name in `request_logs.endpoint` and in the logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat.completions",
+            Self::Completions => "completions",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+            Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
+            Self::Images => "images",
+            Self::Transcriptions => "audio.transcriptions",
+            Self::Speech => "audio.speech",
+            Self::Videos => "videos",
+            Self::Batches => "batches",
+            Self::Systemone => "systemone",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(path: &str) -> Self {
+        match path {
+            "chat/completions" => Self::ChatCompletions,
+            "completions" => Self::Completions,
+            "responses" => Self::Responses,
+            "messages" => Self::Messages,
+            "embeddings" => Self::Embeddings,
+            "rerank" => Self::Rerank,
+            "images" => Self::Images,
+            "audio/transcriptions" => Self::Transcriptions,
+            "audio/speech" => Self::Speech,
+            "videos" => Self::Videos,
+            "batches" => Self::Batches,
+            "systemone" => Self::Systemone,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Why a path is not passed on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The path is not below [`PROXY_PREFIX`], or names nothing below it.
+    #[error("nothing to pass on in {path}")]
+    NotFound {
+        /// The canonical path.
+        path: String,
+    },
+    /// The path belongs to a family that the gateway refuses.
+    #[error("the path family {family} is refused")]
+    PathNotAllowed {
+        /// The family as the operator would name it to allow it.
+        family: &'static str,
+    },
+}
+
+/// Families of [`REFUSED_FAMILIES`] that the operator allows all the same.
+#[derive(Debug, Clone, Default)]
+pub struct AllowedFamilies(Vec<&'static str>);
+
+impl AllowedFamilies {
+    /// Parses a comma-separated list, e.g. `credits,keys`; the error is the first unknown name.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        list.split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                REFUSED_FAMILIES
+                    .into_iter()
+                    .find(|family| *family == name)
+                    .ok_or_else(|| name.to_owned())
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// Where a proxied request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    upstream_path: String,
+    endpoint: Endpoint,
+    billable: bool,
+}
+
+impl Route {
+    /// Maps a canonical path, relative to the audience, to OpenRouter's.
+    ///
+    /// One leading `v1/` is aliased away: Anthropic's SDKs append `/v1/messages` to their base
+    /// URL.
+    pub fn parse(method: &Method, canonical_path: &str, allowed: &AllowedFamilies) -> Result<Self, RouteError> {
+        let below = canonical_path
+            .strip_prefix(PROXY_PREFIX)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .filter(|rest| !rest.is_empty())
+            .ok_or_else(|| RouteError::NotFound { path: canonical_path.to_owned() })?;
+        let path = below.strip_prefix("v1/").unwrap_or(below);
+        if let Some(family) = refused_family(path).filter(|family| !allowed.0.contains(family)) {
+            return Err(RouteError::PathNotAllowed { family });
+        }
+        let name = path.trim_end_matches('/');
+        Ok(Self {
+            upstream_path: format!("/{path}"),
+            endpoint: Endpoint::of(name),
+            billable: method == Method::POST && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
+        })
+    }
+
+    /// The path below OpenRouter's base URL, with its leading slash.
+    #[must_use]
+    pub fn upstream_path(&self) -> &str {
+        &self.upstream_path
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Whether the request gets a row in the books.
+    #[must_use]
+    pub fn is_billable(&self) -> bool {
+        self.billable
+    }
+}
+
+/// The family that refuses `path`. Compared without case and behind any number of `v1/`: what
+/// OpenRouter's router makes of those is not for us to bet credentials on.
+fn refused_family(path: &str) -> Option<&'static str> {
+    let mut path = path.to_ascii_lowercase();
+    while let Some(rest) = path.strip_prefix("v1/") {
+        path = rest.to_owned();
+    }
+    REFUSED_FAMILIES.into_iter().find(|family| path.starts_with(family))
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
+        Route::parse(method, &format!("{PROXY_PREFIX}{path}"), &AllowedFamilies::default())
+    }
+
+    #[test]
+    fn maps_paths_and_aliases_one_v1() {
+        for (path, upstream, endpoint) in [
+            ("/chat/completions", "/chat/completions", Endpoint::ChatCompletions),
+            ("/v1/messages", "/messages", Endpoint::Messages),
+            ("/v1/v1/messages", "/v1/messages", Endpoint::Other),
+            ("/audio/speech/", "/audio/speech/", Endpoint::Speech),
+            ("/brand/new", "/brand/new", Endpoint::Other),
+        ] {
+            let route = route(&Method::POST, path).unwrap();
+            assert_eq!((route.upstream_path(), route.endpoint()), (upstream, endpoint), "{path}");
+            assert!(route.is_billable(), "{path}");
+        }
+    }
+
+    #[test]
+    fn bills_every_post_that_is_not_known_to_be_free() {
+        assert!(!route(&Method::GET, "/models").unwrap().is_billable());
+        assert!(!route(&Method::POST, "/files").unwrap().is_billable());
+        assert!(!route(&Method::POST, "/containers/a/files/b/promote").unwrap().is_billable());
+        assert!(route(&Method::POST, "/filesystem").unwrap().is_billable());
+    }
+
+    #[test]
+    fn refuses_credential_families_in_every_spelling() {
+        for path in [
+            "/keys", "/keys/abc", "/KEYS", "/v1/keys", "/v1/v1/keys", "/credits", "/credits/coinbase", "/auth/keys/code",
+            "/oauth/token", "/vault/secrets/x", "/organizations", "/byok/1",
+        ] {
+            assert!(matches!(route(&Method::GET, path), Err(RouteError::PathNotAllowed { .. })), "{path}");
+        }
+        for path in ["/key", "/auth", "/models/keys", "/generation"] {
+            assert!(route(&Method::GET, path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_operator_may_allow_a_family() {
+        let allowed = AllowedFamilies::parse("credits, auth/keys").unwrap();
+        assert!(Route::parse(&Method::GET, "/api/v1/openrouter/credits", &allowed).is_ok());
+        assert!(Route::parse(&Method::GET, "/api/v1/openrouter/keys", &allowed).is_err());
+        assert_eq!(AllowedFamilies::parse("credit").unwrap_err(), "credit");
+    }
+
+    #[test]
+    fn refuses_paths_that_name_nothing() {
+        for path in ["", "/", "x/models"] {
+            assert!(matches!(route(&Method::GET, path), Err(RouteError::NotFound { .. })), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Everything that can keep a request from being answered, by stage. [`crate::respond`] alone
+//! turns these into HTTP.
+
+use http::Method;
+
+use crate::{
+    auth::AuthError, canonical::{PathError, QueryError}, endpoint::RouteError, openrouter::UpstreamError, secrets_manager::KeysetError,
+    storage::StorageError, usage::ParameterError,
+};
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Who sent it could not be established.
+    #[error("authentication failed")]
+    Auth(#[from] AuthError),
+    /// Its path has no canonical form.
+    #[error("the path has no canonical form")]
+    Path(#[from] PathError),
+    /// Its query has no canonical form.
+    #[error("the query has no canonical form")]
+    Query(#[from] QueryError),
+    /// The event's body is not what it says it is.
+    #[error("the event's body cannot be decoded")]
+    MalformedEvent,
+    /// Its path is not passed on.
+    #[error("the path is not passed on")]
+    Route(#[from] RouteError),
+    /// A query parameter is not usable.
+    #[error("a parameter is not usable")]
+    Parameter(#[from] ParameterError),
+    /// The route exists, but not for this method.
+    #[error("{method} is not allowed here")]
+    MethodNotAllowed {
+        /// The request's method.
+        method: Method,
+        /// What the route takes, as the `Allow` header says it.
+        allow: &'static str,
+    },
+    /// There is no such route.
+    #[error("no such route")]
+    NotFound,
+    /// The database refused or failed.
+    #[error("storage failed")]
+    Storage(#[from] StorageError),
+    /// The master keyset cannot be had.
+    #[error("the keyset cannot be had")]
+    Keyset(#[from] KeysetError),
+    /// OpenRouter did not answer.
+    #[error("OpenRouter did not answer")]
+    Upstream(#[from] UpstreamError),
+    /// A deep health check found something down.
+    #[error("unhealthy")]
+    Unhealthy {
+        /// What was checked, and how it answered.
+        checks: serde_json::Value,
+    },
+    /// A bug: the handler panicked.
+    #[error("the handler panicked")]
+    Panicked,
+}

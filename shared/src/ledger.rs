@@ -1,0 +1,287 @@
+//! The books: every billable request has an open entry before OpenRouter is asked, and every
+//! entry is closed exactly once, whatever happens.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    endpoint::Endpoint,
+    error::Error,
+    meter::{Reading, Usage},
+    request::Invocation,
+    storage::{Cost, CostState, Failure, Finish, Status, Storage, Tokens},
+};
+
+/// Kept free before the deadline, for writing the emergency record.
+const LAST_MOMENT: Duration = Duration::from_millis(300);
+
+/// How the bytes of an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it was received.
+    Complete,
+    /// OpenRouter closed the connection in the middle.
+    Cut,
+    /// OpenRouter fell silent for longer than the configured idle time.
+    Stalled,
+    /// The invocation's time ran out.
+    DeadlineReached,
+}
+
+impl Ending {
+    /// The stable name in `request_logs.error_reason` and in the error event, unless complete.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Complete => None,
+            Self::Cut => Some("upstream_cut"),
+            Self::Stalled => Some("upstream_stalled"),
+            Self::DeadlineReached => Some("deadline_reached"),
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Complete => "The answer is complete.",
+            Self::Cut => "OpenRouter closed the connection before its answer was complete.",
+            Self::Stalled => "OpenRouter stopped sending before its answer was complete.",
+            Self::DeadlineReached => "The answer took longer than a request may; ask for a shorter one.",
+        }
+    }
+}
+
+/// How a billable request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// OpenRouter answered.
+    Answered {
+        /// Its HTTP status.
+        http_status: u16,
+        /// How the body ended.
+        ending: Ending,
+        /// What the meter read in the body.
+        reading: Reading,
+        /// The answer's `x-generation-id`, for bodies that do not name it.
+        generation_id: Option<String>,
+        /// From the request's arrival to the first byte of the body.
+        first_byte: Duration,
+    },
+    /// OpenRouter did not answer.
+    NotAnswered {
+        /// The stable name of the failure.
+        reason: &'static str,
+        /// One sentence without secrets.
+        message: String,
+        /// Whether OpenRouter may have received, and so billed, the request.
+        may_have_been_billed: bool,
+    },
+}
+
+impl Outcome {
+    /// What a failure before OpenRouter's answer means for the books.
+    #[must_use]
+    pub fn not_answered(reason: &'static str, error: &Error) -> Self {
+        let (message, may_have_been_billed) = match error {
+            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
+            other => (other.to_string(), false),
+        };
+        Self::NotAnswered { reason, message, may_have_been_billed }
+    }
+}
+
+/// An open row of `request_logs`. Dropped without [`Entry::close`], it closes itself as failed, in
+/// a task that the invocation waits for.
+#[derive(Debug)]
+pub struct Entry {
+    row: Option<Row>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Row {
+    storage: Storage,
+    clock: Clock,
+    id: Uuid,
+    endpoint: Endpoint,
+    until: Instant,
+}
+
+impl Entry {
+    /// The entry that `begin_request` has opened under the invocation's id.
+    #[must_use]
+    pub fn opened(storage: &Storage, clock: &Clock, endpoint: Endpoint, invocation: &Invocation) -> Self {
+        Self {
+            row: Some(Row {
+                storage: storage.clone(),
+                clock: clock.clone(),
+                id: invocation.id,
+                endpoint,
+                until: invocation.deadline.checked_sub(LAST_MOMENT).unwrap_or(invocation.deadline),
+            }),
+            tasks: invocation.tasks.clone(),
+        }
+    }
+
+    /// Writes how the request ended. Retries until the deadline; then the record goes to the log,
+    /// whole, so that nothing is lost.
+    pub async fn close(mut self, outcome: Outcome) {
+        if let Some(row) = self.row.take() {
+            row.close(outcome).await;
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(row) = self.row.take() {
+            self.tasks.spawn(row.close(Outcome::NotAnswered {
+                reason: "internal",
+                message: "the gateway abandoned the request".to_owned(),
+                may_have_been_billed: true,
+            }));
+        }
+    }
+}
+
+impl Row {
+    async fn close(self, outcome: Outcome) {
+        let record = Record::of(self.endpoint, outcome);
+        let finish = record.finish(self.id, self.clock.now());
+        match self.storage.finish(&finish, self.until).await {
+            Ok(finished) => tracing::info!(
+                request.id = %self.id,
+                request.endpoint = self.endpoint.as_str(),
+                request.status = ?finish.status,
+                request.reason = record.failure.as_ref().map(|failure| failure.0),
+                http.status = finish.http_status,
+                usage.input_tokens = finish.tokens.input,
+                usage.output_tokens = finish.tokens.output,
+                usage.cost = finish.cost.openrouter,
+                usage.cost_state = ?finish.cost.state,
+                recorded = finished.by_this_call,
+                "request closed"
+            ),
+            Err(error) => tracing::error!(
+                request.id = %self.id,
+                error = &error as &dyn std::error::Error,
+                emergency_record = %serde_json::to_string(&finish).unwrap_or_default(),
+                "the books could not be written: give this record to finish_request"
+            ),
+        }
+    }
+}
+
+/// What the books will say, by the rules of accounting.
+#[derive(Debug, Default)]
+struct Record {
+    failure: Option<(&'static str, String)>,
+    cost_state: Option<CostState>,
+    cost: Option<String>,
+    upstream_inference_cost: Option<String>,
+    is_byok: Option<bool>,
+    tokens: Tokens,
+    http_status: Option<u16>,
+    first_byte: Option<Duration>,
+    generation_id: Option<String>,
+    model: Option<String>,
+}
+
+impl Record {
+    fn of(endpoint: Endpoint, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::NotAnswered { reason, message, may_have_been_billed } => Self {
+                failure: Some((reason, message)),
+                cost_state: may_have_been_billed.then_some(CostState::Pending),
+                ..Self::default()
+            },
+            Outcome::Answered { http_status, ending, reading, generation_id, first_byte } => {
+                let has_generation = generation_id.is_some() || reading.generation_id.is_some();
+                Self {
+                    failure: failure(http_status, ending, &reading),
+                    cost_state: Some(cost_state(endpoint, http_status, ending, &reading, has_generation)),
+                    http_status: Some(http_status),
+                    first_byte: Some(first_byte),
+                    generation_id: reading.generation_id.or(generation_id),
+                    model: reading.model,
+                    ..reading.usage.map(Self::of_usage).unwrap_or_default()
+                }
+            }
+        }
+    }
+
+    fn of_usage(usage: Usage) -> Self {
+        Self {
+            tokens: Tokens {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cached: usage.cached_tokens,
+                reasoning: usage.reasoning_tokens,
+            },
+            cost: usage.cost.map(|cost| cost.to_string()),
+            upstream_inference_cost: usage.upstream_inference_cost.map(|cost| cost.to_string()),
+            is_byok: usage.is_byok,
+            ..Self::default()
+        }
+    }
+
+    fn finish(&self, id: Uuid, response_time: Timestamp) -> Finish<'_> {
+        Finish {
+            id,
+            status: if self.failure.is_none() { Status::Completed } else { Status::Failed },
+            response_time,
+            first_byte: self.first_byte,
+            http_status: self.http_status,
+            model: self.model.as_deref(),
+            generation_id: self.generation_id.as_deref(),
+            tokens: self.tokens,
+            cost: Cost {
+                state: self.cost_state.unwrap_or(CostState::None),
+                openrouter: self.cost.as_deref(),
+                upstream_inference: self.upstream_inference_cost.as_deref(),
+                is_byok: self.is_byok,
+            },
+            error: self.failure.as_ref().map(|(reason, message)| Failure { reason, message }),
+        }
+    }
+}
+
+fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'static str, String)> {
+    let said = reading.upstream_error.as_ref().map(|error| error.message.clone());
+    if http_status >= 400 {
+        Some(("upstream_status", said.unwrap_or_else(|| format!("OpenRouter answered {http_status}."))))
+    } else if let Some(message) = said {
+        Some(("upstream_error", message))
+    } else {
+        ending.reason().map(|reason| (reason, ending.message().to_owned()))
+    }
+}
+
+/// A cost that was read is final. What may have cost something without saying so is pending: it is
+/// asked for later, never taken to be free.
+fn cost_state(
+    endpoint: Endpoint,
+    http_status: u16,
+    ending: Ending,
+    reading: &Reading,
+    has_generation: bool,
+) -> CostState {
+    let refused = http_status >= 400 || (reading.upstream_error.is_some() && !has_generation);
+    let may_cost = ending != Ending::Complete
+        || has_generation
+        || reading.usage.is_some()
+        || endpoint != Endpoint::Other;
+    if reading.usage.as_ref().is_some_and(|usage| usage.cost.is_some()) {
+        CostState::Final
+    } else if may_cost && !refused {
+        CostState::Pending
+    } else {
+        CostState::None
+    }
+}

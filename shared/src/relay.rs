@@ -1,0 +1,270 @@
+//! Passes an answer on while it arrives, byte for byte, and closes the books after its last byte.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header};
+use http_body::Frame;
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    endpoint::Endpoint,
+    ledger::{Ending, Entry, Outcome},
+    meter::{AnswerFormat, Meter},
+    openrouter::{Answer, returned_headers},
+    request::Invocation,
+};
+
+/// How many chunks may wait for a slow client before reading from OpenRouter pauses.
+const CHUNKS_IN_FLIGHT: usize = 16;
+/// Kept free before the deadline, for telling the client and closing the books.
+const CLOSING_TIME: Duration = Duration::from_secs(3);
+
+/// Says that an answer is OpenRouter's own, errors included.
+const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
+
+/// The body of a relayed answer. It cannot fail: Lambda's runtime writes a body's error into the
+/// body as text and ends it cleanly, so a broken answer ends with an error event of ours instead.
+#[derive(Debug)]
+pub struct RelayBody(mpsc::Receiver<Bytes>);
+
+impl http_body::Body for RelayBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// What the relay needs to know about the request.
+#[derive(Debug)]
+pub struct Relayed {
+    /// The endpoint: it decides the dialect of an error event.
+    pub endpoint: Endpoint,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// How long OpenRouter may be silent in the middle of an answer.
+    pub idle: Duration,
+    /// The open entry of a billable request.
+    pub entry: Option<Entry>,
+}
+
+/// Starts passing `answer` on. The books are closed by a task of the invocation, after the
+/// client's end of stream; it runs to the end also when the client has left.
+#[must_use]
+pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
+    let Answer { head, first_chunk } = answer;
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let mut response = Response::new(RelayBody(receiver));
+    *response.status_mut() = head.status();
+    *response.headers_mut() = returned_headers(head.headers());
+    response.headers_mut().insert(UPSTREAM_MARK.0, http::HeaderValue::from_static(UPSTREAM_MARK.1));
+
+    let format = format(head.headers());
+    let pump = Pump {
+        meter: relayed.entry.is_some().then(|| Meter::new(format)),
+        format,
+        first_byte: relayed.arrived.elapsed(),
+        until: invocation.deadline.checked_sub(CLOSING_TIME).unwrap_or(invocation.deadline),
+        tail: Tail::default(),
+        sender: Some(sender),
+        head,
+        relayed,
+    };
+    invocation.tasks.spawn(pump.run(first_chunk));
+    response
+}
+
+struct Pump {
+    head: reqwest::Response,
+    sender: Option<mpsc::Sender<Bytes>>,
+    meter: Option<Meter>,
+    format: AnswerFormat,
+    tail: Tail,
+    first_byte: Duration,
+    until: Instant,
+    relayed: Relayed,
+}
+
+impl Pump {
+    async fn run(mut self, first_chunk: Option<Bytes>) {
+        let ending = match first_chunk {
+            Some(chunk) => self.forward(chunk).await,
+            None => Ending::Complete,
+        };
+        let reading = self.meter.take().map(Meter::finish);
+        let ending = match &reading {
+            Some(reading) if self.ended_without_saying_so(ending, reading) => Ending::Cut,
+            _ => ending,
+        };
+        self.tell_client(ending).await;
+        // The client's end of stream; the books must not delay it.
+        self.sender = None;
+        if let (Some(entry), Some(reading)) = (self.relayed.entry.take(), reading) {
+            entry
+                .close(Outcome::Answered {
+                    http_status: self.head.status().as_u16(),
+                    ending,
+                    reading,
+                    generation_id: text(self.head.headers(), "x-generation-id"),
+                    first_byte: self.first_byte,
+                })
+                .await;
+        }
+    }
+
+    /// Passes chunks on until the answer ends, however it ends.
+    async fn forward(&mut self, first_chunk: Bytes) -> Ending {
+        let mut chunk = first_chunk;
+        loop {
+            if let Some(meter) = &mut self.meter {
+                meter.feed(&chunk);
+            }
+            self.tail.push(&chunk);
+            if !self.send(chunk).await {
+                return Ending::DeadlineReached;
+            }
+            let idle_until = Instant::now() + self.relayed.idle;
+            chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return Ending::Complete,
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error.without_url() as &dyn std::error::Error, "answer cut");
+                    return Ending::Cut;
+                }
+                Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
+                Err(_) => return Ending::Stalled,
+            };
+        }
+    }
+
+    /// False when the deadline came before the client took the chunk. A client that has left is no
+    /// reason to stop: OpenRouter bills the whole answer, so the whole answer is metered.
+    async fn send(&mut self, chunk: Bytes) -> bool {
+        let Some(sender) = &self.sender else { return true };
+        match timeout_at(self.until, sender.send(chunk)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(_gone)) => {
+                self.sender = None;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// A stream in a dialect that has an end mark, which ends without it, without usage and
+    /// without an error, was cut by something that closes connections politely.
+    fn ended_without_saying_so(&self, ending: Ending, reading: &crate::meter::Reading) -> bool {
+        let has_end_mark = matches!(
+            self.relayed.endpoint,
+            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Messages
+        );
+        ending == Ending::Complete
+            && self.format == AnswerFormat::EventStream
+            && self.head.status().is_success()
+            && has_end_mark
+            && !reading.complete
+            && reading.usage.is_none()
+            && reading.upstream_error.is_none()
+    }
+
+    /// Ends a broken event stream with an error event in the endpoint's own dialect, so that it
+    /// never looks like a clean end. A broken JSON answer shows itself.
+    async fn tell_client(&mut self, ending: Ending) {
+        if let (Some(reason), AnswerFormat::EventStream) = (ending.reason(), self.format) {
+            let event = error_event(self.relayed.endpoint, reason, ending.message());
+            let separator = self.tail.separator();
+            self.send(Bytes::from(format!("{separator}{event}"))).await;
+        }
+    }
+}
+
+/// The last bytes sent, to know whether an event is still open.
+#[derive(Debug, Default)]
+struct Tail([u8; 2]);
+
+impl Tail {
+    fn push(&mut self, chunk: &[u8]) {
+        for byte in chunk.iter().skip(chunk.len().saturating_sub(3)).filter(|byte| **byte != b'\r') {
+            self.0 = [self.0[1], *byte];
+        }
+    }
+
+    /// What closes an open event.
+    fn separator(&self) -> &'static str {
+        if matches!(self.0, [b'\n', b'\n'] | [0, 0]) { "" } else { "\n\n" }
+    }
+}
+
+fn error_event(endpoint: Endpoint, reason: &str, message: &str) -> String {
+    match endpoint {
+        Endpoint::Messages => format!(
+            "event: error\ndata: {}\n\n",
+            json!({"type": "error", "error": {"type": "api_error", "message": message, "reason": reason}})
+        ),
+        Endpoint::Responses => format!(
+            "event: error\ndata: {}\n\n",
+            json!({"type": "error", "code": reason, "message": message, "param": null})
+        ),
+        _ => format!(
+            "data: {}\n\n",
+            json!({"error": {"code": 502, "message": message, "metadata": {"reason": reason}}})
+        ),
+    }
+}
+
+fn format(headers: &HeaderMap) -> AnswerFormat {
+    let content_type = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+    if content_type.starts_with("text/event-stream") {
+        AnswerFormat::EventStream
+    } else if content_type.starts_with("application/json") {
+        AnswerFormat::Json
+    } else {
+        AnswerFormat::Opaque
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_event_is_closed_before_the_error_event() {
+        for (sent, separator) in
+            [("data: {}\n\n", ""), ("data: {}\r\n\r\n", ""), ("data: {\"cho", "\n\n"), ("data: {}\n", "\n\n"), ("", "")]
+        {
+            for split in 0..=sent.len() {
+                let mut tail = Tail::default();
+                tail.push(&sent.as_bytes()[..split]);
+                tail.push(&sent.as_bytes()[split..]);
+                assert_eq!(tail.separator(), separator, "{sent:?} split at {split}");
+            }
+        }
+    }
+
+    #[test]
+    fn error_events_speak_the_endpoints_dialect() {
+        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
+        insta::assert_snapshot!(error_event(Endpoint::Messages, "upstream_cut", "M."), @r#"
+        event: error
+        data: {"error":{"message":"M.","reason":"upstream_cut","type":"api_error"},"type":"error"}
+        "#);
+    }
+}

@@ -1,0 +1,303 @@
+//! The one file that knows HTTP statuses: every failure's status, reason, sentence and metadata,
+//! and the shapes of the gateway's own answers.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    auth::AuthError,
+    endpoint::RouteError,
+    error::Error,
+    openrouter::UpstreamError,
+    secrets_manager::KeysetError,
+    storage::{Refusal, StorageError},
+};
+
+/// Names the request on every response.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
+/// How long a client should wait before it tries a failed dependency again, in seconds.
+const RETRY_AFTER: u16 = 5;
+
+/// `{"success":true,"data":…}`
+#[must_use]
+pub fn data(data: &impl Serialize, id: Uuid) -> Response<Bytes> {
+    json(&json!({"success": true, "data": data}), id)
+}
+
+/// A 200 with `body` as it is.
+#[must_use]
+pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    identified(response, id)
+}
+
+/// `response`, marked with the request's id.
+#[must_use]
+pub fn identified<B>(mut response: Response<B>, id: Uuid) -> Response<B> {
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The gateway's one error body. The full cause goes to the log under the same id.
+#[must_use]
+pub fn failure(error: &Error, id: Uuid) -> Response<Bytes> {
+    let failure = Failure::of(error);
+    log(error, &failure, id);
+    let mut metadata = failure.metadata;
+    metadata.insert("reason".to_owned(), Value::from(failure.reason));
+    let body = json!({
+        "success": false,
+        "error": {"code": failure.status.as_u16(), "message": failure.message, "metadata": metadata},
+        "request_id": id,
+    });
+    let mut response = json(&body, id);
+    *response.status_mut() = failure.status;
+    for (name, value) in failure.headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn log(error: &Error, failure: &Failure, id: Uuid) {
+    let cause = error as &dyn std::error::Error;
+    let (status, reason) = (failure.status.as_u16(), failure.reason);
+    if failure.status.is_server_error() {
+        tracing::error!(request.id = %id, http.status = status, reason, error = cause, "request failed");
+    } else {
+        tracing::info!(request.id = %id, http.status = status, reason, "request refused");
+    }
+}
+
+/// A failure as the client sees it.
+struct Failure {
+    status: StatusCode,
+    reason: &'static str,
+    message: String,
+    metadata: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), metadata: Map::new(), headers: Vec::new() }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u16) -> Self {
+        self.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Auth(error) => of_auth(error),
+            Error::Route(error) => of_route(error),
+            Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, "malformed_path", sentence(error)),
+            Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, "malformed_query", sentence(error)),
+            Error::Parameter(error) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("The parameter {error}."))
+                    .with("parameter", error.name.clone())
+            }
+            Error::MalformedEvent => Self::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_body",
+                "The request's body could not be decoded; send it again, as bytes or text without a transfer encoding of its own.",
+            ),
+            Error::MethodNotAllowed { method, allow } => {
+                let mut failure = Self::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    format!("{method} is not allowed here; use {allow}."),
+                );
+                failure.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
+                failure
+            }
+            Error::NotFound => Self::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage and /api/v1/openrouter/….",
+            ),
+            Error::Storage(error) => of_storage(error),
+            Error::Keyset(error) => of_keyset(error),
+            Error::Upstream(error) => of_upstream(error),
+            Error::Unhealthy { checks } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unhealthy",
+                "The gateway runs, but something it stands on does not answer; see metadata.checks.",
+            )
+            .with("checks", checks.clone())
+            .retry_after(RETRY_AFTER),
+            Error::Panicked => internal(),
+        }
+    }
+}
+
+fn internal() -> Failure {
+    Failure::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The gateway failed; try again, and give the operator the request_id if it happens again.",
+    )
+}
+
+fn of_auth(error: &AuthError) -> Failure {
+    let failure = Failure::new(auth_status(error), error.reason(), sentence(error));
+    match error {
+        AuthError::MissingCredentials { missing } => {
+            let missing: Vec<_> = missing.iter().map(|credential| credential.header()).collect();
+            failure.with("missing", missing)
+        }
+        AuthError::TimestampOutOfWindow { server_time, .. } => failure
+            .with("server_time", server_time.to_string())
+            .with("server_unix_time", server_time.as_second()),
+        AuthError::BodyTooLarge { max, .. } => failure.with("max_bytes", *max),
+        AuthError::InvalidSignature { signing_string, audiences_tried } => failure
+            .with("signing_string", signing_string.as_ref().map(|signed| signed.as_str()))
+            .with("audiences_tried", *audiences_tried),
+        AuthError::Repeated(_)
+        | AuthError::NotAscii(_)
+        | AuthError::Did(_)
+        | AuthError::Timestamp(_)
+        | AuthError::Signature(_)
+        | AuthError::Nonce(_)
+        | AuthError::ContentEncoding
+        | AuthError::Path(_)
+        | AuthError::Query(_) => failure,
+    }
+}
+
+fn auth_status(error: &AuthError) -> StatusCode {
+    match error {
+        AuthError::Path(_) | AuthError::Query(_) => StatusCode::BAD_REQUEST,
+        AuthError::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        AuthError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        AuthError::MissingCredentials { .. }
+        | AuthError::Repeated(_)
+        | AuthError::NotAscii(_)
+        | AuthError::Did(_)
+        | AuthError::Timestamp(_)
+        | AuthError::Signature(_)
+        | AuthError::Nonce(_)
+        | AuthError::TimestampOutOfWindow { .. }
+        | AuthError::InvalidSignature { .. } => StatusCode::UNAUTHORIZED,
+    }
+}
+
+fn of_route(error: &RouteError) -> Failure {
+    match error {
+        RouteError::NotFound { .. } => Failure::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
+        ),
+        RouteError::PathNotAllowed { family } => Failure::new(
+            StatusCode::FORBIDDEN,
+            "path_not_allowed",
+            format!("The gateway does not pass on OpenRouter's /{family}: it manages credentials or accounts. Only the operator can allow it."),
+        )
+        .with("family", *family),
+    }
+}
+
+fn of_storage(error: &StorageError) -> Failure {
+    match error {
+        StorageError::Refused(refusal) => of_refusal(refusal),
+        StorageError::Unauthorized { .. } | StorageError::Unavailable(_) | StorageError::Protocol(_) => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage_unavailable",
+            "The gateway's database does not answer, so nothing was sent to OpenRouter; try again in a moment.",
+        )
+        .retry_after(RETRY_AFTER),
+        StorageError::NoSuchRequest => internal(),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::NoKeyForDid => Failure::new(
+            StatusCode::NOT_FOUND,
+            "no_key_for_did",
+            "No OpenRouter key is stored for this DID; store one first.",
+        ),
+        Refusal::KeyDisabled => Failure::new(
+            StatusCode::FORBIDDEN,
+            "key_disabled",
+            "The OpenRouter key of this DID is disabled; ask the operator.",
+        ),
+        Refusal::Replayed => Failure::new(
+            StatusCode::UNAUTHORIZED,
+            "replayed_request",
+            "This signed request was used before; sign each attempt anew, with a new x-did-nonce.",
+        ),
+        Refusal::CreditLimitReached { limit, spent, held } => Failure::new(
+            StatusCode::PAYMENT_REQUIRED,
+            "credit_limit_reached",
+            format!("The credit limit of {limit} USD is reached: {spent} spent, {held} held for requests in flight."),
+        )
+        .with("limit", limit.clone())
+        .with("spent", spent.clone())
+        .with("held", held.clone()),
+    }
+}
+
+fn of_keyset(error: &KeysetError) -> Failure {
+    match error {
+        KeysetError::Open(_) => internal(),
+        _ => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "keyset_unavailable",
+            "The gateway cannot get at the keys that protect your OpenRouter key; try again in a moment.",
+        )
+        .retry_after(RETRY_AFTER),
+    }
+}
+
+fn of_upstream(error: &UpstreamError) -> Failure {
+    match error {
+        UpstreamError::Unreachable(_) => Failure::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            "OpenRouter cannot be reached; nothing was sent to it. Try again.",
+        ),
+        UpstreamError::Broken(_) => Failure::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            "OpenRouter closed the connection before it answered; it may have billed the request.",
+        ),
+        UpstreamError::Protocol(_) => Failure::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_protocol",
+            "OpenRouter's answer was not valid HTTP; it may have billed the request.",
+        ),
+        UpstreamError::FirstByteTimeout => Failure::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "OpenRouter did not answer in time; it may have billed the request. A streamed request shows life sooner.",
+        ),
+        UpstreamError::UnrepresentableUrl => Failure::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_path",
+            "The path cannot be written as a URL without changing it.",
+        ),
+    }
+}
+
+/// An error's text as a sentence.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(std::iter::once('.')).collect()
+}
