@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,7 +40,6 @@ USER_AGENT = "llm-gateway-events/1"
 
 OPENROUTER = "/api/v1/openrouter"
 USAGE = "/api/v1/usage"
-JSON_TYPE = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -71,25 +71,34 @@ class Sample:
     """One request and what the gateway answers to it."""
 
     name: str
-    why: str
-    status: int
-    reason: str | None
     method: str
     path: str
     """As the client sends it, still percent-encoded."""
     query: tuple[tuple[str, str], ...] = ()
-    headers: dict[str, str] = field(default_factory=dict)
+    raw_query: str | None = None
+    """Sent in place of `query`, in v2 events: these hold it encoded."""
     body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Beyond those that every client sends; a body is JSON unless they say otherwise."""
     credentials: Credentials | None = None
+    status: int = 200
+    reason: str | None = None
+    note: str = ""
 
     @property
     def function(self) -> str:
+        """The function that gets it."""
         return "health" if self.name.startswith("root-") else self.name.split("-")[0]
 
     @property
     def version(self) -> int:
         """1: REST API, unless the name ends in -v2: Function URL, HTTP API, `cargo lambda watch`."""
         return 2 if self.name.endswith("-v2") else 1
+
+    def all_headers(self, fixed: dict[str, str], clock: Clock) -> dict[str, str]:
+        """What the event holds, given the headers that its format always has."""
+        body_type = {"content-type": "application/json"} if self.body else {}
+        return fixed | body_type | self.headers | credential_headers(self, clock)
 
 
 def chat(stream: bool = False, **more: object) -> bytes:
@@ -99,6 +108,12 @@ def chat(stream: bool = False, **more: object) -> bytes:
         "messages": [{"role": "user", "content": "Say hello in Chinese: 你好"}],
     }
     return json.dumps(request | ({"stream": True} if stream else {}) | more, ensure_ascii=False).encode()
+
+
+def messages() -> bytes:
+    """A small request of Anthropic's kind, whose SDKs say v1 once more in the path."""
+    ask = {"role": "user", "content": "Hello!"}
+    return json.dumps({"model": "anthropic/claude-sonnet-4.6", "max_tokens": 64, "messages": [ask]}).encode()
 
 
 def transcription() -> bytes:
@@ -118,271 +133,114 @@ def did_jwk() -> str:
     )
 
 
-def samples() -> Iterator[Sample]:
+SIGNED = Credentials()
+COMPLETIONS = f"{OPENROUTER}/chat/completions"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+MULTIPART = {"content-type": "multipart/form-data; boundary=boundary"}
+ANTHROPIC = {"anthropic-version": "2023-06-01", "authorization": "Bearer unused"}
+ENDPOINTS = f"{OPENROUTER}/models/deepseek/deepseek-r1%3Afree/endpoints"
+ANY_ORDER = (("q", "a b/你"), ("category", "programming"), ("category", "法律"))
+JANUARY = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
+NO_DAY = (("start_date", "2025-02-30"),)
+P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
+
+
+def samples() -> list[Sample]:
     """All of them."""
-    yield Sample("root-v1", "the service names itself", 200, None, "GET", "/")
-    yield Sample("health-v1", "", 200, None, "GET", "/api/v1/health")
-    yield Sample("health-v2", "", 200, None, "GET", "/api/v1/health")
-    yield Sample(
-        "health-deep",
-        "asks the storage and OpenRouter too",
-        200,
-        None,
-        "GET",
-        "/api/v1/health",
-        (("deep", "true"),),
-    )
-    yield Sample(
-        "health-not-found-v2",
-        "a Function URL routes nothing itself",
-        404,
-        "not_found",
-        "GET",
-        "/api/v2/health",
-    )
-
-    signed = Credentials()
-    completions = f"{OPENROUTER}/chat/completions"
-    yield Sample("proxy-chat-v1", "", 200, None, "POST", completions, (), JSON_TYPE, chat(), signed)
-    yield Sample(
-        "proxy-chat-stream-v1",
-        "server-sent events",
-        200,
-        None,
-        "POST",
-        completions,
-        (),
-        JSON_TYPE,
-        chat(stream=True),
-        signed,
-    )
-    yield Sample(
-        "proxy-chat-stream-v2",
-        "server-sent events",
-        200,
-        None,
-        "POST",
-        completions,
-        (),
-        JSON_TYPE,
-        chat(stream=True),
-        signed,
-    )
-    form = {"content-type": "application/x-www-form-urlencoded"}
-    yield Sample(
-        "proxy-chat-form-content-type-v1",
-        "`curl -d` without a content type",
-        200,
-        None,
-        "POST",
-        completions,
-        (),
-        form,
-        chat(),
-        signed,
-    )
-    yield Sample(
-        "proxy-chat-did-jwk-v1",
-        "the same key as did:jwk",
-        200,
-        None,
-        "POST",
-        completions,
-        (),
-        JSON_TYPE,
-        chat(),
-        Credentials(did=did_jwk()),
-    )
-    messages = json.dumps(
-        {
-            "model": "anthropic/claude-sonnet-4.6",
-            "max_tokens": 64,
-            "messages": [{"role": "user", "content": "Hello!"}],
-        }
-    ).encode()
-    yield Sample(
-        "proxy-messages-v1",
-        "Anthropic's SDKs say v1 once more",
-        200,
-        None,
-        "POST",
-        f"{OPENROUTER}/v1/messages",
-        (),
-        JSON_TYPE | {"anthropic-version": "2023-06-01", "authorization": "Bearer unused"},
-        messages,
-        signed,
-    )
-    multipart = {"content-type": "multipart/form-data; boundary=boundary"}
-    yield Sample(
-        "proxy-transcription-v1",
-        "a body that is not UTF-8",
-        200,
-        None,
-        "POST",
-        f"{OPENROUTER}/audio/transcriptions",
-        (),
-        multipart,
-        transcription(),
-        signed,
-    )
-    yield Sample(
-        "proxy-models-get-v1",
-        "a query in no canonical order, with a repeated name",
-        200,
-        None,
-        "GET",
-        f"{OPENROUTER}/models",
-        (("q", "a b/你"), ("category", "programming"), ("category", "legal")),
-        {},
-        b"",
-        signed,
-    )
-    yield Sample(
-        "proxy-models-get-v2",
-        "an encoded path",
-        200,
-        None,
-        "GET",
-        f"{OPENROUTER}/models/deepseek/deepseek-r1%3Afree/endpoints",
-        (),
-        {},
-        b"",
-        signed,
-    )
-
-    yield Sample(
-        "proxy-missing-credentials",
-        "",
-        401,
-        "missing_credentials",
-        "POST",
-        completions,
-        (),
-        JSON_TYPE,
-        chat(),
-    )
-    for name, why, reason, credentials in refused_credentials():
-        yield Sample(
-            f"proxy-{name}", why, 401, reason, "POST", completions, (), JSON_TYPE, chat(), credentials
-        )
-    yield Sample(
-        "proxy-path-not-allowed",
-        "needs a management key",
-        403,
-        "path_not_allowed",
-        "GET",
-        f"{OPENROUTER}/keys",
-        (),
-        {},
-        b"",
-        signed,
-    )
-    yield Sample(
-        "proxy-content-encoding",
-        "the signature covers the plain bytes only",
-        415,
-        "content_encoding_not_supported",
-        "POST",
-        completions,
-        (),
-        JSON_TYPE | {"content-encoding": "gzip"},
-        chat(),
-        signed,
-    )
-    yield Sample(
-        "proxy-malformed-path",
-        "an encoded slash",
-        400,
-        "malformed_path",
-        "GET",
-        f"{OPENROUTER}/models/a%2F..%2Fkeys",
-        (),
-        {},
-        b"",
-        signed,
-    )
-
-    month = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
-    yield Sample("usage-v1", "", 200, None, "GET", USAGE, month, {}, b"", signed)
-    yield Sample("usage-v2", "", 200, None, "GET", USAGE, month, {}, b"", signed)
-    yield Sample(
-        "usage-requests-v1", "", 200, None, "GET", f"{USAGE}/requests", (("limit", "20"),), {}, b"", signed
-    )
-    yield Sample("usage-missing-credentials", "", 401, "missing_credentials", "GET", USAGE, month)
-    yield Sample(
-        "usage-bad-date",
-        "no such day",
-        400,
-        "invalid_parameter",
-        "GET",
-        USAGE,
-        (("start_date", "2025-02-30"),),
-        {},
-        b"",
-        signed,
-    )
-    yield Sample(
-        "usage-method-not-allowed-v2",
-        "a Function URL routes nothing itself",
-        405,
-        "method_not_allowed",
-        "POST",
-        USAGE,
-        (),
-        JSON_TYPE,
-        b"{}",
-        signed,
-    )
+    unrouted = "a Function URL routes nothing itself"
+    return [
+        Sample("root-v1", "GET", "/"),
+        Sample("health-v1", "GET", "/api/v1/health"),
+        Sample("health-v2", "GET", "/api/v1/health"),
+        Sample(
+            "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
+        ),
+        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=unrouted),
+        #
+        post("proxy-chat-v1", chat()),
+        post("proxy-chat-stream-v1", chat(stream=True), note="server-sent events"),
+        post("proxy-chat-stream-v2", chat(stream=True), note="server-sent events"),
+        post(
+            "proxy-chat-form-content-type-v1", chat(), headers=FORM, note="`curl -d` without a content type"
+        ),
+        post("proxy-chat-did-jwk-v1", chat(), credentials=Credentials(did=did_jwk()), note="the same key"),
+        post(
+            "proxy-messages-v1",
+            messages(),
+            f"{OPENROUTER}/v1/messages",
+            headers=ANTHROPIC,
+            note="v1 once more",
+        ),
+        post(
+            "proxy-transcription-v1", transcription(), f"{OPENROUTER}/audio/transcriptions", headers=MULTIPART
+        ),
+        get("proxy-models-get-v1", f"{OPENROUTER}/models", ANY_ORDER, note="unsorted, with a repeated name"),
+        get("proxy-models-get-v2", ENDPOINTS, note="an encoded path"),
+        #
+        refused("missing-credentials", None),
+        refused("malformed-did", Credentials(sent={"x-did": "alice"})),
+        refused("unsupported-did-method", Credentials(did="did:example:123"), note="the original README's"),
+        refused("unsupported-key-type", Credentials(did=P256), note="P-256"),
+        refused("malformed-timestamp", Credentials(sent={"x-did-timestamp": "2025-01-01T00:00:00Z"})),
+        refused("expired-timestamp", Credentials(offset=-301), "timestamp_out_of_window", "signed 301 s ago"),
+        refused("future-timestamp", Credentials(offset=600), "timestamp_out_of_window", "10 min ahead"),
+        refused("malformed-signature", Credentials(sent={"x-did-signature": "c2lnbmF0dXJl"}), note="9 bytes"),
+        refused("malformed-nonce", Credentials(sent={"x-did-nonce": "short"})),
+        refused(
+            "invalid-signature", Credentials(signed_body=chat(max_tokens=1)), note="body changed on the way"
+        ),
+        refused("wrong-audience", Credentials(audience="https://other.example.com"), "invalid_signature"),
+        #
+        get("proxy-path-not-allowed", f"{OPENROUTER}/keys", status=403, reason="path_not_allowed"),
+        post(
+            "proxy-content-encoding",
+            chat(),
+            headers={"content-encoding": "gzip"},
+            status=415,
+            reason="content_encoding_not_supported",
+        ),
+        get(
+            "proxy-malformed-path", f"{OPENROUTER}/models/a%2F..%2Fkeys", status=400, reason="malformed_path"
+        ),
+        get(
+            "proxy-malformed-query-v2",
+            f"{OPENROUTER}/models",
+            raw_query="q=%FF",
+            status=400,
+            reason="malformed_query",
+            note="`q=%FF`, not UTF-8",
+        ),
+        #
+        get("usage-v1", USAGE, JANUARY),
+        get("usage-v2", USAGE, JANUARY),
+        get("usage-requests-v1", f"{USAGE}/requests", (("limit", "20"),)),
+        Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
+        get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
+        post(
+            "usage-method-not-allowed-v2",
+            b"{}",
+            USAGE,
+            status=405,
+            reason="method_not_allowed",
+            note=unrouted,
+        ),
+    ]
 
 
-def refused_credentials() -> Iterator[tuple[str, str, str, Credentials]]:
-    """What is wrong with a signature, beyond its absence: name, why, reason, credentials."""
-    yield "malformed-did", "no DID at all", "malformed_did", Credentials(sent={"x-did": "alice"})
-    yield (
-        "unsupported-did-method",
-        "the original README's example",
-        "unsupported_did_method",
-        Credentials(did="did:example:123"),
-    )
-    p256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
-    yield "unsupported-key-type", "a P-256 key", "unsupported_key_type", Credentials(did=p256)
-    yield (
-        "malformed-timestamp",
-        "a date",
-        "malformed_timestamp",
-        Credentials(sent={"x-did-timestamp": "2025-01-01T00:00:00Z"}),
-    )
-    yield "expired-timestamp", "signed 301 s ago", "timestamp_out_of_window", Credentials(offset=-301)
-    yield (
-        "future-timestamp",
-        "signed 10 min ahead of the gateway's clock",
-        "timestamp_out_of_window",
-        Credentials(offset=600),
-    )
-    yield (
-        "malformed-signature",
-        "not 64 bytes",
-        "malformed_signature",
-        Credentials(sent={"x-did-signature": "c2lnbmF0dXJl"}),
-    )
-    yield (
-        "malformed-nonce",
-        "shorter than 16 characters",
-        "malformed_nonce",
-        Credentials(sent={"x-did-nonce": "short"}),
-    )
-    yield (
-        "invalid-signature",
-        "the body was changed after signing",
-        "invalid_signature",
-        Credentials(signed_body=chat(max_tokens=1)),
-    )
-    yield (
-        "wrong-audience",
-        "signed for another gateway",
-        "invalid_signature",
-        Credentials(audience="https://other.example.com"),
-    )
+def get(name: str, path: str, query: tuple[tuple[str, str], ...] = (), **more: Any) -> Sample:
+    """A signed GET."""
+    return Sample(name, "GET", path, query, credentials=SIGNED, **more)
+
+
+def post(name: str, body: bytes, path: str = COMPLETIONS, **more: Any) -> Sample:
+    """A signed POST."""
+    return Sample(name, "POST", path, body=body, **({"credentials": SIGNED} | more))
+
+
+def refused(name: str, credentials: Credentials | None, reason: str | None = None, note: str = "") -> Sample:
+    """A chat request that is refused for its credentials, for the reason it is named after."""
+    reason = reason or name.replace("-", "_")
+    return post(f"proxy-{name}", chat(), credentials=credentials, status=401, reason=reason, note=note)
 
 
 def signing_string(
@@ -454,19 +312,16 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
     audience = urlsplit(clock.audience)
     host, base = audience.netloc, audience.path
     request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{sample.name}/{clock.now}"))
-    headers = (
-        {
-            "Accept": "*/*",
-            "Host": host,
-            "User-Agent": USER_AGENT,
-            "X-Amzn-Trace-Id": trace_id(sample, clock),
-            "X-Forwarded-For": SOURCE_IP,
-            "X-Forwarded-Port": "443",
-            "X-Forwarded-Proto": "https",
-        }
-        | sample.headers
-        | credential_headers(sample, clock)
-    )
+    fixed = {
+        "Accept": "*/*",
+        "Host": host,
+        "User-Agent": USER_AGENT,
+        "X-Amzn-Trace-Id": trace_id(sample, clock),
+        "X-Forwarded-For": SOURCE_IP,
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Proto": "https",
+    }
+    headers = sample.all_headers(fixed, clock)
     many: dict[str, list[str]] = {}
     for name, value in sample.query:
         many.setdefault(name, []).append(value)
@@ -526,26 +381,23 @@ def url_event(sample: Sample, clock: Clock) -> dict[str, object]:
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
     host = urlsplit(clock.audience).netloc
-    headers = (
-        {
-            "accept": "*/*",
-            "host": host,
-            "user-agent": USER_AGENT,
-            "x-amzn-tls-cipher-suite": "TLS_AES_128_GCM_SHA256",
-            "x-amzn-tls-version": "TLSv1.3",
-            "x-amzn-trace-id": trace_id(sample, clock),
-            "x-forwarded-for": SOURCE_IP,
-            "x-forwarded-port": "443",
-            "x-forwarded-proto": "https",
-        }
-        | sample.headers
-        | credential_headers(sample, clock)
-    )
+    fixed = {
+        "accept": "*/*",
+        "host": host,
+        "user-agent": USER_AGENT,
+        "x-amzn-tls-cipher-suite": "TLS_AES_128_GCM_SHA256",
+        "x-amzn-tls-version": "TLSv1.3",
+        "x-amzn-trace-id": trace_id(sample, clock),
+        "x-forwarded-for": SOURCE_IP,
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    headers = sample.all_headers(fixed, clock)
     value: dict[str, object] = {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": sample.path,
-        "rawQueryString": urlencode(sample.query),
+        "rawQueryString": urlencode(sample.query) if sample.raw_query is None else sample.raw_query,
         "headers": headers,
         "requestContext": {
             "accountId": "anonymous",
@@ -588,17 +440,27 @@ def request_time(clock: Clock) -> str:
 
 def files(clock: Clock) -> dict[str, str]:
     """Everything to write, by file name."""
-    every = list(samples())
+    every = samples()
     written = {f"{sample.name}.json": as_json(event(sample, clock)) for sample in every}
     expected = {
         f"{sample.name}.json": {"function": sample.function, "status": sample.status, "reason": sample.reason}
         for sample in every
     }
-    rows = "".join(
-        f"| `{sample.name}.json` | {sample.method} `{sample.path}` | {sample.status} | {f'`{sample.reason}`' if sample.reason else ''} | {sample.why} |\n"
-        for sample in every
+    readme = README.format(rows="".join(map(table_row, every)))
+    return written | {"expected.json": as_json(expected), "README.md": readme}
+
+
+def table_row(sample: Sample) -> str:
+    """A line of the README's table."""
+    reason = f"`{sample.reason}`" if sample.reason else ""
+    cells = (
+        f"`{sample.name}.json`",
+        f"{sample.method} `{sample.path}`",
+        str(sample.status),
+        reason,
+        sample.note,
     )
-    return written | {"expected.json": as_json(expected), "README.md": README.format(rows=rows)}
+    return f"| {' | '.join(cells)} |\n"
 
 
 def as_json(value: object) -> str:
@@ -652,10 +514,10 @@ def split_query(query: str) -> Iterator[tuple[str, str]]:
 README = """\
 # Sample events
 
-One event per route and per refusal, as the functions get them: REST API events (production), and
-those ending in `-v2` as Function URLs and `cargo lambda watch` send them. Written by
-`tools/events.py`; change that, not the files. Tests load all of them with `expected.json`, which
-says what each is answered with when storage and OpenRouter work.
+One event per route, and per refusal that a request alone can cause, as the functions get them: from
+the REST API of production, and those ending in `-v2` as Function URLs and `cargo lambda watch` send
+them. Written by `tools/events.py`; change that, not the files. Tests load all of them with
+`expected.json`, which says how each is answered while storage and OpenRouter work.
 
 They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at
 2025-01-01T00:00:00Z, where the clock of the tests stands. A gateway with a running clock refuses

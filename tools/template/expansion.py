@@ -17,7 +17,7 @@ from samtranslator.translator.translator import Translator
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 MANAGED_POLICIES = {
-    "AWSLambdaBasicExecutionRole": "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+    "AWSLambdaBasicExecutionRole": "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 }
 # For parameters without a default.
 PARAMETERS = {"SupabaseUrl": "https://project.supabase.co"}

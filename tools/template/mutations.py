@@ -3,251 +3,187 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 Template = dict[str, Any]
-PROXY_PATH = "/api/v1/openrouter/{proxy+}"
+Change = Callable[[Template], None]
+Place = tuple[str | int, ...]
+
 ANY = "x-amazon-apigateway-any-method"
 INTEGRATION = "x-amazon-apigateway-integration"
+API: Place = ("Resources", "Api", "Properties")
+DEFINITION: Place = (*API, "DefinitionBody")
+PATHS: Place = (*DEFINITION, "paths")
+PROXY_PATH: Place = (*PATHS, "/api/v1/openrouter/{proxy+}")
+PROXY_ROUTE: Place = (*PROXY_PATH, ANY, INTEGRATION)
+PREFLIGHT: Place = (*PROXY_PATH, "options", INTEGRATION)
+ALLOWED_HEADERS = "method.response.header.Access-Control-Allow-Headers"
+USAGE_PATH: Place = (*PATHS, "/api/v1/usage")
+OWN_ERRORS: Place = (*DEFINITION, "x-amazon-apigateway-gateway-responses")
+PROXY: Place = ("Resources", "ProxyFunction", "Properties")
+USAGE: Place = ("Resources", "UsageFunction", "Properties")
+HEALTH: Place = ("Resources", "HealthFunction", "Properties")
+VARIABLES: Place = ("Environment", "Variables")
+READ_KEYSET: Place = (*PROXY, "Policies", 0, "Statement", 0)
+SECRET_KEY: Place = (*USAGE, *VARIABLES, "SUPABASE_SECRET_KEY")
 
 
-def definition(template: Template) -> dict[str, Any]:
-    return template["Resources"]["Api"]["Properties"]["DefinitionBody"]
+def look(template: Template, place: Place) -> Any:
+    """What stands at a place; a KeyError if the template has changed and nothing does."""
+    value: Any = template
+    for step in place:
+        value = value[step]
+    return value
 
 
-def proxy_route(template: Template) -> dict[str, Any]:
-    return definition(template)["paths"][PROXY_PATH][ANY][INTEGRATION]
+def put(place: Place, value: Any) -> Change:
+    """Sets one value."""
+
+    def change(template: Template) -> None:
+        look(template, place[:-1])[place[-1]] = value
+
+    return change
 
 
-def properties(template: Template, resource: str) -> dict[str, Any]:
-    return template["Resources"][resource]["Properties"]
+def drop(*places: Place) -> Change:
+    """Removes what stands there."""
+
+    def change(template: Template) -> None:
+        for place in places:
+            del look(template, place[:-1])[place[-1]]
+
+    return change
 
 
-def environment(template: Template, function: str) -> dict[str, Any]:
-    return properties(template, function)["Environment"]["Variables"]
+def copy(source: Place, to: Place) -> Change:
+    """Puts what stands in one place into another too."""
+    return lambda template: put(to, deepcopy(look(template, source)))(template)
 
 
-def statement(template: Template) -> dict[str, Any]:
-    return properties(template, "ProxyFunction")["Policies"][0]["Statement"][0]
+def edit(place: Place, old: str, new: str) -> Change:
+    """Changes a part of a string under Fn::Sub."""
+
+    def change(template: Template) -> None:
+        value = look(template, (*place, "Fn::Sub"))
+        if old not in value:
+            raise ValueError(f"{old} is not in {value}")
+        put((*place, "Fn::Sub"), value.replace(old, new))(template)
+
+    return change
 
 
-def replace_uri(template: Template, old: str, new: str) -> None:
-    uri = proxy_route(template)["uri"]
-    assert old in uri["Fn::Sub"], f"{old} is not in {uri}"
-    uri["Fn::Sub"] = uri["Fn::Sub"].replace(old, new)
+def both(first: Change, second: Change) -> Change:
+    """One change after the other."""
+
+    def change(template: Template) -> None:
+        first(template)
+        second(template)
+
+    return change
 
 
-def generated_by_sam(mode: str) -> Callable[[Template], None]:
+def generated_by_sam(mode: str) -> Change:
     """SAM's own way to stream: an event property, whose wrong value passes every linter."""
 
-    def mutate(template: Template) -> None:
-        del definition(template)["paths"][PROXY_PATH][ANY]
-        properties(template, "Api")["MergeDefinitions"] = True
-        for function in ("ProxyFunction", "UsageFunction", "HealthFunction"):
-            for event in properties(template, function)["Events"].values():
-                path, method = event["Properties"]["Path"], event["Properties"]["Method"].lower()
-                definition(template)["paths"].get(path, {}).pop(method, None)
-        event = properties(template, "ProxyFunction")["Events"]["OpenRouter"]["Properties"]
-        event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900000}
+    def change(template: Template) -> None:
+        put((*API, "MergeDefinitions"), True)(template)
+        drop((*PROXY_PATH, ANY))(template)
+        for function in (USAGE, HEALTH):
+            drop((*function, "Events"))(template)
+        event = look(template, (*PROXY, "Events", "OpenRouter", "Properties"))
+        event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900_000}
 
-    return mutate
+    return change
 
 
-MUTATIONS: list[tuple[str, str, Callable[[Template], Any]]] = [
-    ("SAM's event with STREAM, which buffers", "proxy-streams", generated_by_sam("STREAM")),
-    (
-        "SAM's event with RESPONSE_STREAM, which refers back",
-        "nothing-waits-for-itself",
-        generated_by_sam("RESPONSE_STREAM"),
-    ),
-    ("no transfer mode", "proxy-streams", lambda t: proxy_route(t).pop("responseTransferMode")),
-    (
-        "SAM's word for the mode",
-        "proxy-streams",
-        lambda t: proxy_route(t).update(responseTransferMode="RESPONSE_STREAM"),
-    ),
-    ("buffered URI", "proxy-streams", lambda t: replace_uri(t, "response-streaming-", "")),
-    ("old API version in the URI", "proxy-streams", lambda t: replace_uri(t, "2021-11-15", "2015-03-31")),
-    ("default integration timeout", "proxy-streams", lambda t: proxy_route(t).pop("timeoutInMillis")),
-    ("short function timeout", "proxy-streams", lambda t: properties(t, "ProxyFunction").update(Timeout=30)),
-    (
-        "streamed usage",
-        "others-are-buffered",
-        lambda t: definition(t)["paths"]["/api/v1/usage"]["get"][INTEGRATION].update(
-            responseTransferMode="STREAM"
+# By the name of the rule: the fault in words, and the change that makes it.
+MUTATIONS: dict[str, dict[str, Change]] = {
+    "proxy-streams": {
+        "SAM's event property with STREAM": generated_by_sam("STREAM"),
+        "no transfer mode": drop((*PROXY_ROUTE, "responseTransferMode")),
+        "SAM's word for the mode": put((*PROXY_ROUTE, "responseTransferMode"), "RESPONSE_STREAM"),
+        "buffered URI": edit((*PROXY_ROUTE, "uri"), "response-streaming-", ""),
+        "old API version in the URI": edit((*PROXY_ROUTE, "uri"), "2021-11-15", "2015-03-31"),
+        "default integration timeout": drop((*PROXY_ROUTE, "timeoutInMillis")),
+        "short function timeout": put((*PROXY, "Timeout"), 30),
+    },
+    "others-are-buffered": {
+        "streamed usage": put((*USAGE_PATH, "get", INTEGRATION, "responseTransferMode"), "STREAM"),
+        "usage outlives its integration": put((*USAGE, "Timeout"), 60),
+    },
+    "routes-are-complete": {
+        "dropped route": drop((*USAGE_PATH, "get")),
+        "extra route": copy((*PATHS, "/"), (*PATHS, "/debug")),
+        "only GET on the proxy": both(
+            copy((*PROXY_PATH, ANY), (*PROXY_PATH, "get")), drop((*PROXY_PATH, ANY))
         ),
-    ),
-    (
-        "usage outlives its integration",
-        "others-are-buffered",
-        lambda t: properties(t, "UsageFunction").update(Timeout=60),
-    ),
-    ("dropped route", "routes-are-complete", lambda t: definition(t)["paths"]["/api/v1/usage"].pop("get")),
-    (
-        "extra route",
-        "routes-are-complete",
-        lambda t: definition(t)["paths"].update({"/debug": definition(t)["paths"]["/"]}),
-    ),
-    (
-        "only GET on the proxy",
-        "routes-are-complete",
-        lambda t: definition(t)["paths"][PROXY_PATH].update(get=definition(t)["paths"][PROXY_PATH].pop(ANY)),
-    ),
-    ("route to the wrong function", "routes-are-complete", lambda t: replace_uri(t, "-proxy/", "-usage/")),
-    ("route to no function", "routes-are-complete", lambda t: replace_uri(t, "-proxy/", "-prox/")),
-    (
-        "no permission to invoke",
-        "api-may-invoke",
-        lambda t: properties(t, "UsageFunction")["Events"].pop("Requests"),
-    ),
-    (
-        "permission for too much",
-        "api-may-invoke",
-        lambda t: properties(t, "UsageFunction")["Events"]["Summary"]["Properties"].update(Path="/{proxy+}"),
-    ),
-    (
-        "no preflight",
-        "preflight-needs-no-function",
-        lambda t: definition(t)["paths"]["/api/v1/usage"].pop("options"),
-    ),
-    (
-        "preflight to the function",
-        "preflight-needs-no-function",
-        lambda t: definition(t)["paths"][PROXY_PATH]["options"].update({INTEGRATION: proxy_route(t)}),
-    ),
-    (
-        "binary preflight",
-        "preflight-needs-no-function",
-        lambda t: definition(t)["paths"][PROXY_PATH]["options"][INTEGRATION].pop("contentHandling"),
-    ),
-    (
-        "nonce not allowed",
-        "preflight-needs-no-function",
-        lambda t: definition(t)["paths"][PROXY_PATH]["options"][INTEGRATION]["responses"]["default"][
-            "responseParameters"
-        ].update(
-            {
-                "method.response.header.Access-Control-Allow-Headers": "'x-did,x-did-timestamp,x-did-signature,content-type'"
-            }
+        "route to the wrong function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-usage/"),
+        "route to no function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-prox/"),
+    },
+    "api-may-invoke": {
+        "no permission": drop((*USAGE, "Events", "Requests")),
+        "permission for all paths": put((*USAGE, "Events", "Summary", "Properties", "Path"), "/{proxy+}"),
+    },
+    "preflight-needs-no-function": {
+        "no preflight": drop((*USAGE_PATH, "options")),
+        "preflight by the function": copy(PROXY_ROUTE, PREFLIGHT),
+        "binary preflight": drop((*PREFLIGHT, "contentHandling")),
+        "nonce not allowed": put(
+            (*PREFLIGHT, "responses", "default", "responseParameters", ALLOWED_HEADERS),
+            "'x-did,x-did-timestamp,x-did-signature,content-type'",
         ),
-    ),
-    (
-        "text bodies",
-        "bodies-stay-bytes",
-        lambda t: definition(t).pop("x-amazon-apigateway-binary-media-types"),
-    ),
-    (
-        "status and code differ",
-        "own-errors-have-the-error-body",
-        lambda t: definition(t)["x-amazon-apigateway-gateway-responses"]["THROTTLED"].update(
-            statusCode="503"
+    },
+    "bodies-stay-bytes": {"text bodies": drop((*DEFINITION, "x-amazon-apigateway-binary-media-types"))},
+    "own-errors-have-the-error-body": {
+        "status and code differ": put((*OWN_ERRORS, "THROTTLED", "statusCode"), "503"),
+        "API Gateway's own 404": drop((*OWN_ERRORS, "MISSING_AUTHENTICATION_TOKEN")),
+    },
+    "iam-has-no-wildcards": {
+        "wildcard resource": put((*READ_KEYSET, "Resource"), "*"),
+        "wildcard action": put((*READ_KEYSET, "Action"), "secretsmanager:*"),
+        "managed policy": put((*USAGE, "Policies"), ["arn:aws:iam::aws:policy/SecretsManagerReadWrite"]),
+    },
+    "only-proxy-reads-the-keyset": {
+        "usage reads it": copy((*PROXY, "Policies"), (*USAGE, "Policies")),
+        "proxy cannot read it": drop((*PROXY, "Policies")),
+        "all secrets whose name starts alike": edit((*READ_KEYSET, "Resource"), "-??????", "*"),
+    },
+    "environment-is-exact": {
+        "missing variable": drop((*PROXY, *VARIABLES, "KEYSET_SECRET_NAME")),
+        "variable for all": put(
+            ("Globals", "Function", "Environment"), {"Variables": {"KEYSET_SECRET_NAME": "x"}}
         ),
-    ),
-    (
-        "API Gateway's own 404",
-        "own-errors-have-the-error-body",
-        lambda t: definition(t)["x-amazon-apigateway-gateway-responses"].pop("MISSING_AUTHENTICATION_TOKEN"),
-    ),
-    ("wildcard resource", "iam-has-no-wildcards", lambda t: statement(t).update(Resource="*")),
-    ("wildcard action", "iam-has-no-wildcards", lambda t: statement(t).update(Action="secretsmanager:*")),
-    (
-        "managed policy",
-        "iam-has-no-wildcards",
-        lambda t: properties(t, "UsageFunction").update(
-            Policies=["arn:aws:iam::aws:policy/SecretsManagerReadWrite"]
+    },
+    "secrets-are-dynamic-references": {
+        "health knows the key": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_SECRET_KEY")),
+        "health knows it by another name": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_URL")),
+        "plain value": put(SECRET_KEY, "sb_secret_x"),
+    },
+    "logs-expire": {
+        "logs for ever": drop(("Resources", "ProxyLogs", "Properties", "RetentionInDays")),
+        "implicit log group": drop((*PROXY, "LoggingConfig")),
+    },
+    "binaries-exist": {
+        "no such crate": put(
+            ("Resources", "UsageFunction", "Metadata", "BuildProperties", "Binary"), "usages"
         ),
-    ),
-    (
-        "usage reads the keyset",
-        "only-proxy-reads-the-keyset",
-        lambda t: properties(t, "UsageFunction").update(Policies=properties(t, "ProxyFunction")["Policies"]),
-    ),
-    (
-        "proxy cannot read the keyset",
-        "only-proxy-reads-the-keyset",
-        lambda t: properties(t, "ProxyFunction").pop("Policies"),
-    ),
-    (
-        "secrets with the keyset's prefix",
-        "only-proxy-reads-the-keyset",
-        lambda t: statement(t).update(
-            Resource={
-                "Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${KeysetSecretName}*"
-            }
+        "a name that the API does not call": put((*HEALTH, "FunctionName"), "health"),
+    },
+    "endpoint-lets-streams-idle": {
+        "edge-optimised endpoint": drop((*API, "EndpointConfiguration")),
+        "SAM's second stage": both(
+            drop((*API, "OpenApiVersion"), (*DEFINITION, "openapi")), put((*DEFINITION, "swagger"), "2.0")
         ),
-    ),
-    (
-        "missing variable",
-        "environment-is-exact",
-        lambda t: environment(t, "ProxyFunction").pop("KEYSET_SECRET_NAME"),
-    ),
-    (
-        "variable for all",
-        "environment-is-exact",
-        lambda t: t["Globals"]["Function"].update(Environment={"Variables": {"KEYSET_SECRET_NAME": "x"}}),
-    ),
-    (
-        "health knows the secret key",
-        "secrets-are-dynamic-references",
-        lambda t: environment(t, "HealthFunction").update(
-            SUPABASE_SECRET_KEY=environment(t, "UsageFunction")["SUPABASE_SECRET_KEY"]
+    },
+    "nothing-waits-for-itself": {
+        "SAM's event property with RESPONSE_STREAM": generated_by_sam("RESPONSE_STREAM"),
+        "the function by its ARN": edit(
+            (*PROXY_ROUTE, "uri"), "${AWS::StackName}-proxy", "${ProxyFunction.Arn}"
         ),
-    ),
-    (
-        "health knows it by another name",
-        "secrets-are-dynamic-references",
-        lambda t: environment(t, "HealthFunction").update(
-            SUPABASE_URL=environment(t, "UsageFunction")["SUPABASE_SECRET_KEY"]
-        ),
-    ),
-    (
-        "plain secret",
-        "secrets-are-dynamic-references",
-        lambda t: environment(t, "UsageFunction").update(SUPABASE_SECRET_KEY="sb_secret_x"),
-    ),
-    ("logs for ever", "logs-expire", lambda t: properties(t, "ProxyLogs").pop("RetentionInDays")),
-    ("implicit log group", "logs-expire", lambda t: properties(t, "ProxyFunction").pop("LoggingConfig")),
-    (
-        "binary that is no crate",
-        "binaries-exist",
-        lambda t: t["Resources"]["UsageFunction"]["Metadata"]["BuildProperties"].update(Binary="usages"),
-    ),
-    (
-        "generated function name",
-        "binaries-exist",
-        lambda t: properties(t, "HealthFunction").update(FunctionName="health"),
-    ),
-    (
-        "edge endpoint",
-        "endpoint-lets-streams-idle",
-        lambda t: properties(t, "Api").pop("EndpointConfiguration"),
-    ),
-    (
-        "SAM's second stage",
-        "endpoint-lets-streams-idle",
-        lambda t: (
-            properties(t, "Api").pop("OpenApiVersion"),
-            definition(t).pop("openapi"),
-            definition(t).update(swagger="2.0"),
-        ),
-    ),
-    (
-        "circular dependency",
-        "nothing-waits-for-itself",
-        lambda t: proxy_route(t).update(
-            uri={
-                "Fn::Sub": "arn:aws:apigateway:${AWS::Region}:lambda:path/2021-11-15/functions/${ProxyFunction.Arn}/response-streaming-invocations"
-            }
-        ),
-    ),
-    (
-        "audience without pattern",
-        "parameters-guard-themselves",
-        lambda t: t["Parameters"]["Audiences"].update(AllowedPattern=".*"),
-    ),
-    (
-        "undescribed parameter",
-        "parameters-guard-themselves",
-        lambda t: t["Parameters"]["MemorySize"].pop("Description"),
-    ),
-]
+    },
+    "parameters-guard-themselves": {
+        "audience without pattern": put(("Parameters", "Audiences", "AllowedPattern"), ".*"),
+        "undescribed parameter": drop(("Parameters", "MemorySize", "Description")),
+    },
+}
