@@ -1,0 +1,568 @@
+#!/usr/bin/env python3
+"""Writes the sample events: one per route and per refusal, signed.
+
+    python tools/events.py                                    the committed ones, at the tests' clock
+    python tools/events.py --now --audience URL --out DIR     fresh ones, which a running gateway accepts
+    python tools/events.py --vectors x_did_v1.json            compares the signer with known signatures
+
+Needs only `cryptography`. Signing is x-did-v1, written out in `signing_string`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+# RFC 8032, section 7.1, test 1: published, so it protects nothing.
+SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+DID_KEY = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw"
+# 2025-01-01T00:00:00Z, where the clock of the tests stands.
+TEST_CLOCK = 1_735_689_600
+TEST_AUDIENCE = "https://gw.example.com"
+
+SOURCE_IP = "203.0.113.7"
+ACCOUNT = "123456789012"
+USER_AGENT = "llm-gateway-events/1"
+
+OPENROUTER = "/api/v1/openrouter"
+USAGE = "/api/v1/usage"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When and for whom events are signed."""
+
+    now: int
+    audience: str
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How a request is signed; the defaults make a request that passes."""
+
+    did: str = DID_KEY
+    offset: int = 0
+    """Seconds between the clock and the signature."""
+    audience: str | None = None
+    """Another gateway's, instead of this one's."""
+    signed_body: bytes | None = None
+    """What is signed instead of the body that is sent."""
+    sent: dict[str, str] = field(default_factory=dict)
+    """Credential headers that are sent instead of the right ones."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One request and what the gateway answers to it."""
+
+    name: str
+    method: str
+    path: str
+    """As the client sends it, still percent-encoded."""
+    query: tuple[tuple[str, str], ...] = ()
+    raw_query: str | None = None
+    """Sent in place of `query`, in v2 events: these hold it encoded."""
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Beyond those that every client sends; a body is JSON unless they say otherwise."""
+    credentials: Credentials | None = None
+    status: int = 200
+    reason: str | None = None
+    note: str = ""
+
+    @property
+    def function(self) -> str:
+        """The function that gets it."""
+        return "health" if self.name.startswith("root-") else self.name.split("-")[0]
+
+    @property
+    def version(self) -> int:
+        """1: REST API, unless the name ends in -v2: Function URL, HTTP API, `cargo lambda watch`."""
+        return 2 if self.name.endswith("-v2") else 1
+
+    def all_headers(self, fixed: dict[str, str], clock: Clock) -> dict[str, str]:
+        """What the event holds, given the headers that its format always has."""
+        body_type = {"content-type": "application/json"} if self.body else {}
+        return fixed | body_type | self.headers | credential_headers(self, clock)
+
+
+def chat(stream: bool = False, **more: object) -> bytes:
+    """A small chat request."""
+    request = {
+        "model": "openai/gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Say hello in Chinese: 你好"}],
+    }
+    return json.dumps(request | ({"stream": True} if stream else {}) | more, ensure_ascii=False).encode()
+
+
+def messages() -> bytes:
+    """A small request of Anthropic's kind, whose SDKs say v1 once more in the path."""
+    ask = {"role": "user", "content": "Hello!"}
+    return json.dumps({"model": "anthropic/claude-sonnet-4.6", "max_tokens": 64, "messages": [ask]}).encode()
+
+
+def transcription() -> bytes:
+    """A multipart form with bytes that are not UTF-8."""
+    return (
+        b'--boundary\r\nContent-Disposition: form-data; name="model"\r\n\r\nopenai/whisper-1\r\n'
+        b'--boundary\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+        b"Content-Type: audio/wav\r\n\r\nRIFF\xff\xfe\x00\x80WAVE\r\n--boundary--\r\n"
+    )
+
+
+def did_jwk() -> str:
+    """The same key, as did:jwk."""
+    public = Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
+    return "did:jwk:" + base64url(
+        json.dumps({"kty": "OKP", "crv": "Ed25519", "x": base64url(public)}, separators=(",", ":")).encode()
+    )
+
+
+SIGNED = Credentials()
+COMPLETIONS = f"{OPENROUTER}/chat/completions"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+MULTIPART = {"content-type": "multipart/form-data; boundary=boundary"}
+ANTHROPIC = {"anthropic-version": "2023-06-01", "authorization": "Bearer unused"}
+ENDPOINTS = f"{OPENROUTER}/models/deepseek/deepseek-r1%3Afree/endpoints"
+ANY_ORDER = (("q", "a b/你"), ("category", "programming"), ("category", "法律"))
+JANUARY = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
+NO_DAY = (("start_date", "2025-02-30"),)
+P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
+
+
+def samples() -> list[Sample]:
+    """All of them."""
+    unrouted = "a Function URL routes nothing itself"
+    return [
+        Sample("root-v1", "GET", "/"),
+        Sample("health-v1", "GET", "/api/v1/health"),
+        Sample("health-v2", "GET", "/api/v1/health"),
+        Sample(
+            "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
+        ),
+        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=unrouted),
+        #
+        post("proxy-chat-v1", chat()),
+        post("proxy-chat-stream-v1", chat(stream=True), note="server-sent events"),
+        post("proxy-chat-stream-v2", chat(stream=True), note="server-sent events"),
+        post(
+            "proxy-chat-form-content-type-v1", chat(), headers=FORM, note="`curl -d` without a content type"
+        ),
+        post("proxy-chat-did-jwk-v1", chat(), credentials=Credentials(did=did_jwk()), note="the same key"),
+        post(
+            "proxy-messages-v1",
+            messages(),
+            f"{OPENROUTER}/v1/messages",
+            headers=ANTHROPIC,
+            note="v1 once more",
+        ),
+        post(
+            "proxy-transcription-v1", transcription(), f"{OPENROUTER}/audio/transcriptions", headers=MULTIPART
+        ),
+        get("proxy-models-get-v1", f"{OPENROUTER}/models", ANY_ORDER, note="unsorted, with a repeated name"),
+        get("proxy-models-get-v2", ENDPOINTS, note="an encoded path"),
+        #
+        refused("missing-credentials", None),
+        refused("malformed-did", Credentials(sent={"x-did": "alice"})),
+        refused("unsupported-did-method", Credentials(did="did:example:123"), note="the original README's"),
+        refused("unsupported-key-type", Credentials(did=P256), note="P-256"),
+        refused("malformed-timestamp", Credentials(sent={"x-did-timestamp": "2025-01-01T00:00:00Z"})),
+        refused("expired-timestamp", Credentials(offset=-301), "timestamp_out_of_window", "signed 301 s ago"),
+        refused("future-timestamp", Credentials(offset=600), "timestamp_out_of_window", "10 min ahead"),
+        refused("malformed-signature", Credentials(sent={"x-did-signature": "c2lnbmF0dXJl"}), note="9 bytes"),
+        refused("malformed-nonce", Credentials(sent={"x-did-nonce": "short"})),
+        refused(
+            "invalid-signature", Credentials(signed_body=chat(max_tokens=1)), note="body changed on the way"
+        ),
+        refused("wrong-audience", Credentials(audience="https://other.example.com"), "invalid_signature"),
+        #
+        get("proxy-path-not-allowed", f"{OPENROUTER}/keys", status=403, reason="path_not_allowed"),
+        post(
+            "proxy-content-encoding",
+            chat(),
+            headers={"content-encoding": "gzip"},
+            status=415,
+            reason="content_encoding_not_supported",
+        ),
+        get(
+            "proxy-malformed-path", f"{OPENROUTER}/models/a%2F..%2Fkeys", status=400, reason="malformed_path"
+        ),
+        get(
+            "proxy-malformed-query-v2",
+            f"{OPENROUTER}/models",
+            raw_query="q=%FF",
+            status=400,
+            reason="malformed_query",
+            note="`q=%FF`, not UTF-8",
+        ),
+        #
+        get("usage-v1", USAGE, JANUARY),
+        get("usage-v2", USAGE, JANUARY),
+        get("usage-requests-v1", f"{USAGE}/requests", (("limit", "20"),)),
+        Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
+        get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
+        post(
+            "usage-method-not-allowed-v2",
+            b"{}",
+            USAGE,
+            status=405,
+            reason="method_not_allowed",
+            note=unrouted,
+        ),
+    ]
+
+
+def get(name: str, path: str, query: tuple[tuple[str, str], ...] = (), **more: Any) -> Sample:
+    """A signed GET."""
+    return Sample(name, "GET", path, query, credentials=SIGNED, **more)
+
+
+def post(name: str, body: bytes, path: str = COMPLETIONS, **more: Any) -> Sample:
+    """A signed POST."""
+    return Sample(name, "POST", path, body=body, **({"credentials": SIGNED} | more))
+
+
+def refused(name: str, credentials: Credentials | None, reason: str | None = None, note: str = "") -> Sample:
+    """A chat request that is refused for its credentials, for the reason it is named after."""
+    reason = reason or name.replace("-", "_")
+    return post(f"proxy-{name}", chat(), credentials=credentials, status=401, reason=reason, note=note)
+
+
+def signing_string(
+    audience: str, did: str, timestamp: str, nonce: str, method: str, path: str, query: str, body: bytes
+) -> bytes:
+    """The bytes that are signed; path and query in canonical form."""
+    digest = hashlib.sha256(body).hexdigest()
+    return "\n".join(["x-did-v1", audience, did, timestamp, nonce, method, path, query, digest]).encode()
+
+
+def canonical_query(pairs: tuple[tuple[str, str], ...]) -> str:
+    """RFC 3986 encoding, always with `=`, sorted by encoded name, then value."""
+    encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def sign(message: bytes) -> str:
+    return base64url(Ed25519PrivateKey.from_private_bytes(SEED).sign(message))
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
+    """The four headers, for a sample that has credentials."""
+    credentials = sample.credentials
+    if credentials is None:
+        return {}
+    # Fresh events can be sent again and again; the committed ones never change.
+    nonce = (
+        secrets.token_urlsafe(16)
+        if clock.fresh
+        else base64url(hashlib.sha256(sample.name.encode()).digest()[:16])
+    )
+    timestamp = str(clock.now + credentials.offset)
+    body = sample.body if credentials.signed_body is None else credentials.signed_body
+    message = signing_string(
+        credentials.audience or clock.audience,
+        credentials.did,
+        timestamp,
+        nonce,
+        sample.method,
+        unquote(sample.path),
+        canonical_query(sample.query),
+        body,
+    )
+    right = {
+        "x-did": credentials.did,
+        "x-did-timestamp": timestamp,
+        "x-did-nonce": nonce,
+        "x-did-signature": sign(message),
+    }
+    return right | credentials.sent
+
+
+def event(sample: Sample, clock: Clock) -> dict[str, object]:
+    """The event that the function gets."""
+    return (rest_event if sample.version == 1 else url_event)(sample, clock)
+
+
+def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
+    """REST API, Lambda proxy integration.
+
+    Headers keep the client's spelling; the query arrives decoded and without its order; with */* as
+    binary media type every body is base64.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+    audience = urlsplit(clock.audience)
+    host, base = audience.netloc, audience.path
+    request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{sample.name}/{clock.now}"))
+    fixed = {
+        "Accept": "*/*",
+        "Host": host,
+        "User-Agent": USER_AGENT,
+        "X-Amzn-Trace-Id": trace_id(sample, clock),
+        "X-Forwarded-For": SOURCE_IP,
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Proto": "https",
+    }
+    headers = sample.all_headers(fixed, clock)
+    many: dict[str, list[str]] = {}
+    for name, value in sample.query:
+        many.setdefault(name, []).append(value)
+    greedy = sample.path.startswith(f"{OPENROUTER}/")
+    resource = f"{OPENROUTER}/{{proxy+}}" if greedy else sample.path
+    return {
+        "resource": resource,
+        "path": sample.path,
+        "httpMethod": sample.method,
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        # Of a repeated name the last value.
+        "queryStringParameters": {name: values[-1] for name, values in many.items()} or None,
+        "multiValueQueryStringParameters": many or None,
+        "pathParameters": {"proxy": sample.path.removeprefix(f"{OPENROUTER}/")} if greedy else None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourceId": "a1b2c3",
+            "resourcePath": resource,
+            "httpMethod": sample.method,
+            "extendedRequestId": "Dg4XkHxVoAMEVcw=",
+            "requestTime": request_time(clock),
+            # With the stage (execute-api) or the domain's base path in front.
+            "path": base + sample.path,
+            "accountId": ACCOUNT,
+            "protocol": "HTTP/1.1",
+            "stage": "prod",
+            "domainPrefix": host.split(".")[0],
+            "requestTimeEpoch": clock.now * 1000,
+            "requestId": request_id,
+            "identity": {
+                "cognitoIdentityPoolId": None,
+                "accountId": None,
+                "cognitoIdentityId": None,
+                "caller": None,
+                "sourceIp": SOURCE_IP,
+                "principalOrgId": None,
+                "accessKey": None,
+                "cognitoAuthenticationType": None,
+                "cognitoAuthenticationProvider": None,
+                "userArn": None,
+                "userAgent": USER_AGENT,
+                "user": None,
+            },
+            "domainName": host,
+            "deploymentId": "d4e5f6",
+            "apiId": "abc123defg",
+        },
+        "body": base64.b64encode(sample.body).decode() if sample.body else None,
+        "isBase64Encoded": bool(sample.body),
+    }
+
+
+def url_event(sample: Sample, clock: Clock) -> dict[str, object]:
+    """Function URL: payload format 2.0. Header names are lower case; JSON arrives as text.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+    """
+    host = urlsplit(clock.audience).netloc
+    fixed = {
+        "accept": "*/*",
+        "host": host,
+        "user-agent": USER_AGENT,
+        "x-amzn-tls-cipher-suite": "TLS_AES_128_GCM_SHA256",
+        "x-amzn-tls-version": "TLSv1.3",
+        "x-amzn-trace-id": trace_id(sample, clock),
+        "x-forwarded-for": SOURCE_IP,
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    headers = sample.all_headers(fixed, clock)
+    value: dict[str, object] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": sample.path,
+        "rawQueryString": urlencode(sample.query) if sample.raw_query is None else sample.raw_query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "abcdefghijklmnopqrstuvwxyz012345",
+            "domainName": host,
+            "domainPrefix": host.split(".")[0],
+            "http": {
+                "method": sample.method,
+                "path": sample.path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": SOURCE_IP,
+                "userAgent": USER_AGENT,
+            },
+            "requestId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{sample.name}/{clock.now}")),
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": request_time(clock),
+            "timeEpoch": clock.now * 1000,
+        },
+        "isBase64Encoded": False,
+    }
+    if sample.query:
+        many: dict[str, str] = {}
+        for name, item in sample.query:
+            many[name] = f"{many[name]},{item}" if name in many else item
+        value["queryStringParameters"] = many
+    if sample.body:
+        value["body"] = sample.body.decode()
+    return value
+
+
+def trace_id(sample: Sample, clock: Clock) -> str:
+    return f"Root=1-{clock.now:08x}-{hashlib.sha256(sample.name.encode()).hexdigest()[:24]}"
+
+
+def request_time(clock: Clock) -> str:
+    """As API Gateway writes it, e.g. 01/Jan/2025:00:00:00 +0000."""
+    return datetime.fromtimestamp(clock.now, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+
+
+def files(clock: Clock) -> dict[str, str]:
+    """Everything to write, by file name."""
+    every = samples()
+    written = {f"{sample.name}.json": as_json(event(sample, clock)) for sample in every}
+    expected = {
+        f"{sample.name}.json": {"function": sample.function, "status": sample.status, "reason": sample.reason}
+        for sample in every
+    }
+    readme = README.format(rows="".join(map(table_row, every)))
+    return written | {"expected.json": as_json(expected), "README.md": readme}
+
+
+def table_row(sample: Sample) -> str:
+    """A line of the README's table."""
+    reason = f"`{sample.reason}`" if sample.reason else ""
+    cells = (
+        f"`{sample.name}.json`",
+        f"{sample.method} `{sample.path}`",
+        str(sample.status),
+        reason,
+        sample.note,
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def differences(directory: Path) -> list[str]:
+    """How the committed events differ from what this program writes."""
+    right = files(Clock(TEST_CLOCK, TEST_AUDIENCE, fresh=False))
+    there = (
+        {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
+        if directory.is_dir()
+        else {}
+    )
+    return [
+        f"{name}: {'missing' if name not in there else 'unknown' if name not in right else 'differs'}"
+        for name in sorted(right.keys() | there.keys())
+        if right.get(name) != there.get(name)
+    ]
+
+
+def check_vectors(path: Path) -> list[str]:
+    """The cases of a vector file that this program would sign otherwise."""
+    vectors = json.loads(path.read_text(encoding="utf-8"))
+    if bytes.fromhex(vectors["secret_key_seed_hex"]) != SEED or not vectors["cases"]:
+        return ["made with another key, or empty"]
+    wrong = []
+    for number, case in enumerate(vectors["cases"]):
+        pairs = tuple(split_query(case["query"]))
+        message = signing_string(
+            case["aud"],
+            case["did"],
+            case["ts"],
+            case["nonce"],
+            case["method"],
+            unquote(case["path"]),
+            canonical_query(pairs),
+            case["body"].encode(),
+        )
+        if message.decode() != case["canonical"] or sign(message) != case["sig"]:
+            wrong.append(f"case {number}: signs {message.decode()!r} as {sign(message)}")
+    return wrong
+
+
+def split_query(query: str) -> Iterator[tuple[str, str]]:
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        yield unquote(name.replace("+", " ")), unquote(value.replace("+", " "))
+
+
+README = """\
+# Sample events
+
+One event per route, and per refusal that a request alone can cause, as the functions get them: from
+the REST API of production, and those ending in `-v2` as Function URLs and `cargo lambda watch` send
+them. Written by `tools/events.py`; change that, not the files. Tests load all of them with
+`expected.json`, which says how each is answered while storage and OpenRouter work.
+
+They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at
+2025-01-01T00:00:00Z, where the clock of the tests stands. A gateway with a running clock refuses
+them as too old, so sign fresh ones for it, with an audience that is in its `GATEWAY_AUDIENCES`:
+
+```bash
+python tools/events.py --now --audience https://gw.example.com --out target/events
+cargo lambda invoke proxy --data-file target/events/proxy-chat-v1.json
+```
+
+Sending one of these twice is refused as `replayed_request`; sign again instead.
+
+| event | request | status | reason | note |
+|---|---|---|---|---|
+{rows}"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--now", action="store_true", help="sign at the present time, with new nonces")
+    parser.add_argument(
+        "--audience", default=TEST_AUDIENCE, help="the gateway's public base URL (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).resolve().parent.parent / "events",
+        help="folder to write to",
+    )
+    parser.add_argument(
+        "--vectors", type=Path, metavar="FILE", help="only compare the signer with x-did-v1 vectors"
+    )
+    options = parser.parse_args()
+    if options.vectors:
+        wrong = check_vectors(options.vectors)
+        print("\n".join(wrong) or "every signature agrees")
+        return 1 if wrong else 0
+    clock = Clock(int(time.time()) if options.now else TEST_CLOCK, options.audience, fresh=options.now)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, content in files(clock).items():
+        (options.out / name).write_text(content, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

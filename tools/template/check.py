@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Checks template.yaml offline: both linters, then rules on what it expands to.
+
+    pip install aws-sam-cli cfn-lint cryptography
+    python tools/template/check.py
+
+Prints one line per check and exits with 1 if any failed. Linters know CloudFormation, not this
+stack: they pass a proxy that buffers its streams and a role that reads every secret. So the rules
+(rules.py) run on the expanded template, and each rule has to fail on a template with a fault of its
+kind (mutations.py).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(ROOT / "tools")]
+
+# Nothing here talks to AWS, but the tools want to know a region and who is asking.
+OFFLINE = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "offline",
+    "AWS_SECRET_ACCESS_KEY": "offline",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "SAM_CLI_TELEMETRY": "0",
+}
+os.environ.update(OFFLINE)
+
+from expansion import expand, packaged, read  # noqa: E402
+from mutations import MUTATIONS  # noqa: E402
+from rules import RULES  # noqa: E402
+
+import events  # noqa: E402
+
+TEMPLATE = ROOT / "template.yaml"
+
+
+def main() -> int:
+    """Runs everything; returns the exit code."""
+    failed = 0
+    for name, problems in checks():
+        print(f"{'FAIL' if problems else 'ok  '} {name}")
+        for problem in problems:
+            print(f"       {problem}")
+        failed += bool(problems)
+    print(f"{failed} failed" if failed else "all passed")
+    return 1 if failed else 0
+
+
+def checks() -> Iterator[tuple[str, list[str]]]:
+    """Every check's name and what it found."""
+    yield "sam validate --lint", run("sam", "validate", "--lint", "--template", str(TEMPLATE))
+    yield "cfn-lint", run("cfn-lint", "--non-zero-exit-code", "warning", str(TEMPLATE))
+
+    source = read(str(TEMPLATE))
+    stack = expand(source)
+    for name, rule in RULES.items():
+        yield name, list(rule(stack))
+
+    for name in RULES:
+        faults = MUTATIONS.get(name, {})
+        yield f"{name} has faults to notice", [] if faults else ["none in mutations.py"]
+        for fault, change in faults.items():
+            mutated = packaged(source)
+            change(mutated)
+            noticed = list(RULES[name](expand(mutated)))
+            yield f"{name} notices: {fault}", [] if noticed else ["it passed"]
+
+    yield "events/ is what tools/events.py writes", events.differences(ROOT / "events")
+
+
+def run(program: str, *arguments: str) -> list[str]:
+    """A tool's output if it fails. It is looked for beside this interpreter first."""
+    beside = Path(sys.executable).parent / program
+    command = [str(beside) if beside.is_file() else program, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    except FileNotFoundError:
+        return [f"{program} is not installed"]
+    return [] if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines() or ["failed"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

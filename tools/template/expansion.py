@@ -1,0 +1,120 @@
+"""The template as CloudFormation gets it: packaged by SAM, expanded by SAM's translator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from samcli.yamlhelper import yaml_dump, yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+# It warns that it knows no feature toggles, whatever the template.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
+
+MANAGED_POLICIES = {
+    "AWSLambdaBasicExecutionRole": "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+}
+# For parameters without a default.
+PARAMETERS = {"SupabaseUrl": "https://project.supabase.co"}
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A template before and after SAM's transformation."""
+
+    source: dict[str, Any]
+    resources: dict[str, Any]
+
+    def of_type(self, kind: str) -> dict[str, Any]:
+        """Properties of all resources of one type, by logical id."""
+        return {
+            name: resource.get("Properties", {})
+            for name, resource in self.resources.items()
+            if resource["Type"] == kind
+        }
+
+    def functions(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Logical id and properties of each function, by the binary that it runs."""
+        return {
+            resource["Metadata"]["BuildProperties"]["Binary"]: (name, resource["Properties"])
+            for name, resource in self.resources.items()
+            if resource["Type"] == "AWS::Lambda::Function"
+        }
+
+    def role_of(self, function: dict[str, Any]) -> dict[str, Any]:
+        """Properties of the role that a function runs under."""
+        return self.resources[function["Role"]["Fn::GetAtt"][0]]["Properties"]
+
+    def api(self) -> dict[str, Any]:
+        """The one REST API's OpenAPI definition."""
+        (api,) = self.of_type("AWS::ApiGateway::RestApi").values()
+        return api["Body"]
+
+    def methods(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Method, path and integration of every route; `ANY` for API Gateway's any-method."""
+        for path, item in self.api()["paths"].items():
+            for method, operation in item.items():
+                name = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+                yield name, path, operation["x-amazon-apigateway-integration"]
+
+
+def read(path: str) -> dict[str, Any]:
+    """A template file, with YAML aliases resolved and nothing shared between their places."""
+    with open(path, encoding="utf-8") as file:
+        return packaged(yaml_parse(file.read()))
+
+
+def packaged(source: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy by way of the writer of `sam build` and `sam package`."""
+    return yaml_parse(yaml_dump(source))
+
+
+def expand(source: dict[str, Any]) -> Expansion:
+    """Expands a template; raises samtranslator's exceptions where it is not valid."""
+    uploaded = packaged(source)
+    # `sam package` replaces the folder by the place it uploaded the build to.
+    uploaded["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
+    output = Translator(MANAGED_POLICIES, Parser()).translate(uploaded, dict(PARAMETERS))
+    return Expansion(source, json.loads(json.dumps(output))["Resources"])
+
+
+def text(value: Any) -> str:
+    """The string in a value that may be wrapped in `Fn::Sub`."""
+    if isinstance(value, dict) and set(value) == {"Fn::Sub"}:
+        value = value["Fn::Sub"]
+    if isinstance(value, list):
+        template, variables = value
+        for name, variable in variables.items():
+            template = template.replace(
+                f"${{{name}}}", variable if isinstance(variable, str) else f"${{{variable['Ref']}}}"
+            )
+        value = template
+    if not isinstance(value, str):
+        raise ValueError(f"neither a string nor Fn::Sub: {value!r}")
+    return value
+
+
+def references(value: Any) -> Iterator[str]:
+    """Logical ids that a value mentions by Ref, Fn::GetAtt, Fn::Sub or DependsOn."""
+    if isinstance(value, list):
+        for item in value:
+            yield from references(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key == "Ref":
+                yield item
+            elif key == "Fn::GetAtt":
+                yield item[0] if isinstance(item, list) else item.split(".")[0]
+            elif key == "DependsOn":
+                yield from [item] if isinstance(item, str) else item
+            elif key == "Fn::Sub":
+                template, variables = item if isinstance(item, list) else (item, {})
+                yield from re.findall(r"\$\{([A-Za-z0-9]+)", template)
+                yield from references(variables)
+            else:
+                yield from references(item)

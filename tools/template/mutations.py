@@ -1,0 +1,189 @@
+"""Faults put into the template in memory, and the rule that has to notice each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+Template = dict[str, Any]
+Change = Callable[[Template], None]
+Place = tuple[str | int, ...]
+
+ANY = "x-amazon-apigateway-any-method"
+INTEGRATION = "x-amazon-apigateway-integration"
+API: Place = ("Resources", "Api", "Properties")
+DEFINITION: Place = (*API, "DefinitionBody")
+PATHS: Place = (*DEFINITION, "paths")
+PROXY_PATH: Place = (*PATHS, "/api/v1/openrouter/{proxy+}")
+PROXY_ROUTE: Place = (*PROXY_PATH, ANY, INTEGRATION)
+PREFLIGHT: Place = (*PROXY_PATH, "options", INTEGRATION)
+ALLOWED_HEADERS = "method.response.header.Access-Control-Allow-Headers"
+USAGE_PATH: Place = (*PATHS, "/api/v1/usage")
+OWN_ERRORS: Place = (*DEFINITION, "x-amazon-apigateway-gateway-responses")
+PROXY: Place = ("Resources", "ProxyFunction", "Properties")
+USAGE: Place = ("Resources", "UsageFunction", "Properties")
+HEALTH: Place = ("Resources", "HealthFunction", "Properties")
+VARIABLES: Place = ("Environment", "Variables")
+READ_KEYSET: Place = (*PROXY, "Policies", 0, "Statement", 0)
+SECRET_KEY: Place = (*USAGE, *VARIABLES, "SUPABASE_SECRET_KEY")
+
+
+def look(template: Template, place: Place) -> Any:
+    """What stands at a place; a KeyError if the template has changed and nothing does."""
+    value: Any = template
+    for step in place:
+        value = value[step]
+    return value
+
+
+def put(place: Place, value: Any) -> Change:
+    """Sets one value."""
+
+    def change(template: Template) -> None:
+        look(template, place[:-1])[place[-1]] = value
+
+    return change
+
+
+def drop(*places: Place) -> Change:
+    """Removes what stands there."""
+
+    def change(template: Template) -> None:
+        for place in places:
+            del look(template, place[:-1])[place[-1]]
+
+    return change
+
+
+def copy(source: Place, to: Place) -> Change:
+    """Puts what stands in one place into another too."""
+    return lambda template: put(to, deepcopy(look(template, source)))(template)
+
+
+def edit(place: Place, old: str, new: str) -> Change:
+    """Changes a part of a string under Fn::Sub."""
+
+    def change(template: Template) -> None:
+        value = look(template, (*place, "Fn::Sub"))
+        if old not in value:
+            raise ValueError(f"{old} is not in {value}")
+        put((*place, "Fn::Sub"), value.replace(old, new))(template)
+
+    return change
+
+
+def both(first: Change, second: Change) -> Change:
+    """One change after the other."""
+
+    def change(template: Template) -> None:
+        first(template)
+        second(template)
+
+    return change
+
+
+def generated_by_sam(mode: str) -> Change:
+    """SAM's own way to stream: an event property, whose wrong value passes every linter."""
+
+    def change(template: Template) -> None:
+        put((*API, "MergeDefinitions"), True)(template)
+        drop((*PROXY_PATH, ANY))(template)
+        for function in (USAGE, HEALTH):
+            drop((*function, "Events"))(template)
+        event = look(template, (*PROXY, "Events", "OpenRouter", "Properties"))
+        event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900_000}
+
+    return change
+
+
+# By the name of the rule: the fault in words, and the change that makes it.
+MUTATIONS: dict[str, dict[str, Change]] = {
+    "proxy-streams": {
+        "SAM's event property with STREAM": generated_by_sam("STREAM"),
+        "no transfer mode": drop((*PROXY_ROUTE, "responseTransferMode")),
+        "SAM's word for the mode": put((*PROXY_ROUTE, "responseTransferMode"), "RESPONSE_STREAM"),
+        "buffered URI": edit((*PROXY_ROUTE, "uri"), "response-streaming-", ""),
+        "old API version in the URI": edit((*PROXY_ROUTE, "uri"), "2021-11-15", "2015-03-31"),
+        "default integration timeout": drop((*PROXY_ROUTE, "timeoutInMillis")),
+        "short function timeout": put((*PROXY, "Timeout"), 30),
+    },
+    "others-are-buffered": {
+        "streamed usage": put((*USAGE_PATH, "get", INTEGRATION, "responseTransferMode"), "STREAM"),
+        "usage outlives its integration": put((*USAGE, "Timeout"), 60),
+    },
+    "routes-are-complete": {
+        "dropped route": drop((*USAGE_PATH, "get")),
+        "extra route": copy((*PATHS, "/"), (*PATHS, "/debug")),
+        "only GET on the proxy": both(
+            copy((*PROXY_PATH, ANY), (*PROXY_PATH, "get")), drop((*PROXY_PATH, ANY))
+        ),
+        "route to the wrong function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-usage/"),
+        "route to no function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-prox/"),
+    },
+    "api-may-invoke": {
+        "no permission": drop((*USAGE, "Events", "Requests")),
+        "permission for all paths": put((*USAGE, "Events", "Summary", "Properties", "Path"), "/{proxy+}"),
+    },
+    "preflight-needs-no-function": {
+        "no preflight": drop((*USAGE_PATH, "options")),
+        "preflight by the function": copy(PROXY_ROUTE, PREFLIGHT),
+        "binary preflight": drop((*PREFLIGHT, "contentHandling")),
+        "nonce not allowed": put(
+            (*PREFLIGHT, "responses", "default", "responseParameters", ALLOWED_HEADERS),
+            "'x-did,x-did-timestamp,x-did-signature,content-type'",
+        ),
+    },
+    "bodies-stay-bytes": {"text bodies": drop((*DEFINITION, "x-amazon-apigateway-binary-media-types"))},
+    "own-errors-have-the-error-body": {
+        "status and code differ": put((*OWN_ERRORS, "THROTTLED", "statusCode"), "503"),
+        "API Gateway's own 404": drop((*OWN_ERRORS, "MISSING_AUTHENTICATION_TOKEN")),
+    },
+    "iam-has-no-wildcards": {
+        "wildcard resource": put((*READ_KEYSET, "Resource"), "*"),
+        "wildcard action": put((*READ_KEYSET, "Action"), "secretsmanager:*"),
+        "managed policy": put((*USAGE, "Policies"), ["arn:aws:iam::aws:policy/SecretsManagerReadWrite"]),
+    },
+    "only-proxy-reads-the-keyset": {
+        "usage reads it": copy((*PROXY, "Policies"), (*USAGE, "Policies")),
+        "proxy cannot read it": drop((*PROXY, "Policies")),
+        "all secrets whose name starts alike": edit((*READ_KEYSET, "Resource"), "-??????", "*"),
+    },
+    "environment-is-exact": {
+        "missing variable": drop((*PROXY, *VARIABLES, "KEYSET_SECRET_NAME")),
+        "variable for all": put(
+            ("Globals", "Function", "Environment"), {"Variables": {"KEYSET_SECRET_NAME": "x"}}
+        ),
+    },
+    "secrets-are-dynamic-references": {
+        "health knows the key": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_SECRET_KEY")),
+        "health knows it by another name": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_URL")),
+        "plain value": put(SECRET_KEY, "sb_secret_x"),
+    },
+    "logs-expire": {
+        "logs for ever": drop(("Resources", "ProxyLogs", "Properties", "RetentionInDays")),
+        "implicit log group": drop((*PROXY, "LoggingConfig")),
+    },
+    "binaries-exist": {
+        "no such crate": put(
+            ("Resources", "UsageFunction", "Metadata", "BuildProperties", "Binary"), "usages"
+        ),
+        "a name that the API does not call": put((*HEALTH, "FunctionName"), "health"),
+    },
+    "endpoint-lets-streams-idle": {
+        "edge-optimised endpoint": drop((*API, "EndpointConfiguration")),
+        "SAM's second stage": both(
+            drop((*API, "OpenApiVersion"), (*DEFINITION, "openapi")), put((*DEFINITION, "swagger"), "2.0")
+        ),
+    },
+    "nothing-waits-for-itself": {
+        "SAM's event property with RESPONSE_STREAM": generated_by_sam("RESPONSE_STREAM"),
+        "the function by its ARN": edit(
+            (*PROXY_ROUTE, "uri"), "${AWS::StackName}-proxy", "${ProxyFunction.Arn}"
+        ),
+    },
+    "parameters-guard-themselves": {
+        "audience without pattern": put(("Parameters", "Audiences", "AllowedPattern"), ".*"),
+        "undescribed parameter": drop(("Parameters", "MemorySize", "Description")),
+    },
+}

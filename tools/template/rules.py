@@ -1,0 +1,361 @@
+"""What the deployed stack must be. Each rule takes an expansion and yields what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from expansion import Expansion, references, text
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+ROUTES: dict[str, str] = json.loads((HERE / "routes.json").read_text())
+ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())
+
+SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
+EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-upstream", "x-generation-id"}
+KEYSET_ARN = (
+    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${KeysetSecretName}-??????"
+)
+# The longest that API Gateway waits for a buffered answer without a raised quota.
+BUFFERED_SECONDS = 29
+
+Rule = Callable[[Expansion], Iterator[str]]
+RULES: dict[str, Rule] = {}
+
+
+def rule(function: Rule) -> Rule:
+    """Registers a rule under its name."""
+    RULES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+@rule
+def proxy_streams(stack: Expansion) -> Iterator[str]:
+    """Mode, URI and timeouts: any one of them missing buffers or cuts the stream, silently."""
+    integration = integrations_of(stack, "proxy")
+    if not integration:
+        yield "no route"
+    for route, found in integration.items():
+        if found.get("responseTransferMode") != "STREAM":
+            yield f"{route}: responseTransferMode is {found.get('responseTransferMode')!r}, not 'STREAM'"
+        uri = text(found["uri"])
+        if ":lambda:path/2021-11-15/functions/" not in uri or not uri.endswith(
+            "/response-streaming-invocations"
+        ):
+            yield f"{route}: the URI does not invoke with a response stream: {uri}"
+        if found.get("timeoutInMillis") != 900_000:
+            yield f"{route}: timeoutInMillis is {found.get('timeoutInMillis')!r}"
+    if (timeout := stack.functions()["proxy"][1]["Timeout"]) != 900:
+        yield f"the function's timeout is {timeout} s"
+
+
+@rule
+def others_are_buffered(stack: Expansion) -> Iterator[str]:
+    """lambda_http's plain `run` behind a streaming integration answers garbage."""
+    for binary, (_, function) in stack.functions().items():
+        if binary == "proxy":
+            continue
+        for route, found in integrations_of(stack, binary).items():
+            if "responseTransferMode" in found or not text(found["uri"]).endswith("/invocations"):
+                yield f"{route}: streams, but {binary} does not"
+        if function["Timeout"] > BUFFERED_SECONDS:
+            yield f"{binary} may run for {function['Timeout']} s, API Gateway waits {BUFFERED_SECONDS}"
+
+
+@rule
+def routes_are_complete(stack: Expansion) -> Iterator[str]:
+    """Exactly the routes of routes.json, each with its function."""
+    found = {
+        f"{method} {path}": bound_function(stack, integration)
+        for method, path, integration in stack.methods()
+        if method != "OPTIONS"
+    }
+    for route in sorted(ROUTES.keys() | found.keys()):
+        if ROUTES.get(route) != found.get(route):
+            yield f"{route}: {found.get(route)}, expected {ROUTES.get(route)}"
+
+
+@rule
+def api_may_invoke(stack: Expansion) -> Iterator[str]:
+    """Each function is open to API Gateway on its own routes, and to nobody else."""
+    logical = {name: binary for binary, (name, _) in stack.functions().items()}
+    found = set()
+    for permission in stack.of_type("AWS::Lambda::Permission").values():
+        if permission["Principal"] != "apigateway.amazonaws.com":
+            yield f"open to {permission['Principal']}"
+        source = re.fullmatch(
+            r"arn:aws:execute-api:[^/]*:\$\{Api\}/\*/([A-Z*]+)(/.*)", text(permission["SourceArn"])
+        )
+        if not source:
+            yield f"open to {text(permission['SourceArn'])}"
+            continue
+        found.add((source[1], source[2], logical[permission["FunctionName"]["Ref"]]))
+    expected = {
+        (method.replace("ANY", "*"), path.replace("{proxy+}", "*"), binary)
+        for (method, path), binary in ((route.split(" "), binary) for route, binary in ROUTES.items())
+    }
+    for method, path, binary in sorted(found ^ expected):
+        which = "missing" if (method, path, binary) in expected else "unexpected"
+        yield f"{which}: {method} {path} → {binary}"
+
+
+@rule
+def preflight_needs_no_function(stack: Expansion) -> Iterator[str]:
+    """Browsers cannot sign a preflight: API Gateway answers it on every route that wants signatures."""
+    preflights = {path: found for method, path, found in stack.methods() if method == "OPTIONS"}
+    signed = {route.split(" ")[1] for route, binary in ROUTES.items() if binary != "health"}
+    for path in sorted(signed - preflights.keys()):
+        yield f"{path}: no preflight"
+    for path, found in preflights.items():
+        if found["type"] != "mock" or "uri" in found:
+            yield f"{path}: not a mock integration"
+        if found.get("contentHandling") != "CONVERT_TO_TEXT":
+            yield f"{path}: without CONVERT_TO_TEXT it answers 500, since every media type is binary"
+        sent = found.get("responses", {}).get("default", {}).get("responseParameters", {})
+        allowed = listed(sent.get("method.response.header.Access-Control-Allow-Headers"))
+        if missing := SIGNED_HEADERS - allowed:
+            yield f"{path}: does not allow {sorted(missing)}"
+        origin = sent.get("method.response.header.Access-Control-Allow-Origin")
+        if origin is None or text(origin) != "'${AllowedOrigin}'":
+            yield f"{path}: the origin is not the parameter's"
+
+
+@rule
+def bodies_stay_bytes(stack: Expansion) -> Iterator[str]:
+    """As text, API Gateway would decode multipart and audio bodies as UTF-8."""
+    if (types := stack.api().get("x-amazon-apigateway-binary-media-types")) != ["*/*"]:
+        yield f"binary media types are {types}"
+
+
+@rule
+def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
+    """What API Gateway answers by itself reads like the functions' errors, also in a browser."""
+    responses = stack.api().get("x-amazon-apigateway-gateway-responses", {})
+    for kind in sorted(
+        {"MISSING_AUTHENTICATION_TOKEN", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX"} - responses.keys()
+    ):
+        yield f"{kind}: not given"
+    for kind, response in responses.items():
+        body = json.loads(
+            response["responseTemplates"]["application/json"].replace("$context.requestId", "id")
+        )
+        error = body.get("error", {})
+        if body != {"success": False, "error": error, "request_id": "id"} or set(error) != {
+            "code",
+            "message",
+            "metadata",
+        }:
+            yield f"{kind}: not the error body: {body}"
+        elif str(error["code"]) != response["statusCode"]:
+            yield f"{kind}: code {error['code']} under status {response['statusCode']}"
+        sent = response["responseParameters"]
+        if missing := EXPOSED_HEADERS - listed(
+            sent.get("gatewayresponse.header.Access-Control-Expose-Headers")
+        ):
+            yield f"{kind}: does not expose {sorted(missing)}"
+
+
+@rule
+def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
+    """Own statements name their resources; the one managed policy is for logs."""
+    for name, role in stack.of_type("AWS::IAM::Role").items():
+        for policy in role["ManagedPolicyArns"]:
+            if policy.rsplit("/", 1)[-1] != "AWSLambdaBasicExecutionRole":
+                yield f"{name}: managed policy {policy}"
+        for statement in statements(role):
+            if any("*" in text(resource) for resource in as_list(statement["Resource"])):
+                yield f"{name}: Resource {statement['Resource']}"
+            if any("*" in action for action in as_list(statement["Action"])):
+                yield f"{name}: Action {statement['Action']}"
+
+
+@rule
+def only_proxy_reads_the_keyset(stack: Expansion) -> Iterator[str]:
+    """And it reads no other secret."""
+    for binary, (_, function) in stack.functions().items():
+        granted = {
+            (action, text(resource))
+            for statement in statements(stack.role_of(function))
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+            if action == "*" or action.startswith("secretsmanager:") or ":secretsmanager:" in text(resource)
+        }
+        expected = {("secretsmanager:GetSecretValue", KEYSET_ARN)} if binary == "proxy" else set()
+        if granted != expected:
+            yield f"{binary}: {sorted(granted)}"
+
+
+@rule
+def environment_is_exact(stack: Expansion) -> Iterator[str]:
+    """Each function gets the variables of environment.json, no more and no less."""
+    functions = stack.functions()
+    for binary in sorted(ENVIRONMENT.keys() | functions.keys()):
+        given = set(variables(functions[binary][1])) if binary in functions else set()
+        if given != set(ENVIRONMENT.get(binary, [])):
+            yield f"{binary}: {sorted(given)}"
+
+
+@rule
+def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
+    """A secret's value stands in no template; health has none at all."""
+    for binary, (_, function) in stack.functions().items():
+        for name, value in variables(function).items():
+            secret = "SECRET_KEY" in name
+            resolved = "{{resolve:" in json.dumps(value)
+            if secret and value != {"Fn::Sub": "{{resolve:secretsmanager:${SupabaseSecretName}}}"}:
+                yield f"{binary}: {name} is {value}"
+            if binary == "health" and (resolved or "SECRET" in name):
+                yield f"{binary}: {name} gives it a secret"
+
+
+@rule
+def logs_expire(stack: Expansion) -> Iterator[str]:
+    """Every function logs to a group of its own with a retention."""
+    used = set()
+    for binary, (_, function) in stack.functions().items():
+        group = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
+        properties = stack.of_type("AWS::Logs::LogGroup").get(group)
+        if properties is None:
+            yield f"{binary}: no log group of the stack"
+        elif "RetentionInDays" not in properties:
+            yield f"{binary}: {group} keeps logs for ever"
+        elif group in used:
+            yield f"{binary}: shares {group}"
+        used.add(group)
+
+
+@rule
+def binaries_exist(stack: Expansion) -> Iterator[str]:
+    """What `sam build` is told to build is a crate, and API Gateway calls it by its name."""
+    for binary, (name, function) in stack.functions().items():
+        metadata = stack.resources[name]["Metadata"]
+        if (
+            metadata["BuildMethod"] != "rust-cargolambda"
+            or not (ROOT / "functions" / binary / "Cargo.toml").is_file()
+        ):
+            yield f"{name}: cannot be built: {metadata}"
+        if text(function.get("FunctionName")) != f"${{AWS::StackName}}-{binary}":
+            yield f"{name}: is named {function.get('FunctionName')}"
+
+
+@rule
+def endpoint_lets_streams_idle(stack: Expansion) -> Iterator[str]:
+    """Regional: 5 minutes of silence. Edge-optimised: 30 seconds."""
+    (api,) = stack.of_type("AWS::ApiGateway::RestApi").values()
+    if api.get("EndpointConfiguration", {}).get("Types") != ["REGIONAL"]:
+        yield f"{api.get('EndpointConfiguration')}"
+    for name, deployment in stack.of_type("AWS::ApiGateway::Deployment").items():
+        if "StageName" in deployment:
+            yield f"{name}: makes a second stage, {deployment['StageName']}, that nothing throttles"
+
+
+@rule
+def nothing_waits_for_itself(stack: Expansion) -> Iterator[str]:
+    """CloudFormation refuses circular dependencies, but only when it deploys."""
+    graph = {
+        name: {other for other in references(resource) if other in stack.resources} - {name}
+        for name, resource in stack.resources.items()
+    }
+    while free := {name for name, needs in graph.items() if not needs}:
+        graph = {name: needs - free for name, needs in graph.items() if name not in free}
+    if graph:
+        yield f"circular: {', '.join(sorted(graph))}"
+
+
+@rule
+def parameters_guard_themselves(stack: Expansion) -> Iterator[str]:
+    """All are described; the patterns take what is right and refuse what would fail at run time."""
+    parameters = stack.source["Parameters"]
+    for name, parameter in parameters.items():
+        if not parameter.get("Description"):
+            yield f"{name}: no description"
+        if parameter["Type"] == "String" and not {"AllowedPattern", "AllowedValues"} & parameter.keys():
+            yield f"{name}: takes anything"
+    for name, cases in PARAMETER_CASES.items():
+        # CloudFormation matches the whole value.
+        pattern = re.compile(parameters[name]["AllowedPattern"])
+        for value, allowed in cases.items():
+            if bool(pattern.fullmatch(value)) != allowed:
+                yield f"{name}: {value!r} is {'refused' if allowed else 'taken'}"
+
+
+PARAMETER_CASES: dict[str, dict[str, bool]] = {
+    "Audiences": {
+        "": True,
+        "https://gw.example.com": True,
+        "https://gw.example.com/llm,https://abc123.execute-api.us-east-1.amazonaws.com/Prod": True,
+        ",".join(["https://gw.example.com"] * 4): True,
+        ",".join(["https://gw.example.com"] * 5): False,
+        "https://gw.example.com/": False,
+        "https://gw.example.com,": False,
+        "https://a.example.comhttps://b.example.com": False,
+        "https://GW.example.com": False,
+        "http://gw.example.com": False,
+    },
+    "AllowedOrigin": {
+        "*": True,
+        "https://app.example.com": True,
+        "http://localhost:5173": True,
+        "https://app.example.com/": False,
+        "https://a.example.com,https://b.example.com": False,
+        "https://a.example.com'": False,
+    },
+    "SupabaseUrl": {
+        "https://abcdefgh.supabase.co": True,
+        "https://abcdefgh.supabase.co/rest/v1": False,
+        "": False,
+    },
+    "OpenRouterBaseUrl": {"https://openrouter.ai/api/v1": True, "https://openrouter.ai/api/v1/": False},
+    "KeysetSecretName": {"llm-gateway/keyset": True, "*": False, "": False, "a:b": False},
+    "SupabaseSecretName": {"llm-gateway/supabase": True, "a}}": False, "name:SecretString:key": False},
+}
+
+
+def integrations_of(stack: Expansion, binary: str) -> dict[str, dict[str, Any]]:
+    """The integrations that end at one function, by route."""
+    return {
+        f"{method} {path}": found
+        for method, path, found in stack.methods()
+        if bound_function(stack, found) == binary
+    }
+
+
+def bound_function(stack: Expansion, integration: dict[str, Any]) -> str | None:
+    """The binary that an integration invokes, named in its URI by function name or by logical id."""
+    if integration.get("type") != "aws_proxy":
+        return None
+    uri = text(integration["uri"])
+    for binary, (name, function) in stack.functions().items():
+        by_name = f":function:{text(function.get('FunctionName', ''))}/"
+        if by_name in uri or f"functions/${{{name}.Arn}}/" in uri:
+            return binary
+    return None
+
+
+def variables(function: dict[str, Any]) -> dict[str, Any]:
+    """A function's environment."""
+    return function.get("Environment", {}).get("Variables", {})
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    """All statements of a role's own policies."""
+    return [
+        statement
+        for policy in role.get("Policies", [])
+        for statement in as_list(policy["PolicyDocument"]["Statement"])
+    ]
+
+
+def as_list(value: Any) -> list[Any]:
+    """IAM writes a list of one as the one."""
+    return value if isinstance(value, list) else [value]
+
+
+def listed(value: str | None) -> set[str]:
+    """The names in a quoted, comma-separated header value."""
+    return set((value or "").strip("'").split(","))
