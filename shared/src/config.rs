@@ -11,7 +11,7 @@ use crate::{
     endpoint::AllowedFamilies,
     openrouter::Timeouts,
     secrets_manager::AwsCredentials,
-    storage::{ServiceKey, StorageConfig},
+    storage::StorageKey,
 };
 
 /// What is wrong with one variable.
@@ -67,10 +67,10 @@ impl<'a> Env<'a> {
         self.optional(variable).is_some()
     }
 
-    /// The log level that `RUST_LOG`, or else Lambda's own setting, names.
+    /// The log level that `RUST_LOG` names, if it names one.
     #[must_use]
     pub fn log_level(&self) -> Option<LevelFilter> {
-        ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"].into_iter().find_map(|name| self.optional(name)?.parse().ok())
+        self.optional("RUST_LOG")?.parse().ok()
     }
 
     /// A variable whose absence or emptiness means `None`.
@@ -158,7 +158,7 @@ impl<'a> Env<'a> {
     fn storage(&mut self) -> Option<StorageConfig> {
         let url = self.storage_url();
         let key = self.required("SUPABASE_SECRET_KEY", "Supabase's secret key (sb_secret_…) or a service_role JWT");
-        let key = self.parsed("SUPABASE_SECRET_KEY", key, ServiceKey::parse);
+        let key = self.parsed("SUPABASE_SECRET_KEY", key, StorageKey::parse);
         Some(StorageConfig { url: url?, key: key? })
     }
 
@@ -190,6 +190,15 @@ impl<'a> Env<'a> {
             AllowedFamilies::parse(list).map_err(|name| format!("`{name}` is not a refused family"))
         })
     }
+}
+
+/// Where the database is, and the right to use it.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// PostgREST's root.
+    pub url: Url,
+    /// Supabase's secret key.
+    pub key: StorageKey,
 }
 
 /// Where the master keyset is.

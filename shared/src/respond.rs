@@ -18,6 +18,8 @@ use crate::{
 
 /// Names the request on every response.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
+/// The headers that web pages may read besides the harmless ones.
+const EXPOSED_HEADERS: &str = "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
 const RETRY_AFTER: u16 = 5;
 
@@ -37,12 +39,17 @@ pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
     identified(response, id)
 }
 
-/// `response`, marked with the request's id.
+/// `response` with what every response carries: the request's id, and leave for web pages to read
+/// it. Any origin may, because no cookie authenticates anyone; which origins may send a request is
+/// API Gateway's preflight to say.
 #[must_use]
 pub fn identified<B>(mut response: Response<B>, id: Uuid) -> Response<B> {
+    let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
     }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
     response
 }
 

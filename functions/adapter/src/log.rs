@@ -8,8 +8,8 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 /// configured: at their finest level some of them write headers and bodies.
 const OURS: [&str; 5] = ["adapter", "health", "proxy", "shared", "usage"];
 
-/// Starts logging at the level that `RUST_LOG` or Lambda's own setting names (`error`, `warn`,
-/// `info`, `debug`, `trace`; `info` where neither does).
+/// Starts logging at the level that `RUST_LOG` names (`error`, `warn`, `info`, `debug`, `trace`;
+/// otherwise `info`).
 pub(crate) fn init() {
     let level = Env::process().log_level().unwrap_or(LevelFilter::INFO);
     let targets = OURS.into_iter().fold(Targets::new().with_default(LevelFilter::WARN.min(level)), |targets, name| {
