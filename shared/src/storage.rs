@@ -1,1 +1,152 @@
-//! Stub.
+//! The only speaker of PostgREST: users' sealed keys and the books of their requests.
+//!
+//! The work is done by three database functions (`migrations/`): `begin_request`,
+//! `finish_request` and `usage_summary`. Each is one round trip with a JSON body, so no value ever
+//! enters a URL. The contract:
+//!
+//! - money is decimal text, never a float;
+//! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
+//!   read into [`Refusal`];
+//! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
+//!   that has nothing.
+
+mod error;
+mod key;
+mod records;
+mod transport;
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+pub use error::{Protocol, Refusal, StorageError, Unavailable};
+pub use key::{InvalidStorageKey, StorageKey};
+pub use records::{
+    Begin, Begun, Books, Cost, CostState, Failure, Fingerprint, Finish, Finished, Status, Tokens,
+    UsageRange, UsageSummary,
+};
+pub use transport::ping;
+
+use transport::Transport;
+
+/// How long one attempt may take, the answer's body included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The first pause between attempts; each further one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Attempts while a client waits for its first byte.
+const ATTEMPTS_IN_FRONT: u32 = 3;
+
+/// A client of the storage. Cheap to share by reference; holds no connection of its own.
+pub struct Storage {
+    transport: Transport,
+    attempt_timeout: Duration,
+}
+
+impl Storage {
+    /// A client of the PostgREST at `rest_url` (for Supabase: the project's URL + `/rest/v1`),
+    /// speaking through the gateway's one HTTP client.
+    #[must_use]
+    pub fn new(client: reqwest::Client, rest_url: &Url, key: StorageKey) -> Self {
+        Self {
+            transport: Transport::new(client, rest_url, key),
+            attempt_timeout: ATTEMPT_TIMEOUT,
+        }
+    }
+
+    /// Replaces the 3 s that one attempt may take.
+    #[must_use]
+    pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// Begins a request: looks up the caller's sealed key, refuses a replay and, for a billable
+    /// request, opens its books and takes the hold, all in one transaction.
+    ///
+    /// Repeating it with the same id, DID and fingerprint is safe, and is done here up to twice
+    /// until `until`. After [`StorageError::Unavailable`] the request may or may not have begun:
+    /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
+    /// ([`StorageError::NoSuchRequest`] then says that it never began).
+    pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
+        let arguments = records::BeginArguments {
+            request: begin.into(),
+        };
+        self.call("begin_request", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Closes the books of one request, exactly once however often it is called. Retries until
+    /// `until`, because nobody else knows what the request cost.
+    pub async fn finish(
+        &self,
+        finish: &Finish<'_>,
+        until: Instant,
+    ) -> Result<Finished, StorageError> {
+        let arguments = records::FinishArguments {
+            outcome: finish.into(),
+        };
+        self.call("finish_request", &arguments, u32::MAX, until)
+            .await
+    }
+
+    /// Sums up one DID's requests over a time. A DID without requests has all zeros.
+    pub async fn usage_summary(
+        &self,
+        did: &str,
+        range: UsageRange,
+        until: Instant,
+    ) -> Result<UsageSummary, StorageError> {
+        let arguments = records::UsageArguments::new(did, range);
+        self.call("usage_summary", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Calls one database function, at most `attempts` times and not beyond `until`. All of them
+    /// are idempotent, so an attempt whose answer was lost is repeated.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        function: &'static str,
+        arguments: &impl Serialize,
+        attempts: u32,
+        until: Instant,
+    ) -> Result<T, StorageError> {
+        let body = serde_json::to_string(arguments).map_err(|_| Protocol::RequestNotBuilt)?;
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = self
+                .transport
+                .rpc(function, &body, left.min(self.attempt_timeout))
+                .await;
+            match answer {
+                Err(StorageError::Unavailable(error))
+                    if error.is_transient()
+                        && attempt < attempts
+                        && Instant::now() + pause < until =>
+                {
+                    tracing::warn!(function, attempt, %error, "storage attempt failed, repeating it");
+                }
+                answer => return answer,
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempt += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("transport", &self.transport)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

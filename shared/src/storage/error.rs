@@ -1,0 +1,122 @@
+//! What can go wrong between the gateway and its storage.
+
+use http::StatusCode;
+use thiserror::Error;
+
+/// Why a storage call did not succeed. No variant holds a key, sealed or plain.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// The storage works and says no to this request.
+    #[error("the storage refuses the request: {0}")]
+    Refused(#[from] Refusal),
+    /// `finish` was called for a request that never began.
+    #[error("no request has this id")]
+    NoSuchRequest,
+    /// The storage does not accept the gateway's own key: a fault of the configuration.
+    #[error("the storage does not accept the gateway's key (HTTP {status})")]
+    Unauthorized {
+        /// 401 or 403.
+        status: StatusCode,
+    },
+    /// The storage did not answer, or could not. Says nothing about what it holds.
+    #[error("the storage is unavailable: {0}")]
+    Unavailable(#[from] Unavailable),
+    /// The storage answered something that the contract does not know: another schema version,
+    /// or no PostgREST at all.
+    #[error("the storage broke the contract: {0}")]
+    Protocol(#[from] Protocol),
+}
+
+/// What the database refuses on purpose. See `begin_request` in `migrations/`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No key is stored for the DID.
+    #[error("no key is stored for this DID")]
+    NoKeyForDid,
+    /// The DID's key has been disabled.
+    #[error("the key of this DID is disabled")]
+    KeyDisabled,
+    /// The same signed request was let through before.
+    #[error("this signed request has been used before")]
+    Replayed,
+    /// The limit is spent, or what is left of it is held by requests in flight. US dollars, as
+    /// decimal text.
+    #[error("credit limit {limit} reached: {spent} spent, {held} held")]
+    CreditLimitReached {
+        /// The DID's limit.
+        limit: String,
+        /// What finished requests cost.
+        spent: String,
+        /// What is reserved for requests in flight, this one not included.
+        held: String,
+    },
+}
+
+/// How the storage is unavailable.
+#[derive(Debug, Error)]
+pub enum Unavailable {
+    /// No complete answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or one that broke before the answer was complete.
+    #[error("connection failed")]
+    Transport(#[source] reqwest::Error),
+    /// It answered that it cannot.
+    #[error("HTTP {status} {}", code.as_deref().unwrap_or_default())]
+    Status {
+        /// 408, 429 or 5xx.
+        status: StatusCode,
+        /// PostgREST's or PostgreSQL's code (`PGRST003`, `57014`).
+        code: Option<String>,
+    },
+}
+
+impl Unavailable {
+    /// Whether the same call may succeed in a moment. A plain 500 is not among them: it is how
+    /// backends report an error of the function itself.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Transport(_) => true,
+            Self::Status { status, .. } => matches!(
+                status.as_u16(),
+                // 520–524: Cloudflare, in front of hosted Supabase, did not reach it.
+                408 | 429 | 502 | 503 | 504 | 520..=524
+            ),
+        }
+    }
+
+    /// Sorts an error of the HTTP client. The URL is dropped: it may carry credentials.
+    pub(super) fn from_client(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::Timeout
+        } else {
+            Self::Transport(error.without_url())
+        }
+    }
+}
+
+/// How the storage broke the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Protocol {
+    /// A success whose body is not the function's result. What it holds is not told: it may be a
+    /// sealed key.
+    #[error("{function} returned an unexpected body")]
+    UnexpectedBody {
+        /// The database function.
+        function: &'static str,
+    },
+    /// A status that the contract does not know.
+    #[error("{function} answered HTTP {status} {}", code.as_deref().unwrap_or_default())]
+    UnexpectedStatus {
+        /// The database function.
+        function: &'static str,
+        /// The HTTP status.
+        status: StatusCode,
+        /// PostgREST's or PostgreSQL's code (`PGRST202`: the migrations are not applied).
+        code: Option<String>,
+    },
+    /// The request could not be put into HTTP.
+    #[error("the request could not be built")]
+    RequestNotBuilt,
+}

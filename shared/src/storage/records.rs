@@ -1,0 +1,409 @@
+//! What goes to the storage and what comes back, and both in JSON.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
+
+/// A request about to begin.
+#[derive(Debug, Clone)]
+pub struct Begin<'a> {
+    /// The gateway's id of the request; the id of its row.
+    pub id: Uuid,
+    /// The verified caller, without a fragment.
+    pub did: &'a str,
+    /// When the gateway received it.
+    pub request_time: Timestamp,
+    /// What makes a second use of the same signature a replay. The storage insists on it for a
+    /// billable request.
+    pub fingerprint: Option<Fingerprint>,
+    /// What a billable request leaves in the books; `None` only looks up the key.
+    pub books: Option<Books<'a>>,
+}
+
+/// The digest of what the caller signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// SHA-256 of the signed bytes (not of the signature, whose encoding can vary).
+    pub digest: [u8; 32],
+    /// From then on the timestamp check refuses the request by itself.
+    pub expires_at: Timestamp,
+}
+
+/// The first entry of a billable request in the books.
+#[derive(Debug, Clone)]
+pub struct Books<'a> {
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path below the proxy's prefix, without the query.
+    pub path: &'a str,
+    /// The kind of endpoint.
+    pub endpoint: &'a str,
+    /// The model that the client asks for.
+    pub model: Option<&'a str>,
+    /// Whether the client asks for a stream.
+    pub streamed: bool,
+    /// What is reserved against the limit until the request has finished: US dollars, decimal
+    /// text, not negative.
+    pub hold: &'a str,
+}
+
+/// A request that has begun.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Begun {
+    /// The caller's sealed key.
+    pub sealed_key: String,
+    /// The key's name, chosen by its owner.
+    pub key_name: String,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone)]
+pub struct Finish<'a> {
+    /// The id it began with.
+    pub id: Uuid,
+    /// Whether the client got a complete answer.
+    pub status: Status,
+    /// When the last byte was through.
+    pub response_time: Timestamp,
+    /// From the start to the answer's first byte.
+    pub first_byte: Option<Duration>,
+    /// The upstream's status.
+    pub http_status: Option<u16>,
+    /// The model that answered.
+    pub model: Option<&'a str>,
+    /// OpenRouter's id of the generation.
+    pub generation_id: Option<&'a str>,
+    /// What was counted.
+    pub tokens: Tokens,
+    /// What is to be paid.
+    pub cost: Cost<'a>,
+    /// What went wrong.
+    pub error: Option<Failure<'a>>,
+}
+
+/// Where a request's row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The answer was complete.
+    Completed,
+    /// It was an error, or broke off.
+    Failed,
+}
+
+/// Tokens as the upstream counted them; `None` where it did not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the prompt.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
+    /// Of the prompt, read from a cache.
+    pub cached: Option<u64>,
+    /// Of the answer, spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// The cost as the upstream reported it: US dollars, decimal text as received (an exponent is
+/// fine). The storage adds the two up where [`is_byok`](Self::is_byok).
+#[derive(Debug, Clone, Copy)]
+pub struct Cost<'a> {
+    /// Whether the amounts below are all there is.
+    pub state: CostState,
+    /// `usage.cost`.
+    pub openrouter: Option<&'a str>,
+    /// `usage.cost_details.upstream_inference_cost`.
+    pub upstream_inference: Option<&'a str>,
+    /// Whether the user's own provider key paid for the inference.
+    pub is_byok: Option<bool>,
+}
+
+/// How far a request's cost is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CostState {
+    /// Nothing is to be paid.
+    None,
+    /// It costs something that is not known yet: the stream was cut. Never free.
+    Pending,
+    /// As the upstream reported it.
+    Final,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// The stable, machine-readable name.
+    pub reason: &'a str,
+    /// The cause, free of secrets. The storage keeps 2,000 characters.
+    pub message: &'a str,
+}
+
+/// A request whose books are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Finished {
+    /// Whether this call closed them. False after an earlier one did, be it an attempt of the
+    /// same call whose answer was lost.
+    #[serde(rename = "finished")]
+    pub by_this_call: bool,
+    /// How they were closed.
+    pub status: Status,
+}
+
+/// A time, on the requests' `request_time`. An absent side is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsageRange {
+    /// The first moment in it.
+    pub start: Option<Timestamp>,
+    /// The first moment after it.
+    pub end: Option<Timestamp>,
+}
+
+/// The sums of one DID's requests. Pending ones count in `total_requests` only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UsageSummary {
+    /// All that began.
+    #[serde(deserialize_with = "count")]
+    pub total_requests: u64,
+    /// Those that completed.
+    #[serde(deserialize_with = "count")]
+    pub successful_requests: u64,
+    /// Those that failed.
+    #[serde(deserialize_with = "count")]
+    pub failed_requests: u64,
+    /// Tokens of all prompts.
+    #[serde(deserialize_with = "count")]
+    pub total_input_tokens: u64,
+    /// Tokens of all answers.
+    #[serde(deserialize_with = "count")]
+    pub total_output_tokens: u64,
+    /// The exact sum in US dollars, decimal text.
+    pub total_cost: String,
+    /// Requests that ended, by the model that answered.
+    #[serde(deserialize_with = "counts")]
+    pub requests_by_model: BTreeMap<String, u64>,
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun")
+            .field("key_name", &self.key_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The named argument of `begin_request`.
+#[derive(Serialize)]
+pub(super) struct BeginArguments<'a> {
+    pub(super) request: BeginJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct BeginJson<'a> {
+    id: String,
+    did: &'a str,
+    request_time: i64,
+    fingerprint: Option<String>,
+    fingerprint_expires_at: Option<i64>,
+    billable: bool,
+    #[serde(flatten)]
+    books: Option<BooksJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct BooksJson<'a> {
+    method: &'a str,
+    path: Cow<'a, str>,
+    endpoint: &'a str,
+    model: Option<Cow<'a, str>>,
+    streamed: bool,
+    hold: &'a str,
+}
+
+impl<'a> From<&Begin<'a>> for BeginJson<'a> {
+    fn from(begin: &Begin<'a>) -> Self {
+        Self {
+            id: begin.id.to_string(),
+            did: begin.did,
+            request_time: begin.request_time.as_millisecond(),
+            fingerprint: begin.fingerprint.map(|f| hex::encode(f.digest)),
+            fingerprint_expires_at: begin.fingerprint.map(|f| f.expires_at.as_millisecond()),
+            billable: begin.books.is_some(),
+            books: begin.books.as_ref().map(|books| BooksJson {
+                method: books.method,
+                path: storable(books.path),
+                endpoint: books.endpoint,
+                model: books.model.map(storable),
+                streamed: books.streamed,
+                hold: books.hold,
+            }),
+        }
+    }
+}
+
+/// The named argument of `finish_request`.
+#[derive(Serialize)]
+pub(super) struct FinishArguments<'a> {
+    pub(super) outcome: FinishJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct FinishJson<'a> {
+    id: String,
+    status: Status,
+    response_time: i64,
+    first_byte_ms: Option<i32>,
+    http_status: Option<u16>,
+    model: Option<Cow<'a, str>>,
+    generation_id: Option<Cow<'a, str>>,
+    input_tokens: Option<i32>,
+    output_tokens: Option<i32>,
+    cached_tokens: Option<i32>,
+    reasoning_tokens: Option<i32>,
+    cost_state: CostState,
+    openrouter_cost: Option<&'a str>,
+    upstream_inference_cost: Option<&'a str>,
+    is_byok: Option<bool>,
+    error_reason: Option<&'a str>,
+    error_message: Option<Cow<'a, str>>,
+}
+
+impl<'a> From<&Finish<'a>> for FinishJson<'a> {
+    fn from(finish: &Finish<'a>) -> Self {
+        Self {
+            id: finish.id.to_string(),
+            status: finish.status,
+            response_time: finish.response_time.as_millisecond(),
+            first_byte_ms: finish
+                .first_byte
+                .map(|time| time.as_millis().try_into().unwrap_or(i32::MAX)),
+            http_status: finish.http_status,
+            model: finish.model.map(storable),
+            generation_id: finish.generation_id.map(storable),
+            input_tokens: finish.tokens.input.map(clamped),
+            output_tokens: finish.tokens.output.map(clamped),
+            cached_tokens: finish.tokens.cached.map(clamped),
+            reasoning_tokens: finish.tokens.reasoning.map(clamped),
+            cost_state: finish.cost.state,
+            openrouter_cost: finish.cost.openrouter,
+            upstream_inference_cost: finish.cost.upstream_inference,
+            is_byok: finish.cost.is_byok,
+            error_reason: finish.error.map(|error| error.reason),
+            error_message: finish.error.map(|error| storable(error.message)),
+        }
+    }
+}
+
+/// The named arguments of `usage_summary`.
+#[derive(Serialize)]
+pub(super) struct UsageArguments<'a> {
+    p_did: &'a str,
+    p_start: Option<String>,
+    p_end: Option<String>,
+}
+
+impl<'a> UsageArguments<'a> {
+    pub(super) fn new(did: &'a str, range: UsageRange) -> Self {
+        Self {
+            p_did: did,
+            p_start: range.start.map(|time| time.to_string()),
+            p_end: range.end.map(|time| time.to_string()),
+        }
+    }
+}
+
+/// Text that others chose, fit for a `text` column: PostgreSQL has no NUL, and one in a model's
+/// name would make the books unwritable. The storage cuts each column to its own length.
+fn storable(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 2000;
+    let text = match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => text.get(..end).unwrap_or(text),
+        None => text,
+    };
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
+fn clamped(count: u64) -> i32 {
+    count.try_into().unwrap_or(i32::MAX)
+}
+
+/// A count that travels as text.
+#[derive(Deserialize)]
+struct Count(#[serde(deserialize_with = "count")] u64);
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Cow::<'de, str>::deserialize(deserializer)?
+        .parse()
+        .map_err(de::Error::custom)
+}
+
+fn counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u64>, D::Error> {
+    let counts = BTreeMap::<String, Count>::deserialize(deserializer)?;
+    Ok(counts.into_iter().map(|(key, Count(n))| (key, n)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_is_made_storable() {
+        assert_eq!(storable("gpt"), "gpt");
+        assert_eq!(storable("a\0b"), "a\u{fffd}b");
+        assert_eq!(storable(&"é".repeat(3000)).chars().count(), 2000);
+    }
+
+    #[test]
+    fn an_absurd_count_is_clamped() {
+        assert_eq!(clamped(7), 7);
+        assert_eq!(clamped(u64::MAX), i32::MAX);
+    }
+
+    #[test]
+    fn a_look_up_has_no_books() {
+        let begin = Begin {
+            id: Uuid::nil(),
+            did: "did:key:z",
+            request_time: Timestamp::UNIX_EPOCH,
+            fingerprint: None,
+            books: None,
+        };
+        let json = serde_json::to_value(BeginJson::from(&begin)).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "id": "00000000-0000-0000-0000-000000000000", "did": "did:key:z", "billable": false,
+                "request_time": 0, "fingerprint": null, "fingerprint_expires_at": null,
+            })
+        );
+    }
+
+    #[test]
+    fn numbers_of_a_summary_are_text() {
+        let text = r#"{"total_requests":"3","successful_requests":"2","failed_requests":"1",
+            "total_input_tokens":"9007199254740993","total_output_tokens":"0",
+            "total_cost":"0.0076509169000000005","requests_by_model":{"m\"x":"3"}}"#;
+        let summary: UsageSummary = serde_json::from_str(text).unwrap();
+        assert_eq!(summary.total_input_tokens, 9_007_199_254_740_993);
+        assert_eq!(summary.total_cost, "0.0076509169000000005");
+        assert_eq!(summary.requests_by_model["m\"x"], 3);
+
+        assert!(serde_json::from_str::<UsageSummary>(&text.replace("\"3\"", "3")).is_err());
+    }
+
+    #[test]
+    fn a_sealed_key_does_not_print() {
+        let begun = Begun {
+            sealed_key: "v1.planted".to_owned(),
+            key_name: "mine".to_owned(),
+        };
+        assert_eq!(format!("{begun:?}"), r#"Begun { key_name: "mine", .. }"#);
+    }
+}

@@ -1,0 +1,180 @@
+//! One HTTP exchange with PostgREST.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::USER_AGENT};
+use postgrest::Postgrest;
+use serde::{Deserialize, de::DeserializeOwned};
+use url::Url;
+
+use super::{Protocol, Refusal, StorageError, StorageKey, Unavailable};
+
+/// Supabase refuses secret keys that come with a browser's `User-Agent`, hence our own.
+const OUR_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION")));
+
+/// Asks whether something that speaks HTTP stands at the storage's address: any answer below 500
+/// counts, because whoever asks holds no key.
+pub async fn ping(
+    client: &reqwest::Client,
+    rest_url: &Url,
+    timeout: Duration,
+) -> Result<(), Unavailable> {
+    let answer = client
+        .get(format!("{}/", base(rest_url)))
+        .header(USER_AGENT, OUR_USER_AGENT)
+        .timeout(timeout)
+        .send()
+        .await
+        .map_err(Unavailable::from_client)?;
+    if answer.status().is_server_error() {
+        return Err(Unavailable::Status {
+            status: answer.status(),
+            code: None,
+        });
+    }
+    Ok(())
+}
+
+/// Builds requests with the `postgrest` crate and sends them with the gateway's client: the
+/// crate's own has neither timeouts nor an error type.
+pub(super) struct Transport {
+    client: reqwest::Client,
+    requests: Postgrest,
+    rest_url: String,
+    key: StorageKey,
+}
+
+impl Transport {
+    pub(super) fn new(client: reqwest::Client, rest_url: &Url, key: StorageKey) -> Self {
+        let rest_url = base(rest_url).to_owned();
+        Self {
+            client,
+            requests: Postgrest::new(&rest_url),
+            rest_url,
+            key,
+        }
+    }
+
+    /// Calls a database function once.
+    pub(super) async fn rpc<T: DeserializeOwned>(
+        &self,
+        function: &'static str,
+        arguments: &str,
+        timeout: Duration,
+    ) -> Result<T, StorageError> {
+        let answer = self
+            .request(function, arguments)?
+            .timeout(timeout)
+            .send()
+            .await
+            .map_err(Unavailable::from_client)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(Unavailable::from_client)?;
+        if status.is_success() {
+            // serde_json's message quotes the value it stumbles over, so it is dropped.
+            serde_json::from_slice(&body).map_err(|_| Protocol::UnexpectedBody { function }.into())
+        } else {
+            Err(problem(function, status, &body))
+        }
+    }
+
+    fn request(
+        &self,
+        function: &str,
+        arguments: &str,
+    ) -> Result<reqwest::RequestBuilder, Protocol> {
+        // A request of reqwest 0.11, whose types are not ours: taken apart and put together again.
+        let built = self
+            .requests
+            .rpc(function, arguments)
+            .build()
+            .build()
+            .map_err(|_| Protocol::RequestNotBuilt)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in built.headers() {
+            headers.insert(
+                HeaderName::from_bytes(name.as_str().as_bytes())
+                    .map_err(|_| Protocol::RequestNotBuilt)?,
+                HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Protocol::RequestNotBuilt)?,
+            );
+        }
+        headers.insert(USER_AGENT, OUR_USER_AGENT);
+        self.key.apply(&mut headers);
+        let method = http::Method::from_bytes(built.method().as_str().as_bytes())
+            .map_err(|_| Protocol::RequestNotBuilt)?;
+        let body = built.body().and_then(|body| body.as_bytes());
+        Ok(self
+            .client
+            .request(method, built.url().clone())
+            .headers(headers)
+            .body(body.unwrap_or_default().to_vec()))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("rest_url", &self.rest_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The base without the slash that [`Url`] puts behind an empty path.
+fn base(rest_url: &Url) -> &str {
+    rest_url.as_str().trim_end_matches('/')
+}
+
+/// PostgREST's error body. <https://docs.postgrest.org/en/stable/references/errors.html>
+#[derive(Default, Deserialize)]
+struct Problem {
+    code: Option<String>,
+    details: Option<String>,
+    hint: Option<String>,
+}
+
+/// The hint of `credit_limit_reached`.
+#[derive(Deserialize)]
+struct CreditLimit {
+    limit: String,
+    spent: String,
+    held: String,
+}
+
+/// Reads an error answer. The pair of status and `details` decides: a proxy in between may well
+/// answer 401 or 404 by itself, but not with our word in it.
+fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageError {
+    let Problem {
+        code,
+        details,
+        hint,
+    } = serde_json::from_slice(body).unwrap_or_default();
+    let code = code.filter(|code| is_code(code));
+    match (status.as_u16(), details.as_deref()) {
+        (404, Some("no_key_for_did")) => Refusal::NoKeyForDid.into(),
+        (403, Some("key_disabled")) => Refusal::KeyDisabled.into(),
+        (401, Some("replayed_request")) => Refusal::Replayed.into(),
+        (402, Some("credit_limit_reached")) => {
+            match serde_json::from_str(&hint.unwrap_or_default()) {
+                Ok(CreditLimit { limit, spent, held }) => {
+                    Refusal::CreditLimitReached { limit, spent, held }.into()
+                }
+                Err(_) => Protocol::UnexpectedBody { function }.into(),
+            }
+        }
+        (404, Some("no_such_request")) => StorageError::NoSuchRequest,
+        (401 | 403, _) => StorageError::Unauthorized { status },
+        (408 | 429 | 500.., _) => Unavailable::Status { status, code }.into(),
+        _ => Protocol::UnexpectedStatus {
+            function,
+            status,
+            code,
+        }
+        .into(),
+    }
+}
+
+/// Whether it is one of PostgREST's or PostgreSQL's codes: anything else is not ours to print.
+fn is_code(text: &str) -> bool {
+    text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
