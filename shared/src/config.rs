@@ -9,8 +9,9 @@ use url::Url;
 use crate::{
     auth::{Audience, Audiences},
     endpoint::AllowedFamilies,
+    http_client::HttpClientError,
     openrouter::Timeouts,
-    secrets_manager::AwsCredentials,
+    secrets_manager::{AwsCredentials, KeysetLocation},
     storage::StorageKey,
 };
 
@@ -35,6 +36,17 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// Why a function does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Configuration(#[from] Faults),
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    HttpClient(#[from] HttpClientError),
+}
 
 /// Reads environment variables and collects what is wrong with them.
 pub struct Env<'a> {
@@ -177,10 +189,16 @@ impl<'a> Env<'a> {
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
         Some(KeysetConfig {
-            secret_name: secret_name?,
-            region: region?,
-            endpoint: endpoint.map_or(Some(None), |url| url.map(Some))?,
-            credentials: AwsCredentials::new(access_key_id?, secret_access_key?, session_token),
+            location: KeysetLocation {
+                secret_id: secret_name?,
+                region: region?,
+                endpoint_url: endpoint.map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
+            },
+            credentials: AwsCredentials {
+                access_key_id: access_key_id?,
+                secret_access_key: secret_access_key?.into(),
+                session_token: session_token.map(Into::into),
+            },
         })
     }
 
@@ -201,15 +219,11 @@ pub struct StorageConfig {
     pub key: StorageKey,
 }
 
-/// Where the master keyset is.
+/// Where the master keyset is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
-    /// Name or ARN.
-    pub secret_name: String,
-    /// AWS region.
-    pub region: String,
-    /// Instead of AWS's own endpoint.
-    pub endpoint: Option<Url>,
+    /// The secret.
+    pub location: KeysetLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
 }

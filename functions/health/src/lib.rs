@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::{
     canonical::{CanonicalPath, CanonicalQuery},
     clock::Clock,
-    config::{Env, Faults, HealthConfig},
+    config::{Env, HealthConfig, StartError},
     error::Error,
     http_client,
     openrouter::{OpenRouter, Timeouts},
@@ -34,9 +34,9 @@ pub struct Health {
 
 impl Health {
     /// Builds it from the environment.
-    pub fn load(env: Env<'_>) -> Result<Self, Faults> {
+    pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = HealthConfig::read(env)?;
-        let client = http_client::build(PATIENCE);
+        let client = http_client::build(http_client::web_roots(), PATIENCE)?;
         let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE };
         Ok(Self {
             clock: Clock::system(),

@@ -1,12 +1,12 @@
 //! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path, with the caller's own key.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
     auth::{self, Audiences, Authenticated},
     clock::Clock,
-    config::{Env, Faults, ProxyConfig},
+    config::{Env, ProxyConfig, StartError},
     endpoint::{AllowedFamilies, Route},
     error::Error,
     http_client,
@@ -16,10 +16,13 @@ use shared::{
     relay::{RelayBody, Relayed, relay},
     request::{Incoming, Invocation},
     respond,
-    secrets_manager::KeysetCache,
-    storage::{Begin, Begun, Storage},
+    secrets_manager::{KeysetCache, KeysetSource},
+    storage::{Begin, Begun, Books, Storage},
 };
 use tokio::time::Instant;
+
+/// How long a request may wait for the database before it is refused.
+const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
 
 /// What the function keeps between requests.
 #[derive(Debug)]
@@ -34,15 +37,15 @@ pub struct Proxy {
 
 impl Proxy {
     /// Builds it from the environment. Nothing is asked over the network yet.
-    pub fn load(env: Env<'_>) -> Result<Self, Faults> {
+    pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ProxyConfig::read(env)?;
-        let client = http_client::build(config.connect_timeout);
+        let client = http_client::build(http_client::web_roots(), config.connect_timeout)?;
         Ok(Self {
             clock: Clock::system(),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
-            storage: Storage::new(client.clone(), config.storage),
-            keyset: KeysetCache::new(client.clone(), config.keyset),
+            storage: Storage::new(client.clone(), &config.storage.url, config.storage.key),
+            keyset: KeysetCache::new(KeysetSource::new(client.clone(), config.keyset.location, &config.keyset.credentials)),
             openrouter: OpenRouter::new(client, config.openrouter, config.timeouts),
         })
     }
@@ -70,7 +73,7 @@ struct Call<'a> {
 impl Proxy {
     async fn pass_on(&self, request: Incoming, invocation: &Invocation) -> Result<Response<RelayBody>, Error> {
         let arrived = Instant::now();
-        let authenticated = auth::authenticate(&request, &self.audiences, self.clock.now())?;
+        let authenticated = auth::authenticate(&request, &self.audiences, auth::MAX_BODY, self.clock.now())?;
         let route = Route::parse(&request.method, authenticated.path.as_str(), &self.allowed_families)?;
         let payload = Payload::read(&request.headers, &request.body);
         let call = Call { request: &request, authenticated, route, payload, invocation, arrived };
@@ -81,7 +84,7 @@ impl Proxy {
             Ok(answer) => Ok(self.relay(&call, answer, entry)),
             Err(error) => {
                 if let Some(entry) = entry {
-                    invocation.tasks.spawn(entry.close(Outcome::not_answered(&error)));
+                    invocation.tasks.spawn(entry.close(Outcome::not_answered(respond::reason(&error), &error)));
                 }
                 Err(error)
             }
@@ -90,20 +93,27 @@ impl Proxy {
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
     async fn begin(&self, call: &Call<'_>) -> Result<Begun, Error> {
+        let caller = &call.authenticated.caller;
+        let is_safe = call.request.method.is_safe();
         let begin = Begin {
             id: call.invocation.id,
-            caller: &call.authenticated.caller,
-            is_safe: call.request.method.is_safe(),
-            billable: call.route.is_billable(),
-            method: call.request.method.as_str(),
-            path: call.route.upstream_path(),
-            endpoint: call.route.endpoint().as_str(),
-            model: call.payload.model.as_deref(),
-            streamed: call.payload.streamed,
+            did: caller.did().as_str(),
             request_time: self.clock.now(),
+            fingerprint: caller.replay_fingerprint(is_safe),
+            books: call.route.is_billable().then(|| Books {
+                method: call.request.method.as_str(),
+                path: call.route.upstream_path(),
+                endpoint: call.route.endpoint().as_str(),
+                model: call.payload.model.as_deref(),
+                streamed: call.payload.streamed,
+                hold: "0",
+            }),
         };
         // The keyset's own failure shows when the key is opened, after the books know the request.
-        let (begun, _warmed) = tokio::join!(self.storage.begin(&begin), self.keyset.get());
+        let (begun, _warmed) = tokio::join!(
+            self.storage.begin(&begin, call.arrived + PATIENCE_FOR_STORAGE),
+            self.keyset.get(begin.request_time),
+        );
         Ok(begun?)
     }
 
@@ -113,7 +123,7 @@ impl Proxy {
     }
 
     async fn ask(&self, call: &Call<'_>, begun: &Begun) -> Result<Answer, Error> {
-        let key = self.keyset.open(call.authenticated.caller.did().as_str(), &begun.sealed_key).await?;
+        let key = self.keyset.open(call.authenticated.caller.did().as_str(), &begun.sealed_key()?, self.clock.now()).await?;
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),

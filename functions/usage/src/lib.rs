@@ -7,7 +7,7 @@ use http::{Method, Response};
 use shared::{
     auth::{self, Audiences},
     clock::Clock,
-    config::{Env, Faults, UsageConfig},
+    config::{Env, StartError, UsageConfig},
     error::Error,
     http_client,
     request::{Incoming, Invocation},
@@ -26,9 +26,10 @@ pub struct Usage {
 
 impl Usage {
     /// Builds it from the environment.
-    pub fn load(env: Env<'_>) -> Result<Self, Faults> {
+    pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = UsageConfig::read(env)?;
-        let storage = Storage::new(http_client::build(http_client::CONNECT_TIMEOUT), config.storage);
+        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+        let storage = Storage::new(client, &config.storage.url, config.storage.key);
         Ok(Self { clock: Clock::system(), audiences: config.audiences, storage })
     }
 }
@@ -43,7 +44,7 @@ pub async fn handle(usage: Arc<Usage>, request: Incoming, invocation: Invocation
 
 impl Usage {
     async fn summary(&self, request: &Incoming, invocation: &Invocation) -> Result<UsageSummary, Error> {
-        let authenticated = auth::authenticate(request, &self.audiences, self.clock.now())?;
+        let authenticated = auth::authenticate(request, &self.audiences, auth::MAX_BODY, self.clock.now())?;
         match authenticated.path.as_str().trim_end_matches('/') {
             "/api/v1/usage" if request.method == Method::GET => {}
             "/api/v1/usage" => {
