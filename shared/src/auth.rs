@@ -1101,6 +1101,9 @@ mod tests {
     }
 
     proptest! {
+        // Unoptimised signatures are slow; the parts have more cases of their own.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         /// The same request through a REST API, an HTTP API with a stage and a Function URL.
         #[test]
         fn every_event_format_gives_one_request(
