@@ -136,10 +136,14 @@ impl Caller {
         self.fingerprint_expires_at
     }
 
-    /// Whether the caller sent a nonce, and so wants a safe request to pass only once, too.
+    /// What the database must not have seen before: for every request that bills or changes
+    /// something, and for a safe one whose sender asked for it with a nonce.
     #[must_use]
-    pub fn nonce_present(&self) -> bool {
-        self.nonce_present
+    pub fn replay_guard(&self, method: &Method) -> Option<ReplayGuard> {
+        (!method.is_safe() || self.nonce_present).then_some(ReplayGuard {
+            digest: self.fingerprint.0,
+            expires_at: self.fingerprint_expires_at,
+        })
     }
 }
 

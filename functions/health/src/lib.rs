@@ -57,12 +57,12 @@ pub async fn handle(health: Arc<Health>, request: Incoming, invocation: Invocati
 
 impl Health {
     async fn report(&self, request: &Incoming) -> Result<Value, Error> {
-        let path = CanonicalPath::from_raw(&request.raw_path)?.without_stage(request.stage.as_deref());
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
         if request.method != Method::GET && request.method != Method::HEAD {
             return Err(Error::MethodNotAllowed { method: request.method.clone(), allow: "GET, HEAD" });
         }
-        match path.as_str() {
+        match below_stage(&path, request.stage.as_deref()).as_str() {
             "/" => Ok(self.banner()),
             "/api/v1/health" if is_deep(&query) => self.deep().await,
             "/api/v1/health" => Ok(self.healthy(&Value::Null)),
@@ -116,6 +116,11 @@ async fn timed<E: std::error::Error>(ping: impl Future<Output = Result<(), E>>) 
         tracing::warn!(error = error as &dyn std::error::Error, "a deep health check found something down");
     }
     Check { up: answered.is_ok(), latency: asked.elapsed() }
+}
+
+/// The path without the stage's name, which some event formats include.
+fn below_stage(path: &CanonicalPath, stage: Option<&str>) -> CanonicalPath {
+    stage.and_then(|stage| path.below(&format!("/{stage}"))).unwrap_or_else(|| path.clone())
 }
 
 fn is_deep(query: &CanonicalQuery) -> bool {
