@@ -14,9 +14,11 @@
 //! Stages do not import each other.
 
 pub mod auth;
+mod aws_http;
 pub mod canonical;
 pub mod clock;
 pub mod did;
+pub mod http_client;
 pub mod json_scan;
 pub mod meter;
 pub mod money;
