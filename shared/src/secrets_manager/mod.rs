@@ -217,11 +217,15 @@ mod tests {
     const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
     fn source(port: u16) -> KeysetSource {
-        let http = http_client::build(http_client::web_roots(), Duration::from_secs(1)).unwrap();
+        source_at(format!("http://127.0.0.1:{port}"), Duration::from_secs(1))
+    }
+
+    fn source_at(endpoint_url: String, connect_timeout: Duration) -> KeysetSource {
+        let http = http_client::build(http_client::web_roots(), connect_timeout).unwrap();
         let location = KeysetLocation {
             secret_id: "llm-gateway/keyset".to_owned(),
             region: "us-east-1".to_owned(),
-            endpoint_url: Some(format!("http://127.0.0.1:{port}")),
+            endpoint_url: Some(endpoint_url),
         };
         KeysetSource::new(http, location, &credentials())
     }
@@ -237,8 +241,9 @@ mod tests {
     /// The error as a log shows it, and as `Debug` shows it.
     fn everything(error: &FetchError) -> String {
         std::iter::successors(Some(error as &dyn Error), |error| (*error).source())
-            .map(|error| format!("{error:?}\n{error}\n"))
-            .collect()
+            .map(|error| format!("{error:?}\n{error}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Answers one request with `status` and `body`; returns the request.
@@ -330,6 +335,19 @@ mod tests {
         let error = source(port).fetch().await.unwrap_err();
         assert!(matches!(error, FetchError::TimedOut), "{error:?}");
         assert!(started.elapsed() <= OPERATION_TIMEOUT + Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_not_established_counts_as_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // The TLS handshake is not answered, and the client gives up on each attempt before the
+        // SDK does.
+        let error = source_at(format!("https://{address}"), Duration::from_millis(100))
+            .fetch()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, FetchError::TimedOut), "{error:?}");
     }
 
     #[tokio::test]
