@@ -8,7 +8,7 @@
 //! characters and invalid UTF-8 pass. It guards nobody (the text is forwarded anyway), and whoever
 //! decodes a captured string will notice.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use memchr::memchr2;
 
@@ -52,6 +52,8 @@ pub enum Found<'a> {
 /// How far a JSON text has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// Nothing but whitespace so far.
+    Blank,
     /// Correct so far, but the value's end was not seen.
     Incomplete,
     /// One whole value and nothing but whitespace around it.
@@ -72,6 +74,7 @@ pub enum Fault {
 }
 
 /// Scans one JSON text; [`reset`](Self::reset) makes it ready for another.
+#[derive(Clone)]
 pub struct Scanner<M: 'static> {
     root: &'static Want<M>,
     state: State,
@@ -87,7 +90,7 @@ pub struct Scanner<M: 'static> {
     key: Span<KEY_LIMIT>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     Value,
     FirstElement,
@@ -101,7 +104,7 @@ enum State {
     Failed(Fault),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escape {
     None,
     Started,
@@ -149,9 +152,8 @@ impl<M: Copy> Scanner<M> {
                 State::Literal(rest) => self.literal(rest, bytes, at, byte, &mut found),
                 State::Failed(_) => break,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => at + 1,
-                State::Value => self.value(at, byte),
                 State::FirstElement if byte == b']' => self.close(bytes, at, &mut found),
-                State::FirstElement => self.value(at, byte),
+                State::FirstElement | State::Value => self.value(at, byte),
                 State::FirstKey if byte == b'}' => self.close(bytes, at, &mut found),
                 State::FirstKey | State::Key => self.start_key(at, byte),
                 State::Colon => {
@@ -170,6 +172,7 @@ impl<M: Copy> Scanner<M> {
     pub fn status(&self) -> Status {
         match self.state {
             State::Failed(fault) => Status::Malformed(fault),
+            State::Value if self.nesting.depth() == 0 => Status::Blank,
             State::AfterValue if self.nesting.depth() == 0 => Status::Complete,
             State::Number(number) if self.nesting.depth() == 0 && number.may_end() => {
                 Status::Complete
@@ -420,26 +423,30 @@ impl<M: Copy + fmt::Debug> fmt::Debug for Scanner<M> {
     }
 }
 
+/// The string that a JSON text stands for, or nothing if the text is no string.
+///
+/// What cannot be decoded (invalid UTF-8, half a surrogate pair) is shown as well as it can be,
+/// because a message cut by careless software is still a message.
+#[must_use]
+pub fn decode_string(text: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inner.contains(&b'\\')
+        && let Ok(decoded) = serde_json::from_slice(text)
+    {
+        return Some(Cow::Owned(decoded));
+    }
+    Some(String::from_utf8_lossy(inner))
+}
+
 /// `key` is the key's JSON text, quotes included.
 fn find_member<M>(
     members: &'static [(&'static str, Want<M>)],
     key: &[u8],
 ) -> Option<&'static Want<M>> {
-    let bare = key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    if bare.contains(&b'\\') {
-        let decoded: String = serde_json::from_slice(key).ok()?;
-        return find_decoded(members, decoded.as_bytes());
-    }
-    find_decoded(members, bare)
-}
-
-fn find_decoded<M>(
-    members: &'static [(&'static str, Want<M>)],
-    key: &[u8],
-) -> Option<&'static Want<M>> {
+    let key = decode_string(key)?;
     members
         .iter()
-        .find(|(name, _)| name.as_bytes() == key)
+        .find(|(name, _)| *name == key)
         .map(|(_, want)| want)
 }
 
@@ -627,12 +634,24 @@ mod tests {
         assert_eq!(scan_with(&mut scanner, cut), texts(&[(1, "1"), (2, "2")]));
         assert_eq!(scanner.status(), Status::Malformed(Fault::Syntax));
         scanner.reset();
-        assert_eq!(scanner.status(), Status::Incomplete);
+        assert_eq!(scanner.status(), Status::Blank);
         assert_eq!(
             scan_with(&mut scanner, [br#"{"a":4}"#.as_slice()]),
             texts(&[(1, "4")])
         );
         assert_eq!(scanner.status(), Status::Complete);
+    }
+
+    #[test]
+    fn strings_are_decoded_as_well_as_they_can_be() {
+        let decoded = |text: &[u8]| decode_string(text).map(Cow::into_owned);
+        assert_eq!(decoded(br#""plain""#).unwrap(), "plain");
+        assert_eq!(decoded(br#""\u00e9\n\ud83d\ude00""#).unwrap(), "é\n😀");
+        assert_eq!(decoded(br#""cut \ud83d""#).unwrap(), r"cut \ud83d");
+        assert_eq!(decoded(b"\"cut \xf0\x9f\"").unwrap(), "cut \u{fffd}");
+        for text in ["", "\"", "null", "1", "[\"a\"]"] {
+            assert_eq!(decoded(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

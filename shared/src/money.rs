@@ -1,9 +1,12 @@
 //! Money as the upstream states it: exact decimals, never binary fractions.
 //!
-//! OpenRouter prints costs as raw doubles, with up to 19 decimals and in scientific notation
+//! The upstream prints costs as raw doubles, with up to 19 decimals and in scientific notation
 //! (`7.434e-07`). Their text is the truth that the user is billed by, so it is kept digit by digit.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -23,7 +26,7 @@ const LIMBS: usize = DIGITS / LIMB_DIGITS;
 ///
 /// Equality and order are those of the value: `1`, `1.0` and `1E0` are one amount. The text form
 /// ([`Display`](fmt::Display), and a JSON string in serde) is plain and canonical: no exponent, no
-/// superfluous zeros. PostgreSQL's `numeric` reads it as it stands.
+/// superfluous zeros. A database's `numeric` reads it as it stands.
 // The 72 digits of the fixed-point number, most significant first, 18 to a limb: the derived order
 // is then the order of the values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -119,13 +122,10 @@ impl Usd {
 
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self
-            .0
-            .iter()
-            .fold(String::with_capacity(DIGITS), |mut text, limb| {
-                text.push_str(&format!("{limb:0LIMB_DIGITS$}"));
-                text
-            });
+        let mut digits = String::with_capacity(DIGITS);
+        for limb in self.0 {
+            write!(digits, "{limb:0LIMB_DIGITS$}")?;
+        }
         let (integer, fraction) = digits.split_at(INTEGER_DIGITS);
         let integer = match integer.trim_start_matches('0') {
             "" => "0",

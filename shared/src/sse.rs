@@ -9,7 +9,7 @@ use memchr::memchr2;
 /// Most bytes of an event's name; a longer name is taken for none.
 pub const NAME_LIMIT: usize = 64;
 
-/// OpenAI's end-of-stream data, used by all of OpenRouter's streams.
+/// The data that ends the upstream's streams, in all dialects.
 const DONE: &[u8] = b"[DONE]";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -32,7 +32,7 @@ pub struct Event<'a> {
 }
 
 /// Cuts a stream into events.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Framer {
     line: Line,
     /// The last line ended with CR: an LF right after it belongs to it.
@@ -250,16 +250,16 @@ impl FieldName {
 
     /// An empty name makes the line a comment.
     fn field(self) -> Field {
-        match (self.length, &self.bytes) {
-            (4, [name @ .., _]) if name == b"data" => Field::Data,
-            (5, b"event") => Field::Event,
+        match self.bytes.get(..usize::from(self.length)) {
+            Some(b"data") => Field::Data,
+            Some(b"event") => Field::Event,
             _ => Field::Other,
         }
     }
 }
 
 /// An event's name, bounded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Name {
     bytes: Vec<u8>,
     too_long: bool,

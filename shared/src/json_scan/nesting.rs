@@ -5,7 +5,7 @@ pub(super) const LIMIT: usize = 1024;
 const WORD: usize = 64;
 
 /// A stack of open containers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Nesting {
     depth: usize,
     /// Bit n is set if the container at depth n is an object.

@@ -2,7 +2,7 @@
 
 /// Borrows the stretch from the slice where it lies in one, and copies only what a slice's end
 /// would lose, up to `LIMIT` bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Span<const LIMIT: usize> {
     /// Where the stretch, or what is not yet held of it, begins in the current slice.
     from: Option<usize>,
