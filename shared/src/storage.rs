@@ -1,4 +1,4 @@
-//! The only speaker of PostgREST: users' sealed keys and the books of their requests.
+//! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
 //! The work is done by three database functions (`migrations/`): `begin_request`,
 //! `finish_request` and `usage_summary`. Each is one round trip with a JSON body, so no value ever
@@ -46,7 +46,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// A client of the PostgREST at `rest_url` (for Supabase: the project's URL + `/rest/v1`),
+    /// A client of the `PostgREST` at `rest_url` (for Supabase: the project's URL + `/rest/v1`),
     /// speaking through the gateway's one HTTP client.
     #[must_use]
     pub fn new(client: reqwest::Client, rest_url: &Url, key: StorageKey) -> Self {

@@ -22,7 +22,7 @@ pub enum StorageError {
     #[error("the storage is unavailable: {0}")]
     Unavailable(#[from] Unavailable),
     /// The storage answered something that the contract does not know: another schema version,
-    /// or no PostgREST at all.
+    /// or no `PostgREST` at all.
     #[error("the storage broke the contract: {0}")]
     Protocol(#[from] Protocol),
 }
@@ -66,7 +66,7 @@ pub enum Unavailable {
     Status {
         /// 408, 429 or 5xx.
         status: StatusCode,
-        /// PostgREST's or PostgreSQL's code (`PGRST003`, `57014`).
+        /// `PostgREST`'s or `PostgreSQL`'s code (`PGRST003`, `57014`).
         code: Option<String>,
     },
 }
@@ -113,7 +113,7 @@ pub enum Protocol {
         function: &'static str,
         /// The HTTP status.
         status: StatusCode,
-        /// PostgREST's or PostgreSQL's code (`PGRST202`: the migrations are not applied).
+        /// `PostgREST`'s or `PostgreSQL`'s code (`PGRST202`: the migrations are not applied).
         code: Option<String>,
     },
     /// The request could not be put into HTTP.

@@ -12,7 +12,7 @@ const APIKEY: HeaderName = HeaderName::from_static("apikey");
 
 /// The storage's secret key: `sb_secret_…`, or a JWT with the role `service_role`.
 ///
-/// Supabase refuses an `sb_secret_…` in `Authorization` (it is no JWT), while a bare PostgREST
+/// Supabase refuses an `sb_secret_…` in `Authorization` (it is no JWT), while a bare `PostgREST`
 /// reads nothing but `Authorization`: a JWT goes into both headers, anything else into `apikey`
 /// alone. <https://supabase.com/docs/guides/api/api-keys>
 #[derive(Clone)]

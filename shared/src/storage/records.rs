@@ -73,7 +73,7 @@ pub struct Finish<'a> {
     pub http_status: Option<u16>,
     /// The model that answered.
     pub model: Option<&'a str>,
-    /// OpenRouter's id of the generation.
+    /// `OpenRouter`'s id of the generation.
     pub generation_id: Option<&'a str>,
     /// What was counted.
     pub tokens: Tokens,
@@ -299,22 +299,25 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
 /// The named arguments of `usage_summary`.
 #[derive(Serialize)]
 pub(super) struct UsageArguments<'a> {
-    p_did: &'a str,
-    p_start: Option<String>,
-    p_end: Option<String>,
+    #[serde(rename = "p_did")]
+    did: &'a str,
+    #[serde(rename = "p_start")]
+    start: Option<String>,
+    #[serde(rename = "p_end")]
+    end: Option<String>,
 }
 
 impl<'a> UsageArguments<'a> {
     pub(super) fn new(did: &'a str, range: UsageRange) -> Self {
         Self {
-            p_did: did,
-            p_start: range.start.map(|time| time.to_string()),
-            p_end: range.end.map(|time| time.to_string()),
+            did,
+            start: range.start.map(|time| time.to_string()),
+            end: range.end.map(|time| time.to_string()),
         }
     }
 }
 
-/// Text that others chose, fit for a `text` column: PostgreSQL has no NUL, and one in a model's
+/// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 fn storable(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 2000;

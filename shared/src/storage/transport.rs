@@ -1,4 +1,4 @@
-//! One HTTP exchange with PostgREST.
+//! One HTTP exchange with `PostgREST`.
 
 use std::{fmt, time::Duration};
 
@@ -125,7 +125,7 @@ fn base(rest_url: &Url) -> &str {
     rest_url.as_str().trim_end_matches('/')
 }
 
-/// PostgREST's error body. <https://docs.postgrest.org/en/stable/references/errors.html>
+/// `PostgREST`'s error body. <https://docs.postgrest.org/en/stable/references/errors.html>
 #[derive(Default, Deserialize)]
 struct Problem {
     code: Option<String>,
@@ -174,7 +174,7 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
     }
 }
 
-/// Whether it is one of PostgREST's or PostgreSQL's codes: anything else is not ours to print.
+/// Whether it is one of `PostgREST`'s or `PostgreSQL`'s codes: anything else is not ours to print.
 fn is_code(text: &str) -> bool {
     text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

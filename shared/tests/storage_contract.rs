@@ -1,0 +1,1052 @@
+//! What the migrations and the client promise, against a real `PostgREST`-compatible backend.
+//!
+//! - `STORAGE_URL`: the REST base, e.g. `http://127.0.0.1:24321/rest/v1`
+//! - `STORAGE_KEY`: the secret key
+//! - `STORAGE_ANON_KEY`: the publishable key
+//!
+//! Every test makes DIDs of its own and deletes their rows, so a shared database does no harm.
+//!
+//! `the_public_is_refused_at_the_door` fails on `@supabase/lite` with `PGlite`, which logs in as the
+//! owner and gives everything back to `anon`: skip it there by name. The second lock holds
+//! (`the_public_sees_and_changes_nothing`).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test fail as the test does"
+)]
+
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Mutex,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::join_all};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use shared::{
+    clock::Clock,
+    storage::{
+        Begin, Begun, Books, Cost, CostState, Failure, Fingerprint, Finish, Finished, Refusal,
+        Status, Storage, StorageError, StorageKey, Tokens, Unavailable, UsageRange,
+    },
+};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+// ---------------------------------------------------------------------------- begin and finish
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_request_begins_and_finishes() {
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        let begin = user.billable("0.25");
+        let answer = user.begin(&begin).await.unwrap();
+        assert_eq!(answer.sealed_key, "v1.sealed");
+        assert_eq!(answer.key_name, "contract test");
+        assert_eq!(user.account().await, ("0".into(), "0.25".into()));
+
+        let row = user.row(begin.id).await;
+        assert_eq!(row["did"], user.did);
+        assert_eq!(row["status"], "pending");
+        assert_eq!(row["cost_state"], "none");
+        assert_eq!(row["model"], "anthropic/claude-sonnet-4.6");
+        assert_eq!(row["requested_model"], "anthropic/claude-sonnet-4.6");
+        assert_eq!(row["method"], "POST");
+        assert_eq!(row["path"], "/chat/completions");
+        assert_eq!(row["endpoint"], "chat");
+        assert_eq!(row["streamed"], true);
+
+        let finished = user
+            .finish(&completed(begin.id, "0.0076509169000000005"))
+            .await;
+        assert_eq!(
+            finished.unwrap(),
+            Finished {
+                by_this_call: true,
+                status: Status::Completed
+            }
+        );
+        assert_eq!(
+            user.account().await,
+            ("0.0076509169000000005".into(), "0".into())
+        );
+
+        let row = user.row(begin.id).await;
+        assert_eq!(row["status"], "completed");
+        assert_eq!(row["cost_state"], "final");
+        assert_eq!(row["model"], "anthropic/claude-4.6-sonnet-20260217");
+        assert_eq!(row["requested_model"], "anthropic/claude-sonnet-4.6");
+        assert_eq!(row["generation_id"], "gen-1");
+        assert_eq!(row["http_status"], "200");
+        assert_eq!(row["input_tokens"], "12");
+        assert_eq!(row["output_tokens"], "34");
+        assert_eq!(row["cached_tokens"], "5");
+        assert_eq!(row["reasoning_tokens"], Value::Null);
+        assert_eq!(row["first_byte_ms"], "321");
+        assert_eq!(row["total_cost"], "0.0076509169000000005");
+        assert_eq!(row["openrouter_cost"], "0.0076509169000000005");
+        assert_eq!(row["upstream_inference_cost"], Value::Null);
+        assert_eq!(row["is_byok"], false);
+        assert_eq!(row["error_reason"], Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_look_up_leaves_no_books() {
+    with_user(json!({"credit_limit": "0"}), async |user| {
+        let begin = user.look_up();
+        assert_eq!(user.begin(&begin).await.unwrap().sealed_key, "v1.sealed");
+        assert_eq!(user.rows("request_logs").await, Vec::<Value>::new());
+        assert_eq!(user.account().await, ("0".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_cut_stream_is_not_free() {
+    with_user(json!({}), async |user| {
+        let begin = Begin {
+            books: Some(Books {
+                model: None,
+                ..books("0.1")
+            }),
+            ..user.billable("0")
+        };
+        user.begin(&begin).await.unwrap();
+        assert_eq!(user.row(begin.id).await["model"], "unknown");
+        let cut = Finish {
+            status: Status::Failed,
+            model: None,
+            tokens: Tokens::default(),
+            cost: Cost {
+                state: CostState::Pending,
+                openrouter: None,
+                ..cost("0")
+            },
+            error: Some(Failure {
+                reason: "upstream_cut",
+                message: "a NUL\0 in between",
+            }),
+            ..completed(begin.id, "0")
+        };
+        user.finish(&cut).await.unwrap();
+
+        let row = user.row(begin.id).await;
+        assert_eq!(row["status"], "failed");
+        assert_eq!(row["cost_state"], "pending");
+        assert_eq!(row["total_cost"], Value::Null);
+        assert_eq!(row["model"], "unknown");
+        assert_eq!(row["error_reason"], "upstream_cut");
+        assert_eq!(row["error_message"], "a NUL\u{fffd} in between");
+        assert_eq!(user.account().await, ("0".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn finishing_twice_changes_nothing() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        user.finish(&completed(begin.id, "0.1")).await.unwrap();
+        let row = user.row(begin.id).await;
+
+        let again = Finish {
+            status: Status::Failed,
+            ..completed(begin.id, "99")
+        };
+        let answers = join_all((0..5).map(|_| user.finish(&again))).await;
+        for answer in answers {
+            assert_eq!(
+                answer.unwrap(),
+                Finished {
+                    by_this_call: false,
+                    status: Status::Completed
+                }
+            );
+        }
+        assert_eq!(user.row(begin.id).await, row);
+        assert_eq!(user.account().await, ("0.1".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn finishing_at_once_counts_once() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        let outcome = completed(begin.id, "0.1");
+        let answers = join_all((0..10).map(|_| user.finish(&outcome))).await;
+        let first = answers
+            .into_iter()
+            .filter(|answer| answer.as_ref().unwrap().by_this_call);
+        assert_eq!(first.count(), 1);
+        assert_eq!(user.account().await, ("0.1".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn what_never_began_cannot_finish() {
+    with_user(json!({}), async |user| {
+        let answer = user.finish(&completed(user.id(), "1")).await;
+        assert!(matches!(answer, Err(StorageError::NoSuchRequest)));
+        assert_eq!(user.account().await, ("0".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_key_deleted_meanwhile_loses_neither_cost_nor_hold() {
+    with_user(json!({}), async |user| {
+        let (gone, renewed) = (user.billable("0.5"), user.billable("0.5"));
+        user.begin(&gone).await.unwrap();
+        user.begin(&renewed).await.unwrap();
+
+        user.delete("user_api_keys", "did", &user.did).await;
+        assert!(
+            user.finish(&completed(gone.id, "0.1"))
+                .await
+                .unwrap()
+                .by_this_call
+        );
+        assert_eq!(user.row(gone.id).await["total_cost"], "0.1");
+
+        user.insert_key(json!({})).await;
+        let later = user.billable("0.25");
+        user.begin(&later).await.unwrap();
+        user.finish(&completed(renewed.id, "0.2")).await.unwrap();
+        assert_eq!(user.account().await, ("0.2".into(), "0.25".into()));
+    })
+    .await;
+}
+
+// ------------------------------------------------------------------------------------- refusals
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_stranger_has_no_key() {
+    with_user(json!({}), async |user| {
+        for begin in [user.look_up(), user.billable("0")] {
+            let stranger = Begin {
+                did: "did:key:z6MkStranger",
+                ..begin
+            };
+            assert_eq!(refusal(user.begin(&stranger).await), Refusal::NoKeyForDid);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_disabled_key_is_not_handed_out() {
+    with_user(json!({"disabled": true}), async |user| {
+        for begin in [user.look_up(), user.billable("0")] {
+            assert_eq!(refusal(user.begin(&begin).await), Refusal::KeyDisabled);
+        }
+        assert_eq!(user.rows("request_logs").await, Vec::<Value>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn of_equal_requests_one_passes() {
+    with_user(json!({}), async |user| {
+        for first in [user.billable("0.01"), user.look_up()] {
+            let same: Vec<_> = (0..20)
+                .map(|_| Begin {
+                    id: user.id(),
+                    ..first.clone()
+                })
+                .collect();
+            let answers = join_all(same.iter().map(|begin| user.begin(begin))).await;
+            let (passed, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+            assert_eq!(passed.len(), 1);
+            for answer in refused {
+                assert_eq!(refusal(answer), Refusal::Replayed);
+            }
+        }
+        assert_eq!(user.rows("request_logs").await.len(), 1);
+        assert_eq!(user.account().await, ("0".into(), "0.01".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_repeated_begin_changes_nothing() {
+    with_user(json!({"credit_limit": "0.5"}), async |user| {
+        let begin = user.billable("0.3");
+        let answer = user.begin(&begin).await.unwrap();
+        let answers = join_all((0..5).map(|_| user.begin(&begin))).await;
+        for repeated in answers {
+            assert_eq!(repeated.unwrap(), answer);
+        }
+        assert_eq!(user.rows("request_logs").await.len(), 1);
+        assert_eq!(user.account().await, ("0".into(), "0.3".into()));
+
+        let look_up = user.look_up();
+        user.begin(&look_up).await.unwrap();
+        user.begin(&look_up).await.unwrap();
+
+        // Once finished, the same begin would be a free ride.
+        user.finish(&completed(begin.id, "0.1")).await.unwrap();
+        assert_eq!(refusal(user.begin(&begin).await), Refusal::Replayed);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_repeated_begin_is_bound_to_its_did() {
+    with_user(json!({}), async |user| {
+        with_user(json!({}), async |other| {
+            let begin = user.billable("0");
+            user.begin(&begin).await.unwrap();
+            let stolen = Begin {
+                did: &other.did,
+                ..begin
+            };
+            assert_eq!(refusal(user.begin(&stolen).await), Refusal::Replayed);
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_storage_insists_on_ids_and_fingerprints() {
+    with_user(json!({}), async |user| {
+        let bare = Begin {
+            fingerprint: None,
+            ..user.billable("0")
+        };
+        assert!(matches!(
+            user.begin(&bare).await,
+            Err(StorageError::Protocol(_))
+        ));
+
+        let begin = user.billable("0");
+        user.begin(&begin).await.unwrap();
+        let same_id = Begin {
+            id: begin.id,
+            ..user.billable("0")
+        };
+        assert!(matches!(
+            user.begin(&same_id).await,
+            Err(StorageError::Protocol(_))
+        ));
+        assert_eq!(user.rows("request_logs").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_refused_request_leaves_no_trace() {
+    with_user(json!({"credit_limit": "1"}), async |user| {
+        let begin = user.billable("1.01");
+        assert!(matches!(
+            refusal(user.begin(&begin).await),
+            Refusal::CreditLimitReached { .. }
+        ));
+        assert_eq!(user.rows("request_logs").await, Vec::<Value>::new());
+        let affordable = Begin {
+            books: Some(books("1")),
+            ..begin
+        };
+        user.begin(&affordable).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn expired_fingerprints_are_cleared_away() {
+    with_user(json!({}), async |user| {
+        let live = user.look_up();
+        user.begin(&live).await.unwrap();
+        let mut old = user.look_up();
+        if let Some(fingerprint) = &mut old.fingerprint {
+            fingerprint.expires_at = old.request_time - SignedDuration::from_secs(60);
+        }
+        user.begin(&old).await.unwrap();
+
+        // Each call clears at most 20, of everybody's.
+        for _ in 0..50 {
+            if user.fingerprints(old.id).await == 0 {
+                break;
+            }
+            user.begin(&user.look_up()).await.unwrap();
+        }
+        assert_eq!(user.fingerprints(old.id).await, 0);
+        assert_eq!(user.fingerprints(live.id).await, 1);
+    })
+    .await;
+}
+
+// ---------------------------------------------------------------------------- money and limits
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_limit_counts_what_is_spent_and_held() {
+    with_user(json!({"credit_limit": "1"}), async |user| {
+        let (first, second) = (user.billable("0.4"), user.billable("0.6"));
+        user.begin(&first).await.unwrap();
+        user.begin(&second).await.unwrap();
+        let limit = |spent: &str, held: &str| Refusal::CreditLimitReached {
+            limit: "1".into(),
+            spent: spent.into(),
+            held: held.into(),
+        };
+        assert_eq!(
+            refusal(user.begin(&user.billable("0.000001")).await),
+            limit("0", "1")
+        );
+        user.begin(&user.billable("0")).await.unwrap();
+
+        user.finish(&completed(first.id, "7.434e-07"))
+            .await
+            .unwrap();
+        assert_eq!(
+            refusal(user.begin(&user.billable("0.4")).await),
+            limit("0.0000007434", "0.6")
+        );
+        user.finish(&completed(second.id, "1.5")).await.unwrap();
+        assert_eq!(
+            refusal(user.begin(&user.billable("0")).await),
+            limit("1.5000007434", "0")
+        );
+        user.begin(&user.look_up()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn parallel_requests_do_not_pass_the_limit_together() {
+    with_user(json!({"credit_limit": "1"}), async |user| {
+        let begins: Vec<_> = (0..20).map(|_| user.billable("0.3")).collect();
+        let answers = join_all(begins.iter().map(|begin| user.begin(begin))).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+        assert_eq!(user.account().await, ("0".into(), "0.9".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_books_balance_under_load() {
+    with_user(json!({}), async |user| {
+        let begins: Vec<_> = (0..40).map(|_| user.billable("0.3")).collect();
+        let through = begins.iter().map(async |begin| {
+            user.begin(begin).await?;
+            user.finish(&completed(begin.id, "0.0000000000000000001"))
+                .await
+        });
+        for answer in join_all(through).await {
+            assert!(answer.unwrap().by_this_call);
+        }
+        assert_eq!(
+            user.account().await,
+            ("0.000000000000000004".into(), "0".into())
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn every_digit_is_kept() {
+    with_user(json!({}), async |user| {
+        for (cost, stored) in [
+            ("0.0076509169000000005", "0.0076509169000000005"),
+            ("7.434e-07", "0.0000007434"),
+            (
+                "1.7976931348623157e-300",
+                &format!("0.{}17976931348623157", "0".repeat(299)),
+            ),
+            (
+                "123456789.123456789012345678901",
+                "123456789.123456789012345678901",
+            ),
+        ] {
+            let begin = user.billable("0");
+            user.begin(&begin).await.unwrap();
+            user.finish(&completed(begin.id, cost)).await.unwrap();
+            assert_eq!(user.row(begin.id).await["total_cost"], *stored);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_upstream_cost_counts_with_byok_only() {
+    with_user(json!({}), async |user| {
+        for (openrouter, upstream, is_byok, total) in [
+            (
+                Some("7.434e-07"),
+                Some("0.0076509169000000005"),
+                Some(true),
+                json!("0.0076516603000000005"),
+            ),
+            (Some("0.5"), Some("0.25"), Some(false), json!("0.5")),
+            (Some("0.5"), Some("0.25"), None, json!("0.5")),
+            (None, Some("0.25"), Some(true), json!("0.25")),
+            (Some("0.5"), None, Some(true), json!("0.5")),
+            (None, Some("0.25"), Some(false), Value::Null),
+        ] {
+            let begin = user.billable("0");
+            user.begin(&begin).await.unwrap();
+            let cost = Cost {
+                state: CostState::Final,
+                openrouter,
+                upstream_inference: upstream,
+                is_byok,
+            };
+            user.finish(&Finish {
+                cost,
+                ..completed(begin.id, "0")
+            })
+            .await
+            .unwrap();
+            assert_eq!(user.row(begin.id).await["total_cost"], total);
+        }
+        assert_eq!(user.account().await.0, "1.7576516603000000005");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_cost_that_is_no_amount_is_refused() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        for cost in ["-1", "NaN", "Infinity", "-Infinity"] {
+            let answer = user.finish(&completed(begin.id, cost)).await;
+            assert!(
+                matches!(answer, Err(StorageError::Protocol(_))),
+                "{cost}: {answer:?}"
+            );
+        }
+        assert_eq!(user.row(begin.id).await["status"], "pending");
+        assert_eq!(user.account().await, ("0".into(), "0.5".into()));
+    })
+    .await;
+}
+
+// ---------------------------------------------------------------------------------------- usage
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn usage_is_summed_over_a_half_open_range() {
+    with_user(json!({}), async |user| {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (start, end) = (at("2026-03-29T00:00:00Z"), at("2026-03-30T00:00:00Z"));
+        let requests = [
+            (
+                "2026-03-28T23:59:59.999Z",
+                Some((Status::Completed, "m/before")),
+            ),
+            ("2026-03-29T00:00:00Z", Some((Status::Completed, "m/a"))),
+            ("2026-03-29T12:00:00Z", Some((Status::Failed, "m/\"ü\""))),
+            ("2026-03-29T12:00:00.001Z", None),
+            ("2026-03-29T23:59:59.999Z", Some((Status::Completed, "m/a"))),
+            ("2026-03-30T00:00:00Z", Some((Status::Completed, "m/after"))),
+        ];
+        for (time, outcome) in requests {
+            let begin = Begin {
+                request_time: at(time),
+                ..user.billable("0")
+            };
+            user.begin(&begin).await.unwrap();
+            if let Some((status, model)) = outcome {
+                let tokens = Tokens {
+                    input: Some(2_000_000_000),
+                    output: None,
+                    ..Tokens::default()
+                };
+                let finish = Finish {
+                    status,
+                    model: Some(model),
+                    tokens,
+                    ..completed(begin.id, "0.0076509169000000005")
+                };
+                user.finish(&finish).await.unwrap();
+            }
+        }
+
+        let day = user.usage(Some(start), Some(end)).await;
+        assert_eq!(
+            day,
+            json!({
+                "total_requests": 4, "successful_requests": 2, "failed_requests": 1,
+                "total_input_tokens": 6_000_000_000_u64, "total_output_tokens": 0,
+                "total_cost": "0.0229527507000000015",
+                "requests_by_model": {"m/a": 2, "m/\"ü\"": 1},
+            })
+        );
+        assert_eq!(
+            user.usage(None, Some(start)).await["requests_by_model"],
+            json!({"m/before": 1})
+        );
+        assert_eq!(
+            user.usage(Some(end), None).await["requests_by_model"],
+            json!({"m/after": 1})
+        );
+        assert_eq!(user.usage(None, None).await["total_requests"], 6);
+        assert_eq!(
+            user.usage(Some(end), Some(start)).await,
+            json!({
+                "total_requests": 0, "successful_requests": 0, "failed_requests": 0,
+                "total_input_tokens": 0, "total_output_tokens": 0, "total_cost": "0",
+                "requests_by_model": {},
+            })
+        );
+    })
+    .await;
+}
+
+// --------------------------------------------------------------------------------------- access
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_public_is_refused_at_the_door() {
+    with_user(json!({}), async |user| {
+        let anon = env("STORAGE_ANON_KEY");
+        for (method, path, body) in doors(user) {
+            for key in [Some(anon.as_str()), None] {
+                let (status, text) =
+                    send(&user.client, key, method.clone(), &path, body.as_deref()).await;
+                assert!(
+                    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                    "{method} {path} with {key:?}: {status} {text}"
+                );
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_public_sees_and_changes_nothing() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        let tables = ["user_api_keys", "request_logs"];
+        let before = [user.rows(tables[0]).await, user.rows(tables[1]).await];
+
+        let anon = env("STORAGE_ANON_KEY");
+        for (method, path, body) in doors(user) {
+            let (_, text) = send(
+                &user.client,
+                Some(&anon),
+                method.clone(),
+                &path,
+                body.as_deref(),
+            )
+            .await;
+            assert!(
+                !text.contains("v1.sealed") && !text.contains(&begin.id.to_string()),
+                "{method} {path}"
+            );
+        }
+        let after = [user.rows(tables[0]).await, user.rows(tables[1]).await];
+        assert_eq!(after, before);
+        assert_eq!(user.fingerprints(begin.id).await, 1);
+    })
+    .await;
+}
+
+/// Every way to the user's rows: each table with each verb, each function.
+fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
+    let id = user
+        .ids
+        .lock()
+        .unwrap()
+        .first()
+        .copied()
+        .unwrap_or_default();
+    let functions = [
+        (
+            "begin_request",
+            json!({"request": {
+                "id": Uuid::nil().to_string(), "did": user.did, "billable": false, "request_time": 0,
+            }}),
+        ),
+        (
+            "finish_request",
+            json!({"outcome": {
+                "id": id.to_string(), "status": "completed", "cost_state": "none", "response_time": 0,
+            }}),
+        ),
+        ("usage_summary", json!({"p_did": user.did})),
+    ];
+    let tables = [
+        (
+            "user_api_keys",
+            format!("did=eq.{}", user.did),
+            json!({"disabled": true}),
+        ),
+        (
+            "request_logs",
+            format!("did=eq.{}", user.did),
+            json!({"status": "failed"}),
+        ),
+        (
+            "request_fingerprints",
+            format!("request_id=eq.{id}"),
+            json!({"expires_at": "2020-01-01T00:00:00Z"}),
+        ),
+    ];
+    let mut doors = Vec::new();
+    for (table, filter, change) in tables {
+        let path = format!("{table}?{filter}");
+        let change = Some(change.to_string());
+        doors.push((Method::GET, path.clone(), None));
+        doors.push((Method::POST, table.to_owned(), change.clone()));
+        doors.push((Method::PATCH, path.clone(), change));
+        doors.push((Method::DELETE, path, None));
+    }
+    for (function, arguments) in functions {
+        doors.push((
+            Method::POST,
+            format!("rpc/{function}"),
+            Some(arguments.to_string()),
+        ));
+    }
+    doors
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_wrong_key_is_a_fault_of_the_configuration() {
+    with_user(json!({}), async |user| {
+        for key in ["sb_secret_wrong", &env("STORAGE_ANON_KEY")] {
+            let storage =
+                Storage::new(user.client.clone(), &url(), StorageKey::parse(key).unwrap());
+            let answer = storage.begin(&user.look_up(), soon()).await;
+            assert!(
+                matches!(answer, Err(StorageError::Unauthorized { .. })),
+                "{answer:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn an_unreachable_storage_is_not_an_empty_one() {
+    let nobody: Url = "http://127.0.0.1:9/rest/v1".parse().unwrap();
+    let storage = Storage::new(client(), &nobody, key());
+    let answer = storage
+        .usage_summary("did:key:z", UsageRange::default(), soon())
+        .await;
+    assert!(matches!(
+        answer,
+        Err(StorageError::Unavailable(Unavailable::Transport(_)))
+    ));
+
+    shared::storage::ping(&client(), &url(), Duration::from_secs(5))
+        .await
+        .unwrap();
+    shared::storage::ping(&client(), &nobody, Duration::from_secs(5))
+        .await
+        .unwrap_err();
+}
+
+// -------------------------------------------------------------------------------------- the user
+
+/// A DID with a key, and the means to look at its rows.
+struct User {
+    did: String,
+    storage: Storage,
+    client: Client,
+    ids: Mutex<Vec<Uuid>>,
+}
+
+/// Runs a test with a fresh user, and deletes the user's rows however it ends.
+async fn with_user(key: Value, test: impl AsyncFnOnce(&User)) {
+    let client = client();
+    let user = User {
+        did: format!("did:key:contract-{}", random_id()),
+        storage: Storage::new(client.clone(), &url(), self::key())
+            // PGlite has one connection, on which twenty parallel calls queue up.
+            .with_attempt_timeout(Duration::from_secs(20)),
+        client,
+        ids: Mutex::default(),
+    };
+    user.insert_key(key).await;
+    let result = AssertUnwindSafe(test(&user)).catch_unwind().await;
+    user.clean_up().await;
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+impl User {
+    async fn begin(&self, begin: &Begin<'_>) -> Result<Begun, StorageError> {
+        self.storage.begin(begin, soon()).await
+    }
+
+    async fn finish(&self, finish: &Finish<'_>) -> Result<Finished, StorageError> {
+        self.storage.finish(finish, soon()).await
+    }
+
+    /// A usage summary as JSON, for comparison.
+    async fn usage(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> Value {
+        let range = UsageRange { start, end };
+        let usage = self
+            .storage
+            .usage_summary(&self.did, range, soon())
+            .await
+            .unwrap();
+        json!({
+            "total_requests": usage.total_requests,
+            "successful_requests": usage.successful_requests,
+            "failed_requests": usage.failed_requests,
+            "total_input_tokens": usage.total_input_tokens,
+            "total_output_tokens": usage.total_output_tokens,
+            "total_cost": usage.total_cost,
+            "requests_by_model": usage.requests_by_model,
+        })
+    }
+
+    fn id(&self) -> Uuid {
+        let id = random_id();
+        self.ids.lock().unwrap().push(id);
+        id
+    }
+
+    /// A request that costs nothing, signed anew.
+    fn look_up(&self) -> Begin<'_> {
+        let now = Clock::system().now();
+        let mut digest = [0; 32];
+        getrandom::fill(&mut digest).unwrap();
+        Begin {
+            id: self.id(),
+            did: &self.did,
+            request_time: now,
+            fingerprint: Some(Fingerprint {
+                digest,
+                expires_at: now + SignedDuration::from_mins(6),
+            }),
+            books: None,
+        }
+    }
+
+    /// A request that costs something, signed anew.
+    fn billable(&self, hold: &'static str) -> Begin<'_> {
+        Begin {
+            books: Some(books(hold)),
+            ..self.look_up()
+        }
+    }
+
+    /// (spent, reserved)
+    async fn account(&self) -> (String, String) {
+        let rows = self.rows("user_api_keys").await;
+        let [row] = rows.as_slice() else {
+            panic!("{} keys", rows.len())
+        };
+        (amount(&row["spent"]), amount(&row["reserved"]))
+    }
+
+    /// The row of one request, numbers as text.
+    async fn row(&self, id: Uuid) -> Value {
+        let rows = self.rows("request_logs").await;
+        rows.into_iter()
+            .find(|row| row["id"] == id.to_string())
+            .expect("a row")
+    }
+
+    async fn rows(&self, table: &str) -> Vec<Value> {
+        let select = match table {
+            "user_api_keys" => "id,spent::text,reserved::text",
+            _ => {
+                "id,did,status,cost_state,method,path,endpoint,model,requested_model,streamed,\
+                 generation_id,http_status::text,input_tokens::text,output_tokens::text,\
+                 cached_tokens::text,reasoning_tokens::text,first_byte_ms::text,is_byok,\
+                 total_cost::text,openrouter_cost::text,upstream_inference_cost::text,\
+                 error_reason,error_message"
+            }
+        };
+        let path = format!("{table}?select={select}&did=eq.{}", self.did);
+        serde_json::from_str(&self.rest(Method::GET, &path, None).await).unwrap()
+    }
+
+    async fn fingerprints(&self, id: Uuid) -> usize {
+        let path = format!("request_fingerprints?select=request_id&request_id=eq.{id}");
+        let rows = self.rest(Method::GET, &path, None).await;
+        serde_json::from_str::<Vec<Value>>(&rows).unwrap().len()
+    }
+
+    async fn insert_key(&self, more: Value) {
+        let mut row = json!({
+            "did": self.did, "openrouter_key_hash": "hash", "encrypted_api_key": "v1.sealed",
+            "key_name": "contract test",
+        });
+        for (name, value) in more.as_object().unwrap() {
+            row[name] = value.clone();
+        }
+        self.rest(Method::POST, "user_api_keys", Some(&row.to_string()))
+            .await;
+    }
+
+    async fn delete(&self, table: &str, column: &str, value: &str) {
+        self.rest(
+            Method::DELETE,
+            &format!("{table}?{column}=eq.{value}"),
+            None,
+        )
+        .await;
+    }
+
+    async fn clean_up(&self) {
+        let ids = self.ids.lock().unwrap().clone();
+        for id in ids {
+            self.delete("request_fingerprints", "request_id", &id.to_string())
+                .await;
+        }
+        self.delete("request_logs", "did", &self.did).await;
+        self.delete("user_api_keys", "did", &self.did).await;
+    }
+
+    /// One exchange with the tables, as the service.
+    async fn rest(&self, method: Method, path: &str, body: Option<&str>) -> String {
+        let key = env("STORAGE_KEY");
+        let (status, text) = send(&self.client, Some(&key), method, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {text}");
+        text
+    }
+}
+
+async fn send(
+    client: &Client,
+    key: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Option<&str>,
+) -> (StatusCode, String) {
+    let mut request = client.request(method, format!("{}/{path}", env("STORAGE_URL")));
+    if let Some(key) = key {
+        request = request.header("apikey", key);
+        if key.starts_with("eyJ") {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+    }
+    if let Some(body) = body {
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_owned());
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.text().await.unwrap())
+}
+
+fn books(hold: &str) -> Books<'_> {
+    Books {
+        method: "POST",
+        path: "/chat/completions",
+        endpoint: "chat",
+        model: Some("anthropic/claude-sonnet-4.6"),
+        streamed: true,
+        hold,
+    }
+}
+
+fn completed(id: Uuid, usd: &str) -> Finish<'_> {
+    Finish {
+        id,
+        status: Status::Completed,
+        response_time: Clock::system().now(),
+        first_byte: Some(Duration::from_millis(321)),
+        http_status: Some(200),
+        model: Some("anthropic/claude-4.6-sonnet-20260217"),
+        generation_id: Some("gen-1"),
+        tokens: Tokens {
+            input: Some(12),
+            output: Some(34),
+            cached: Some(5),
+            reasoning: None,
+        },
+        cost: cost(usd),
+        error: None,
+    }
+}
+
+fn cost(usd: &str) -> Cost<'_> {
+    Cost {
+        state: CostState::Final,
+        openrouter: Some(usd),
+        upstream_inference: None,
+        is_byok: Some(false),
+    }
+}
+
+fn refusal(answer: Result<Begun, StorageError>) -> Refusal {
+    match answer {
+        Err(StorageError::Refused(refusal)) => refusal,
+        other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+/// A `numeric` without the trailing zeros that its arithmetic leaves.
+fn amount(value: &Value) -> String {
+    let text = value.as_str().expect("text");
+    match text.split_once('.') {
+        Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+fn random_id() -> Uuid {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).unwrap();
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}
+
+fn url() -> Url {
+    env("STORAGE_URL").parse().unwrap()
+}
+
+fn key() -> StorageKey {
+    StorageKey::parse(&env("STORAGE_KEY")).unwrap()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests get their backend from the environment"
+)]
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
