@@ -100,6 +100,43 @@ CREATE INDEX idx_request_fingerprints_expires_at ON public.request_fingerprints 
 COMMENT ON COLUMN public.request_fingerprints.request_id IS
   'The request it let through: only that one may repeat it (a retry after a lost answer).';
 
+-- Lets a signed request pass once. `request` holds id, request_time, fingerprint (64 hex digits) and
+-- fingerprint_expires_at. Returns 'first', 'again' (the same request, whose answer was lost) or
+-- 'replayed' (any other).
+CREATE FUNCTION public.use_fingerprint(request jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_id          uuid  := (request ->> 'id')::uuid;
+  v_fingerprint bytea := decode(request ->> 'fingerprint', 'hex');
+  v_now         timestamptz := timestamptz 'epoch' + (request ->> 'request_time')::bigint * interval '1 millisecond';
+  v_expires     timestamptz := timestamptz 'epoch' + (request ->> 'fingerprint_expires_at')::bigint * interval '1 millisecond';
+BEGIN
+  -- Waits for another transaction that is inserting the same one, so of many equal requests
+  -- exactly one gets past this point.
+  INSERT INTO public.request_fingerprints (fingerprint, request_id, expires_at)
+  VALUES (v_fingerprint, v_id, v_expires)
+  ON CONFLICT (fingerprint) DO NOTHING;
+
+  IF NOT FOUND THEN
+    RETURN CASE WHEN EXISTS (
+      SELECT FROM public.request_fingerprints AS f WHERE f.fingerprint = v_fingerprint AND f.request_id = v_id
+    ) THEN 'again' ELSE 'replayed' END;
+  END IF;
+
+  -- Every insert clears away a few expired ones, so the table stays as large as one window's
+  -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
+  -- neither alone may forget a request that the other would still let through.
+  DELETE FROM public.request_fingerprints
+   WHERE fingerprint = ANY (ARRAY(
+           SELECT f.fingerprint FROM public.request_fingerprints AS f
+            WHERE f.expires_at < least(now(), v_now)
+            ORDER BY f.expires_at
+            LIMIT 20
+              FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+  RETURN 'first';
+END
+$$;
+
 -- ---------------------------------------------------------------------------------------------
 -- begin_request
 -- ---------------------------------------------------------------------------------------------
@@ -133,6 +170,7 @@ DECLARE
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_key         public.user_api_keys%ROWTYPE;
+  v_use         text;
   v_answer      jsonb;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_time IS NULL
@@ -157,24 +195,15 @@ BEGIN
     'id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
 
   IF v_fingerprint IS NOT NULL THEN
-    -- Waits for another transaction that is inserting the same one, so of many equal requests
-    -- exactly one gets past this point.
-    INSERT INTO public.request_fingerprints (fingerprint, request_id, expires_at)
-    VALUES (v_fingerprint, v_id,
-            timestamptz 'epoch' + (v_in ->> 'fingerprint_expires_at')::bigint * interval '1 millisecond')
-    ON CONFLICT (fingerprint) DO NOTHING;
-
-    IF NOT FOUND THEN
-      PERFORM 1 FROM public.request_fingerprints AS f
-        WHERE f.fingerprint = v_fingerprint AND f.request_id = v_id
-          -- Still pending: once finished, a second pass would never be charged.
-          AND (NOT v_billable OR EXISTS (
-                SELECT FROM public.request_logs AS l
-                 WHERE l.id = v_id AND l.did = v_did AND l.status = 'pending'));
-      IF NOT FOUND THEN
-        RAISE EXCEPTION 'this signed request has been used before'
-          USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-      END IF;
+    v_use := public.use_fingerprint(v_in);
+    IF v_use = 'replayed'
+       -- Once finished, a second pass would never be charged.
+       OR (v_use = 'again' AND v_billable AND NOT EXISTS (
+             SELECT FROM public.request_logs AS l WHERE l.id = v_id AND l.did = v_did AND l.status = 'pending'))
+    THEN
+      RAISE EXCEPTION 'this signed request has been used before'
+        USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+    ELSIF v_use = 'again' THEN
       RETURN v_answer;
     END IF;
   END IF;
@@ -206,19 +235,6 @@ BEGIN
     END IF;
 
     UPDATE public.user_api_keys SET reserved = reserved + v_hold WHERE id = v_key.id AND v_hold > 0;
-  END IF;
-
-  IF v_fingerprint IS NOT NULL THEN
-    -- Every insert clears away a few expired ones, so the table stays as large as one window's
-    -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
-    -- neither alone may forget a request that the other would still let through.
-    DELETE FROM public.request_fingerprints
-     WHERE fingerprint = ANY (ARRAY(
-             SELECT f.fingerprint FROM public.request_fingerprints AS f
-              WHERE f.expires_at < least(now(), v_time)
-              ORDER BY f.expires_at
-              LIMIT 20
-                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
   END IF;
 
   RETURN v_answer;
@@ -316,34 +332,52 @@ $$;
 -- ---------------------------------------------------------------------------------------------
 -- usage_summary
 -- ---------------------------------------------------------------------------------------------
--- Totals of one DID over [p_start, p_end) of request_time; null leaves that side open, otherwise
--- RFC 3339 with an offset. All numbers are text. Pending requests count in total_requests only.
-CREATE FUNCTION public.usage_summary(p_did text, p_start text DEFAULT NULL, p_end text DEFAULT NULL) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
-  WITH by_model AS (
-    SELECT l.model,
-           count(*)                                         AS requests,
-           count(*) FILTER (WHERE l.status <> 'pending')    AS ended,
-           count(*) FILTER (WHERE l.status = 'completed')   AS completed,
-           count(*) FILTER (WHERE l.status = 'failed')      AS failed,
-           sum(l.input_tokens)  FILTER (WHERE l.status <> 'pending') AS input_tokens,
-           sum(l.output_tokens) FILTER (WHERE l.status <> 'pending') AS output_tokens,
-           sum(l.total_cost)    FILTER (WHERE l.status <> 'pending') AS cost
-      FROM public.request_logs AS l
-     WHERE l.did = p_did
-       AND (p_start IS NULL OR l.request_time >= p_start::timestamptz)
-       AND (p_end   IS NULL OR l.request_time <  p_end::timestamptz)
-     GROUP BY l.model
-  )
-  SELECT jsonb_build_object(
-    'total_requests',      coalesce(sum(requests), 0)::text,
-    'successful_requests', coalesce(sum(completed), 0)::text,
-    'failed_requests',     coalesce(sum(failed), 0)::text,
-    'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
-    'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
-    'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
-    'requests_by_model',   coalesce(jsonb_object_agg(model, ended::text) FILTER (WHERE ended > 0), '{}'))
-    FROM by_model
+-- Totals of one DID over [start, end) of request_time. Members of `request`: id, did, request_time,
+-- fingerprint (null: may be asked again) and fingerprint_expires_at as in begin_request; start and
+-- end, RFC 3339 with an offset, null leaves that side open. All numbers are text. Pending requests
+-- count as requests; they have no tokens and no cost yet. PT401 replayed_request.
+CREATE FUNCTION public.usage_summary(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := CASE jsonb_typeof(request) WHEN 'string' THEN (request #>> '{}')::jsonb ELSE request END;
+  v_did   text        := v_in ->> 'did';
+  v_start timestamptz := (v_in ->> 'start')::timestamptz;
+  v_end   timestamptz := (v_in ->> 'end')::timestamptz;
+BEGIN
+  IF v_did IS NULL THEN
+    RAISE EXCEPTION 'usage_summary: did is missing'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+
+  RETURN (
+    WITH by_model AS (
+      SELECT l.model,
+             count(*)                                       AS requests,
+             count(*) FILTER (WHERE l.status = 'completed') AS completed,
+             count(*) FILTER (WHERE l.status = 'failed')    AS failed,
+             sum(l.input_tokens)  AS input_tokens,
+             sum(l.output_tokens) AS output_tokens,
+             sum(l.total_cost)    AS cost
+        FROM public.request_logs AS l
+       WHERE l.did = v_did
+         AND (v_start IS NULL OR l.request_time >= v_start)
+         AND (v_end   IS NULL OR l.request_time <  v_end)
+       GROUP BY l.model
+    )
+    SELECT jsonb_build_object(
+      'total_requests',      coalesce(sum(requests), 0)::text,
+      'successful_requests', coalesce(sum(completed), 0)::text,
+      'failed_requests',     coalesce(sum(failed), 0)::text,
+      'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
+      'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
+      'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
+      'requests_by_model',   coalesce(jsonb_object_agg(model, requests::text) FILTER (WHERE model IS NOT NULL), '{}'))
+      FROM by_model);
+END
 $$;
 
 -- ---------------------------------------------------------------------------------------------
@@ -363,10 +397,10 @@ REVOKE ALL ON public.user_api_keys, public.request_logs, public.request_fingerpr
 GRANT SELECT, INSERT, UPDATE, DELETE
   ON public.user_api_keys, public.request_logs, public.request_fingerprints TO service_role;
 
-REVOKE ALL ON FUNCTION public.begin_request(jsonb), public.finish_request(jsonb), public.usage_summary(text, text, text)
+REVOKE ALL ON FUNCTION public.begin_request(jsonb), public.finish_request(jsonb), public.usage_summary(jsonb), public.use_fingerprint(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE
-  ON FUNCTION public.begin_request(jsonb), public.finish_request(jsonb), public.usage_summary(text, text, text) TO service_role;
+  ON FUNCTION public.begin_request(jsonb), public.finish_request(jsonb), public.usage_summary(jsonb), public.use_fingerprint(jsonb) TO service_role;
 
 -- A bare PostgREST learns of new functions from this; elsewhere nobody listens.
 NOTIFY pgrst, 'reload schema';

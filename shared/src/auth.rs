@@ -8,7 +8,7 @@
 use std::{fmt, iter};
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::{HeaderMap, Method, header::CONTENT_ENCODING};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
@@ -21,6 +21,7 @@ use crate::{
         self, BodyDigest, MalformedNonce, MalformedSignature, MalformedTimestamp, Nonce, SignedAt,
         SignedParts, SigningString,
     },
+    storage::ReplayGuard,
 };
 
 /// How far a request's timestamp may be from the server's time, either way, the bounds included.
@@ -452,7 +453,7 @@ fn list(credentials: &[Credential]) -> String {
 mod tests {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use ed25519_dalek::{Signer, SigningKey, Verifier};
-    use http::{HeaderValue, Method};
+    use http::HeaderValue;
     use proptest::{collection::vec, prelude::*};
     use serde::Deserialize;
     use serde_json::Value;
@@ -564,7 +565,7 @@ mod tests {
             query,
         } = check(&request).unwrap();
         assert_eq!(caller.did(), &did_of(&key()));
-        assert!(caller.nonce_present());
+        assert!(caller.replay_guard(&Method::GET).is_some());
         assert_eq!(caller.fingerprint_expires_at(), at(NOW + 360));
         assert_eq!(path.as_str(), "/api/v1/openrouter/chat/completions");
         assert_eq!(query.as_str(), "a=1&b=2");
@@ -668,7 +669,13 @@ mod tests {
             ..Client::default()
         };
         let mut request = client.incoming();
-        assert!(!check(&request).unwrap().caller.nonce_present());
+        assert!(
+            check(&request)
+                .unwrap()
+                .caller
+                .replay_guard(&Method::GET)
+                .is_none()
+        );
         set(&mut request, signing::NONCE, "0123456789abcdef");
         assert_eq!(reason(&request), "invalid_signature");
     }

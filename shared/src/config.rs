@@ -31,7 +31,9 @@ pub struct Faults(pub Vec<Fault>);
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is not usable:")?;
-        self.0.iter().try_for_each(|fault| write!(f, "\n  {}: {}", fault.variable, fault.problem))
+        self.0
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  {}: {}", fault.variable, fault.problem))
     }
 }
 
@@ -48,27 +50,37 @@ pub enum StartError {
     HttpClient(#[from] HttpClientError),
 }
 
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
 /// Reads environment variables and collects what is wrong with them.
 pub struct Env<'a> {
-    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    lookup: Lookup<'a>,
     faults: Vec<Fault>,
 }
 
 impl fmt::Debug for Env<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Env").field("faults", &self.faults).finish_non_exhaustive()
+        f.debug_struct("Env")
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Env<'a> {
     /// Variables as `lookup` finds them.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
-        Self { lookup: Box::new(lookup), faults: Vec::new() }
+        Self {
+            lookup: Box::new(lookup),
+            faults: Vec::new(),
+        }
     }
 
     /// The process's own environment; the only place that reads it.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is where the environment enters")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the environment enters"
+    )]
     pub fn process() -> Self {
         Self::new(|name| std::env::var(name).ok())
     }
@@ -87,7 +99,9 @@ impl<'a> Env<'a> {
 
     /// A variable whose absence or emptiness means `None`.
     fn optional(&self, variable: &'static str) -> Option<String> {
-        (self.lookup)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.lookup)(variable)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn required(&mut self, variable: &'static str, what: &str) -> Option<String> {
@@ -145,7 +159,9 @@ impl<'a> Env<'a> {
             "the gateway's public base URLs, at most 4, separated by commas, e.g. https://gw.example.com",
         );
         let audiences = self.parsed(variable, list, |list| {
-            list.split(',').map(|url| Audience::parse(url.trim())).collect::<Result<Vec<_>, _>>()
+            list.split(',')
+                .map(|url| Audience::parse(url.trim()))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         match Audiences::new(audiences) {
             Ok(audiences) => Some(audiences),
@@ -164,27 +180,40 @@ impl<'a> Env<'a> {
             "SUPABASE_URL",
             "the Supabase project's URL, e.g. https://abc.supabase.co (or set SUPABASE_REST_URL for a bare PostgREST)",
         );
-        self.parsed("SUPABASE_URL", url, |url| http_url(&format!("{}/rest/v1", url.trim_end_matches('/'))))
+        self.parsed("SUPABASE_URL", url, |url| {
+            http_url(&format!("{}/rest/v1", url.trim_end_matches('/')))
+        })
     }
 
     fn storage(&mut self) -> Option<StorageConfig> {
         let url = self.storage_url();
-        let key = self.required("SUPABASE_SECRET_KEY", "Supabase's secret key (sb_secret_…) or a service_role JWT");
+        let key = self.required(
+            "SUPABASE_SECRET_KEY",
+            "Supabase's secret key (sb_secret_…) or a service_role JWT",
+        );
         let key = self.parsed("SUPABASE_SECRET_KEY", key, StorageKey::parse);
-        Some(StorageConfig { url: url?, key: key? })
+        Some(StorageConfig {
+            url: url?,
+            key: key?,
+        })
     }
 
     fn openrouter_url(&mut self) -> Option<Url> {
-        let url = self.optional("OPENROUTER_BASE_URL").unwrap_or_else(|| "https://openrouter.ai/api/v1".to_owned());
+        let url = self
+            .optional("OPENROUTER_BASE_URL")
+            .unwrap_or_else(|| "https://openrouter.ai/api/v1".to_owned());
         self.parsed("OPENROUTER_BASE_URL", Some(url), http_url)
     }
 
     fn keyset(&mut self) -> Option<KeysetConfig> {
-        let secret_name =
-            self.required("KEYSET_SECRET_NAME", "the name or ARN of the keyset's secret in Secrets Manager");
+        let secret_name = self.required(
+            "KEYSET_SECRET_NAME",
+            "the name or ARN of the keyset's secret in Secrets Manager",
+        );
         let region = self.required("AWS_REGION", "the region of the keyset's secret");
         let endpoint = self.optional("AWS_ENDPOINT_URL_SECRETS_MANAGER");
-        let endpoint = endpoint.map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
+        let endpoint = endpoint
+            .map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
@@ -192,7 +221,8 @@ impl<'a> Env<'a> {
             location: KeysetLocation {
                 secret_id: secret_name?,
                 region: region?,
-                endpoint_url: endpoint.map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
+                endpoint_url: endpoint
+                    .map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
             },
             credentials: AwsCredentials {
                 access_key_id: access_key_id?,
@@ -255,7 +285,8 @@ impl ProxyConfig {
         let keyset = env.keyset();
         let openrouter = env.openrouter_url();
         let allowed_families = env.allowed_families();
-        let connect_timeout = env.milliseconds("UPSTREAM_CONNECT_TIMEOUT_MS", Duration::from_secs(5));
+        let connect_timeout =
+            env.milliseconds("UPSTREAM_CONNECT_TIMEOUT_MS", Duration::from_secs(5));
         let timeouts = Timeouts {
             // Reasoning models think for minutes before an unstreamed answer.
             first_byte: env.milliseconds("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", Duration::from_mins(10)),
@@ -290,7 +321,9 @@ impl UsageConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (audiences, storage) = (env.audiences(), env.storage());
-        let config = audiences.zip(storage).map(|(audiences, storage)| Self { audiences, storage });
+        let config = audiences
+            .zip(storage)
+            .map(|(audiences, storage)| Self { audiences, storage });
         env.finish(config)
     }
 }
@@ -308,7 +341,10 @@ impl HealthConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (storage, openrouter) = (env.storage_url(), env.openrouter_url());
-        let config = storage.zip(openrouter).map(|(storage, openrouter)| Self { storage, openrouter });
+        let config = storage.zip(openrouter).map(|(storage, openrouter)| Self {
+            storage,
+            openrouter,
+        });
         env.finish(config)
     }
 }
@@ -320,7 +356,9 @@ fn http_url(text: &str) -> Result<Url, &'static str> {
         _ if !url.has_host() || url.query().is_some() || url.fragment().is_some() => {
             Err("must be a URL with a host, without query or fragment")
         }
-        _ if !url.username().is_empty() || url.password().is_some() => Err("must not hold credentials"),
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("must not hold credentials")
+        }
         "https" => Ok(url),
         // Keys travel over it.
         "http" if local => Ok(url),
@@ -335,7 +373,9 @@ mod tests {
     fn complete(name: &str) -> Option<String> {
         Some(
             match name {
-                "GATEWAY_AUDIENCES" => "https://gw.example.com, https://abc.execute-api.us-east-1.amazonaws.com/Prod",
+                "GATEWAY_AUDIENCES" => {
+                    "https://gw.example.com, https://abc.execute-api.us-east-1.amazonaws.com/Prod"
+                }
                 "SUPABASE_URL" => "https://abc.supabase.co/",
                 "SUPABASE_SECRET_KEY" => "sb_secret_planted",
                 "KEYSET_SECRET_NAME" => "llm-gateway/keyset",
@@ -353,9 +393,15 @@ mod tests {
     fn reads_a_complete_environment_with_defaults() {
         let config = ProxyConfig::read(Env::new(complete)).unwrap();
         assert_eq!(config.openrouter.as_str(), "https://openrouter.ai/api/v1");
-        assert_eq!(config.storage.url.as_str(), "https://abc.supabase.co/rest/v1");
+        assert_eq!(
+            config.storage.url.as_str(),
+            "https://abc.supabase.co/rest/v1"
+        );
         assert_eq!(config.timeouts.idle, Duration::from_secs(120));
-        assert!(!format!("{config:?}").to_lowercase().contains("planted"), "{config:?}");
+        assert!(
+            !format!("{config:?}").to_lowercase().contains("planted"),
+            "{config:?}"
+        );
     }
 
     #[test]
@@ -390,9 +436,20 @@ mod tests {
     #[test]
     fn health_and_usage_need_no_more_than_they_use() {
         let without = |hidden: &'static [&'static str]| {
-            Env::new(move |name| if hidden.contains(&name) { None } else { complete(name) })
+            Env::new(move |name| {
+                if hidden.contains(&name) {
+                    None
+                } else {
+                    complete(name)
+                }
+            })
         };
         UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
-        HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "GATEWAY_AUDIENCES", "KEYSET_SECRET_NAME"])).unwrap();
+        HealthConfig::read(without(&[
+            "SUPABASE_SECRET_KEY",
+            "GATEWAY_AUDIENCES",
+            "KEYSET_SECRET_NAME",
+        ]))
+        .unwrap();
     }
 }

@@ -153,12 +153,18 @@ impl Route {
     ///
     /// One leading `v1/` is aliased away: Anthropic's SDKs append `/v1/messages` to their base
     /// URL.
-    pub fn parse(method: &Method, canonical_path: &str, allowed: &AllowedFamilies) -> Result<Self, RouteError> {
+    pub fn parse(
+        method: &Method,
+        canonical_path: &str,
+        allowed: &AllowedFamilies,
+    ) -> Result<Self, RouteError> {
         let below = canonical_path
             .strip_prefix(PROXY_PREFIX)
             .and_then(|rest| rest.strip_prefix('/'))
             .filter(|rest| !rest.is_empty())
-            .ok_or_else(|| RouteError::NotFound { path: canonical_path.to_owned() })?;
+            .ok_or_else(|| RouteError::NotFound {
+                path: canonical_path.to_owned(),
+            })?;
         let path = below.strip_prefix("v1/").unwrap_or(below);
         if let Some(family) = refused_family(path).filter(|family| !allowed.0.contains(family)) {
             return Err(RouteError::PathNotAllowed { family });
@@ -167,7 +173,8 @@ impl Route {
         Ok(Self {
             upstream_path: format!("/{path}"),
             endpoint: Endpoint::of(name),
-            billable: method == Method::POST && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
+            billable: method == Method::POST
+                && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
         })
     }
 
@@ -197,11 +204,14 @@ fn refused_family(path: &str) -> Option<&'static str> {
     while let Some(rest) = path.strip_prefix("v1/") {
         path = rest.to_owned();
     }
-    REFUSED_FAMILIES.into_iter().find(|family| path.starts_with(family))
+    REFUSED_FAMILIES
+        .into_iter()
+        .find(|family| path.starts_with(family))
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -209,20 +219,32 @@ mod tests {
     use super::*;
 
     fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
-        Route::parse(method, &format!("{PROXY_PREFIX}{path}"), &AllowedFamilies::default())
+        Route::parse(
+            method,
+            &format!("{PROXY_PREFIX}{path}"),
+            &AllowedFamilies::default(),
+        )
     }
 
     #[test]
     fn maps_paths_and_aliases_one_v1() {
         for (path, upstream, endpoint) in [
-            ("/chat/completions", "/chat/completions", Endpoint::ChatCompletions),
+            (
+                "/chat/completions",
+                "/chat/completions",
+                Endpoint::ChatCompletions,
+            ),
             ("/v1/messages", "/messages", Endpoint::Messages),
             ("/v1/v1/messages", "/v1/messages", Endpoint::Other),
             ("/audio/speech/", "/audio/speech/", Endpoint::Speech),
             ("/brand/new", "/brand/new", Endpoint::Other),
         ] {
             let route = route(&Method::POST, path).unwrap();
-            assert_eq!((route.upstream_path(), route.endpoint()), (upstream, endpoint), "{path}");
+            assert_eq!(
+                (route.upstream_path(), route.endpoint()),
+                (upstream, endpoint),
+                "{path}"
+            );
             assert!(route.is_billable(), "{path}");
         }
     }
@@ -231,17 +253,37 @@ mod tests {
     fn bills_every_post_that_is_not_known_to_be_free() {
         assert!(!route(&Method::GET, "/models").unwrap().is_billable());
         assert!(!route(&Method::POST, "/files").unwrap().is_billable());
-        assert!(!route(&Method::POST, "/containers/a/files/b/promote").unwrap().is_billable());
+        assert!(
+            !route(&Method::POST, "/containers/a/files/b/promote")
+                .unwrap()
+                .is_billable()
+        );
         assert!(route(&Method::POST, "/filesystem").unwrap().is_billable());
     }
 
     #[test]
     fn refuses_credential_families_in_every_spelling() {
         for path in [
-            "/keys", "/keys/abc", "/KEYS", "/v1/keys", "/v1/v1/keys", "/credits", "/credits/coinbase", "/auth/keys/code",
-            "/oauth/token", "/vault/secrets/x", "/organizations", "/byok/1",
+            "/keys",
+            "/keys/abc",
+            "/KEYS",
+            "/v1/keys",
+            "/v1/v1/keys",
+            "/credits",
+            "/credits/coinbase",
+            "/auth/keys/code",
+            "/oauth/token",
+            "/vault/secrets/x",
+            "/organizations",
+            "/byok/1",
         ] {
-            assert!(matches!(route(&Method::GET, path), Err(RouteError::PathNotAllowed { .. })), "{path}");
+            assert!(
+                matches!(
+                    route(&Method::GET, path),
+                    Err(RouteError::PathNotAllowed { .. })
+                ),
+                "{path}"
+            );
         }
         for path in ["/key", "/auth", "/models/keys", "/generation"] {
             assert!(route(&Method::GET, path).is_ok(), "{path}");
@@ -259,7 +301,10 @@ mod tests {
     #[test]
     fn refuses_paths_that_name_nothing() {
         for path in ["", "/", "x/models"] {
-            assert!(matches!(route(&Method::GET, path), Err(RouteError::NotFound { .. })), "{path:?}");
+            assert!(
+                matches!(route(&Method::GET, path), Err(RouteError::NotFound { .. })),
+                "{path:?}"
+            );
         }
     }
 }

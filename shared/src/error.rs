@@ -4,8 +4,13 @@
 use http::Method;
 
 use crate::{
-    auth::AuthError, canonical::{PathError, QueryError}, endpoint::RouteError, openrouter::UpstreamError, secrets_manager::KeysetError,
-    storage::StorageError, usage::ParameterError,
+    auth::AuthError,
+    canonical::{PathError, QueryError},
+    endpoint::RouteError,
+    openrouter::UpstreamError,
+    secrets_manager::VaultError,
+    storage::StorageError,
+    usage::ParameterError,
 };
 
 /// Why a request was not answered as asked.
@@ -43,9 +48,9 @@ pub enum Error {
     /// The database refused or failed.
     #[error("storage failed")]
     Storage(#[from] StorageError),
-    /// The master keyset cannot be had.
-    #[error("the keyset cannot be had")]
-    Keyset(#[from] KeysetError),
+    /// The user's key cannot be opened.
+    #[error("the user's key cannot be opened")]
+    Vault(#[from] VaultError),
     /// OpenRouter did not answer.
     #[error("OpenRouter did not answer")]
     Upstream(#[from] UpstreamError),

@@ -1,7 +1,7 @@
 //! The books: every billable request has an open entry before OpenRouter is asked, and every
 //! entry is closed exactly once, whatever happens.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -14,11 +14,13 @@ use crate::{
     error::Error,
     meter::{Reading, Usage},
     request::Invocation,
-    storage::{Cost, CostState, Failure, Finish, Status, Storage, Tokens},
+    storage::{Cost, CostState, Failure, Finish, Status, Storage, StorageError, Tokens},
 };
 
 /// Kept free before the deadline, for writing the emergency record.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
+/// How long closing an entry is tried that may not exist.
+const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(10);
 
 /// How the bytes of an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +54,19 @@ impl Ending {
             Self::Complete => "The answer is complete.",
             Self::Cut => "OpenRouter closed the connection before its answer was complete.",
             Self::Stalled => "OpenRouter stopped sending before its answer was complete.",
-            Self::DeadlineReached => "The answer took longer than a request may; ask for a shorter one.",
+            Self::DeadlineReached => {
+                "The answer took longer than a request may; ask for a shorter one."
+            }
         }
     }
 }
 
 /// How a billable request ended.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives per request, and it is moved twice"
+)]
 pub enum Outcome {
     /// OpenRouter answered.
     Answered {
@@ -92,7 +100,11 @@ impl Outcome {
             Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
             other => (other.to_string(), false),
         };
-        Self::NotAnswered { reason, message, may_have_been_billed }
+        Self::NotAnswered {
+            reason,
+            message,
+            may_have_been_billed,
+        }
     }
 }
 
@@ -106,27 +118,49 @@ pub struct Entry {
 
 #[derive(Debug)]
 struct Row {
-    storage: Storage,
+    storage: Arc<Storage>,
     clock: Clock,
     id: Uuid,
     endpoint: Endpoint,
     until: Instant,
+    /// Whether the database is known to hold the row.
+    certain: bool,
 }
 
 impl Entry {
     /// The entry that `begin_request` has opened under the invocation's id.
     #[must_use]
-    pub fn opened(storage: &Storage, clock: &Clock, endpoint: Endpoint, invocation: &Invocation) -> Self {
+    pub fn opened(
+        storage: &Arc<Storage>,
+        clock: &Clock,
+        endpoint: Endpoint,
+        invocation: &Invocation,
+    ) -> Self {
         Self {
             row: Some(Row {
-                storage: storage.clone(),
+                storage: Arc::clone(storage),
                 clock: clock.clone(),
                 id: invocation.id,
                 endpoint,
-                until: invocation.deadline.checked_sub(LAST_MOMENT).unwrap_or(invocation.deadline),
+                until: invocation
+                    .deadline
+                    .checked_sub(LAST_MOMENT)
+                    .unwrap_or(invocation.deadline),
+                certain: true,
             }),
             tasks: invocation.tasks.clone(),
         }
+    }
+
+    /// Makes this the entry of a `begin_request` whose answer was lost: it may never have been
+    /// opened, and nothing was spent, so closing it is tried only for a short while.
+    #[must_use]
+    pub fn in_doubt(mut self) -> Self {
+        if let Some(row) = &mut self.row {
+            row.certain = false;
+            row.until = row.until.min(Instant::now() + PATIENCE_IN_DOUBT);
+        }
+        self
     }
 
     /// Writes how the request ended. Retries until the deadline; then the record goes to the log,
@@ -168,10 +202,11 @@ impl Row {
                 recorded = finished.by_this_call,
                 "request closed"
             ),
+            Err(StorageError::NoSuchRequest) if !self.certain => {}
             Err(error) => tracing::error!(
                 request.id = %self.id,
                 error = &error as &dyn std::error::Error,
-                emergency_record = %serde_json::to_string(&finish).unwrap_or_default(),
+                emergency_record = %finish.to_json(),
                 "the books could not be written: give this record to finish_request"
             ),
         }
@@ -196,27 +231,47 @@ struct Record {
 impl Record {
     fn of(endpoint: Endpoint, outcome: Outcome) -> Self {
         match outcome {
-            Outcome::NotAnswered { reason, message, may_have_been_billed } => Self {
+            Outcome::NotAnswered {
+                reason,
+                message,
+                may_have_been_billed,
+            } => Self {
                 failure: Some((reason, message)),
                 cost_state: may_have_been_billed.then_some(CostState::Pending),
                 ..Self::default()
             },
-            Outcome::Answered { http_status, ending, reading, generation_id, first_byte } => {
+            Outcome::Answered {
+                http_status,
+                ending,
+                reading,
+                generation_id,
+                first_byte,
+            } => {
                 let has_generation = generation_id.is_some() || reading.generation_id.is_some();
                 Self {
                     failure: failure(http_status, ending, &reading),
-                    cost_state: Some(cost_state(endpoint, http_status, ending, &reading, has_generation)),
+                    cost_state: Some(cost_state(
+                        endpoint,
+                        http_status,
+                        ending,
+                        &reading,
+                        has_generation,
+                    )),
                     http_status: Some(http_status),
                     first_byte: Some(first_byte),
                     generation_id: reading.generation_id.or(generation_id),
                     model: reading.model,
-                    ..reading.usage.map(Self::of_usage).unwrap_or_default()
+                    ..reading
+                        .usage
+                        .as_ref()
+                        .map(Self::of_usage)
+                        .unwrap_or_default()
                 }
             }
         }
     }
 
-    fn of_usage(usage: Usage) -> Self {
+    fn of_usage(usage: &Usage) -> Self {
         Self {
             tokens: Tokens {
                 input: usage.input_tokens,
@@ -224,8 +279,11 @@ impl Record {
                 cached: usage.cached_tokens,
                 reasoning: usage.reasoning_tokens,
             },
-            cost: usage.cost.map(|cost| cost.to_string()),
-            upstream_inference_cost: usage.upstream_inference_cost.map(|cost| cost.to_string()),
+            cost: usage.cost.as_ref().map(|cost| cost.to_string()),
+            upstream_inference_cost: usage
+                .upstream_inference_cost
+                .as_ref()
+                .map(|cost| cost.to_string()),
             is_byok: usage.is_byok,
             ..Self::default()
         }
@@ -234,7 +292,11 @@ impl Record {
     fn finish(&self, id: Uuid, response_time: Timestamp) -> Finish<'_> {
         Finish {
             id,
-            status: if self.failure.is_none() { Status::Completed } else { Status::Failed },
+            status: if self.failure.is_none() {
+                Status::Completed
+            } else {
+                Status::Failed
+            },
             response_time,
             first_byte: self.first_byte,
             http_status: self.http_status,
@@ -247,19 +309,30 @@ impl Record {
                 upstream_inference: self.upstream_inference_cost.as_deref(),
                 is_byok: self.is_byok,
             },
-            error: self.failure.as_ref().map(|(reason, message)| Failure { reason, message }),
+            error: self
+                .failure
+                .as_ref()
+                .map(|(reason, message)| Failure { reason, message }),
         }
     }
 }
 
 fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'static str, String)> {
-    let said = reading.upstream_error.as_ref().map(|error| error.message.clone());
+    let said = reading
+        .upstream_error
+        .as_ref()
+        .map(|error| error.message.clone());
     if http_status >= 400 {
-        Some(("upstream_status", said.unwrap_or_else(|| format!("OpenRouter answered {http_status}."))))
+        Some((
+            "upstream_status",
+            said.unwrap_or_else(|| format!("OpenRouter answered {http_status}.")),
+        ))
     } else if let Some(message) = said {
         Some(("upstream_error", message))
     } else {
-        ending.reason().map(|reason| (reason, ending.message().to_owned()))
+        ending
+            .reason()
+            .map(|reason| (reason, ending.message().to_owned()))
     }
 }
 
@@ -277,7 +350,11 @@ fn cost_state(
         || has_generation
         || reading.usage.is_some()
         || endpoint != Endpoint::Other;
-    if reading.usage.as_ref().is_some_and(|usage| usage.cost.is_some()) {
+    if reading
+        .usage
+        .as_ref()
+        .is_some_and(|usage| usage.cost.is_some())
+    {
         CostState::Final
     } else if may_cost && !refused {
         CostState::Pending

@@ -88,7 +88,11 @@ impl OpenRouter {
     /// `base` is the API's root, e.g. `https://openrouter.ai/api/v1`, without a trailing slash.
     #[must_use]
     pub fn new(client: reqwest::Client, base: Url, timeouts: Timeouts) -> Self {
-        Self { client, base, timeouts }
+        Self {
+            client,
+            base,
+            timeouts,
+        }
     }
 
     /// The configured limits.
@@ -108,10 +112,18 @@ impl OpenRouter {
         let url = self.url(request.path, request.query)?;
         let mut headers = forwarded_headers(request.headers);
         if request.force_json {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
         }
         headers.insert(header::AUTHORIZATION, key.authorization_header());
-        let sending = self.client.request(request.method, url).headers(headers).body(request.body).send();
+        let sending = self
+            .client
+            .request(request.method, url)
+            .headers(headers)
+            .body(request.body)
+            .send();
         let until = deadline.min(Instant::now() + self.timeouts.first_byte);
         timeout_at(until, async {
             let mut head = sending.await.map_err(classify)?;
@@ -124,8 +136,17 @@ impl OpenRouter {
 
     /// Whether OpenRouter answers at all, without a key: any status below 500.
     pub async fn ping(&self, timeout: Duration) -> Result<(), PingError> {
-        let answer = self.client.get(self.url("/key", "")?).timeout(timeout).send().await?;
-        if answer.status().is_server_error() { Err(PingError::Status(answer.status())) } else { Ok(()) }
+        let answer = self
+            .client
+            .get(self.url("/key", "")?)
+            .timeout(timeout)
+            .send()
+            .await?;
+        if answer.status().is_server_error() {
+            Err(PingError::Status(answer.status()))
+        } else {
+            Ok(())
+        }
     }
 
     fn url(&self, path: &str, query: &str) -> Result<Url, UpstreamError> {
@@ -185,12 +206,24 @@ const NOT_FORWARDED: [&str; 12] = [
     "true-client-ip",
     "via",
 ];
-const NOT_FORWARDED_PREFIXES: [&str; 7] =
-    ["x-did", "signature", "x-forwarded-", "x-amz", "x-amzn", "cloudfront-", "cf-"];
+const NOT_FORWARDED_PREFIXES: [&str; 7] = [
+    "x-did",
+    "signature",
+    "x-forwarded-",
+    "x-amz",
+    "x-amzn",
+    "cloudfront-",
+    "cf-",
+];
 
 /// Never passed back: cookies are for another domain, the length describes another hop (Lambda
 /// frames the stream itself), and cross-origin policy is the gateway's own.
-const NOT_RETURNED: [&str; 4] = ["content-length", "set-cookie", "alt-svc", "strict-transport-security"];
+const NOT_RETURNED: [&str; 4] = [
+    "content-length",
+    "set-cookie",
+    "alt-svc",
+    "strict-transport-security",
+];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 
 /// The client's headers that go upstream. `accept-encoding` becomes `identity`, so that the answer
@@ -198,7 +231,10 @@ const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 #[must_use]
 pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = without(headers, &NOT_FORWARDED, &NOT_FORWARDED_PREFIXES);
-    kept.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    kept.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
     kept
 }
 
@@ -209,7 +245,11 @@ pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
     let mut joined = HeaderMap::with_capacity(kept.keys_len());
     for name in kept.keys() {
-        let values: Vec<&[u8]> = kept.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let values: Vec<&[u8]> = kept
+            .get_all(name)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         if let Ok(value) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
             joined.insert(name.clone(), value);
         }
@@ -232,13 +272,14 @@ fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap 
             && !prefixes.iter().any(|prefix| name.starts_with(prefix))
             && !listed.iter().any(|listed| listed == name)
     };
-    headers.iter().filter(|(name, _)| goes(name)).map(|(name, value)| (name.clone(), value.clone())).fold(
-        HeaderMap::new(),
-        |mut kept, (name, value)| {
+    headers
+        .iter()
+        .filter(|(name, _)| goes(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .fold(HeaderMap::new(), |mut kept, (name, value)| {
             kept.append(name, value);
             kept
-        },
-    )
+        })
 }
 
 fn classify(error: reqwest::Error) -> UpstreamError {
@@ -269,10 +310,15 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        pairs.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
-            map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
-            map
-        })
+        pairs
+            .iter()
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(
+                    HeaderName::try_from(*name).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
+                map
+            })
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
@@ -312,7 +358,14 @@ mod tests {
         ]));
         assert_eq!(
             names(&sent),
-            ["accept-encoding", "anthropic-version", "content-type", "http-referer", "user-agent", "x-title"]
+            [
+                "accept-encoding",
+                "anthropic-version",
+                "content-type",
+                "http-referer",
+                "user-agent",
+                "x-title"
+            ]
         );
         assert_eq!(sent["accept-encoding"], "identity");
     }
@@ -340,10 +393,18 @@ mod tests {
         let openrouter = OpenRouter::new(
             crate::http_client::build(Duration::from_secs(1)).unwrap(),
             Url::parse("https://openrouter.ai/api/v1").unwrap(),
-            Timeouts { first_byte: Duration::from_secs(1), idle: Duration::from_secs(1) },
+            Timeouts {
+                first_byte: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+            },
         );
-        let url = openrouter.url("/models/deepseek/deepseek-r1:free/endpoints", "a=b%20c").unwrap();
-        assert_eq!(url.as_str(), "https://openrouter.ai/api/v1/models/deepseek/deepseek-r1:free/endpoints?a=b%20c");
+        let url = openrouter
+            .url("/models/deepseek/deepseek-r1:free/endpoints", "a=b%20c")
+            .unwrap();
+        assert_eq!(
+            url.as_str(),
+            "https://openrouter.ai/api/v1/models/deepseek/deepseek-r1:free/endpoints?a=b%20c"
+        );
         assert!(openrouter.url("/a/../keys", "").is_err());
         assert!(openrouter.url("/a b", "").is_err());
     }

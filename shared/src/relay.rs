@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     endpoint::Endpoint,
     ledger::{Ending, Entry, Outcome},
-    meter::{AnswerFormat, Meter},
+    meter::{AnswerFormat, BodyEnd, Meter},
     openrouter::{Answer, returned_headers},
     request::Invocation,
 };
@@ -37,6 +37,16 @@ const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
 #[derive(Debug)]
 pub struct RelayBody(mpsc::Receiver<Bytes>);
 
+impl From<Bytes> for RelayBody {
+    /// A body that is there already, as the gateway's own answers are.
+    fn from(whole: Bytes) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        // The channel is new, so there is room and someone to receive.
+        let _ = sender.try_send(whole);
+        Self(receiver)
+    }
+}
+
 impl http_body::Body for RelayBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -45,7 +55,9 @@ impl http_body::Body for RelayBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+        self.0
+            .poll_recv(cx)
+            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 }
 
@@ -71,14 +83,20 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
     let mut response = Response::new(RelayBody(receiver));
     *response.status_mut() = head.status();
     *response.headers_mut() = returned_headers(head.headers());
-    response.headers_mut().insert(UPSTREAM_MARK.0, http::HeaderValue::from_static(UPSTREAM_MARK.1));
+    response.headers_mut().insert(
+        UPSTREAM_MARK.0,
+        http::HeaderValue::from_static(UPSTREAM_MARK.1),
+    );
 
-    let format = format(head.headers());
+    let format = AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref());
     let pump = Pump {
         meter: relayed.entry.is_some().then(|| Meter::new(format)),
         format,
         first_byte: relayed.arrived.elapsed(),
-        until: invocation.deadline.checked_sub(CLOSING_TIME).unwrap_or(invocation.deadline),
+        until: invocation
+            .deadline
+            .checked_sub(CLOSING_TIME)
+            .unwrap_or(invocation.deadline),
         tail: Tail::default(),
         sender: Some(sender),
         head,
@@ -105,7 +123,12 @@ impl Pump {
             Some(chunk) => self.forward(chunk).await,
             None => Ending::Complete,
         };
-        let reading = self.meter.take().map(Meter::finish);
+        let body_end = if ending == Ending::Complete {
+            BodyEnd::Clean
+        } else {
+            BodyEnd::Cut
+        };
+        let reading = self.meter.take().map(|meter| meter.finish(body_end));
         let ending = match &reading {
             Some(reading) if self.ended_without_saying_so(ending, reading) => Ending::Cut,
             _ => ending,
@@ -142,7 +165,10 @@ impl Pump {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = &error.without_url() as &dyn std::error::Error, "answer cut");
+                    tracing::warn!(
+                        error = &error.without_url() as &dyn std::error::Error,
+                        "answer cut"
+                    );
                     return Ending::Cut;
                 }
                 Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
@@ -154,7 +180,9 @@ impl Pump {
     /// False when the deadline came before the client took the chunk. A client that has left is no
     /// reason to stop: OpenRouter bills the whole answer, so the whole answer is metered.
     async fn send(&mut self, chunk: Bytes) -> bool {
-        let Some(sender) = &self.sender else { return true };
+        let Some(sender) = &self.sender else {
+            return true;
+        };
         match timeout_at(self.until, sender.send(chunk)).await {
             Ok(Ok(())) => true,
             Ok(Err(_gone)) => {
@@ -170,7 +198,10 @@ impl Pump {
     fn ended_without_saying_so(&self, ending: Ending, reading: &crate::meter::Reading) -> bool {
         let has_end_mark = matches!(
             self.relayed.endpoint,
-            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Messages
+            Endpoint::ChatCompletions
+                | Endpoint::Completions
+                | Endpoint::Responses
+                | Endpoint::Messages
         );
         ending == Ending::Complete
             && self.format == AnswerFormat::EventStream
@@ -198,14 +229,22 @@ struct Tail([u8; 2]);
 
 impl Tail {
     fn push(&mut self, chunk: &[u8]) {
-        for byte in chunk.iter().skip(chunk.len().saturating_sub(3)).filter(|byte| **byte != b'\r') {
+        for byte in chunk
+            .iter()
+            .skip(chunk.len().saturating_sub(3))
+            .filter(|byte| **byte != b'\r')
+        {
             self.0 = [self.0[1], *byte];
         }
     }
 
     /// What closes an open event.
     fn separator(&self) -> &'static str {
-        if matches!(self.0, [b'\n', b'\n'] | [0, 0]) { "" } else { "\n\n" }
+        if matches!(self.0, [b'\n', b'\n'] | [0, 0]) {
+            ""
+        } else {
+            "\n\n"
+        }
     }
 }
 
@@ -226,19 +265,11 @@ fn error_event(endpoint: Endpoint, reason: &str, message: &str) -> String {
     }
 }
 
-fn format(headers: &HeaderMap) -> AnswerFormat {
-    let content_type = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
-    if content_type.starts_with("text/event-stream") {
-        AnswerFormat::EventStream
-    } else if content_type.starts_with("application/json") {
-        AnswerFormat::Json
-    } else {
-        AnswerFormat::Opaque
-    }
-}
-
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -247,9 +278,13 @@ mod tests {
 
     #[test]
     fn an_open_event_is_closed_before_the_error_event() {
-        for (sent, separator) in
-            [("data: {}\n\n", ""), ("data: {}\r\n\r\n", ""), ("data: {\"cho", "\n\n"), ("data: {}\n", "\n\n"), ("", "")]
-        {
+        for (sent, separator) in [
+            ("data: {}\n\n", ""),
+            ("data: {}\r\n\r\n", ""),
+            ("data: {\"cho", "\n\n"),
+            ("data: {}\n", "\n\n"),
+            ("", ""),
+        ] {
             for split in 0..=sent.len() {
                 let mut tail = Tail::default();
                 tail.push(&sent.as_bytes()[..split]);

@@ -8,6 +8,10 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+/// The largest body that can reach a function, in bytes: Lambda's invocation payload. API Gateway
+/// sends binary bodies as base64, so of those about 4.5 MB fit.
+pub const MAX_BODY: usize = 6 * 1024 * 1024;
+
 /// One HTTP request. Nothing in it has been checked, decoded or normalised beyond what the event
 /// format itself did.
 #[derive(Debug, Clone)]
@@ -55,7 +59,10 @@ pub fn invocation_id(request_id: &str) -> Uuid {
     Uuid::parse_str(request_id).unwrap_or_else(|_| {
         let digest: [u8; 32] = Sha256::digest(request_id).into();
         let mut bytes = [0; 16];
-        bytes.iter_mut().zip(digest).for_each(|(byte, digest)| *byte = digest);
+        bytes
+            .iter_mut()
+            .zip(digest)
+            .for_each(|(byte, digest)| *byte = digest);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     })
 }

@@ -12,14 +12,15 @@ use crate::{
     endpoint::RouteError,
     error::Error,
     openrouter::UpstreamError,
-    secrets_manager::KeysetError,
+    secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},
 };
 
 /// Names the request on every response.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
-const EXPOSED_HEADERS: &str = "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
+const EXPOSED_HEADERS: &str =
+    "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
 const RETRY_AFTER: u16 = 5;
 
@@ -34,8 +35,13 @@ pub fn data(data: &impl Serialize, id: Uuid) -> Response<Bytes> {
 pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
     let body = serde_json::to_vec(body).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     identified(response, id)
 }
 
@@ -48,8 +54,14 @@ pub fn identified<B>(mut response: Response<B>, id: Uuid) -> Response<B> {
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);
     }
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(EXPOSED_HEADERS),
+    );
     response
 }
 
@@ -63,7 +75,7 @@ pub fn failure(error: &Error, id: Uuid) -> Response<Bytes> {
     let body = json!({
         "success": false,
         "error": {"code": failure.status.as_u16(), "message": failure.message, "metadata": metadata},
-        "request_id": id,
+        "request_id": id.to_string(),
     });
     let mut response = json(&body, id);
     *response.status_mut() = failure.status;
@@ -83,6 +95,12 @@ fn log(error: &Error, failure: &Failure, id: Uuid) {
     }
 }
 
+/// The stable name of a failure, for the books.
+#[must_use]
+pub fn reason(error: &Error) -> &'static str {
+    Failure::of(error).reason
+}
+
 /// A failure as the client sees it.
 struct Failure {
     status: StatusCode,
@@ -94,7 +112,13 @@ struct Failure {
 
 impl Failure {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), metadata: Map::new(), headers: Vec::new() }
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            metadata: Map::new(),
+            headers: Vec::new(),
+        }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -103,7 +127,8 @@ impl Failure {
     }
 
     fn retry_after(mut self, seconds: u16) -> Self {
-        self.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self.headers
+            .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
 
@@ -137,7 +162,7 @@ impl Failure {
                 "There is no such route; the routes are /, /api/v1/health, /api/v1/usage and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
-            Error::Keyset(error) => of_keyset(error),
+            Error::Vault(error) => of_vault(error),
             Error::Upstream(error) => of_upstream(error),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -163,15 +188,21 @@ fn of_auth(error: &AuthError) -> Failure {
     let failure = Failure::new(auth_status(error), error.reason(), sentence(error));
     match error {
         AuthError::MissingCredentials { missing } => {
-            let missing: Vec<_> = missing.iter().map(|credential| credential.header()).collect();
+            let missing: Vec<_> = missing
+                .iter()
+                .map(|credential| credential.header())
+                .collect();
             failure.with("missing", missing)
         }
         AuthError::TimestampOutOfWindow { server_time, .. } => failure
             .with("server_time", server_time.to_string())
             .with("server_unix_time", server_time.as_second()),
         AuthError::BodyTooLarge { max, .. } => failure.with("max_bytes", *max),
-        AuthError::InvalidSignature { signing_string, audiences_tried } => failure
-            .with("signing_string", signing_string.as_ref().map(|signed| signed.as_str()))
+        AuthError::InvalidSignature {
+            signing_string,
+            audiences_tried,
+        } => failure
+            .with("signing_string", signing_string.as_str())
             .with("audiences_tried", *audiences_tried),
         AuthError::Repeated(_)
         | AuthError::NotAscii(_)
@@ -259,15 +290,15 @@ fn of_refusal(refusal: &Refusal) -> Failure {
     }
 }
 
-fn of_keyset(error: &KeysetError) -> Failure {
+fn of_vault(error: &VaultError) -> Failure {
     match error {
-        KeysetError::Open(_) => internal(),
-        _ => Failure::new(
+        VaultError::Keyset(KeysetError::Unavailable(_) | KeysetError::Malformed(_)) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "keyset_unavailable",
             "The gateway cannot get at the keys that protect your OpenRouter key; try again in a moment.",
         )
         .retry_after(RETRY_AFTER),
+        VaultError::Open(_) | VaultError::MalformedSealedKey(_) => internal(),
     }
 }
 
@@ -306,5 +337,9 @@ fn sentence(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(characters).chain(std::iter::once('.')).collect()
+    first
+        .into_iter()
+        .chain(characters)
+        .chain(std::iter::once('.'))
+        .collect()
 }

@@ -24,8 +24,8 @@ use url::Url;
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Fingerprint, Finish, Finished, Status, Tokens,
-    UsageRange, UsageSummary,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Period, ReplayGuard, Status,
+    Tokens, UsageQuery, UsageSummary,
 };
 pub use transport::ping;
 
@@ -95,11 +95,12 @@ impl Storage {
     /// Sums up one DID's requests over a time. A DID without requests has all zeros.
     pub async fn usage_summary(
         &self,
-        did: &str,
-        range: UsageRange,
+        query: &UsageQuery<'_>,
         until: Instant,
     ) -> Result<UsageSummary, StorageError> {
-        let arguments = records::UsageArguments::new(did, range);
+        let arguments = records::UsageArguments {
+            request: query.into(),
+        };
         self.call("usage_summary", &arguments, ATTEMPTS_IN_FRONT, until)
             .await
     }

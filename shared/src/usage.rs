@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::canonical::CanonicalQuery;
+use crate::{canonical::CanonicalQuery, storage::Period};
 
 /// A query parameter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,40 +14,39 @@ pub struct ParameterError {
     pub problem: &'static str,
 }
 
-/// A half-open period `[start, end)`; a missing bound is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Period {
-    /// The first instant that counts.
-    pub start: Option<Timestamp>,
-    /// The first instant that no longer counts.
-    pub end: Option<Timestamp>,
-}
+const FORMAT: &str =
+    "must be a date (2026-01-31, in UTC) or an RFC 3339 time (2026-01-31T12:00:00Z)";
 
-const FORMAT: &str = "must be a date (2026-01-31, in UTC) or an RFC 3339 time (2026-01-31T12:00:00Z)";
-
-impl Period {
-    /// Reads `start_date` and `end_date`. A date means the whole day in UTC, so that an `end_date`
-    /// of the 31st includes the 31st; a time includes itself. Any other parameter is an error: a
-    /// misspelt one would otherwise answer a question that was not asked.
-    pub fn parse(query: &CanonicalQuery) -> Result<Self, ParameterError> {
-        let mut period = Self::default();
-        for (name, value) in query.pairs() {
-            let bound = match name.as_ref() {
-                "start_date" => &mut period.start,
-                "end_date" => &mut period.end,
-                _ => return Err(error(&name, "is not a parameter of this route; it takes start_date and end_date")),
-            };
-            let parsed = parse(&value).ok_or_else(|| error(&name, FORMAT))?;
-            let instant = if name == "start_date" { parsed.first() } else { parsed.after_last() };
-            let instant = instant.ok_or_else(|| error(&name, FORMAT))?;
-            if bound.replace(instant).is_some() {
-                return Err(error(&name, "is given more than once"));
+/// Reads `start_date` and `end_date`. A date means the whole day in UTC, so that an `end_date`
+/// of the 31st includes the 31st; a time includes itself. Any other parameter is an error: a
+/// misspelt one would otherwise answer a question that was not asked.
+pub fn period(query: &CanonicalQuery) -> Result<Period, ParameterError> {
+    let mut period = Period::default();
+    for (name, value) in query.pairs() {
+        let bound = match name.as_ref() {
+            "start_date" => &mut period.start,
+            "end_date" => &mut period.end,
+            _ => {
+                return Err(error(
+                    &name,
+                    "is not a parameter of this route; it takes start_date and end_date",
+                ));
             }
+        };
+        let parsed = parse(&value).ok_or_else(|| error(&name, FORMAT))?;
+        let instant = if name == "start_date" {
+            parsed.first()
+        } else {
+            parsed.after_last()
+        };
+        let instant = instant.ok_or_else(|| error(&name, FORMAT))?;
+        if bound.replace(instant).is_some() {
+            return Err(error(&name, "is given more than once"));
         }
-        match (period.start, period.end) {
-            (Some(start), Some(end)) if start >= end => Err(error("end_date", "is before start_date")),
-            _ => Ok(period),
-        }
+    }
+    match (period.start, period.end) {
+        (Some(start), Some(end)) if start >= end => Err(error("end_date", "is before start_date")),
+        _ => Ok(period),
     }
 }
 
@@ -59,7 +58,10 @@ enum Moment {
 impl Moment {
     fn first(&self) -> Option<Timestamp> {
         match self {
-            Self::Day(day) => day.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp()),
+            Self::Day(day) => day
+                .to_zoned(TimeZone::UTC)
+                .ok()
+                .map(|start| start.timestamp()),
             Self::Instant(at) => Some(*at),
         }
     }
@@ -83,7 +85,10 @@ fn parse(value: &str) -> Option<Moment> {
 }
 
 fn error(name: &str, problem: &'static str) -> ParameterError {
-    ParameterError { name: name.chars().take(64).collect(), problem }
+    ParameterError {
+        name: name.chars().take(64).collect(),
+        problem,
+    }
 }
 
 #[cfg(test)]
@@ -91,10 +96,13 @@ mod tests {
     use super::*;
     use crate::request::RawQuery;
 
-    fn period(query: &str) -> Result<(String, String), String> {
-        let query = CanonicalQuery::parse(&RawQuery::Encoded(query.to_owned())).unwrap();
-        let text = |bound: Option<Timestamp>| bound.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        Period::parse(&query).map(|p| (text(p.start), text(p.end))).map_err(|e| e.to_string())
+    fn asked(query: &str) -> Result<(String, String), String> {
+        let query = CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned())).unwrap();
+        let text =
+            |bound: Option<Timestamp>| bound.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        period(&query)
+            .map(|p| (text(p.start), text(p.end)))
+            .map_err(|e| e.to_string())
     }
 
     fn ok(start: &str, end: &str) -> Result<(String, String), String> {
@@ -103,14 +111,17 @@ mod tests {
 
     #[test]
     fn both_ends_are_inclusive() {
-        assert_eq!(period(""), ok("-", "-"));
+        assert_eq!(asked(""), ok("-", "-"));
         assert_eq!(
-            period("start_date=2026-01-01&end_date=2026-01-31"),
+            asked("start_date=2026-01-01&end_date=2026-01-31"),
             ok("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
         );
-        assert_eq!(period("start_date=2026-02-28&end_date=2026-02-28"), ok("2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"));
         assert_eq!(
-            period("start_date=2026-01-01T12:00:00%2B01:00&end_date=2026-01-01T12:00:00Z"),
+            asked("start_date=2026-02-28&end_date=2026-02-28"),
+            ok("2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z")
+        );
+        assert_eq!(
+            asked("start_date=2026-01-01T12:00:00%2B01:00&end_date=2026-01-01T12:00:00Z"),
             ok("2026-01-01T11:00:00Z", "2026-01-01T12:00:00.000001Z")
         );
     }
@@ -121,13 +132,22 @@ mod tests {
             ("start_date=yesterday", "start_date must be a date"),
             ("end_date=2026-02-30", "end_date must be a date"),
             ("end_date=", "end_date must be a date"),
-            ("start_date=2026-01-01T00:00:00", "start_date must be a date"),
+            (
+                "start_date=2026-01-01T00:00:00",
+                "start_date must be a date",
+            ),
             ("start=2026-01-01", "start is not a parameter"),
-            ("start_date=2026-01-01&start_date=2026-01-02", "start_date is given more than once"),
-            ("start_date=2026-01-02&end_date=2026-01-01", "end_date is before start_date"),
+            (
+                "start_date=2026-01-01&start_date=2026-01-02",
+                "start_date is given more than once",
+            ),
+            (
+                "start_date=2026-01-02&end_date=2026-01-01",
+                "end_date is before start_date",
+            ),
             ("end_date=9999-12-31", "end_date must be a date"),
         ] {
-            let error = period(query).unwrap_err();
+            let error = asked(query).unwrap_err();
             assert!(error.starts_with(name), "{query}: {error}");
         }
     }

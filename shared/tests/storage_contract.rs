@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Cost, CostState, Failure, Fingerprint, Finish, Finished, Refusal,
+        Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Refusal, ReplayGuard,
         Status, Storage, StorageError, StorageKey, Tokens, Unavailable, UsageRange,
     },
 };
@@ -847,7 +847,7 @@ impl User {
             id: self.id(),
             did: &self.did,
             request_time: now,
-            fingerprint: Some(Fingerprint {
+            fingerprint: Some(ReplayGuard {
                 digest,
                 expires_at: now + SignedDuration::from_mins(6),
             }),

@@ -104,11 +104,18 @@ mod tests {
                             done.store(true, Ordering::SeqCst);
                         });
                     });
-                    if response_sent { Ok(()) } else { Err(Error::from("connection to the Runtime API lost")) }
+                    if response_sent {
+                        Ok(())
+                    } else {
+                        Err(Error::from("connection to the Runtime API lost"))
+                    }
                 }
             }));
             assert_eq!(service.call(invocation()).await.is_ok(), response_sent);
-            assert!(seen.load(Ordering::SeqCst), "the nested task was not waited for");
+            assert!(
+                seen.load(Ordering::SeqCst),
+                "the nested task was not waited for"
+            );
         }
     }
 }

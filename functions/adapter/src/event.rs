@@ -39,9 +39,16 @@ fn rest(event: ApiGatewayProxyRequest) -> Result<Incoming, EventError> {
         method: event.http_method,
         raw_path: event.path.unwrap_or_default(),
         stage: event.request_context.stage.and_then(real_stage),
-        query: RawQuery::Decoded(pairs(&event.multi_value_query_string_parameters, &event.query_string_parameters)),
+        query: RawQuery::Decoded(pairs(
+            &event.multi_value_query_string_parameters,
+            &event.query_string_parameters,
+        )),
         // The multi-value headers hold every value, the plain ones only the last of each.
-        headers: if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers },
+        headers: if event.multi_value_headers.is_empty() {
+            event.headers
+        } else {
+            event.multi_value_headers
+        },
         body: body(event.body, event.is_base64_encoded)?,
     })
 }
@@ -69,13 +76,18 @@ fn real_stage(stage: String) -> Option<String> {
 
 fn pairs(multi: &QueryMap, single: &QueryMap) -> Vec<(String, String)> {
     let map = if multi.is_empty() { single } else { multi };
-    map.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    map.iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn body(text: Option<String>, is_base64: bool) -> Result<Bytes, EventError> {
     let text = text.unwrap_or_default();
     if is_base64 {
-        STANDARD.decode(text).map(Bytes::from).map_err(|_| EventError::Body)
+        STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(|_| EventError::Body)
     } else {
         Ok(Bytes::from(text))
     }

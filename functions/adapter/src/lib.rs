@@ -59,7 +59,10 @@ where
             let state = state.clone();
             async move { Ok::<_, Infallible>(prelude_and_stream(answer(state, handler, event).await)) }
         });
-        Runtime::new(service).layer(DrainLayer).run_concurrent().await
+        Runtime::new(service)
+            .layer(DrainLayer)
+            .run_concurrent()
+            .await
     })
 }
 
@@ -78,7 +81,10 @@ where
             let state = state.clone();
             async move { Ok::<_, Infallible>(whole(answer(state, handler, event).await)) }
         });
-        Runtime::new(service).layer(DrainLayer).run_concurrent().await
+        Runtime::new(service)
+            .layer(DrainLayer)
+            .run_concurrent()
+            .await
     })
 }
 
@@ -100,12 +106,17 @@ where
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let served = builder.enable_all().build().map_err(Error::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let state = load(Env::process()).map_err(|faults| Error::from(faults.to_string()))?;
-            serve(Arc::new(state)).await
-        })
-    });
+    let served = builder
+        .enable_all()
+        .build()
+        .map_err(Error::from)
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let state =
+                    load(Env::process()).map_err(|faults| Error::from(faults.to_string()))?;
+                serve(Arc::new(state)).await
+            })
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -137,7 +148,9 @@ where
         Ok(request) => AssertUnwindSafe(handler(state, request, invocation))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_panic| respond::failure(&shared::error::Error::Panicked, id).map(B::from)),
+            .unwrap_or_else(|_panic| {
+                respond::failure(&shared::error::Error::Panicked, id).map(B::from)
+            }),
         Err(error) => {
             tracing::error!(request.id = %id, error = &error as &dyn std::error::Error, "not a request");
             respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
@@ -154,7 +167,11 @@ fn deadline(platform: SystemTime) -> Instant {
 fn prelude_and_stream<B>(response: Response<B>) -> StreamResponse<Frames<B>> {
     let (head, body) = response.into_parts();
     StreamResponse {
-        metadata_prelude: MetadataPrelude { status_code: head.status, headers: head.headers, cookies: Vec::new() },
+        metadata_prelude: MetadataPrelude {
+            status_code: head.status,
+            headers: head.headers,
+            cookies: Vec::new(),
+        },
         stream: Frames(body),
     }
 }

@@ -14,8 +14,7 @@ use shared::{
     http_client,
     openrouter::{OpenRouter, Timeouts},
     request::{Incoming, Invocation},
-    respond,
-    storage,
+    respond, storage,
 };
 use tokio::time::Instant;
 use url::Url;
@@ -37,7 +36,10 @@ impl Health {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = HealthConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), PATIENCE)?;
-        let timeouts = Timeouts { first_byte: PATIENCE, idle: PATIENCE };
+        let timeouts = Timeouts {
+            first_byte: PATIENCE,
+            idle: PATIENCE,
+        };
         Ok(Self {
             clock: Clock::system(),
             storage: config.storage,
@@ -48,7 +50,11 @@ impl Health {
 }
 
 /// Answers one request.
-pub async fn handle(health: Arc<Health>, request: Incoming, invocation: Invocation) -> Response<Bytes> {
+pub async fn handle(
+    health: Arc<Health>,
+    request: Incoming,
+    invocation: Invocation,
+) -> Response<Bytes> {
     match health.report(&request).await {
         Ok(report) => respond::json(&report, invocation.id),
         Err(error) => respond::failure(&error, invocation.id),
@@ -60,7 +66,10 @@ impl Health {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
         if request.method != Method::GET && request.method != Method::HEAD {
-            return Err(Error::MethodNotAllowed { method: request.method.clone(), allow: "GET, HEAD" });
+            return Err(Error::MethodNotAllowed {
+                method: request.method.clone(),
+                allow: "GET, HEAD",
+            });
         }
         match below_stage(&path, request.stage.as_deref()).as_str() {
             "/" => Ok(self.banner()),
@@ -93,7 +102,11 @@ impl Health {
             timed(self.openrouter.ping(PATIENCE)),
         );
         let checks = json!({"storage": storage.to_json(), "openrouter": openrouter.to_json()});
-        if storage.up && openrouter.up { Ok(self.healthy(&checks)) } else { Err(Error::Unhealthy { checks }) }
+        if storage.up && openrouter.up {
+            Ok(self.healthy(&checks))
+        } else {
+            Err(Error::Unhealthy { checks })
+        }
     }
 }
 
@@ -109,20 +122,30 @@ impl Check {
     }
 }
 
-async fn timed<E: std::error::Error>(ping: impl Future<Output = Result<(), E>>) -> Check {
+async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result<(), E>>) -> Check {
     let asked = Instant::now();
     let answered = ping.await;
     if let Err(error) = &answered {
-        tracing::warn!(error = error as &dyn std::error::Error, "a deep health check found something down");
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "a deep health check found something down"
+        );
     }
-    Check { up: answered.is_ok(), latency: asked.elapsed() }
+    Check {
+        up: answered.is_ok(),
+        latency: asked.elapsed(),
+    }
 }
 
 /// The path without the stage's name, which some event formats include.
 fn below_stage(path: &CanonicalPath, stage: Option<&str>) -> CanonicalPath {
-    stage.and_then(|stage| path.below(&format!("/{stage}"))).unwrap_or_else(|| path.clone())
+    stage
+        .and_then(|stage| path.below(&format!("/{stage}")))
+        .unwrap_or_else(|| path.clone())
 }
 
 fn is_deep(query: &CanonicalQuery) -> bool {
-    query.pairs().any(|(name, value)| name == "deep" && value == "true")
+    query
+        .pairs()
+        .any(|(name, value)| name == "deep" && value == "true")
 }

@@ -14,10 +14,10 @@ use shared::{
     openrouter::{Answer, OpenRouter, UpstreamRequest},
     payload::Payload,
     relay::{RelayBody, Relayed, relay},
-    request::{Incoming, Invocation},
+    request::{self, Incoming, Invocation},
     respond,
     secrets_manager::{KeysetCache, KeysetSource},
-    storage::{Begin, Begun, Books, Storage},
+    storage::{Begin, Begun, Books, Storage, StorageError},
 };
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ pub struct Proxy {
     clock: Clock,
     audiences: Audiences,
     allowed_families: AllowedFamilies,
-    storage: Storage,
+    storage: Arc<Storage>,
     keyset: KeysetCache,
     openrouter: OpenRouter,
 }
@@ -44,15 +44,27 @@ impl Proxy {
             clock: Clock::system(),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
-            storage: Storage::new(client.clone(), &config.storage.url, config.storage.key),
-            keyset: KeysetCache::new(KeysetSource::new(client.clone(), config.keyset.location, &config.keyset.credentials)),
+            storage: Arc::new(Storage::new(
+                client.clone(),
+                &config.storage.url,
+                config.storage.key,
+            )),
+            keyset: KeysetCache::new(KeysetSource::new(
+                client.clone(),
+                config.keyset.location,
+                &config.keyset.credentials,
+            )),
             openrouter: OpenRouter::new(client, config.openrouter, config.timeouts),
         })
     }
 }
 
 /// Answers one request.
-pub async fn handle(proxy: Arc<Proxy>, request: Incoming, invocation: Invocation) -> Response<RelayBody> {
+pub async fn handle(
+    proxy: Arc<Proxy>,
+    request: Incoming,
+    invocation: Invocation,
+) -> Response<RelayBody> {
     let id = invocation.id;
     match proxy.pass_on(request, &invocation).await {
         Ok(response) => respond::identified(response, id),
@@ -71,35 +83,52 @@ struct Call<'a> {
 }
 
 impl Proxy {
-    async fn pass_on(&self, request: Incoming, invocation: &Invocation) -> Result<Response<RelayBody>, Error> {
+    async fn pass_on(
+        &self,
+        request: Incoming,
+        invocation: &Invocation,
+    ) -> Result<Response<RelayBody>, Error> {
         let arrived = Instant::now();
-        let authenticated = auth::authenticate(&request, &self.audiences, auth::MAX_BODY, self.clock.now())?;
-        let route = Route::parse(&request.method, authenticated.path.as_str(), &self.allowed_families)?;
+        let authenticated = auth::authenticate(
+            &request,
+            &self.audiences,
+            request::MAX_BODY,
+            self.clock.now(),
+        )?;
+        let route = Route::parse(
+            &request.method,
+            authenticated.path.as_str(),
+            &self.allowed_families,
+        )?;
         let payload = Payload::read(&request.headers, &request.body);
-        let call = Call { request: &request, authenticated, route, payload, invocation, arrived };
+        let call = Call {
+            request: &request,
+            authenticated,
+            route,
+            payload,
+            invocation,
+            arrived,
+        };
 
-        let begun = self.begin(&call).await?;
-        let entry = self.open_entry(&call);
+        let begun = match self.begin(&call).await {
+            Ok(begun) => begun,
+            Err(error) => return Err(self.close_if_begun(&call, error)),
+        };
+        let entry = self.entry(&call);
         match self.ask(&call, &begun).await {
             Ok(answer) => Ok(self.relay(&call, answer, entry)),
-            Err(error) => {
-                if let Some(entry) = entry {
-                    invocation.tasks.spawn(entry.close(Outcome::not_answered(respond::reason(&error), &error)));
-                }
-                Err(error)
-            }
+            Err(error) => Err(close_unanswered(entry, &call, error)),
         }
     }
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
     async fn begin(&self, call: &Call<'_>) -> Result<Begun, Error> {
         let caller = &call.authenticated.caller;
-        let is_safe = call.request.method.is_safe();
-        let begin = Begin {
+        let asked = Begin {
             id: call.invocation.id,
             did: caller.did().as_str(),
             request_time: self.clock.now(),
-            fingerprint: caller.replay_fingerprint(is_safe),
+            fingerprint: caller.replay_guard(&call.request.method),
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
@@ -111,19 +140,43 @@ impl Proxy {
         };
         // The keyset's own failure shows when the key is opened, after the books know the request.
         let (begun, _warmed) = tokio::join!(
-            self.storage.begin(&begin, call.arrived + PATIENCE_FOR_STORAGE),
-            self.keyset.get(begin.request_time),
+            self.storage
+                .begin(&asked, call.arrived + PATIENCE_FOR_STORAGE),
+            self.keyset.get(asked.request_time),
         );
         Ok(begun?)
     }
 
-    fn open_entry(&self, call: &Call<'_>) -> Option<Entry> {
-        let open = || Entry::opened(&self.storage, &self.clock, call.route.endpoint(), call.invocation);
+    /// After a lost answer the database may hold a pending row all the same.
+    fn close_if_begun(&self, call: &Call<'_>, error: Error) -> Error {
+        if let Error::Storage(StorageError::Unavailable(_) | StorageError::Protocol(_)) = &error {
+            close_unanswered(self.entry(call).map(Entry::in_doubt), call, error)
+        } else {
+            error
+        }
+    }
+
+    fn entry(&self, call: &Call<'_>) -> Option<Entry> {
+        let open = || {
+            Entry::opened(
+                &self.storage,
+                &self.clock,
+                call.route.endpoint(),
+                call.invocation,
+            )
+        };
         call.route.is_billable().then(open)
     }
 
     async fn ask(&self, call: &Call<'_>, begun: &Begun) -> Result<Answer, Error> {
-        let key = self.keyset.open(call.authenticated.caller.did().as_str(), &begun.sealed_key()?, self.clock.now()).await?;
+        let key = self
+            .keyset
+            .open(
+                call.authenticated.caller.did().as_str(),
+                &begun.sealed_key,
+                self.clock.now(),
+            )
+            .await?;
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),
@@ -132,7 +185,10 @@ impl Proxy {
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
         };
-        Ok(self.openrouter.send(request, &key, call.invocation.deadline).await?)
+        Ok(self
+            .openrouter
+            .send(request, &key, call.invocation.deadline)
+            .await?)
     }
 
     fn relay(&self, call: &Call<'_>, answer: Answer, entry: Option<Entry>) -> Response<RelayBody> {
@@ -144,4 +200,14 @@ impl Proxy {
         };
         relay(answer, relayed, call.invocation)
     }
+}
+
+/// Closes the books of a request that OpenRouter has not answered, without making the client wait
+/// for it.
+fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Error {
+    if let Some(entry) = entry {
+        let outcome = Outcome::not_answered(respond::reason(&error), &error);
+        call.invocation.tasks.spawn(entry.close(outcome));
+    }
+    error
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{FetchError, FetchKeyset};
 use crate::{
-    secret::{ApiKey, SealedKey},
+    secret::{ApiKey, MalformedSealedKey, SealedKey},
     vault::{Keyset, KeysetFault, OpenError},
 };
 
@@ -113,13 +113,14 @@ impl KeysetCache {
         state.record(fetched, now).unwrap_or(keyset)
     }
 
-    /// Opens a user's key with the keyset, or with a newer one if it does not know the master key.
+    /// Opens a user's key, as it stands in its column, with the keyset, or with a newer one if it does not know the master key.
     pub async fn open(
         &self,
         owner: &str,
-        sealed: &SealedKey,
+        column: &str,
         now: Timestamp,
     ) -> Result<ApiKey, VaultError> {
+        let sealed: &SealedKey = &column.parse()?;
         let keyset = self.get(now).await?;
         match keyset.open(owner, sealed) {
             Err(OpenError::UnknownKeyId(_)) => {
@@ -232,6 +233,9 @@ pub enum VaultError {
     /// The keyset does not open it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What is stored is not a sealed key at all.
+    #[error(transparent)]
+    MalformedSealedKey(#[from] MalformedSealedKey),
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// A request about to begin.
@@ -17,14 +18,14 @@ pub struct Begin<'a> {
     pub request_time: Timestamp,
     /// What makes a second use of the same signature a replay. The storage insists on it for a
     /// billable request.
-    pub fingerprint: Option<Fingerprint>,
+    pub fingerprint: Option<ReplayGuard>,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
 
 /// The digest of what the caller signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint {
+pub struct ReplayGuard {
     /// SHA-256 of the signed bytes (not of the signature, whose encoding can vary).
     pub digest: [u8; 32],
     /// From then on the timestamp check refuses the request by itself.
@@ -132,6 +133,15 @@ pub enum CostState {
     Final,
 }
 
+impl Finish<'_> {
+    /// The argument of `finish_request` as JSON: what an operator gives the database by hand when
+    /// it could not be reached. Holds no secret.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&FinishJson::from(self)).unwrap_or_default()
+    }
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Failure<'a> {
@@ -152,17 +162,32 @@ pub struct Finished {
     pub status: Status,
 }
 
+/// One user's question about usage.
+#[derive(Debug, Clone)]
+pub struct UsageQuery<'a> {
+    /// The gateway's id of the request.
+    pub id: Uuid,
+    /// The caller.
+    pub did: &'a str,
+    /// When it arrived.
+    pub request_time: Timestamp,
+    /// Set where the signed request may pass only once.
+    pub fingerprint: Option<ReplayGuard>,
+    /// The time asked about.
+    pub period: Period,
+}
+
 /// A time, on the requests' `request_time`. An absent side is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct UsageRange {
+pub struct Period {
     /// The first moment in it.
     pub start: Option<Timestamp>,
     /// The first moment after it.
     pub end: Option<Timestamp>,
 }
 
-/// The sums of one DID's requests. Pending ones count in `total_requests` only.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The sums of one DID's requests. Pending ones count in `total_requests` and `requests_by_model`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct UsageSummary {
     /// All that began.
     #[serde(deserialize_with = "count")]
@@ -179,9 +204,10 @@ pub struct UsageSummary {
     /// Tokens of all answers.
     #[serde(deserialize_with = "count")]
     pub total_output_tokens: u64,
-    /// The exact sum in US dollars, decimal text.
+    /// The exact sum in US dollars, decimal text. Serialised as a JSON number with all its digits.
+    #[serde(serialize_with = "number")]
     pub total_cost: String,
-    /// Requests that ended, by the model that answered.
+    /// Requests by the model that answered, or was asked for.
     #[serde(deserialize_with = "counts")]
     pub requests_by_model: BTreeMap<String, u64>,
 }
@@ -296,23 +322,33 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
     }
 }
 
-/// The named arguments of `usage_summary`.
+/// The named argument of `usage_summary`.
 #[derive(Serialize)]
 pub(super) struct UsageArguments<'a> {
-    #[serde(rename = "p_did")]
+    pub(super) request: UsageJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct UsageJson<'a> {
+    id: String,
     did: &'a str,
-    #[serde(rename = "p_start")]
+    request_time: i64,
+    fingerprint: Option<String>,
+    fingerprint_expires_at: Option<i64>,
     start: Option<String>,
-    #[serde(rename = "p_end")]
     end: Option<String>,
 }
 
-impl<'a> UsageArguments<'a> {
-    pub(super) fn new(did: &'a str, range: UsageRange) -> Self {
+impl<'a> From<&UsageQuery<'a>> for UsageJson<'a> {
+    fn from(query: &UsageQuery<'a>) -> Self {
         Self {
-            did,
-            start: range.start.map(|time| time.to_string()),
-            end: range.end.map(|time| time.to_string()),
+            id: query.id.to_string(),
+            did: query.did,
+            request_time: query.request_time.as_millisecond(),
+            fingerprint: query.fingerprint.map(|f| hex::encode(f.digest)),
+            fingerprint_expires_at: query.fingerprint.map(|f| f.expires_at.as_millisecond()),
+            start: query.period.start.map(|time| time.to_string()),
+            end: query.period.end.map(|time| time.to_string()),
         }
     }
 }
@@ -335,6 +371,13 @@ fn storable(text: &str) -> Cow<'_, str> {
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
 fn clamped(count: u64) -> i32 {
     count.try_into().unwrap_or(i32::MAX)
+}
+
+/// Decimal text as a JSON number, without passing through a float.
+fn number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(text.to_owned())
+        .map_err(ser::Error::custom)?
+        .serialize(serializer)
 }
 
 /// A count that travels as text.

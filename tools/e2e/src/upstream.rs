@@ -101,8 +101,13 @@ impl Upstream {
     /// Starts on a free port.
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let upstream = Self { address: listener.local_addr()?, inner: Arc::default() };
-        let router = Router::new().fallback(answer).with_state(upstream.inner.clone());
+        let upstream = Self {
+            address: listener.local_addr()?,
+            inner: Arc::default(),
+        };
+        let router = Router::new()
+            .fallback(answer)
+            .with_state(upstream.inner.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(upstream)
     }
@@ -124,7 +129,11 @@ impl Upstream {
         let contains = |request: &Received| {
             request.line.contains(text) || String::from_utf8_lossy(&request.body).contains(text)
         };
-        lock(&self.inner.received).iter().filter(|request| contains(request)).cloned().collect()
+        lock(&self.inner.received)
+            .iter()
+            .filter(|request| contains(request))
+            .cloned()
+            .collect()
     }
 }
 
@@ -175,11 +184,18 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "the body could not be read");
     };
     let line = format!("{} {}", head.method, head.uri);
-    lock(&inner.received).push(Received { line, headers: head.headers.clone(), body: body.clone() });
+    lock(&inner.received).push(Received {
+        line,
+        headers: head.headers.clone(),
+        body: body.clone(),
+    });
     if let Some(fault) = fault(&head.headers) {
         return refusal(StatusCode::BAD_REQUEST, &fault);
     }
-    let key = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let key = head
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if !key.is_some_and(|key| lock(&inner.keys).iter().any(|known| known == key)) {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
@@ -193,15 +209,34 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 
 /// What the gateway must never send, and what it must always send.
 fn fault(headers: &HeaderMap) -> Option<String> {
-    let forbidden = ["x-did", "signature", "x-forwarded-", "x-amz", "x-amzn", "cookie", "forwarded", "x-api-key", "via"];
-    if let Some(name) = headers.keys().find(|name| forbidden.iter().any(|start| name.as_str().starts_with(start))) {
+    let forbidden = [
+        "x-did",
+        "signature",
+        "x-forwarded-",
+        "x-amz",
+        "x-amzn",
+        "cookie",
+        "forwarded",
+        "x-api-key",
+        "via",
+    ];
+    if let Some(name) = headers.keys().find(|name| {
+        forbidden
+            .iter()
+            .any(|start| name.as_str().starts_with(start))
+    }) {
         return Some(format!("the header {name} must not reach OpenRouter"));
     }
-    if headers.keys().any(|name| headers.get_all(name).iter().count() > 1) {
+    if headers
+        .keys()
+        .any(|name| headers.get_all(name).iter().count() > 1)
+    {
         return Some("a header is repeated".to_owned());
     }
-    (headers.get(header::ACCEPT_ENCODING).is_none_or(|value| value != "identity"))
-        .then(|| "accept-encoding must be identity".to_owned())
+    (headers
+        .get(header::ACCEPT_ENCODING)
+        .is_none_or(|value| value != "identity"))
+    .then(|| "accept-encoding must be identity".to_owned())
 }
 
 fn echo(headers: &HeaderMap, body: Bytes) -> Response {
@@ -214,8 +249,14 @@ fn echo(headers: &HeaderMap, body: Bytes) -> Response {
 }
 
 fn chat(headers: &HeaderMap, body: &[u8]) -> Response {
-    if headers.get(header::CONTENT_TYPE).is_none_or(|value| !value.as_bytes().starts_with(b"application/json")) {
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json");
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|value| !value.as_bytes().starts_with(b"application/json"))
+    {
+        return refusal(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content-type must be application/json",
+        );
     }
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
         return refusal(StatusCode::BAD_REQUEST, "the body is not JSON");
@@ -224,7 +265,11 @@ fn chat(headers: &HeaderMap, body: &[u8]) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "not a valid model ID");
     };
     let id = request["user"].as_str().unwrap_or("gen-stub").to_owned();
-    if request["stream"] == true { streamed(script, &id) } else { whole(script, &id) }
+    if request["stream"] == true {
+        streamed(script, &id)
+    } else {
+        whole(script, &id)
+    }
 }
 
 fn whole(script: Script, id: &str) -> Response {
@@ -235,7 +280,8 @@ fn whole(script: Script, id: &str) -> Response {
         ),
         Script::ErrorBody => json_response(
             StatusCode::OK,
-            r#"{"error":{"code":502,"message":"Provider returned error"},"user_id":"user_x"}"#.into(),
+            r#"{"error":{"code":502,"message":"Provider returned error"},"user_id":"user_x"}"#
+                .into(),
         ),
         Script::Status(status) => status_response(status),
         Script::Silent => never(),
@@ -256,7 +302,11 @@ fn streamed(script: Script, id: &str) -> Response {
         Script::Stall => [part, vec![Err(Duration::from_mins(2))]].concat(),
         Script::ErrorEvent => {
             let event = json!({"id": id, "error": {"code": 502, "message": "Provider disconnected"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]});
-            vec![Ok(chunks[0].clone()), Ok(b"\n\n".to_vec()), Ok(format!("data: {event}\n\ndata: [DONE]\n\n").into_bytes())]
+            vec![
+                Ok(chunks[0].clone()),
+                Ok(b"\n\n".to_vec()),
+                Ok(format!("data: {event}\n\ndata: [DONE]\n\n").into_bytes()),
+            ]
         }
         Script::Slow => {
             let pause = Duration::from_millis(50);
@@ -292,7 +342,10 @@ fn raw_body(content_type: &str, steps: Vec<Result<Vec<u8>, Duration>>) -> Respon
 }
 
 fn never() -> Response {
-    typed("application/json", Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()))
+    typed(
+        "application/json",
+        Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()),
+    )
 }
 
 /// Breaks the connection before the first byte of the body.
@@ -304,7 +357,9 @@ fn status_response(status: u16) -> Response {
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
     let mut response = refusal(code, "scripted refusal");
     if matches!(status, 429 | 503) {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("17"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("17"));
     }
     response
 }
@@ -326,11 +381,19 @@ fn typed(content_type: &str, body: Body) -> Response {
     if let Ok(value) = content_type.parse() {
         headers.insert(header::CONTENT_TYPE, value);
     }
-    headers.insert(header::SET_COOKIE, header::HeaderValue::from_static("__cf_bm=planted-cookie; Secure"));
-    headers.insert("x-ratelimit-remaining", header::HeaderValue::from_static("41"));
+    headers.insert(
+        header::SET_COOKIE,
+        header::HeaderValue::from_static("__cf_bm=planted-cookie; Secure"),
+    );
+    headers.insert(
+        "x-ratelimit-remaining",
+        header::HeaderValue::from_static("41"),
+    );
     response
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
