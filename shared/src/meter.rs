@@ -11,8 +11,8 @@
 //! | error | `error`, `choices[].error`, `response.error`; `type` or event name `error`: the first |
 //!
 //! The **last** `usage` that is not null counts, as a whole. Messages streams alone spread theirs:
-//! tokens in `message_start`, final tokens and the cost in `message_delta`. There the members that
-//! are known of a later usage replace those of an earlier one.
+//! tokens in `message_start`, final tokens and the cost in `message_delta`. After a `message.usage`
+//! the members that are known of a later usage replace those of an earlier one.
 
 use crate::{
     json_scan::Scanner,

@@ -61,6 +61,8 @@ pub(super) struct Tally {
     generation_id: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
+    /// A Messages stream: a usage completes the one before it.
+    usage_accumulates: bool,
     error: Option<UpstreamError>,
     end_seen: bool,
     malformed: Option<Malformed>,
@@ -79,8 +81,6 @@ struct Current {
 #[derive(Debug, Clone)]
 enum Reported {
     Usage(Usage),
-    /// A usage of a Messages stream's beginning.
-    Beginning(Usage),
     /// No object, or too long to be read. What was known before it is out of date.
     Unreadable,
 }
@@ -90,8 +90,6 @@ enum Reported {
 enum Kind {
     #[default]
     Other,
-    /// Completes a usage begun by `message_start`.
-    MessageDelta,
     /// The last event of its dialect, but for `[DONE]`.
     Last,
     /// The last event, which is also an error.
@@ -102,7 +100,6 @@ enum Kind {
 impl Kind {
     fn of(name: &str) -> Self {
         match name {
-            "message_delta" => Self::MessageDelta,
             "response.completed"
             | "response.incomplete"
             | "message_stop"
@@ -193,11 +190,8 @@ impl Tally {
                 if let Some(malformed) = malformed {
                     self.note_malformed(malformed);
                 }
-                self.current.usage = Some(if member == Member::Usage {
-                    Reported::Usage(usage)
-                } else {
-                    Reported::Beginning(usage)
-                });
+                self.current.usage = Some(Reported::Usage(usage));
+                self.usage_accumulates |= member == Member::MessageUsage;
             }
             Member::Error => self.note_error(UpstreamError::from_json(text)),
             Member::Type => {
@@ -240,14 +234,13 @@ impl Tally {
     /// Gives the current text's members their meaning, and makes room for the next one's.
     fn settle(&mut self, event: Event<'_>, status: Status) {
         let current = std::mem::take(&mut self.current);
-        match (current.usage, current.kind) {
-            (Some(Reported::Beginning(usage)), _)
-            | (Some(Reported::Usage(usage)), Kind::MessageDelta) => {
+        match current.usage {
+            Some(Reported::Usage(usage)) if self.usage_accumulates => {
                 self.usage = Some(usage.or(&self.usage.take().unwrap_or_default()));
             }
-            (Some(Reported::Usage(usage)), _) => self.usage = Some(usage),
-            (Some(Reported::Unreadable), _) => self.usage = None,
-            (None, _) => {}
+            Some(Reported::Usage(usage)) => self.usage = Some(usage),
+            Some(Reported::Unreadable) => self.usage = None,
+            None => {}
         }
         if matches!(current.kind, Kind::Error | Kind::LastFailed) || event.name == b"error" {
             self.note_error(Some(UpstreamError::new(

@@ -308,10 +308,10 @@ fn only_messages_streams_merge_usages() {
         stream(&format!("data: {first}\n\ndata: {second}\n\n")),
         "out=2 cut"
     );
-    let delta = r#"{"usage":{"output_tokens":2},"type":"message_delta"}"#;
+    let start = r#"{"message":{"usage":{"input_tokens":1,"output_tokens":1}}}"#;
     assert_eq!(
-        stream(&format!("data: {first}\n\ndata: {delta}\n\n")),
-        "in=1 out=2 cost=1 cut"
+        stream(&format!("data: {start}\n\ndata: {second}\n\n")),
+        "in=1 out=2 cut"
     );
 }
 
