@@ -279,11 +279,11 @@ impl Record {
                 cached: usage.cached_tokens,
                 reasoning: usage.reasoning_tokens,
             },
-            cost: usage.cost.as_ref().map(|cost| cost.to_string()),
+            cost: usage.cost.as_ref().map(ToString::to_string),
             upstream_inference_cost: usage
                 .upstream_inference_cost
                 .as_ref()
-                .map(|cost| cost.to_string()),
+                .map(ToString::to_string),
             is_byok: usage.is_byok,
             ..Self::default()
         }

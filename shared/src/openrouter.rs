@@ -391,7 +391,8 @@ mod tests {
     #[test]
     fn refuses_a_path_that_the_url_would_change() {
         let openrouter = OpenRouter::new(
-            crate::http_client::build(Duration::from_secs(1)).unwrap(),
+            crate::http_client::build(crate::http_client::web_roots(), Duration::from_secs(1))
+                .unwrap(),
             Url::parse("https://openrouter.ai/api/v1").unwrap(),
             Timeouts {
                 first_byte: Duration::from_secs(1),

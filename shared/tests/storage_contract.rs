@@ -30,8 +30,8 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Refusal, ReplayGuard,
-        Status, Storage, StorageError, StorageKey, Tokens, Unavailable, UsageRange,
+        Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Period, Refusal,
+        ReplayGuard, Status, Storage, StorageError, StorageKey, Tokens, Unavailable, UsageQuery,
     },
 };
 use tokio::time::Instant;
@@ -699,7 +699,14 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
                 "id": id.to_string(), "status": "completed", "cost_state": "none", "response_time": 0,
             }}),
         ),
-        ("usage_summary", json!({"p_did": user.did})),
+        ("usage_summary", json!({"request": {"did": user.did}})),
+        (
+            "use_fingerprint",
+            json!({"request": {
+                "id": id.to_string(), "request_time": 0,
+                "fingerprint": "00".repeat(32), "fingerprint_expires_at": 0,
+            }}),
+        ),
     ];
     let tables = [
         (
@@ -760,7 +767,7 @@ async fn an_unreachable_storage_is_not_an_empty_one() {
     let nobody: Url = "http://127.0.0.1:9/rest/v1".parse().unwrap();
     let storage = Storage::new(client(), &nobody, key());
     let answer = storage
-        .usage_summary("did:key:z", UsageRange::default(), soon())
+        .usage_summary(&question("did:key:z", Period::default(), None), soon())
         .await;
     assert!(matches!(
         answer,
@@ -773,6 +780,35 @@ async fn an_unreachable_storage_is_not_an_empty_one() {
     shared::storage::ping(&client(), &nobody, Duration::from_secs(5))
         .await
         .unwrap_err();
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_guarded_question_passes_once() {
+    with_user(json!({}), async |user| {
+        let guard = user.request().fingerprint;
+        let mut asked = question(&user.did, Period::default(), guard);
+        asked.id = user.id();
+        user.storage.usage_summary(&asked, soon()).await.unwrap();
+        // A retry of the same request, whose answer was lost.
+        user.storage.usage_summary(&asked, soon()).await.unwrap();
+        asked.id = user.id();
+        assert!(matches!(
+            user.storage.usage_summary(&asked, soon()).await,
+            Err(StorageError::Refused(Refusal::Replayed))
+        ));
+    })
+    .await;
+}
+
+fn question(did: &str, period: Period, fingerprint: Option<ReplayGuard>) -> UsageQuery<'_> {
+    UsageQuery {
+        id: Uuid::nil(),
+        did,
+        request_time: Timestamp::UNIX_EPOCH,
+        fingerprint,
+        period,
+    }
 }
 
 // -------------------------------------------------------------------------------------- the user
@@ -815,10 +851,10 @@ impl User {
 
     /// A usage summary as JSON, for comparison.
     async fn usage(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> Value {
-        let range = UsageRange { start, end };
+        let period = Period { start, end };
         let usage = self
             .storage
-            .usage_summary(&self.did, range, soon())
+            .usage_summary(&question(&self.did, period, None), soon())
             .await
             .unwrap();
         json!({

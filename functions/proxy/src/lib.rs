@@ -16,7 +16,8 @@ use shared::{
     relay::{RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    secrets_manager::{KeysetCache, KeysetSource},
+    secret::SealedKey,
+    secrets_manager::{KeysetCache, KeysetSource, VaultError},
     storage::{Begin, Begun, Books, Storage, StorageError},
 };
 use tokio::time::Instant;
@@ -169,14 +170,9 @@ impl Proxy {
     }
 
     async fn ask(&self, call: &Call<'_>, begun: &Begun) -> Result<Answer, Error> {
-        let key = self
-            .keyset
-            .open(
-                call.authenticated.caller.did().as_str(),
-                &begun.sealed_key,
-                self.clock.now(),
-            )
-            .await?;
+        let did = call.authenticated.caller.did().as_str();
+        let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
+        let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),

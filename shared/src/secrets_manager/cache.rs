@@ -113,14 +113,13 @@ impl KeysetCache {
         state.record(fetched, now).unwrap_or(keyset)
     }
 
-    /// Opens a user's key, as it stands in its column, with the keyset, or with a newer one if it does not know the master key.
+    /// Opens a user's key with the keyset, or with a newer one if it does not know the master key.
     pub async fn open(
         &self,
         owner: &str,
-        column: &str,
+        sealed: &SealedKey,
         now: Timestamp,
     ) -> Result<ApiKey, VaultError> {
-        let sealed: &SealedKey = &column.parse()?;
         let keyset = self.get(now).await?;
         match keyset.open(owner, sealed) {
             Err(OpenError::UnknownKeyId(_)) => {

@@ -342,7 +342,16 @@ async fn nobody_there_is_unavailable() {
     let until = within(Duration::from_secs(4));
     assert!(matches!(
         storage
-            .usage_summary("did:key:z", UsageRange::default(), until)
+            .usage_summary(
+                &UsageQuery {
+                    id: Uuid::nil(),
+                    did: "did:key:z",
+                    request_time: Timestamp::UNIX_EPOCH,
+                    fingerprint: None,
+                    period: Period::default(),
+                },
+                until
+            )
             .await,
         Err(StorageError::Unavailable(Unavailable::Transport(_)))
     ));
