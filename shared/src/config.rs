@@ -397,7 +397,7 @@ mod tests {
             config.storage.url.as_str(),
             "https://abc.supabase.co/rest/v1"
         );
-        assert_eq!(config.timeouts.idle, Duration::from_secs(120));
+        assert_eq!(config.timeouts.idle, Duration::from_mins(2));
         assert!(
             !format!("{config:?}").to_lowercase().contains("planted"),
             "{config:?}"
@@ -409,7 +409,7 @@ mod tests {
         let env = Env::new(|name| match name {
             "OPENROUTER_BASE_URL" => Some("http://openrouter.ai/api/v1".to_owned()),
             "UPSTREAM_IDLE_TIMEOUT_MS" => Some("soon".to_owned()),
-            "SUPABASE_SECRET_KEY" => Some("pl anted".to_owned()),
+            "SUPABASE_SECRET_KEY" => Some("pl\nanted".to_owned()),
             "ALLOWED_PATH_FAMILIES" => Some("models".to_owned()),
             _ => None,
         });

@@ -353,7 +353,7 @@ fn cost_state(
     if reading
         .usage
         .as_ref()
-        .is_some_and(|usage| usage.cost.is_some())
+        .is_some_and(|usage| usage.charge().is_some())
     {
         CostState::Final
     } else if may_cost && !refused {

@@ -105,24 +105,27 @@ mod tests {
             .map_err(|e| e.to_string())
     }
 
-    fn ok(start: &str, end: &str) -> Result<(String, String), String> {
-        Ok((start.to_owned(), end.to_owned()))
+    fn bounds(start: &str, end: &str) -> (String, String) {
+        (start.to_owned(), end.to_owned())
     }
 
     #[test]
     fn both_ends_are_inclusive() {
-        assert_eq!(asked(""), ok("-", "-"));
+        assert_eq!(asked(""), Ok(bounds("-", "-")));
         assert_eq!(
             asked("start_date=2026-01-01&end_date=2026-01-31"),
-            ok("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
+            Ok(bounds("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"))
         );
         assert_eq!(
             asked("start_date=2026-02-28&end_date=2026-02-28"),
-            ok("2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z")
+            Ok(bounds("2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"))
         );
         assert_eq!(
             asked("start_date=2026-01-01T12:00:00%2B01:00&end_date=2026-01-01T12:00:00Z"),
-            ok("2026-01-01T11:00:00Z", "2026-01-01T12:00:00.000001Z")
+            Ok(bounds(
+                "2026-01-01T11:00:00Z",
+                "2026-01-01T12:00:00.000001Z"
+            ))
         );
     }
 

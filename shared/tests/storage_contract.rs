@@ -786,7 +786,7 @@ async fn an_unreachable_storage_is_not_an_empty_one() {
 #[ignore = "needs STORAGE_URL"]
 async fn a_guarded_question_passes_once() {
     with_user(json!({}), async |user| {
-        let guard = user.request().fingerprint;
+        let guard = user.look_up().fingerprint;
         let mut asked = question(&user.did, Period::default(), guard);
         asked.id = user.id();
         user.storage.usage_summary(&asked, soon()).await.unwrap();
