@@ -23,6 +23,8 @@ pub enum Probe {
     Command(Command),
     /// The file exists.
     File(PathBuf),
+    /// A line of the file contains the text.
+    Line { file: PathBuf, text: String },
 }
 
 impl Probe {
@@ -65,6 +67,8 @@ impl Probe {
             }
             Self::Command(command) => command.status().is_ok_and(|status| status.success()),
             Self::File(path) => path.exists(),
+            Self::Line { file, text } => std::fs::read(file)
+                .is_ok_and(|content| String::from_utf8_lossy(&content).contains(text.as_str())),
         }
     }
 }

@@ -57,7 +57,8 @@ impl Watch {
     /// A request waits until its function asks for work.
     pub fn only_apis(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, ProcessError> {
         let mut command = watch(tools, run, &port);
-        command.arg("--only-lambda-apis");
+        // `--verbose` logs when a function connects, which `Function::spawn` waits for.
+        command.args(["--only-lambda-apis", "--verbose"]);
         Self::start(command, run, port)
     }
 
@@ -91,8 +92,13 @@ impl Function {
     /// Runs `binary` as an instance of the function `name`, with `env` and nothing else in its
     /// environment, so that a test sees which variables it needs. Its log is `<run>/<name>.log`.
     ///
-    /// It may end right after its start, for instance for lack of configuration: see
-    /// [`Process::exit_status`] and [`Process::log_tail`].
+    /// Returns once a function of this name has asked for work. That is more than politeness:
+    /// `cargo lambda watch` 1.9.2 may lose a request, with status 500, that arrives together with
+    /// a function's very first question.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Died`] if it ends instead, for instance for lack of configuration.
     pub fn spawn(
         watch: &Watch,
         run: &RunDir,
@@ -112,7 +118,13 @@ impl Function {
             )
             .envs(env.iter().map(|(name, value)| (name, value)))
             .current_dir(run.path());
-        let process = Launch::new(name, command, run).start()?;
+        let connected = Probe::Line {
+            file: watch.process.log().to_owned(),
+            text: connected(name),
+        };
+        let process = Launch::new(name, command, run)
+            .ready(connected, READY)
+            .start()?;
         Ok(Self { process })
     }
 
@@ -124,6 +136,11 @@ impl Function {
     pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+/// What `cargo lambda watch` logs at the first connection of a function.
+fn connected(name: &str) -> String {
+    format!("initialized in first lambda connection function_name=\"{name}\"")
 }
 
 fn watch(tools: &Tools, run: &RunDir, port: &Port) -> Command {

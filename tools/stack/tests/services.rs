@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use stack::{Aimock, Database, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::process::ProcessError;
+use stack::{Aimock, Database, Function, Moto, Port, RunDir, Tools, Watch, Workspace};
 
 struct Bench {
     tools: Tools,
@@ -123,48 +125,53 @@ fn aimock_is_an_openrouter() {
     assert!(body.contains(r#""id":"gen-"#), "{body}");
 }
 
-/// Answers one invocation of `health` as a function would; the body is the event that it got.
-fn serve_one(watch: &Watch) -> thread::JoinHandle<()> {
-    let runtime = format!("{}/.rt/health/2018-06-01/runtime/invocation", watch.url());
-    thread::spawn(move || {
-        let mut next = client().get(format!("{runtime}/next")).call().unwrap();
-        let id = next.headers()["lambda-runtime-aws-request-id"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let event = next.body_mut().read_to_string().unwrap();
-        let answer = serde_json::json!({ "statusCode": 200, "headers": {}, "body": event });
-        client()
-            .post(format!("{runtime}/{id}/response"))
-            .send(answer.to_string())
-            .unwrap();
-    })
-}
+/// A function in a few lines: the body of its answers is the event that it got.
+const ECHO: &str = r#"
+import json, os, urllib.request as http
+runtime = os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
+while True:
+    event = http.urlopen(runtime + "next")
+    answer = {"statusCode": 200, "headers": {}, "multiValueHeaders": {}, "cookies": [],
+              "body": event.read().decode(), "isBase64Encoded": False}
+    id = event.headers["lambda-runtime-aws-request-id"]
+    http.urlopen(http.Request(runtime + id + "/response", json.dumps(answer).encode(), method="POST"))
+"#;
 
 #[test]
 #[ignore = "needs TOOLS"]
 fn the_gateway_reaches_a_function_by_route_by_name_and_by_event() {
     let Bench { tools, run } = bench("watch");
     let watch = Watch::only_apis(&tools, &run, Port::free().unwrap()).unwrap();
+    let program = run.path().join("echo.py");
+    let script = format!("#!{}\n{ECHO}", tools.python().display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let function = Function::spawn(&watch, &run, "health", &program, &[]).unwrap();
 
     for (path, seen) in [
         ("/api/v1/health", r#""rawPath":"/api/v1/health""#),
         ("/lambda-url/health/some/path", r#""rawPath":"/some/path""#),
     ] {
-        let function = serve_one(&watch);
         let (status, body) = get(&format!("{}{path}", watch.url()), &[]);
-        function.join().unwrap();
         assert_eq!(status, 200, "{body}");
         assert!(body.contains(seen), "{body}");
     }
 
-    let function = serve_one(&watch);
     let invoke = format!("{}/2015-03-31/functions/health/invocations", watch.url());
     let mut response = client().post(invoke).send(r#"{"any":"event"}"#).unwrap();
-    function.join().unwrap();
     let body = response.body_mut().read_to_string().unwrap();
     let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(answer["body"], r#"{"any":"event"}"#, "{body}");
+    drop(function);
+}
+
+#[test]
+#[ignore = "needs TOOLS"]
+fn a_function_that_ends_at_once_shows_why() {
+    let Bench { tools, run } = bench("watch");
+    let watch = Watch::only_apis(&tools, &run, Port::free().unwrap()).unwrap();
+    let error = Function::spawn(&watch, &run, "health", "/bin/false".as_ref(), &[]).unwrap_err();
+    assert!(matches!(error, ProcessError::Died { .. }), "{error}");
 }
 
 /// The parent is this very test binary, run again with the test below.
