@@ -174,36 +174,20 @@ fn a_function_that_ends_at_once_shows_why() {
     assert!(matches!(error, ProcessError::Died { .. }), "{error}");
 }
 
-/// The parent is this very test binary, run again with the test below.
+/// The parent is the example `hold`, which is built with the tests.
 #[test]
 #[ignore = "needs TOOLS"]
 fn services_end_with_a_parent_that_was_killed() {
     let marker = format!("llm-gateway-orphan-{}", std::process::id());
-    let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "hold_a_service"])
-        .env("HOLD_A_SERVICE", &marker)
-        .spawn()
-        .unwrap();
+    let target = std::env::current_exe().unwrap();
+    let example = target.ancestors().nth(2).unwrap().join("examples/hold");
+    let mut parent = Command::new(example).arg(&marker).spawn().unwrap();
+    let service = format!("sleep 61 # {marker}");
     let patience = || (0..100).map(|_| thread::sleep(Duration::from_millis(100)));
-    assert!(patience().any(|()| runs(&marker)), "it never started");
+    assert!(patience().any(|()| runs(&service)), "it never started");
 
     parent.kill().unwrap();
     parent.wait().unwrap();
 
-    assert!(patience().any(|()| !runs(&marker)), "it is still running");
-}
-
-/// Not a test: what [`services_end_with_a_parent_that_was_killed`] kills.
-#[test]
-#[ignore = "needs HOLD_A_SERVICE"]
-fn hold_a_service() {
-    #[expect(clippy::disallowed_methods, reason = "how the test talks to its child")]
-    let marker = std::env::var("HOLD_A_SERVICE").unwrap();
-    let run = RunDir::unique(&Workspace::locate(), "hold").unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "sleep 60 & sleep 60 # \"$0\"", &marker]);
-    let _service = stack::process::Launch::new("held", command, &run)
-        .start()
-        .unwrap();
-    thread::sleep(Duration::from_mins(1));
+    assert!(patience().any(|()| !runs(&service)), "it is still running");
 }
