@@ -1,2 +1,5 @@
-//! End-to-end harness.
+//! The harness of the end-to-end tests: the built functions on Lambda's runtime protocol, between
+//! a real database, a real Secrets Manager API and an OpenRouter that breaks on demand.
+
 pub mod upstream;
+pub mod world;

@@ -40,8 +40,6 @@ pub enum Script {
     Silent,
     /// Closes the connection without an answer.
     Hangup,
-    /// Answers with something that is not HTTP.
-    Garbage,
     /// An error event in the middle of a stream.
     ErrorEvent,
     /// A 200 whose body is an error.
@@ -60,7 +58,6 @@ impl Script {
             "stall" => Self::Stall,
             "silent" => Self::Silent,
             "hangup" => Self::Hangup,
-            "garbage" => Self::Garbage,
             "error-event" => Self::ErrorEvent,
             "error-body" => Self::ErrorBody,
             status => Self::Status(status.parse().ok()?),
@@ -285,7 +282,7 @@ fn whole(script: Script, id: &str) -> Response {
         ),
         Script::Status(status) => status_response(status),
         Script::Silent => never(),
-        Script::Hangup | Script::Garbage => panic_connection(),
+        Script::Hangup => broken_connection(),
         _ => json_response(StatusCode::OK, json_bytes(id)),
     }
 }
@@ -296,7 +293,7 @@ fn streamed(script: Script, id: &str) -> Response {
     let steps = match script {
         Script::Status(status) => return status_response(status),
         Script::Silent => return never(),
-        Script::Hangup | Script::Garbage => return panic_connection(),
+        Script::Hangup => return broken_connection(),
         Script::Cut => [part, vec![Err(Duration::ZERO)]].concat(),
         Script::PoliteCut => part,
         Script::Stall => [part, vec![Err(Duration::from_mins(2))]].concat(),
@@ -349,7 +346,7 @@ fn never() -> Response {
 }
 
 /// Breaks the connection before the first byte of the body.
-fn panic_connection() -> Response {
+fn broken_connection() -> Response {
     raw_body("application/json", vec![Err(Duration::ZERO)])
 }
 

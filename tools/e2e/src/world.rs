@@ -1,0 +1,412 @@
+//! Everything a test needs, started once for all of them.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{LazyLock, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use http::{HeaderMap, Method};
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use shared::{
+    canonical::{CanonicalPath, CanonicalQuery},
+    clock::Clock,
+    did::{Did, DidUrl},
+    http_client,
+    request::RawQuery,
+    secret::{ApiKey, KeyId},
+    signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
+    vault::{KeyMaterial, Keyset},
+};
+use stack::{
+    Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace,
+};
+use tokio::runtime::Runtime;
+
+use crate::upstream::Upstream;
+
+/// Who the gateway is in these tests; nothing is ever sent there.
+pub const AUDIENCE: &str = "https://gw.example.com";
+
+/// Instances of the proxy, for requests in parallel.
+const PROXIES: usize = 4;
+const KEYSET_SECRET: &str = "e2e/keyset";
+/// A port on which nobody listens.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+/// The running system.
+#[derive(Debug)]
+pub struct World {
+    /// OpenRouter's stub.
+    pub upstream: Upstream,
+    /// HTTP without any rule of the gateway's.
+    pub client: reqwest::Client,
+    /// The run's folder, with every log.
+    pub logs: PathBuf,
+    /// The tools, for tests that run other people's programs.
+    pub tools: Tools,
+    /// The built functions.
+    pub functions: Functions,
+    workspace: Workspace,
+    keyset: Keyset,
+    keyset_json: String,
+    database: Database,
+    watch: Watch,
+    env: Env,
+    run: RunDir,
+    _secrets: Moto,
+    _aimock: Aimock,
+    _instances: Mutex<Vec<Function>>,
+}
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
+static WORLD: LazyLock<Result<World>> = LazyLock::new(|| RUNTIME.block_on(World::start()));
+
+trait ExpectRuntime {
+    fn expect_runtime(self) -> Runtime;
+}
+
+impl ExpectRuntime for std::io::Result<Runtime> {
+    #[expect(clippy::expect_used, reason = "without a runtime no test can run")]
+    fn expect_runtime(self) -> Runtime {
+        self.expect("a runtime")
+    }
+}
+
+/// Runs one test in the world, which the first test starts.
+#[expect(clippy::panic, reason = "a world that does not start fails every test")]
+pub fn with_world(test: impl AsyncFnOnce(&World)) {
+    match &*WORLD {
+        Ok(world) => RUNTIME.block_on(test(world)),
+        Err(error) => panic!("the world did not start: {error:?}"),
+    }
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let workspace = Workspace::locate();
+        let tools = Tools::install(&workspace)?;
+        let run = RunDir::unique(&workspace, "e2e")?;
+        let functions = Functions::build(&workspace, &["proxy", "usage", "health"])?;
+        let upstream = Upstream::start().await?;
+        let database = Database::postgres(&tools, &run, Port::free()?)?;
+        let secrets = Moto::start(&tools, &run, Port::free()?)?;
+        let aimock = Aimock::start(&tools, &run, Port::free()?)?;
+        let watch = Watch::only_apis(&tools, &run, Port::free()?)?;
+
+        let mut material = KeyMaterial::new([0; 64]);
+        getrandom::fill(&mut material[..])?;
+        let keyset_json = Keyset::generate(&material, KeyId(0x0102_0304));
+        secrets.create_secret(KEYSET_SECRET, &keyset_json)?;
+
+        let mut env = database.env();
+        env.extend(secrets.env());
+        env.extend([
+            ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
+            ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
+            ("OPENROUTER_BASE_URL", upstream.base_url()),
+            // The most talkative setting: a test looks for secrets in what comes of it.
+            ("RUST_LOG", "trace".to_owned()),
+        ]);
+        let world = Self {
+            client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
+            logs: run.path().to_owned(),
+            keyset: Keyset::parse(&keyset_json)?,
+            keyset_json: keyset_json.to_string(),
+            upstream,
+            tools,
+            functions,
+            workspace,
+            database,
+            watch,
+            env,
+            run,
+            _secrets: secrets,
+            _aimock: aimock,
+            _instances: Mutex::default(),
+        };
+        world.spawn_functions(&world._aimock.url())?;
+        Ok(world)
+    }
+
+    fn spawn_functions(&self, aimock: &str) -> Result<()> {
+        for _ in 0..PROXIES {
+            self.spawn("proxy", "proxy", &[])?;
+        }
+        self.spawn("usage", "usage", &[])?;
+        self.spawn("health", "health", &[])?;
+        self.spawn("proxy-mock", "proxy", &[("OPENROUTER_BASE_URL", aimock)])?;
+        self.spawn(
+            "proxy-hasty",
+            "proxy",
+            &[
+                ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
+                ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
+            ],
+        )?;
+        self.spawn("proxy-astray", "proxy", &[("OPENROUTER_BASE_URL", NOBODY)])?;
+        self.spawn("proxy-dark", "proxy", &[("SUPABASE_REST_URL", NOBODY)])?;
+        self.spawn("usage-dark", "usage", &[("SUPABASE_REST_URL", NOBODY)])?;
+        self.spawn(
+            "proxy-keyless",
+            "proxy",
+            &[("KEYSET_SECRET_NAME", "no/such/secret")],
+        )?;
+        self.spawn("health-dark", "health", &[("SUPABASE_REST_URL", NOBODY)])
+    }
+
+    /// Starts an instance of `function` from the executable `binary`, with `changes` to the usual
+    /// environment.
+    fn spawn(&self, function: &str, binary: &str, changes: &[(&'static str, &str)]) -> Result<()> {
+        let mut env = self.env.clone();
+        env.extend(
+            changes
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let instance = Function::spawn(
+            &self.watch,
+            &self.run,
+            function,
+            self.functions.binary(binary)?,
+            &env,
+        )?;
+        self._instances
+            .lock()
+            .map_err(|_| anyhow!("a test panicked"))?
+            .push(instance);
+        Ok(())
+    }
+
+    /// The URL at which `function` sees `path`.
+    #[must_use]
+    pub fn url(&self, function: &str, path: &str) -> String {
+        format!("{}/lambda-url/{function}{path}", self.watch.url())
+    }
+
+    /// Invokes `function` with a raw event, as `cargo lambda invoke --data-file` does.
+    pub async fn invoke(&self, function: &str, event: Vec<u8>) -> Result<Bytes> {
+        let url = format!(
+            "{}/2015-03-31/functions/{function}/invocations",
+            self.watch.url()
+        );
+        Ok(self
+            .client
+            .post(url)
+            .body(event)
+            .send()
+            .await?
+            .bytes()
+            .await?)
+    }
+
+    /// Someone with a DID and an OpenRouter key that the stub accepts.
+    pub async fn user(&self) -> Result<User<'_>> {
+        let user = User::new(self)?;
+        self.upstream.accept_key(user.api_key.expose_secret());
+        self.store_key(&user).await?;
+        Ok(user)
+    }
+
+    /// Someone with a DID and no key.
+    pub fn stranger(&self) -> Result<User<'_>> {
+        User::new(self)
+    }
+
+    async fn store_key(&self, user: &User<'_>) -> Result<()> {
+        let row = json!({
+            "did": user.did.as_str(),
+            "openrouter_key_hash": user.api_key.hash(),
+            "encrypted_api_key": self.keyset.seal(user.did.as_str(), &user.api_key).to_column(),
+            "key_name": "e2e",
+        });
+        let answer = self
+            .client
+            .post(format!("{}/rest/v1/user_api_keys", self.database.url()))
+            .header("apikey", self.database.secret_key())
+            .header("content-type", "application/json")
+            .body(row.to_string())
+            .send()
+            .await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
+    /// Runs SQL as the database's owner.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        let server = self.database.server().context("no server")?;
+        Ok(server.query(sql)?)
+    }
+
+    /// A folder or file of the project.
+    #[must_use]
+    pub fn project(&self, path: &str) -> PathBuf {
+        self.workspace.root().join(path)
+    }
+
+    /// Every text that must never be seen outside the processes that need it.
+    #[must_use]
+    pub fn planted_secrets(&self) -> Vec<String> {
+        let keyset: Value = serde_json::from_str(&self.keyset_json).unwrap_or_default();
+        let material = keyset["key"][0]["keyData"]["value"]
+            .as_str()
+            .unwrap_or_default();
+        vec![material.to_owned(), self.database.secret_key().to_owned()]
+    }
+
+    /// All that the functions have logged so far.
+    pub fn logged(&self) -> Result<String> {
+        let mut all = String::new();
+        for entry in fs::read_dir(&self.logs)? {
+            let path = entry?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let ours = ["proxy", "usage", "health"]
+                .iter()
+                .any(|function| name.starts_with(function));
+            if ours && path.is_file() {
+                all.push_str(&String::from_utf8_lossy(&fs::read(&path)?));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Someone who calls the gateway.
+#[derive(Debug)]
+pub struct User<'a> {
+    /// Who it is.
+    pub did: Did,
+    /// The OpenRouter key that only the gateway may use.
+    pub api_key: ApiKey,
+    /// The seed of the user's signing key.
+    pub seed: [u8; 32],
+    world: &'a World,
+}
+
+impl<'a> User<'a> {
+    fn new(world: &'a World) -> Result<Self> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let mut tail = [0; 24];
+        getrandom::fill(&mut tail)?;
+        Ok(Self {
+            did: Did::from_verifying_key(&SigningKey::from_bytes(&seed).verifying_key()),
+            api_key: ApiKey::new(format!("sk-or-v1-planted-{}", hex::encode(tail)))?,
+            seed,
+            world,
+        })
+    }
+
+    /// The headers that prove who sends this request now.
+    pub fn headers(&self, method: &Method, path_and_query: &str, body: &[u8]) -> Result<HeaderMap> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce)?;
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
+        let signed = sign(
+            &SigningKey::from_bytes(&self.seed),
+            &SignedParts {
+                audience: &Audience::parse(AUDIENCE)?,
+                did: &DidUrl::from(self.did.clone()),
+                signed_at: &SignedAt::seconds(Clock::system().now())?,
+                nonce: Some(&Nonce::from_random(nonce)),
+                method,
+                path: &CanonicalPath::from_raw(path)?,
+                query: &CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned()))?,
+                body: BodyDigest::of(body),
+            },
+        );
+        let mut headers = HeaderMap::new();
+        signed.apply(&mut headers)?;
+        Ok(headers)
+    }
+
+    /// A signed request to `function`.
+    pub fn request(
+        &self,
+        function: &str,
+        method: Method,
+        path_and_query: &str,
+        body: Vec<u8>,
+    ) -> Result<RequestBuilder> {
+        let headers = self.headers(&method, path_and_query, &body)?;
+        let url = self.world.url(function, path_and_query);
+        Ok(self
+            .world
+            .client
+            .request(method, url)
+            .headers(headers)
+            .body(body))
+    }
+
+    /// A signed GET of `path_and_query` from `function`.
+    pub async fn get(&self, function: &str, path_and_query: &str) -> Result<Response> {
+        Ok(self
+            .request(function, Method::GET, path_and_query, Vec::new())?
+            .send()
+            .await?)
+    }
+
+    /// A signed chat completion through `function`; `id` becomes the generation's.
+    pub async fn chat(
+        &self,
+        function: &str,
+        model: &str,
+        stream: bool,
+        id: &str,
+    ) -> Result<Response> {
+        let body = chat_body(model, stream, id);
+        let request = self.request(
+            function,
+            Method::POST,
+            "/api/v1/openrouter/chat/completions",
+            body,
+        )?;
+        Ok(request
+            .header("content-type", "application/json")
+            .send()
+            .await?)
+    }
+
+    /// This user's rows, once none is pending any more.
+    pub async fn rows(&self) -> Result<Vec<Value>> {
+        let sql = format!(
+            "SELECT coalesce(json_agg(r ORDER BY request_time), '[]') FROM public.request_logs r WHERE did = '{}'",
+            self.did.as_str()
+        );
+        for _ in 0..150 {
+            let rows: Vec<Value> = serde_json::from_str(&self.world.sql(&sql)?)?;
+            if rows.iter().all(|row| row["status"] != "pending") {
+                return Ok(rows);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(anyhow!("a row is still pending after 15 s"))
+    }
+
+    /// This user's only row.
+    pub async fn row(&self) -> Result<Value> {
+        match self.rows().await?.as_slice() {
+            [row] => Ok(row.clone()),
+            rows => Err(anyhow!("{} rows instead of one", rows.len())),
+        }
+    }
+}
+
+/// A chat completion's body.
+#[must_use]
+pub fn chat_body(model: &str, stream: bool, id: &str) -> Vec<u8> {
+    json!({"model": model, "stream": stream, "user": id, "messages": [{"role": "user", "content": "Say hello"}]})
+        .to_string()
+        .into_bytes()
+}

@@ -1,0 +1,319 @@
+//! What goes well: bytes in are bytes out, and the books say what it cost.
+
+use std::time::Instant;
+
+use e2e::{
+    upstream::{COST_PLAIN, json_bytes, stream_bytes},
+    world::with_world,
+};
+use http::Method;
+use serde_json::{Value, json};
+
+#[test]
+fn an_unstreamed_chat_is_unchanged_and_metered() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let answer = user
+            .chat("proxy", "stub/ok", false, "gen-json")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        let headers = answer.headers().clone();
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["x-gateway-upstream"], "openrouter");
+        assert_eq!(headers["x-ratelimit-remaining"], "41");
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        assert!(
+            !headers.contains_key("set-cookie"),
+            "a cookie for another domain was passed on"
+        );
+        assert_eq!(answer.bytes().await.unwrap(), json_bytes("gen-json"));
+
+        let row = user.row().await.unwrap();
+        assert_eq!(row["id"], headers["x-gateway-request-id"].to_str().unwrap());
+        insta::assert_json_snapshot!(row, {
+            ".id" => "[id]", ".did" => "[did]", ".key_id" => "[key]", ".created_at" => "[time]", ".request_time" => "[time]",
+            ".response_time" => "[time]", ".first_byte_ms" => "[ms]",
+        });
+    });
+}
+
+#[test]
+fn a_streamed_chat_is_unchanged_and_metered_to_the_last_digit() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let answer = user
+            .chat("proxy", "stub/ok", true, "gen-stream")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.bytes().await.unwrap(), stream_bytes("gen-stream"));
+
+        user.row().await.unwrap();
+        let sql = format!(
+            "SELECT status, cost_state, total_cost, input_tokens, output_tokens, cached_tokens, reasoning_tokens,
+                    model, requested_model, generation_id, streamed
+               FROM public.request_logs WHERE did = '{}'",
+            user.did.as_str()
+        );
+        assert_eq!(
+            world.sql(&sql).unwrap(),
+            format!("completed|final|{COST_PLAIN}|11|7|3|2|stub/served-model|stub/ok|gen-stream|t")
+        );
+        let spent = format!(
+            "SELECT spent, reserved FROM public.user_api_keys WHERE did = '{}'",
+            user.did.as_str()
+        );
+        assert_eq!(world.sql(&spent).unwrap(), format!("{COST_PLAIN}|0"));
+    });
+}
+
+#[test]
+fn chunks_are_passed_on_as_they_arrive() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let mut answer = user
+            .chat("proxy", "stub/slow", true, "gen-slow")
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let mut arrivals = Vec::new();
+        let mut received = Vec::new();
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            arrivals.push(begun.elapsed());
+            received.extend_from_slice(&chunk);
+        }
+        assert_eq!(received, stream_bytes("gen-slow"));
+        // The stub pauses 50 ms between its chunks; a buffered answer would come all at once.
+        let (first, last) = (arrivals[0], *arrivals.last().unwrap());
+        assert!(
+            arrivals.len() >= 5 && last - first >= std::time::Duration::from_millis(200),
+            "{arrivals:?}"
+        );
+    });
+}
+
+#[test]
+fn usage_sums_what_the_rows_say() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        for stream in [true, false] {
+            user.chat("proxy", "stub/ok", stream, "gen-usage")
+                .await
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap();
+        }
+        user.chat("proxy", "stub/429", false, "gen-usage")
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        user.rows().await.unwrap();
+        let answer = user
+            .get("usage", "/api/v1/usage?start_date=2026-01-01")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(r#""total_cost":0.0000014868"#), "{text}");
+        let body: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            body,
+            json!({"success": true, "data": {
+                "total_requests": 3, "successful_requests": 2, "failed_requests": 1,
+                "total_input_tokens": 22, "total_output_tokens": 14, "total_cost": 1.4868e-6,
+                "requests_by_model": {"stub/served-model": 2, "stub/429": 1},
+            }})
+        );
+        let before = user
+            .get("usage", "/api/v1/usage?end_date=2025-12-31")
+            .await
+            .unwrap();
+        assert_eq!(before.json_value().await["data"]["total_requests"], 0);
+    });
+}
+
+#[test]
+fn someone_without_requests_has_used_nothing() {
+    with_world(async |world| {
+        let stranger = world.stranger().unwrap();
+        let body = stranger
+            .get("usage", "/api/v1/usage")
+            .await
+            .unwrap()
+            .json_value()
+            .await;
+        assert_eq!(
+            (&body["success"], &body["data"]["total_cost"]),
+            (&json!(true), &json!(0))
+        );
+    });
+}
+
+#[test]
+fn a_free_request_makes_no_row() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let answer = user
+            .get("proxy", "/api/v1/openrouter/models?b=2&a=x%20y")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            answer.json_value().await,
+            json!({"data": [{"id": "stub/ok"}]})
+        );
+        assert!(user.rows().await.unwrap().is_empty());
+        let key = user.api_key.expose_secret();
+        let received = world.upstream.received("/models?a=x%20y&b=2=");
+        assert!(received.is_empty());
+        let received = world.upstream.received("GET /api/v1/models?a=x%20y&b=2");
+        assert!(received.iter().any(|request| {
+            request.headers["authorization"]
+                .to_str()
+                .unwrap()
+                .ends_with(key)
+        }));
+    });
+}
+
+#[test]
+fn any_body_passes_byte_for_byte() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let body: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
+        let answer = user
+            .request(
+                "proxy",
+                Method::POST,
+                "/api/v1/openrouter/v1/echo",
+                body.clone(),
+            )
+            .unwrap()
+            .header("content-type", "multipart/form-data; boundary=x")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.headers()["content-type"],
+            "multipart/form-data; boundary=x"
+        );
+        assert_eq!(answer.bytes().await.unwrap(), body);
+        // An unknown POST is in the books, and without a usage it is free.
+        let row = user.row().await.unwrap();
+        assert_eq!(
+            (&row["endpoint"], &row["status"], &row["cost_state"]),
+            (&json!("other"), &json!("completed"), &json!("none"))
+        );
+    });
+}
+
+#[test]
+fn a_json_body_that_curl_calls_a_form_works() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let body = e2e::world::chat_body("stub/ok", false, "gen-form");
+        let answer = user
+            .request(
+                "proxy",
+                Method::POST,
+                "/api/v1/openrouter/chat/completions",
+                body,
+            )
+            .unwrap()
+            .header("content-type", "application/x-www-form-urlencoded")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), json_bytes("gen-form"));
+        assert_eq!(
+            world.upstream.received("gen-form")[0].headers["content-type"],
+            "application/json"
+        );
+    });
+}
+
+#[test]
+fn the_third_party_stand_in_streams_and_is_metered() {
+    with_world(async |world| {
+        let user = world.user().await.unwrap();
+        let answer = user
+            .chat("proxy-mock", "openai/gpt-4o-mini", true, "x")
+            .await
+            .unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(
+            text.contains(": OPENROUTER PROCESSING") && text.trim_end().ends_with("data: [DONE]"),
+            "{text}"
+        );
+        let row = user.row().await.unwrap();
+        assert_eq!(
+            (&row["status"], &row["cost_state"]),
+            (&json!("completed"), &json!("final"))
+        );
+        assert_eq!(
+            (&row["input_tokens"], &row["output_tokens"]),
+            (&json!(11), &json!(29))
+        );
+        assert_eq!(row["total_cost"], json!(0.000_123_4));
+    });
+}
+
+#[test]
+fn health_tells_how_it_is() {
+    with_world(async |world| {
+        let get = async |function: &str, path: &str| {
+            world
+                .client
+                .get(world.url(function, path))
+                .send()
+                .await
+                .unwrap()
+        };
+        let banner = get("health", "/").await.json_value().await;
+        assert_eq!(
+            (&banner["service"], &banner["status"]),
+            (&json!("LLM Gateway"), &json!("running"))
+        );
+        assert!(banner["version"].is_string() && banner["timestamp"].is_string());
+        let shallow = get("health", "/api/v1/health").await.json_value().await;
+        assert_eq!(
+            (&shallow["success"], &shallow["data"]["status"]),
+            (&json!(true), &json!("healthy"))
+        );
+
+        let deep = get("health", "/api/v1/health?deep=true").await;
+        assert_eq!(deep.status(), 200);
+        let deep = deep.json_value().await;
+        assert_eq!(deep["data"]["checks"]["storage"]["status"], "up");
+        assert!(deep["data"]["checks"]["openrouter"]["latency_ms"].is_u64());
+
+        let dark = get("health-dark", "/api/v1/health?deep=true").await;
+        assert_eq!(dark.status(), 503);
+        let dark = dark.json_value().await;
+        assert_eq!(dark["error"]["metadata"]["reason"], "unhealthy");
+        assert_eq!(
+            dark["error"]["metadata"]["checks"]["storage"]["status"],
+            "down"
+        );
+        assert_eq!(
+            dark["error"]["metadata"]["checks"]["openrouter"]["status"],
+            "up"
+        );
+    });
+}
+
+/// A body as JSON.
+pub(crate) trait JsonValue {
+    async fn json_value(self) -> Value;
+}
+
+impl JsonValue for reqwest::Response {
+    async fn json_value(self) -> Value {
+        serde_json::from_slice(&self.bytes().await.unwrap()).unwrap()
+    }
+}
