@@ -60,8 +60,8 @@ pub struct World {
     env: Env,
     run: RunDir,
     _secrets: Moto,
-    _aimock: Aimock,
-    _instances: Mutex<Vec<Function>>,
+    aimock: Aimock,
+    instances: Mutex<Vec<Function>>,
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
@@ -79,6 +79,10 @@ impl ExpectRuntime for std::io::Result<Runtime> {
 }
 
 /// Runs one test in the world, which the first test starts.
+///
+/// # Panics
+///
+/// If it does not start, which then fails every test.
 #[expect(clippy::panic, reason = "a world that does not start fails every test")]
 pub fn with_world(test: impl AsyncFnOnce(&World)) {
     match &*WORLD {
@@ -127,10 +131,10 @@ impl World {
             env,
             run,
             _secrets: secrets,
-            _aimock: aimock,
-            _instances: Mutex::default(),
+            aimock,
+            instances: Mutex::default(),
         };
-        world.spawn_functions(&world._aimock.url())?;
+        world.spawn_functions(&world.aimock.url())?;
         Ok(world)
     }
 
@@ -176,7 +180,7 @@ impl World {
             self.functions.binary(binary)?,
             &env,
         )?;
-        self._instances
+        self.instances
             .lock()
             .map_err(|_| anyhow!("a test panicked"))?
             .push(instance);

@@ -47,12 +47,14 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Builds the packages `names`, each of which has one executable of its own name.
+    /// Builds the executables `names`.
     pub fn build(workspace: &Workspace, names: &[&str]) -> Result<Self, BuildError> {
         let mut command = command(workspace);
         command.args(["build", "--message-format", "json-render-diagnostics"]);
+        // Not `--package`: that selects other features of shared dependencies than the
+        // `cargo run --bin` of `cargo lambda watch`, which would then build them all again.
         for name in names {
-            command.args(["--package", name]);
+            command.args(["--bin", name]);
         }
         let output = process::run(&mut command)?;
         let executables = String::from_utf8_lossy(&output.stdout)

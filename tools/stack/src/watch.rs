@@ -48,6 +48,10 @@ impl Watch {
         let mut command = watch(tools, run, &port);
         command
             .args(["--concurrency", INSTANCES])
+            // The functions use this stack's credentials, not the developer's.
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN")
+            .env_remove("OPENROUTER_API_KEY")
             // Not on the command line, where every user of the machine could read them.
             .envs(env.iter().map(|(name, value)| (name, value)));
         Self::start(command, run, port)

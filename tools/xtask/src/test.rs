@@ -205,7 +205,10 @@ impl Bench {
     fn test(&self, packages: &[&str]) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut skip = Vec::new();
-        let ignored = self.ignored_tests(packages)?;
+        if self.list(packages, &[])?.is_empty() {
+            bail!("there are no tests");
+        }
+        let ignored = self.list(packages, &["--ignored"])?;
         for need in self.needs.all() {
             if self.available.iter().any(|(name, _)| *name == need) {
                 continue;
@@ -232,13 +235,14 @@ impl Bench {
         Ok(outcome)
     }
 
-    /// The full paths of the ignored tests. Compiles the tests.
-    fn ignored_tests(&self, packages: &[&str]) -> Result<Vec<String>> {
+    /// The full paths of the tests that `options` select. Compiles them.
+    fn list(&self, packages: &[&str], options: &[&str]) -> Result<Vec<String>> {
         let output = run_quietly(
             cargo::command(&self.workspace)
                 .args(["test", "--quiet"])
                 .args(packages)
-                .args(["--", "--list", "--ignored", "--format", "terse"]),
+                .args(["--", "--list", "--format", "terse"])
+                .args(options),
         )?;
         Ok(String::from_utf8_lossy(&output.stdout)
             .lines()
@@ -315,7 +319,7 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
     exceptions: &[&str],
 ) -> Result<Outcome> {
     let mut contract = matching(
-        &bench.ignored_tests(&WITHOUT_E2E)?,
+        &bench.list(&WITHOUT_E2E, &["--ignored"])?,
         bench.needs.tests(STORAGE),
     );
     if contract.is_empty() {
