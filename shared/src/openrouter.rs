@@ -287,7 +287,7 @@ fn classify(error: reqwest::Error) -> UpstreamError {
     let error = error.without_url();
     if error.is_connect() {
         UpstreamError::Unreachable(error)
-    } else if error.is_decode() || error.is_request() && is_parse_error(&error) {
+    } else if is_parse_error(&error) {
         UpstreamError::Protocol(error)
     } else {
         UpstreamError::Broken(error)

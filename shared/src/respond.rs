@@ -27,7 +27,19 @@ const RETRY_AFTER: u16 = 5;
 /// `{"success":true,"data":…}`
 #[must_use]
 pub fn data(data: &impl Serialize, id: Uuid) -> Response<Bytes> {
-    json(&json!({"success": true, "data": data}), id)
+    // Not through `Value`, which would turn exact decimals into floats.
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        success: bool,
+        data: &'a T,
+    }
+    json(
+        &Envelope {
+            success: true,
+            data,
+        },
+        id,
+    )
 }
 
 /// A 200 with `body` as it is.

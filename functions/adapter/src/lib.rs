@@ -22,14 +22,18 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream};
-use http::{Response, StatusCode};
+use http::Response;
 use http_body::Body;
 use lambda_http::{
     LambdaEvent,
-    aws_lambda_events::{apigw::ApiGatewayProxyResponse, encodings::Body as EventBody},
-    request::LambdaRequest,
+    aws_lambda_events::{
+        apigw::{ApiGatewayProxyResponse, ApiGatewayV2httpResponse},
+        encodings::Body as EventBody,
+    },
+    request::{LambdaRequest, RequestOrigin},
 };
 use lambda_runtime::{Error, MetadataPrelude, Runtime, StreamResponse, service_fn};
+use serde::Serialize;
 use shared::{
     clock::Clock,
     config::Env,
@@ -78,8 +82,11 @@ where
 {
     start(load, |state| async move {
         let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
-            let state = state.clone();
-            async move { Ok::<_, Infallible>(whole(answer(state, handler, event).await)) }
+            let (state, origin) = (state.clone(), event.payload.request_origin());
+            async move {
+                let response = answer(state, handler, event).await;
+                Ok::<_, Infallible>(Whole::answer_to(&origin, response))
+            }
         });
         Runtime::new(service)
             .layer(DrainLayer)
@@ -176,14 +183,30 @@ fn prelude_and_stream<B>(response: Response<B>) -> StreamResponse<Frames<B>> {
     }
 }
 
-fn whole(response: Response<Bytes>) -> ApiGatewayProxyResponse {
-    let (head, body) = response.into_parts();
-    let mut answer = ApiGatewayProxyResponse::default();
-    answer.status_code = i64::from(head.status.as_u16());
-    answer.headers = head.headers;
-    answer.body = (head.status != StatusCode::NO_CONTENT)
-        .then(|| EventBody::Text(String::from_utf8_lossy(&body).into_owned()));
-    answer
+/// A buffered answer in the format of the event it answers: REST APIs refuse members that they do
+/// not know, and HTTP APIs miss those that REST APIs do not have.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Whole {
+    Rest(ApiGatewayProxyResponse),
+    Http(ApiGatewayV2httpResponse),
+}
+
+impl Whole {
+    fn answer_to(origin: &RequestOrigin, response: Response<Bytes>) -> Self {
+        let (head, body) = response.into_parts();
+        let status = i64::from(head.status.as_u16());
+        let body = Some(EventBody::Text(String::from_utf8_lossy(&body).into_owned()));
+        if let RequestOrigin::ApiGatewayV1 = origin {
+            let mut answer = ApiGatewayProxyResponse::default();
+            (answer.status_code, answer.headers, answer.body) = (status, head.headers, body);
+            Self::Rest(answer)
+        } else {
+            let mut answer = ApiGatewayV2httpResponse::default();
+            (answer.status_code, answer.headers, answer.body) = (status, head.headers, body);
+            Self::Http(answer)
+        }
+    }
 }
 
 /// A body's data frames as a stream.

@@ -1,11 +1,6 @@
 //! Everything a test needs, started once for all of them.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{LazyLock, Mutex},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::LazyLock, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
@@ -33,8 +28,6 @@ use crate::upstream::Upstream;
 /// Who the gateway is in these tests; nothing is ever sent there.
 pub const AUDIENCE: &str = "https://gw.example.com";
 
-/// Instances of the proxy, for requests in parallel.
-const PROXIES: usize = 4;
 const KEYSET_SECRET: &str = "e2e/keyset";
 /// A port on which nobody listens.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -56,12 +49,55 @@ pub struct World {
     keyset: Keyset,
     keyset_json: String,
     database: Database,
+    deployed: Vec<Deployed>,
+    /// Stopped when the world ends.
+    _services: (Moto, Aimock, RunDir),
+}
+
+/// Functions with one configuration, behind an API Gateway stand-in of their own: it serves only
+/// functions that are named like an executable of the workspace.
+#[derive(Debug)]
+struct Deployed {
+    /// What tests call the functions: the executable's name, then a dash and the configuration's.
+    names: Vec<&'static str>,
     watch: Watch,
-    env: Env,
     run: RunDir,
-    _secrets: Moto,
-    aimock: Aimock,
-    instances: Mutex<Vec<Function>>,
+    _instances: Vec<Function>,
+}
+
+impl Deployed {
+    fn start(
+        workspace: &Workspace,
+        tools: &Tools,
+        functions: &Functions,
+        names: &[&'static str],
+        binaries: &[&str],
+        env: &Env,
+    ) -> Result<Self> {
+        let run = RunDir::unique(workspace, "e2e-gateway")?;
+        let watch = Watch::only_apis(tools, &run, Port::free()?)?;
+        let spawn = |binary: &&str| -> Result<Function> {
+            Ok(Function::spawn(
+                &watch,
+                &run,
+                binary,
+                functions.binary(binary)?,
+                env,
+            )?)
+        };
+        let instances = binaries.iter().map(spawn).collect::<Result<_>>()?;
+        Ok(Self {
+            names: names.to_vec(),
+            watch,
+            run,
+            _instances: instances,
+        })
+    }
+
+    /// The executable behind a name.
+    fn function(name: &str) -> &str {
+        name.split('-').next().unwrap_or(name)
+    }
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
@@ -101,8 +137,6 @@ impl World {
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
         let aimock = Aimock::start(&tools, &run, Port::free()?)?;
-        let watch = Watch::only_apis(&tools, &run, Port::free()?)?;
-
         let mut material = KeyMaterial::new([0; 64]);
         getrandom::fill(&mut material[..])?;
         let keyset_json = Keyset::generate(&material, KeyId(0x0102_0304));
@@ -117,6 +151,51 @@ impl World {
             // The most talkative setting: a test looks for secrets in what comes of it.
             ("RUST_LOG", "trace".to_owned()),
         ]);
+        let deploy =
+            |names: &[&'static str], binaries: &[&str], changes: &[(&'static str, &str)]| {
+                let mut env = env.clone();
+                env.extend(
+                    changes
+                        .iter()
+                        .map(|(name, value)| (*name, (*value).to_owned())),
+                );
+                Deployed::start(&workspace, &tools, &functions, names, binaries, &env)
+            };
+        let deployed = vec![
+            deploy(
+                &["proxy", "usage", "health"],
+                &["proxy", "proxy", "proxy", "proxy", "usage", "health"],
+                &[],
+            )?,
+            deploy(
+                &["proxy-mock"],
+                &["proxy"],
+                &[("OPENROUTER_BASE_URL", &aimock.url())],
+            )?,
+            deploy(
+                &["proxy-hasty"],
+                &["proxy"],
+                &[
+                    ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
+                    ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
+                ],
+            )?,
+            deploy(
+                &["proxy-astray"],
+                &["proxy"],
+                &[("OPENROUTER_BASE_URL", NOBODY)],
+            )?,
+            deploy(
+                &["proxy-dark", "usage-dark", "health-dark"],
+                &["proxy", "usage", "health"],
+                &[("SUPABASE_REST_URL", NOBODY)],
+            )?,
+            deploy(
+                &["proxy-keyless"],
+                &["proxy"],
+                &[("KEYSET_SECRET_NAME", "no/such/secret")],
+            )?,
+        ];
         let world = Self {
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
             logs: run.path().to_owned(),
@@ -127,77 +206,34 @@ impl World {
             functions,
             workspace,
             database,
-            watch,
-            env,
-            run,
-            _secrets: secrets,
-            aimock,
-            instances: Mutex::default(),
+            deployed,
+            _services: (secrets, aimock, run),
         };
-        world.spawn_functions(&world.aimock.url())?;
         Ok(world)
     }
 
-    fn spawn_functions(&self, aimock: &str) -> Result<()> {
-        for _ in 0..PROXIES {
-            self.spawn("proxy", "proxy", &[])?;
-        }
-        self.spawn("usage", "usage", &[])?;
-        self.spawn("health", "health", &[])?;
-        self.spawn("proxy-mock", "proxy", &[("OPENROUTER_BASE_URL", aimock)])?;
-        self.spawn(
-            "proxy-hasty",
-            "proxy",
-            &[
-                ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
-                ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
-            ],
-        )?;
-        self.spawn("proxy-astray", "proxy", &[("OPENROUTER_BASE_URL", NOBODY)])?;
-        self.spawn("proxy-dark", "proxy", &[("SUPABASE_REST_URL", NOBODY)])?;
-        self.spawn("usage-dark", "usage", &[("SUPABASE_REST_URL", NOBODY)])?;
-        self.spawn(
-            "proxy-keyless",
-            "proxy",
-            &[("KEYSET_SECRET_NAME", "no/such/secret")],
-        )?;
-        self.spawn("health-dark", "health", &[("SUPABASE_REST_URL", NOBODY)])
-    }
-
-    /// Starts an instance of `function` from the executable `binary`, with `changes` to the usual
-    /// environment.
-    fn spawn(&self, function: &str, binary: &str, changes: &[(&'static str, &str)]) -> Result<()> {
-        let mut env = self.env.clone();
-        env.extend(
-            changes
-                .iter()
-                .map(|(name, value)| (*name, (*value).to_owned())),
-        );
-        let instance = Function::spawn(
-            &self.watch,
-            &self.run,
-            function,
-            self.functions.binary(binary)?,
-            &env,
-        )?;
-        self.instances
-            .lock()
-            .map_err(|_| anyhow!("a test panicked"))?
-            .push(instance);
-        Ok(())
-    }
-
     /// The URL at which `function` sees `path`.
+    ///
+    /// # Panics
+    ///
+    /// If no function has that name.
     #[must_use]
     pub fn url(&self, function: &str, path: &str) -> String {
-        format!("{}/lambda-url/{function}{path}", self.watch.url())
+        let deployed = self.deployed(function);
+        format!(
+            "{}/lambda-url/{}{path}",
+            deployed.watch.url(),
+            Deployed::function(function)
+        )
     }
 
     /// Invokes `function` with a raw event, as `cargo lambda invoke --data-file` does.
     pub async fn invoke(&self, function: &str, event: Vec<u8>) -> Result<Bytes> {
+        let deployed = self.deployed(function);
+        let name = Deployed::function(function);
         let url = format!(
-            "{}/2015-03-31/functions/{function}/invocations",
-            self.watch.url()
+            "{}/2015-03-31/functions/{name}/invocations",
+            deployed.watch.url()
         );
         Ok(self
             .client
@@ -207,6 +243,15 @@ impl World {
             .await?
             .bytes()
             .await?)
+    }
+
+    #[expect(clippy::panic, reason = "a test that names no function is wrong")]
+    fn deployed(&self, function: &str) -> &Deployed {
+        let is_it = |deployed: &&Deployed| deployed.names.contains(&function);
+        match self.deployed.iter().find(is_it) {
+            Some(deployed) => deployed,
+            None => panic!("{function} is not deployed"),
+        }
     }
 
     /// Someone with a DID and an OpenRouter key that the stub accepts.
@@ -237,8 +282,11 @@ impl World {
             .body(row.to_string())
             .send()
             .await?;
-        answer.error_for_status()?;
-        Ok(())
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(anyhow!("the key was not stored: {}", answer.text().await?))
+        }
     }
 
     /// Runs SQL as the database's owner.
@@ -266,18 +314,12 @@ impl World {
     /// All that the functions have logged so far.
     pub fn logged(&self) -> Result<String> {
         let mut all = String::new();
-        for entry in fs::read_dir(&self.logs)? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let ours = ["proxy", "usage", "health"]
-                .iter()
-                .any(|function| name.starts_with(function));
-            if ours && path.is_file() {
-                all.push_str(&String::from_utf8_lossy(&fs::read(&path)?));
+        for deployed in &self.deployed {
+            for function in ["proxy", "usage", "health"] {
+                let log = deployed.run.path().join(format!("{function}.log"));
+                if log.is_file() {
+                    all.push_str(&String::from_utf8_lossy(&fs::read(log)?));
+                }
             }
         }
         Ok(all)

@@ -114,7 +114,11 @@ impl<'a> Launch<'a> {
             log: self.log.clone(),
             cause,
         };
-        let output = File::create(&self.log).map_err(log_error)?;
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(log_error)?;
         let errors = output.try_clone().map_err(log_error)?;
         self.command
             .stdin(Stdio::null())
