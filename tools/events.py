@@ -213,7 +213,6 @@ def samples() -> list[Sample]:
         #
         get("usage-v1", USAGE, JANUARY),
         get("usage-v2", USAGE, JANUARY),
-        get("usage-requests-v1", f"{USAGE}/requests", (("limit", "20"),)),
         Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
         get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
         post(

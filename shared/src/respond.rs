@@ -84,17 +84,36 @@ pub fn failure(error: &Error, id: Uuid) -> Response<Bytes> {
     log(error, &failure, id);
     let mut metadata = failure.metadata;
     metadata.insert("reason".to_owned(), Value::from(failure.reason));
-    let body = json!({
-        "success": false,
-        "error": {"code": failure.status.as_u16(), "message": failure.message, "metadata": metadata},
-        "request_id": id.to_string(),
-    });
+    let body = ErrorBody {
+        success: false,
+        error: ErrorMember {
+            code: failure.status.as_u16(),
+            message: &failure.message,
+            metadata,
+        },
+        request_id: id.to_string(),
+    };
     let mut response = json(&body, id);
     *response.status_mut() = failure.status;
     for (name, value) in failure.headers {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    success: bool,
+    error: ErrorMember<'a>,
+    request_id: String,
+}
+
+/// Where OpenRouter's and OpenAI's SDKs look for `message` and `code`.
+#[derive(Serialize)]
+struct ErrorMember<'a> {
+    code: u16,
+    message: &'a str,
+    metadata: Map<String, Value>,
 }
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {

@@ -92,3 +92,108 @@ fn body(text: Option<String>, is_base64: bool) -> Result<Bytes, EventError> {
         Ok(Bytes::from(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::PathBuf};
+
+    use jiff::Timestamp;
+    use serde::Deserialize;
+    use shared::auth::{Audience, Audiences, AuthError, Authenticated, authenticate};
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Expected {
+        function: String,
+        status: u16,
+        reason: Option<String>,
+    }
+
+    /// Where the clock of the samples stands.
+    const SIGNED_AT: Timestamp = Timestamp::constant(1_735_689_600, 0);
+
+    fn samples() -> BTreeMap<String, (Expected, Incoming)> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events");
+        let expected = fs::read(folder.join("expected.json")).unwrap();
+        let expected: BTreeMap<String, Expected> = serde_json::from_slice(&expected).unwrap();
+        let load = |(file, expected): (String, Expected)| {
+            let event = fs::read(folder.join(&file)).unwrap();
+            let incoming = request(serde_json::from_slice(&event).unwrap()).unwrap();
+            (file, (expected, incoming))
+        };
+        expected.into_iter().map(load).collect()
+    }
+
+    fn verdict(request: &Incoming) -> Result<Authenticated, AuthError> {
+        let audience = Audience::parse("https://gw.example.com").unwrap();
+        let audiences = Audiences::new(vec![audience]).unwrap();
+        authenticate(request, &audiences, shared::request::MAX_BODY, SIGNED_AT)
+    }
+
+    #[test]
+    fn every_sample_has_the_verdict_that_it_names() {
+        let samples = samples();
+        assert!(samples.len() > 30, "the samples are gone");
+        for (file, (expected, request)) in &samples {
+            if expected.function == "health" {
+                continue;
+            }
+            match (verdict(request), expected.reason.as_deref()) {
+                // Refused for another cause, by a later stage.
+                (
+                    Ok(_),
+                    None | Some("path_not_allowed" | "invalid_parameter" | "method_not_allowed"),
+                ) => {}
+                (Err(error), Some(reason)) => assert_eq!(error.reason(), reason, "{file}"),
+                (verdict, _) => panic!("{file}: {} {verdict:?}", expected.status),
+            }
+        }
+    }
+
+    #[test]
+    fn one_request_is_the_same_from_a_rest_api_an_http_api_and_a_function_url() {
+        let samples = samples();
+        let rest = &samples["proxy-chat-stream-v1.json"].1;
+        let http = &samples["proxy-chat-stream-v2.json"].1;
+        let seen = |request: &Incoming| {
+            let Authenticated {
+                path,
+                query,
+                caller,
+            } = verdict(request).unwrap();
+            (caller.did().clone(), path, query, request.body.clone())
+        };
+        assert_eq!(seen(rest), seen(http));
+        // The credentials of one, in the other's event.
+        for (credentials, carrier) in [(rest, http), (http, rest)] {
+            let mut moved = carrier.clone();
+            moved.headers.clone_from(&credentials.headers);
+            assert_eq!(
+                verdict(&moved).unwrap().caller.fingerprint(),
+                verdict(credentials).unwrap().caller.fingerprint()
+            );
+        }
+    }
+
+    #[test]
+    fn a_stage_in_the_path_changes_nothing() {
+        let mut staged = samples().remove("proxy-chat-stream-v2.json").unwrap().1;
+        let plain = verdict(&staged).unwrap().caller.fingerprint();
+        staged.raw_path = format!("/Prod{}", staged.raw_path);
+        assert!(
+            verdict(&staged).is_err(),
+            "a prefix that is no stage was stripped"
+        );
+        staged.stage = Some("Prod".to_owned());
+        assert_eq!(verdict(&staged).unwrap().caller.fingerprint(), plain);
+    }
+
+    #[test]
+    fn base64_is_undone_and_broken_base64_is_an_error() {
+        assert_eq!(body(Some("AP8=".to_owned()), true).unwrap(), [0, 255][..]);
+        assert_eq!(body(Some("AP8=".to_owned()), false).unwrap(), "AP8=");
+        assert_eq!(body(None, true).unwrap(), "");
+        assert!(body(Some("*".to_owned()), true).is_err());
+    }
+}
