@@ -1,0 +1,215 @@
+//! What the commands do.
+
+use std::{
+    fmt, fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use shared::{
+    clock::Clock,
+    signing::{Audience, Nonce},
+};
+
+use crate::{
+    answer::{self, Refusal},
+    cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
+    curl,
+    gateway::{Draft, Gateway},
+    http_client,
+    identity::{Existing, Identity},
+};
+
+const NO_RANDOMNESS: &str = "the system has no randomness to give";
+
+/// What the commands take from the machine that they run on.
+pub struct Surroundings<'a> {
+    /// When requests are signed.
+    pub clock: Clock,
+    /// Fills a buffer with bytes that nobody can guess.
+    pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
+    /// The identity file, unless another is named.
+    pub default_identity: Option<PathBuf>,
+    /// For bodies.
+    pub stdin: &'a mut dyn Read,
+    /// For data.
+    pub stdout: &'a mut dyn Write,
+    /// For people.
+    pub stderr: &'a mut dyn Write,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("clock", &self.clock)
+            .field("default_identity", &self.default_identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well.
+    Done,
+    /// The gateway, or the upstream behind it, answered with 400 or above.
+    Refused,
+}
+
+/// Runs a command.
+pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    let identity = cli.identity.or_else(|| around.default_identity.clone());
+    let identity = identity.context("there is no home directory; name a file with --identity")?;
+    match cli.command {
+        Command::Identity(IdentityCommand::New { force }) => new_identity(&identity, force, around),
+        Command::Identity(IdentityCommand::Show) => show_identity(&identity, around),
+        Command::Request(args) => request(&identity, args, around),
+        Command::Sign(args) => sign(&identity, args, around),
+    }
+}
+
+fn new_identity(path: &Path, force: bool, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    let existing = if force {
+        Existing::Replace
+    } else {
+        Existing::Keep
+    };
+    let identity = Identity::generate(around.random).context(NO_RANDOMNESS)?;
+    identity.save(path, existing)?;
+    writeln!(
+        around.stderr,
+        "The secret key is in {}; keep a copy of it in a safe place. This is your DID, for the \
+         gateway's operator:",
+        path.display()
+    )?;
+    writeln!(around.stdout, "{}", identity.did())?;
+    Ok(Outcome::Done)
+}
+
+fn show_identity(path: &Path, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    writeln!(around.stdout, "{}", Identity::load(path)?.did())?;
+    Ok(Outcome::Done)
+}
+
+fn request(identity: &Path, args: RequestArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    let Prepared { gateway, draft, .. } = Prepared::new(args.draft, around.stdin)?;
+    let identity = Identity::load(identity)?;
+    let request = gateway.signed(&identity, draft, around.clock.now(), &nonce(around)?)?;
+    let sent = send(request, gateway.base(), args.include, around.stdout);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match runtime.block_on(sent)? {
+        None => Ok(Outcome::Done),
+        Some(refusal) => {
+            writeln!(around.stderr, "llmgw: {refusal}")?;
+            Ok(Outcome::Refused)
+        }
+    }
+}
+
+fn sign(identity: &Path, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    let Prepared {
+        gateway,
+        draft,
+        body_file,
+    } = Prepared::new(args.draft, around.stdin)?;
+    let identity = Identity::load(identity)?;
+    let (now, nonce) = (around.clock.now(), nonce(around)?);
+    if args.curl {
+        let request = gateway.signed(&identity, draft, now, &nonce)?;
+        let command = curl::command(&request, body_file.as_deref())?;
+        writeln!(around.stdout, "{command}")?;
+    } else {
+        for (name, value) in gateway.sign(&identity, &draft, now, &nonce)?.iter() {
+            writeln!(around.stdout, "{name}: {value}")?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The arguments of a request, put together.
+struct Prepared {
+    gateway: Gateway,
+    draft: Draft,
+    body_file: Option<PathBuf>,
+}
+
+impl Prepared {
+    fn new(args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
+        let base = Gateway::new(args.gateway);
+        let gateway = match args.audience {
+            Some(audience) => base.with_audience(audience),
+            None => base,
+        };
+        let default_method = match args.data {
+            Some(_) => Method::POST,
+            None => Method::GET,
+        };
+        let headers: HeaderMap = args
+            .headers
+            .into_iter()
+            .map(|Header { name, value }| (name, value))
+            .collect();
+        let body = args.data.as_ref().map(|data| read(data, stdin));
+        let draft = Draft::new(
+            args.method.unwrap_or(default_method),
+            args.path,
+            headers,
+            body.transpose()?.unwrap_or_default(),
+        );
+        let body_file = match args.data {
+            Some(Data::File(path)) => Some(path),
+            Some(Data::Text(_) | Data::Stdin) | None => None,
+        };
+        Ok(Self {
+            gateway,
+            draft,
+            body_file,
+        })
+    }
+}
+
+/// Unlike curl's `-d`, it leaves line feeds in files alone.
+fn read(data: &Data, stdin: &mut dyn Read) -> Result<Bytes> {
+    match data {
+        Data::Text(text) => Ok(text.clone().into()),
+        Data::File(path) => {
+            let body = fs::read(path);
+            let body = body.with_context(|| format!("cannot read the body {}", path.display()))?;
+            Ok(body.into())
+        }
+        Data::Stdin => {
+            let mut body = Vec::new();
+            stdin
+                .read_to_end(&mut body)
+                .context("cannot read the body from stdin")?;
+            Ok(body.into())
+        }
+    }
+}
+
+fn nonce(around: &Surroundings<'_>) -> Result<Nonce> {
+    let mut bytes = [0; 16];
+    (around.random)(&mut bytes).context(NO_RANDOMNESS)?;
+    Ok(Nonce::from_random(bytes))
+}
+
+async fn send(
+    request: Request<Bytes>,
+    base: &Audience,
+    with_head: bool,
+    out: &mut dyn Write,
+) -> Result<Option<Refusal>> {
+    let answer = http_client::new()?.execute(request.try_into()?).await;
+    let answer = answer.with_context(|| {
+        format!(
+            "no answer from the gateway at {base}; check that it is running and that --gateway \
+             (LLMGW_GATEWAY) is its address"
+        )
+    })?;
+    Ok(answer::relay(answer, with_head, out).await?)
+}
