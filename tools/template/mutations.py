@@ -122,7 +122,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "route to no function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-prox/"),
     },
     "api-may-invoke": {
-        "no permission": drop((*USAGE, "Events", "Requests")),
+        "no permission": drop((*USAGE, "Events", "Summary")),
         "permission for all paths": put((*USAGE, "Events", "Summary", "Properties", "Path"), "/{proxy+}"),
     },
     "preflight-needs-no-function": {

@@ -14,12 +14,11 @@ use shared::{
     did::{Did, DidUrl},
     http_client,
     request::RawQuery,
-    secret::{ApiKey, KeyId},
+    secret::ApiKey,
     signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
-    vault::{KeyMaterial, Keyset},
 };
 use stack::{
-    Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace,
+    Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Vault, Watch, Workspace,
 };
 use tokio::runtime::Runtime;
 
@@ -46,8 +45,7 @@ pub struct World {
     /// The built functions.
     pub functions: Functions,
     workspace: Workspace,
-    keyset: Keyset,
-    keyset_json: String,
+    vault: Vault,
     database: Database,
     deployed: Vec<Deployed>,
     /// Stopped when the world ends.
@@ -137,10 +135,7 @@ impl World {
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
         let aimock = Aimock::start(&tools, &run, Port::free()?)?;
-        let mut material = KeyMaterial::new([0; 64]);
-        getrandom::fill(&mut material[..])?;
-        let keyset_json = Keyset::generate(&material, KeyId(0x0102_0304));
-        secrets.create_secret(KEYSET_SECRET, &keyset_json)?;
+        let vault = Vault::create(&secrets, KEYSET_SECRET)?;
 
         let mut env = database.env();
         env.extend(secrets.env());
@@ -199,8 +194,7 @@ impl World {
         let world = Self {
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
             logs: run.path().to_owned(),
-            keyset: Keyset::parse(&keyset_json)?,
-            keyset_json: keyset_json.to_string(),
+            vault,
             upstream,
             tools,
             functions,
@@ -255,38 +249,17 @@ impl World {
     }
 
     /// Someone with a DID and an OpenRouter key that the stub accepts.
-    pub async fn user(&self) -> Result<User<'_>> {
+    pub fn user(&self) -> Result<User<'_>> {
         let user = User::new(self)?;
         self.upstream.accept_key(user.api_key.expose_secret());
-        self.store_key(&user).await?;
+        self.vault
+            .store_key(&self.database, &user.did, &user.api_key)?;
         Ok(user)
     }
 
     /// Someone with a DID and no key.
     pub fn stranger(&self) -> Result<User<'_>> {
         User::new(self)
-    }
-
-    async fn store_key(&self, user: &User<'_>) -> Result<()> {
-        let row = json!({
-            "did": user.did.as_str(),
-            "openrouter_key_hash": user.api_key.hash(),
-            "encrypted_api_key": self.keyset.seal(user.did.as_str(), &user.api_key).to_column(),
-            "key_name": "e2e",
-        });
-        let answer = self
-            .client
-            .post(format!("{}/rest/v1/user_api_keys", self.database.url()))
-            .header("apikey", self.database.secret_key())
-            .header("content-type", "application/json")
-            .body(row.to_string())
-            .send()
-            .await?;
-        if answer.status().is_success() {
-            Ok(())
-        } else {
-            Err(anyhow!("the key was not stored: {}", answer.text().await?))
-        }
     }
 
     /// Runs SQL as the database's owner.
@@ -304,7 +277,7 @@ impl World {
     /// Every text that must never be seen outside the processes that need it.
     #[must_use]
     pub fn planted_secrets(&self) -> Vec<String> {
-        let keyset: Value = serde_json::from_str(&self.keyset_json).unwrap_or_default();
+        let keyset: Value = serde_json::from_str(self.vault.json()).unwrap_or_default();
         let material = keyset["key"][0]["keyData"]["value"]
             .as_str()
             .unwrap_or_default();

@@ -4,13 +4,15 @@ use std::{
     fmt, fs,
     io::{Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, header::USER_AGENT};
 use shared::{
     clock::Clock,
+    http_client,
     signing::{Audience, Nonce},
 };
 
@@ -19,10 +21,14 @@ use crate::{
     cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
     curl,
     gateway::{Draft, Gateway},
-    http_client,
     identity::{Existing, Identity},
 };
 
+/// How long making a connection may take. An answer may take as long as it likes: models think for
+/// minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const OUR_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 const NO_RANDOMNESS: &str = "the system has no randomness to give";
 
 /// What the commands take from the machine that they run on.
@@ -199,12 +205,17 @@ fn nonce(around: &Surroundings<'_>) -> Result<Nonce> {
 }
 
 async fn send(
-    request: Request<Bytes>,
+    mut request: Request<Bytes>,
     base: &Audience,
     with_head: bool,
     out: &mut dyn Write,
 ) -> Result<Option<Refusal>> {
-    let answer = http_client::new()?.execute(request.try_into()?).await;
+    let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+    request
+        .headers_mut()
+        .entry(USER_AGENT)
+        .or_insert(OUR_USER_AGENT);
+    let answer = client.execute(request.try_into()?).await;
     let answer = answer.with_context(|| {
         format!(
             "no answer from the gateway at {base}; check that it is running and that --gateway \

@@ -6,7 +6,7 @@
 //! ```text
 //! main (clock, randomness, environment)
 //!   └─ commands ── cli
-//!        └─ answer · http_client
+//!        └─ answer
 //!        └─ curl
 //!             └─ gateway
 //!                  └─ identity · target
@@ -17,6 +17,5 @@ pub mod cli;
 pub mod commands;
 pub mod curl;
 pub mod gateway;
-pub mod http_client;
 pub mod identity;
 pub mod target;

@@ -8,11 +8,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
+use ureq::Body;
+use ureq::http::Response;
+
 use crate::Env;
 use crate::install::Tools;
 use crate::port::{Port, PortError};
 use crate::postgres::{Postgres, PostgresError};
-use crate::probe::Probe;
+use crate::probe::{Probe, agent};
 use crate::process::{self, Launch, Process, ProcessError};
 use crate::workspace::RunDir;
 
@@ -32,6 +36,12 @@ pub enum DatabaseError {
     Postgres(#[from] PostgresError),
     #[error(transparent)]
     Start(#[from] ProcessError),
+    #[error("the database does not answer: {0}")]
+    Http(#[from] ureq::Error),
+    #[error("the database refuses: {0}")]
+    Refused(String),
+    #[error("the database does not answer with JSON: {0}")]
+    Json(#[from] serde_json::Error),
 }
 
 /// A running Supabase API and its database. Everything in it is gone when it is dropped.
@@ -111,6 +121,23 @@ impl Database {
         ]
     }
 
+    /// Inserts a row, as the gateway's own role.
+    pub fn insert(&self, table: &str, row: &Value) -> Result<(), DatabaseError> {
+        let request = agent()
+            .post(format!("{}/rest/v1/{table}", self.url()))
+            .header("apikey", SECRET_KEY)
+            .header("content-type", "application/json");
+        read(request.send(row.to_string())?).map(drop)
+    }
+
+    /// The rows of a PostgREST query, such as `request_logs?select=status&did=eq.x`.
+    pub fn select(&self, query: &str) -> Result<Value, DatabaseError> {
+        let request = agent()
+            .get(format!("{}/rest/v1/{query}", self.url()))
+            .header("apikey", SECRET_KEY);
+        Ok(serde_json::from_str(&read(request.call()?)?)?)
+    }
+
     /// The database server, where there is one.
     #[must_use]
     pub fn server(&self) -> Option<&Postgres> {
@@ -175,4 +202,13 @@ fn lite(tools: &Tools, project: &PathBuf) -> Command {
         .env("SUPABASE_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
         .current_dir(project);
     command
+}
+
+fn read(mut answer: Response<Body>) -> Result<String, DatabaseError> {
+    let text = answer.body_mut().read_to_string()?;
+    if answer.status().is_success() {
+        Ok(text)
+    } else {
+        Err(DatabaseError::Refused(text))
+    }
 }

@@ -35,6 +35,7 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod progress;
+pub mod vault;
 pub mod watch;
 mod watchdog;
 pub mod workspace;
@@ -46,6 +47,7 @@ pub use install::Tools;
 pub use moto::Moto;
 pub use port::Port;
 pub use postgres::Postgres;
+pub use vault::Vault;
 pub use watch::{Function, Watch};
 pub use workspace::{RunDir, Workspace};
 

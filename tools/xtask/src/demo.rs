@@ -1,33 +1,194 @@
-//! What `cargo xtask dev` shows once everything runs.
+//! What `cargo xtask dev` shows once everything runs: one signed, streamed chat completion, what
+//! the books say of it, and how to go on.
 
+use std::io::{Write as _, stderr};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use http::Request;
+use llmgw::curl;
+use llmgw::gateway::{Draft, Gateway};
+use llmgw::identity::{Existing, Identity};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::http_client;
+use shared::secret::ApiKey;
+use shared::signing::{Audience, Nonce};
+use shared::sse::{Framer, Piece};
 use stack::progress::step;
+use stack::{Vault, aimock};
 
 use crate::dev::Running;
 
+const CHAT: &str = "openrouter/chat/completions";
+const MODEL: &str = "openai/gpt-4o-mini";
+/// The key of the demonstration's user with OpenRouter's stand-in, which takes any.
+const STAND_IN_KEY: &str = "sk-or-v1-for-the-stand-in-only";
+/// How long the row of a finished request may take to be complete.
+const BOOKS: Duration = Duration::from_secs(10);
+
 /// Shows the gateway at work.
 pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
-    step("first request", || health(&stack.gateway))?;
-    eprintln!("The gateway answers on {}", stack.gateway);
-    Ok(())
+    let vault = Vault::create(stack.secrets, stack.keyset_secret)?;
+    let identity_file = stack.folder.join("identity.json");
+    let identity = Identity::generate(getrandom::fill)?;
+    identity.save(&identity_file, Existing::Replace)?;
+    let key = ApiKey::new(stack.openrouter_key.unwrap_or(STAND_IN_KEY).to_owned())?;
+    vault.store_key(stack.database, identity.did(), &key)?;
+
+    let user = User {
+        gateway: Gateway::new(Audience::parse(&stack.gateway)?),
+        identity,
+    };
+    step("First request (starts the functions)", || {
+        user.get("/api/v1/health").map(drop)
+    })?;
+    eprintln!("\nYou are {}", user.identity.did());
+    eprintln!("{MODEL} is asked: {}", aimock::DEMO_PROMPT);
+    user.chat()?;
+    show_row(&user.finished_row(stack)?);
+    eprintln!("  GET /api/v1/usage: {}", user.get("usage")?);
+    user.print_commands(&stack.gateway, &identity_file)
 }
 
-/// `GET /api/v1/health`. The first request also builds and starts the function.
-fn health(gateway: &str) -> Result<()> {
-    let url = format!("{gateway}/api/v1/health");
-    let client = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(Duration::from_mins(2)))
-        .build()
-        .new_agent();
-    let status = client
-        .get(&url)
-        .call()
-        .with_context(|| format!("GET {url}"))?
-        .status();
-    ensure!(status == 200, "GET {url} answers {status}");
-    Ok(())
+struct User {
+    gateway: Gateway,
+    identity: Identity,
+}
+
+impl User {
+    fn sign(&self, draft: Draft) -> Result<Request<Bytes>> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce)?;
+        let now = Clock::system().now();
+        Ok(self
+            .gateway
+            .signed(&self.identity, draft, now, &Nonce::from_random(nonce))?)
+    }
+
+    /// A signed GET's body.
+    fn get(&self, target: &str) -> Result<String> {
+        let request = self.sign(Draft::get(target.parse()?))?;
+        wait_for(async {
+            let answer = send(request).await?;
+            let status = answer.status();
+            let text = answer.text().await?;
+            ensure!(status.is_success(), "{target} answers {status}: {text}");
+            Ok(text)
+        })
+    }
+
+    /// Streams a chat completion to the terminal.
+    fn chat(&self) -> Result<()> {
+        let request = self.sign(Draft::post(CHAT.parse()?, chat_body()))?;
+        wait_for(async {
+            let mut answer = send(request).await?;
+            let status = answer.status();
+            ensure!(
+                status.is_success(),
+                "the chat answers {status}: {}",
+                answer.text().await?
+            );
+            let (mut framer, mut event) = (Framer::new(), Vec::new());
+            eprint!("  ");
+            while let Some(chunk) = answer.chunk().await? {
+                framer.feed(&chunk, |piece| match piece {
+                    Piece::Data(data) => event.extend_from_slice(data),
+                    Piece::End(_) => show_text(&std::mem::take(&mut event)),
+                });
+            }
+            eprintln!("\n");
+            Ok(())
+        })
+    }
+
+    /// The request's row, once it is complete.
+    fn finished_row(&self, stack: &Running<'_>) -> Result<Value> {
+        let did = self.identity.did().as_str().replace(':', "%3A");
+        let query = format!("request_logs?did=eq.{did}");
+        for _ in 0..BOOKS.as_millis() / 100 {
+            let mut rows = stack.database.select(&query)?;
+            let row = rows
+                .get_mut(0)
+                .map(Value::take)
+                .context("the request has no row")?;
+            match row["status"].as_str() {
+                Some("completed") => return Ok(row),
+                Some("pending") => std::thread::sleep(Duration::from_millis(100)),
+                _ => bail!("the request failed: {row}"),
+            }
+        }
+        bail!("the request is still pending after {} s", BOOKS.as_secs())
+    }
+
+    fn print_commands(&self, gateway: &str, identity_file: &Path) -> Result<()> {
+        let llmgw = format!(
+            "cargo run -q -p llmgw -- --identity {} request --gateway {gateway}",
+            identity_file.display()
+        );
+        let curl = curl::command(&self.sign(Draft::post(CHAT.parse()?, chat_body()))?, None)?;
+        eprintln!("\nTry it:\n");
+        eprintln!(
+            "# another signed request\n{llmgw} -d '{}' {CHAT}\n",
+            chat_body()
+        );
+        eprintln!(
+            "# the same with curl alone; signed just now, it works once and for five minutes\n{curl}\n"
+        );
+        eprintln!("# what you have used\n{llmgw} usage\n");
+        eprintln!(
+            "# is it well, and what it stands on?\ncurl '{gateway}/api/v1/health?deep=true'\n"
+        );
+        Ok(())
+    }
+}
+
+fn chat_body() -> String {
+    json!({
+        "model": MODEL,
+        "stream": true,
+        "messages": [{"role": "user", "content": aimock::DEMO_PROMPT}],
+    })
+    .to_string()
+}
+
+async fn send(request: Request<Bytes>) -> Result<reqwest::Response> {
+    let client = http_client::build(http_client::web_roots(), Duration::from_secs(5))?;
+    Ok(client.execute(request.try_into()?).await?)
+}
+
+/// Prints what an event adds to the answer.
+fn show_text(event: &[u8]) {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    if let Some(text) = event["choices"][0]["delta"]["content"].as_str() {
+        eprint!("{text}");
+        let _ = stderr().flush();
+    }
+}
+
+fn show_row(row: &Value) {
+    eprintln!("The books:");
+    for column in [
+        "id",
+        "status",
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "total_cost",
+        "first_byte_ms",
+    ] {
+        eprintln!(
+            "  {column:<14} {}",
+            row[column].to_string().trim_matches('"')
+        );
+    }
+}
+
+fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask dev`: the gateway on this machine, from nothing to a first answer.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -39,10 +41,6 @@ pub(crate) struct Options {
 }
 
 /// What the running stack offers to the demonstration.
-#[expect(
-    dead_code,
-    reason = "for the signed request, which the demonstration does not make yet"
-)]
 pub(crate) struct Running<'a> {
     /// The gateway's base URL, without a trailing slash; its only audience.
     pub(crate) gateway: String,
@@ -50,6 +48,8 @@ pub(crate) struct Running<'a> {
     /// Where the keyset has to be stored, under the name `keyset_secret`, before the first request.
     pub(crate) secrets: &'a Moto,
     pub(crate) keyset_secret: &'static str,
+    /// The folder of this run.
+    pub(crate) folder: &'a Path,
     /// The real OpenRouter key, if the real OpenRouter is used.
     pub(crate) openrouter_key: Option<&'a str>,
 }
@@ -103,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         database: &database,
         secrets: &secrets,
         keyset_secret: KEYSET_SECRET,
+        folder: run.path(),
         openrouter_key,
     })
     .with_context(|| format!("the logs are in {}", run.path().display()))?;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 #[test]
 fn an_unstreamed_chat_is_unchanged_and_metered() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy", "stub/ok", false, "gen-json")
             .await
@@ -41,7 +41,7 @@ fn an_unstreamed_chat_is_unchanged_and_metered() {
 #[test]
 fn a_streamed_chat_is_unchanged_and_metered_to_the_last_digit() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy", "stub/ok", true, "gen-stream")
             .await
@@ -72,7 +72,7 @@ fn a_streamed_chat_is_unchanged_and_metered_to_the_last_digit() {
 #[test]
 fn chunks_are_passed_on_as_they_arrive() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let mut answer = user
             .chat("proxy", "stub/slow", true, "gen-slow")
             .await
@@ -97,7 +97,7 @@ fn chunks_are_passed_on_as_they_arrive() {
 #[test]
 fn usage_sums_what_the_rows_say() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         for stream in [true, false] {
             user.chat("proxy", "stub/ok", stream, "gen-usage")
                 .await
@@ -157,7 +157,7 @@ fn someone_without_requests_has_used_nothing() {
 #[test]
 fn a_free_request_makes_no_row() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .get("proxy", "/api/v1/openrouter/models?b=2&a=x%20y")
             .await
@@ -184,7 +184,7 @@ fn a_free_request_makes_no_row() {
 #[test]
 fn any_body_passes_byte_for_byte() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let body: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
         let answer = user
             .request(
@@ -215,7 +215,7 @@ fn any_body_passes_byte_for_byte() {
 #[test]
 fn a_json_body_that_curl_calls_a_form_works() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let body = e2e::world::chat_body("stub/ok", false, "gen-form");
         let answer = user
             .request(
@@ -240,7 +240,7 @@ fn a_json_body_that_curl_calls_a_form_works() {
 #[test]
 fn the_third_party_stand_in_streams_and_is_metered() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy-mock", "openai/gpt-4o-mini", true, "x")
             .await

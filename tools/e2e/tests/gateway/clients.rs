@@ -8,11 +8,11 @@ use serde_json::json;
 #[test]
 fn openai_python_works_with_a_signing_auth() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let output = Command::new(world.tools.python())
             .arg(world.project("tools/e2e/tests/gateway/openai_client.py"))
             .env("PYTHONPATH", world.project("tools/clients/python"))
-            .env("BASE_URL", world.url("proxy", "/api/v1/openrouter"))
+            .env("GATEWAY", world.url("proxy", ""))
             .env("AUDIENCE", AUDIENCE)
             .env("SEED_HEX", hex::encode(user.seed))
             .output()

@@ -32,7 +32,7 @@ fn a_broken_stream_ends_with_an_error_event_and_is_never_free() {
             ("proxy", "stub/polite-cut", "upstream_cut"),
             ("proxy-hasty", "stub/stall", "upstream_stalled"),
         ] {
-            let user = world.user().await.unwrap();
+            let user = world.user().unwrap();
             let answer = user
                 .chat(function, model, true, "gen-broken")
                 .await
@@ -61,7 +61,7 @@ fn a_broken_stream_ends_with_an_error_event_and_is_never_free() {
 #[test]
 fn an_error_event_passes_and_fails_the_row() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let text = user
             .chat("proxy", "stub/error-event", true, "gen-event")
             .await
@@ -86,7 +86,7 @@ fn an_error_event_passes_and_fails_the_row() {
 #[test]
 fn a_200_with_an_error_is_a_failure_in_the_books() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy", "stub/error-body", false, "x")
             .await
@@ -105,7 +105,7 @@ fn openrouters_refusals_pass_untouched() {
     with_world(async |world| {
         for stream in [false, true] {
             for (status, retry_after) in [(402, None), (429, Some("17")), (503, Some("17"))] {
-                let user = world.user().await.unwrap();
+                let user = world.user().unwrap();
                 let answer = user
                     .chat("proxy", &format!("stub/{status}"), stream, "x")
                     .await
@@ -161,7 +161,7 @@ fn an_upstream_that_does_not_answer_has_a_status_and_a_row() {
             ),
         ] {
             for stream in [false, true] {
-                let user = world.user().await.unwrap();
+                let user = world.user().unwrap();
                 let answer = user.chat(function, model, stream, "x").await.unwrap();
                 assert_eq!(answer.status(), status, "{model}");
                 assert!(
@@ -182,7 +182,7 @@ fn an_upstream_that_does_not_answer_has_a_status_and_a_row() {
 #[test]
 fn a_cut_json_answer_stays_cut() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy", "stub/cut", false, "gen-cut")
             .await
@@ -196,7 +196,7 @@ fn a_cut_json_answer_stays_cut() {
 #[test]
 fn a_client_that_leaves_is_still_charged() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let mut answer = user
             .chat("proxy", "stub/slow", true, "gen-left")
             .await
@@ -220,7 +220,7 @@ fn a_client_that_leaves_is_still_charged() {
 #[test]
 fn a_storage_outage_is_a_503_and_nothing_goes_upstream() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy-dark", "stub/ok", true, "gen-never-sent")
             .await
@@ -245,7 +245,7 @@ fn a_storage_outage_is_a_503_and_nothing_goes_upstream() {
 #[test]
 fn a_missing_keyset_is_a_503_and_closes_the_row() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let answer = user
             .chat("proxy-keyless", "stub/ok", false, "gen-keyless")
             .await
@@ -263,7 +263,7 @@ fn a_missing_keyset_is_a_503_and_closes_the_row() {
 #[test]
 fn a_sealed_key_that_was_moved_to_another_did_does_not_open() {
     with_world(async |world| {
-        let (victim, thief) = (world.user().await.unwrap(), world.user().await.unwrap());
+        let (victim, thief) = (world.user().unwrap(), world.user().unwrap());
         world
             .sql(&format!(
                 "UPDATE public.user_api_keys SET encrypted_api_key = (
@@ -285,7 +285,7 @@ fn a_sealed_key_that_was_moved_to_another_did_does_not_open() {
 #[test]
 fn limits_hold_before_anything_is_sent() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let did = user.did.as_str();
         world
             .sql(&format!(

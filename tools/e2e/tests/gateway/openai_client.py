@@ -2,12 +2,18 @@
 
 import os
 
+import httpx2
 import openai
-from llmgw_auth import DidAuth, client
+from llmgw_auth import DidAuth
 
-auth = DidAuth(seed=bytes.fromhex(os.environ["SEED_HEX"]), audience=os.environ["AUDIENCE"])
+gateway = os.environ["GATEWAY"]
+seed = bytes.fromhex(os.environ["SEED_HEX"])
+auth = DidAuth(seed, os.environ["AUDIENCE"], base_url=gateway)
 ai = openai.OpenAI(
-    base_url=os.environ["BASE_URL"], api_key="unused", max_retries=1, http_client=client(auth=auth)
+    base_url=f"{gateway}/api/v1/openrouter",
+    api_key="unused",
+    max_retries=1,
+    http_client=httpx2.Client(auth=auth, timeout=60),
 )
 messages = [{"role": "user", "content": "hello"}]
 

@@ -9,7 +9,7 @@ use crate::answers::JsonValue;
 #[test]
 fn of_twenty_equal_requests_one_passes() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let path = "/api/v1/openrouter/chat/completions";
         let body = chat_body("stub/ok", false, "gen-replay");
         let headers = user.headers(&Method::POST, path, &body).unwrap();
@@ -46,7 +46,7 @@ fn of_twenty_equal_requests_one_passes() {
 #[test]
 fn a_safe_request_with_a_nonce_passes_once_too() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         for (function, path) in [
             ("usage", "/api/v1/usage"),
             ("proxy", "/api/v1/openrouter/models"),
@@ -69,7 +69,7 @@ fn a_safe_request_with_a_nonce_passes_once_too() {
 #[test]
 fn refusals_say_what_to_do() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let stranger = world.stranger().unwrap();
         let refused = async |answer: reqwest::Response| -> Value {
             assert!(!answer.headers().contains_key("x-gateway-upstream"));
@@ -139,7 +139,7 @@ fn refusals_say_what_to_do() {
 #[test]
 fn a_tampered_request_is_told_what_should_have_been_signed() {
     with_world(async |world| {
-        let user = world.user().await.unwrap();
+        let user = world.user().unwrap();
         let path = "/api/v1/openrouter/chat/completions";
         let headers = user.headers(&Method::POST, path, b"{}").unwrap();
         let answer = world
