@@ -50,7 +50,10 @@ pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
     user.chat()?;
     show_row(&user.finished_row(stack)?);
     eprintln!("  GET /api/v1/usage: {}", user.get("usage")?);
-    user.print_commands(&stack.gateway, &identity_file)
+    if stack.stays {
+        user.print_commands(&stack.gateway, &identity_file)?;
+    }
+    Ok(())
 }
 
 struct User {

@@ -48,6 +48,8 @@ pub(crate) struct Running<'a> {
     /// Where the keyset has to be stored, under the name `keyset_secret`, before the first request.
     pub(crate) secrets: &'a Moto,
     pub(crate) keyset_secret: &'static str,
+    /// Whether it goes on running after the demonstration.
+    pub(crate) stays: bool,
     /// The folder of this run.
     pub(crate) folder: &'a Path,
     /// The real OpenRouter key, if the real OpenRouter is used.
@@ -103,6 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         database: &database,
         secrets: &secrets,
         keyset_secret: KEYSET_SECRET,
+        stays: !options.once,
         folder: run.path(),
         openrouter_key,
     })
