@@ -19,15 +19,13 @@ use tokio::{
 use crate::{
     endpoint::Endpoint,
     ledger::{Ending, Entry, Outcome},
-    meter::{AnswerFormat, BodyEnd, Meter},
+    meter::{AnswerFormat, BodyEnd, Meter, Reading},
     openrouter::{Answer, returned_headers},
     request::Invocation,
 };
 
 /// How many chunks may wait for a slow client before reading from OpenRouter pauses.
 const CHUNKS_IN_FLIGHT: usize = 16;
-/// Kept free before the deadline, for telling the client and closing the books.
-const CLOSING_TIME: Duration = Duration::from_secs(3);
 
 /// Says that an answer is OpenRouter's own, errors included.
 const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
@@ -93,10 +91,7 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         meter: relayed.entry.is_some().then(|| Meter::new(format)),
         format,
         first_byte: relayed.arrived.elapsed(),
-        until: invocation
-            .deadline
-            .checked_sub(CLOSING_TIME)
-            .unwrap_or(invocation.deadline),
+        until: invocation.closing_time(),
         tail: Tail::default(),
         sender: Some(sender),
         head,
@@ -130,8 +125,8 @@ impl Pump {
         };
         let reading = self.meter.take().map(|meter| meter.finish(body_end));
         let ending = match &reading {
-            Some(reading) if self.ended_without_saying_so(ending, reading) => Ending::Cut,
-            _ => ending,
+            Some(reading) => self.corrected(ending, reading),
+            None => ending,
         };
         self.tell_client(ending).await;
         // The client's end of stream; the books must not delay it.
@@ -193,9 +188,14 @@ impl Pump {
         }
     }
 
-    /// A stream in a dialect that has an end mark, which ends without it, without usage and
-    /// without an error, was cut by something that closes connections politely.
-    fn ended_without_saying_so(&self, ending: Ending, reading: &crate::meter::Reading) -> bool {
+    /// How the answer ended by its own account, which counts for more than how the connection did:
+    /// after its end mark nothing is missing, and a stream in a dialect that has an end mark, which
+    /// ends without it, without usage and without an error, was cut by something that closes
+    /// connections politely.
+    fn corrected(&self, ending: Ending, reading: &Reading) -> Ending {
+        if reading.complete {
+            return Ending::Complete;
+        }
         let has_end_mark = matches!(
             self.relayed.endpoint,
             Endpoint::ChatCompletions
@@ -203,13 +203,16 @@ impl Pump {
                 | Endpoint::Responses
                 | Endpoint::Messages
         );
-        ending == Ending::Complete
-            && self.format == AnswerFormat::EventStream
+        let ends_in_the_middle = self.format == AnswerFormat::EventStream
             && self.head.status().is_success()
             && has_end_mark
-            && !reading.complete
             && reading.usage.is_none()
-            && reading.upstream_error.is_none()
+            && reading.upstream_error.is_none();
+        if ending == Ending::Complete && ends_in_the_middle {
+            Ending::Cut
+        } else {
+            ending
+        }
     }
 
     /// Ends a broken event stream with an error event in the endpoint's own dialect, so that it

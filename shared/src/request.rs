@@ -1,6 +1,8 @@
 //! A request as it entered the gateway, freed from the event format that carried it, and the
 //! invocation it runs in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
@@ -50,6 +52,19 @@ pub struct Invocation {
     /// Work that must be done before the environment may freeze. Tasks spawned anywhere else
     /// are lost.
     pub tasks: TaskTracker,
+}
+
+/// Kept free before the deadline, for telling the client and closing the books.
+const CLOSING_TIME: Duration = Duration::from_secs(3);
+
+impl Invocation {
+    /// When waiting for anyone ends and closing begins.
+    #[must_use]
+    pub fn closing_time(&self) -> Instant {
+        self.deadline
+            .checked_sub(CLOSING_TIME)
+            .unwrap_or(self.deadline)
+    }
 }
 
 /// The invocation id that the platform's request id stands for. Lambda's are UUIDs; should one

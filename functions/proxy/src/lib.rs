@@ -17,8 +17,9 @@ use shared::{
     request::{self, Incoming, Invocation},
     respond,
     secret::SealedKey,
-    secrets_manager::{KeysetCache, KeysetSource, VaultError},
+    secrets_manager::{KeysetCache, KeysetError, KeysetSource, VaultError},
     storage::{Begin, Begun, Books, Storage, StorageError},
+    vault::Keyset,
 };
 use tokio::time::Instant;
 
@@ -73,6 +74,9 @@ pub async fn handle(
     }
 }
 
+/// Whether the keyset is in the cache.
+type Warmed = Result<Arc<Keyset>, KeysetError>;
+
 /// A request that may be passed on.
 struct Call<'a> {
     request: &'a Incoming,
@@ -111,19 +115,19 @@ impl Proxy {
             arrived,
         };
 
-        let begun = match self.begin(&call).await {
+        let (begun, keyset) = match self.begin(&call).await {
             Ok(begun) => begun,
             Err(error) => return Err(self.close_if_begun(&call, error)),
         };
         let entry = self.entry(&call);
-        match self.ask(&call, &begun).await {
+        match self.ask(&call, &begun, keyset).await {
             Ok(answer) => Ok(self.relay(&call, answer, entry)),
             Err(error) => Err(close_unanswered(entry, &call, error)),
         }
     }
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
-    async fn begin(&self, call: &Call<'_>) -> Result<Begun, Error> {
+    async fn begin(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
         let caller = &call.authenticated.caller;
         let asked = Begin {
             id: call.invocation.id,
@@ -139,13 +143,13 @@ impl Proxy {
                 hold: "0",
             }),
         };
-        // The keyset's own failure shows when the key is opened, after the books know the request.
-        let (begun, _warmed) = tokio::join!(
-            self.storage
-                .begin(&asked, call.arrived + PATIENCE_FOR_STORAGE),
-            self.keyset.get(asked.request_time),
-        );
-        Ok(begun?)
+        let until = call.arrived + PATIENCE_FOR_STORAGE;
+        // A refusal does not wait for the keyset; the keyset's failure waits for the books.
+        let warming = async { Ok(self.keyset.get(asked.request_time).await) };
+        Ok(tokio::try_join!(
+            self.storage.begin(&asked, until),
+            warming
+        )?)
     }
 
     /// After a lost answer the database may hold a pending row all the same.
@@ -169,7 +173,8 @@ impl Proxy {
         call.route.is_billable().then(open)
     }
 
-    async fn ask(&self, call: &Call<'_>, begun: &Begun) -> Result<Answer, Error> {
+    async fn ask(&self, call: &Call<'_>, begun: &Begun, warmed: Warmed) -> Result<Answer, Error> {
+        warmed.map_err(VaultError::from)?;
         let did = call.authenticated.caller.did().as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
         let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
@@ -183,7 +188,7 @@ impl Proxy {
         };
         Ok(self
             .openrouter
-            .send(request, &key, call.invocation.deadline)
+            .send(request, &key, call.invocation.closing_time())
             .await?)
     }
 

@@ -286,7 +286,12 @@ fn what_arrives_on_the_wire_is_signed() {
             assert_eq!(authenticated.caller.did().as_str(), user.did);
             assert_eq!(authenticated.path.as_str(), path);
             assert_eq!(authenticated.query.as_str(), query);
-            assert!(authenticated.caller.replay_guard(&http::Method::GET).is_some());
+            assert!(
+                authenticated
+                    .caller
+                    .replay_guard(&http::Method::GET)
+                    .is_some()
+            );
         }
     }
 }
