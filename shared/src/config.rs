@@ -98,7 +98,8 @@ impl<'a> Env<'a> {
     }
 
     /// A variable whose absence or emptiness means `None`.
-    fn optional(&self, variable: &'static str) -> Option<String> {
+    #[must_use]
+    pub fn optional(&self, variable: &'static str) -> Option<String> {
         (self.lookup)(variable)
             .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())

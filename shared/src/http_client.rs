@@ -57,6 +57,15 @@ pub fn build(
         .build()?)
 }
 
+/// Builds a client for plain HTTP on this machine: it trusts nobody, so it reaches nothing by TLS.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn without_tls(connect_timeout: Duration) -> Result<reqwest::Client, HttpClientError> {
+    build(RootCertStore::empty(), connect_timeout)
+}
+
 /// Why no client could be built.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {

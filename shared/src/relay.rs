@@ -87,7 +87,7 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
     );
 
     let format = AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref());
-    let pump = Pump {
+    let mut pump = Pump {
         meter: relayed.entry.is_some().then(|| Meter::new(format)),
         format,
         first_byte: relayed.arrived.elapsed(),
@@ -97,7 +97,16 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         head,
         relayed,
     };
-    invocation.tasks.spawn(pump.run(first_chunk));
+    let Some(first_chunk) = first_chunk else {
+        invocation.tasks.spawn(pump.close(Ending::Complete));
+        return response;
+    };
+    // Already there when the response is, so that both leave in one write.
+    pump.observe(&first_chunk);
+    if let Some(sender) = &pump.sender {
+        let _ = sender.try_send(first_chunk);
+    }
+    invocation.tasks.spawn(pump.run());
     response
 }
 
@@ -113,11 +122,13 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, first_chunk: Option<Bytes>) {
-        let ending = match first_chunk {
-            Some(chunk) => self.forward(chunk).await,
-            None => Ending::Complete,
-        };
+    async fn run(mut self) {
+        let ending = self.forward().await;
+        self.close(ending).await;
+    }
+
+    /// Tells the client how it ended, if it can be told, and closes the books.
+    async fn close(mut self, ending: Ending) {
         let body_end = if ending == Ending::Complete {
             BodyEnd::Clean
         } else {
@@ -145,31 +156,32 @@ impl Pump {
     }
 
     /// Passes chunks on until the answer ends, however it ends.
-    async fn forward(&mut self, first_chunk: Bytes) -> Ending {
-        let mut chunk = first_chunk;
+    async fn forward(&mut self) -> Ending {
         loop {
-            if let Some(meter) = &mut self.meter {
-                meter.feed(&chunk);
-            }
-            self.tail.push(&chunk);
-            if !self.send(chunk).await {
-                return Ending::DeadlineReached;
-            }
             let idle_until = Instant::now() + self.relayed.idle;
-            chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
+            let chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
-                    tracing::warn!(
-                        error = &error.without_url() as &dyn std::error::Error,
-                        "answer cut"
-                    );
+                    let error = error.without_url();
+                    tracing::warn!(error = &error as &dyn std::error::Error, "answer cut");
                     return Ending::Cut;
                 }
                 Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
                 Err(_) => return Ending::Stalled,
             };
+            self.observe(&chunk);
+            if !self.send(chunk).await {
+                return Ending::DeadlineReached;
+            }
         }
+    }
+
+    fn observe(&mut self, chunk: &[u8]) {
+        if let Some(meter) = &mut self.meter {
+            meter.feed(chunk);
+        }
+        self.tail.push(chunk);
     }
 
     /// False when the deadline came before the client took the chunk. A client that has left is no

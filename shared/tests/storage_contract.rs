@@ -601,7 +601,7 @@ async fn usage_is_summed_over_a_half_open_range() {
                 "total_requests": 4, "successful_requests": 2, "failed_requests": 1,
                 "total_input_tokens": 6_000_000_000_u64, "total_output_tokens": 0,
                 "total_cost": "0.0229527507000000015",
-                "requests_by_model": {"m/a": 2, "m/\"ü\"": 1},
+                "requests_by_model": {"m/a": 2, "m/\"ü\"": 1, "anthropic/claude-sonnet-4.6": 1},
             })
         );
         assert_eq!(

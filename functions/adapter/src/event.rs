@@ -19,6 +19,8 @@ use shared::request::{Incoming, RawQuery};
 /// Why an event is not a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EventError {
+    #[error("the event is not of a format that the gateway knows")]
+    NotAnEvent,
     #[error("the event comes from a service that the gateway is not behind")]
     UnknownOrigin,
     #[error("the event's body is not the base64 it says it is")]

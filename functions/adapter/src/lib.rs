@@ -7,21 +7,20 @@
 mod drain;
 mod event;
 mod log;
+mod respond;
 
 use std::{
     convert::Infallible,
     fmt::Display,
     future::Future,
     panic::AssertUnwindSafe,
-    pin::Pin,
     process::ExitCode,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream};
+use futures_util::FutureExt;
 use http::Response;
 use http_body::Body;
 use lambda_http::{
@@ -32,17 +31,20 @@ use lambda_http::{
     },
     request::{LambdaRequest, RequestOrigin},
 };
-use lambda_runtime::{Error, MetadataPrelude, Runtime, StreamResponse, service_fn};
-use serde::Serialize;
+use lambda_runtime::{Error, Runtime, service_fn};
+use serde::{Serialize, de::IgnoredAny};
 use shared::{
     clock::Clock,
     config::Env,
     request::{Incoming, Invocation},
-    respond,
 };
 use tokio::time::Instant;
 
-use crate::drain::DrainLayer;
+use crate::{
+    drain::DrainLayer,
+    event::EventError,
+    respond::{RespondLayer, RuntimeApi},
+};
 
 /// Assumed where the platform's deadline makes no sense: `cargo lambda watch` sends one in 1970.
 const DEFAULT_TIME: Duration = Duration::from_mins(15);
@@ -59,11 +61,12 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
 {
     start(load, |state| async move {
-        let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
-            let state = state.clone();
-            async move { Ok::<_, Infallible>(prelude_and_stream(answer(state, handler, event).await)) }
-        });
-        Runtime::new(service)
+        let api = RuntimeApi::from_env(&Env::process())?;
+        let answering = move |payload, context| answer(state.clone(), handler, payload, context);
+        // The runtime insists on a handler; the layer above it is what answers.
+        let unused = service_fn(async |_: LambdaEvent<IgnoredAny>| Ok::<(), Infallible>(()));
+        Runtime::new(unused)
+            .layer(RespondLayer::new(api, answering))
             .layer(DrainLayer)
             .run_concurrent()
             .await
@@ -82,9 +85,10 @@ where
 {
     start(load, |state| async move {
         let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
-            let (state, origin) = (state.clone(), event.payload.request_origin());
+            let LambdaEvent { payload, context } = event;
+            let (state, origin) = (state.clone(), payload.request_origin());
             async move {
-                let response = answer(state, handler, event).await;
+                let response = answer(state, handler, Ok(payload), context).await;
                 Ok::<_, Infallible>(Whole::answer_to(&origin, response))
             }
         });
@@ -138,29 +142,33 @@ where
 async fn answer<S, B, F>(
     state: Arc<S>,
     handler: impl Fn(Arc<S>, Incoming, Invocation) -> F,
-    event: LambdaEvent<LambdaRequest>,
+    payload: Result<LambdaRequest, serde_json::Error>,
+    context: lambda_runtime::Context,
 ) -> Response<B>
 where
     B: From<Bytes>,
     F: Future<Output = Response<B>>,
 {
-    let LambdaEvent { payload, context } = event;
     let invocation = Invocation {
         id: shared::request::invocation_id(&context.request_id),
         deadline: deadline(context.deadline()),
         tasks: drain::tasks(),
     };
     let id = invocation.id;
-    match event::request(payload) {
+    // serde's message may quote the event.
+    match payload
+        .map_err(|_| EventError::NotAnEvent)
+        .and_then(event::request)
+    {
         Ok(request) => AssertUnwindSafe(handler(state, request, invocation))
             .catch_unwind()
             .await
             .unwrap_or_else(|_panic| {
-                respond::failure(&shared::error::Error::Panicked, id).map(B::from)
+                shared::respond::failure(&shared::error::Error::Panicked, id).map(B::from)
             }),
         Err(error) => {
             tracing::error!(request.id = %id, error = &error as &dyn std::error::Error, "not a request");
-            respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
+            shared::respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
         }
     }
 }
@@ -169,18 +177,6 @@ fn deadline(platform: SystemTime) -> Instant {
     let now = SystemTime::from(Clock::system().now());
     let left = platform.duration_since(now).unwrap_or(DEFAULT_TIME);
     Instant::now() + left
-}
-
-fn prelude_and_stream<B>(response: Response<B>) -> StreamResponse<Frames<B>> {
-    let (head, body) = response.into_parts();
-    StreamResponse {
-        metadata_prelude: MetadataPrelude {
-            status_code: head.status,
-            headers: head.headers,
-            cookies: Vec::new(),
-        },
-        stream: Frames(body),
-    }
 }
 
 /// A buffered answer in the format of the event it answers: REST APIs refuse members that they do
@@ -205,27 +201,6 @@ impl Whole {
             let mut answer = ApiGatewayV2httpResponse::default();
             (answer.status_code, answer.headers, answer.body) = (status, head.headers, body);
             Self::Http(answer)
-        }
-    }
-}
-
-/// A body's data frames as a stream.
-struct Frames<B>(B);
-
-impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Stream for Frames<B> {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                // Trailers have no place in Lambda's response format.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-            }
         }
     }
 }
