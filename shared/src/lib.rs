@@ -1,17 +1,21 @@
 //! LLM Gateway's library: everything that is not Lambda.
 //!
 //! It speaks [`http`] and [`bytes`], never `lambda_http`, so that the functions, the tests and the
-//! local stack drive the same code. Imports point one way:
+//! local stack drive the same code. A module imports only from lines below its own:
 //!
 //! ```text
-//! respond (the one file that knows HTTP statuses)
-//!   └─ error
-//!        └─ stages:  auth · vault · meter · usage
-//!             └─ clients:  storage (PostgREST) · openrouter · secrets_manager
-//!                  └─ pure parts:  canonical · did · endpoint · json_scan · money · secret · sse · clock
+//! respond (the one file that knows HTTP statuses) · relay (answers, as they stream) · config
+//!   └─ ledger (the books)
+//!        └─ error
+//!             └─ stages:  auth · meter · usage
+//!                  └─ clients:  storage (PostgREST) · openrouter · secrets_manager
+//!                       └─ parts:  aws_http · endpoint · http_client · json_scan · money · payload ·
+//!                          clock · sse · signing · vault
+//!                            └─ canonical · did · secret
+//!                                 └─ request
 //! ```
 //!
-//! Stages do not import each other.
+//! Stages do not import each other, nor do clients.
 
 pub mod auth;
 pub mod aws_http;

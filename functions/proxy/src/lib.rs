@@ -1,4 +1,5 @@
-//! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path, with the caller's own key.
+//! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path but key and account management, with the
+//! caller's own key.
 
 use std::{sync::Arc, time::Duration};
 
