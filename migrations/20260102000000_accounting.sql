@@ -279,8 +279,9 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  v_total := CASE WHEN v_is_byok AND v_upstream IS NOT NULL
-                  THEN coalesce(v_openrouter, 0) + v_upstream
+  -- A cost that is still to be asked for has no total yet, though a part of it may be known.
+  v_total := CASE WHEN v_cost_state <> 'final' THEN NULL
+                  WHEN v_is_byok AND v_upstream IS NOT NULL THEN coalesce(v_openrouter, 0) + v_upstream
                   ELSE v_openrouter END;
 
   SELECT did INTO v_did FROM public.request_logs WHERE id = v_id;
@@ -322,7 +323,7 @@ BEGIN
   -- have been deleted and made anew.
   UPDATE public.user_api_keys SET
     spent    = spent + coalesce(v_total, 0),
-    reserved = CASE WHEN id = v_key_id THEN reserved - v_hold ELSE reserved END
+    reserved = CASE WHEN id = v_key_id THEN greatest(reserved - v_hold, 0) ELSE reserved END
   WHERE did = v_did;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);

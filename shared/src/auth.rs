@@ -422,8 +422,9 @@ fn check_body_size(size: usize, max: usize) -> Result<(), AuthError> {
 }
 
 /// The path that the event's path most likely means below an audience, and the whole path where that
-/// is another one.
-fn paths_below(
+/// is another one: REST API events include a custom domain's base path, others the stage.
+#[must_use]
+pub fn paths_below(
     audience: &Audience,
     stage: Option<&str>,
     path: &CanonicalPath,

@@ -289,8 +289,9 @@ impl ProxyConfig {
         let connect_timeout =
             env.milliseconds("UPSTREAM_CONNECT_TIMEOUT_MS", Duration::from_secs(5));
         let timeouts = Timeouts {
-            // Reasoning models think for minutes before an unstreamed answer.
-            first_byte: env.milliseconds("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", Duration::from_mins(10)),
+            // API Gateway gives up after five minutes of silence; ours comes first, with a reason.
+            first_byte: env
+                .milliseconds("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", Duration::from_secs(290)),
             // Streams carry a comment every few seconds while the model is silent.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
         };
@@ -332,6 +333,8 @@ impl UsageConfig {
 /// The health function's configuration. It holds no secret.
 #[derive(Debug, Clone)]
 pub struct HealthConfig {
+    /// Where this gateway is, for the base path of its own routes.
+    pub audiences: Audiences,
     /// PostgREST's root.
     pub storage: Url,
     /// OpenRouter's API root.
@@ -341,11 +344,15 @@ pub struct HealthConfig {
 impl HealthConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let audiences = env.audiences();
         let (storage, openrouter) = (env.storage_url(), env.openrouter_url());
-        let config = storage.zip(openrouter).map(|(storage, openrouter)| Self {
-            storage,
-            openrouter,
-        });
+        let config = (|| {
+            Some(Self {
+                audiences: audiences?,
+                storage: storage?,
+                openrouter: openrouter?,
+            })
+        })();
         env.finish(config)
     }
 }
@@ -446,11 +453,6 @@ mod tests {
             })
         };
         UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
-        HealthConfig::read(without(&[
-            "SUPABASE_SECRET_KEY",
-            "GATEWAY_AUDIENCES",
-            "KEYSET_SECRET_NAME",
-        ]))
-        .unwrap();
+        HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "KEYSET_SECRET_NAME"])).unwrap();
     }
 }

@@ -83,8 +83,12 @@ impl Endpoint {
         }
     }
 
+    /// Presets and interns answer in the dialect of the endpoint that they wrap.
     fn of(path: &str) -> Self {
-        match path {
+        let wrapped = ["presets/", "interns/"]
+            .into_iter()
+            .find_map(|family| path.strip_prefix(family)?.split_once('/'));
+        match wrapped.map_or(path, |(_name, wrapped)| wrapped) {
             "chat/completions" => Self::ChatCompletions,
             "completions" => Self::Completions,
             "responses" => Self::Responses,
@@ -173,7 +177,7 @@ impl Route {
         Ok(Self {
             upstream_path: format!("/{path}"),
             endpoint: Endpoint::of(name),
-            billable: method == Method::POST
+            billable: !is_known_to_be_free(method)
                 && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
         })
     }
@@ -209,6 +213,19 @@ fn refused_family(path: &str) -> Option<&'static str> {
         .find(|family| path.starts_with(family))
 }
 
+/// Methods that buy nothing. Any other may be an odd spelling of POST.
+fn is_known_to_be_free(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ]
+    .contains(method)
+}
+
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -238,6 +255,16 @@ mod tests {
             ("/v1/v1/messages", "/v1/messages", Endpoint::Other),
             ("/audio/speech/", "/audio/speech/", Endpoint::Speech),
             ("/brand/new", "/brand/new", Endpoint::Other),
+            (
+                "/presets/mine/messages",
+                "/presets/mine/messages",
+                Endpoint::Messages,
+            ),
+            (
+                "/interns/7/chat/completions",
+                "/interns/7/chat/completions",
+                Endpoint::ChatCompletions,
+            ),
         ] {
             let route = route(&Method::POST, path).unwrap();
             assert_eq!(
@@ -252,6 +279,8 @@ mod tests {
     #[test]
     fn bills_every_post_that_is_not_known_to_be_free() {
         assert!(!route(&Method::GET, "/models").unwrap().is_billable());
+        let odd = Method::from_bytes(b"post").unwrap();
+        assert!(route(&odd, "/chat/completions").unwrap().is_billable());
         assert!(!route(&Method::POST, "/files").unwrap().is_billable());
         assert!(
             !route(&Method::POST, "/containers/a/files/b/promote")

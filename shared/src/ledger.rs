@@ -4,23 +4,29 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
     clock::Clock,
     endpoint::Endpoint,
-    error::Error,
-    meter::{Reading, Usage},
+    error::{Error, causes},
+    meter::{Malformed, Reading, Usage},
     request::Invocation,
-    storage::{Cost, CostState, Failure, Finish, Status, Storage, StorageError, Tokens},
+    secret::without_keys,
+    storage::{Cost, CostState, Failure, Finish, Finished, Status, Storage, StorageError, Tokens},
 };
 
+/// How long closing an entry is tried: an outage of the database must not keep every environment
+/// busy, and billed, until its deadline.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Kept free before the deadline, for writing the emergency record.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
 /// How long closing an entry is tried that may not exist.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(10);
+
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How the bytes of an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +50,16 @@ impl Ending {
             Self::Cut => Some("upstream_cut"),
             Self::Stalled => Some("upstream_stalled"),
             Self::DeadlineReached => Some("deadline_reached"),
+        }
+    }
+
+    /// The status that would have said so, had it not been sent already.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Complete => 200,
+            Self::Cut => 502,
+            Self::Stalled | Self::DeadlineReached => 504,
         }
     }
 
@@ -188,27 +204,46 @@ impl Row {
     async fn close(self, outcome: Outcome) {
         let record = Record::of(self.endpoint, outcome);
         let finish = record.finish(self.id, self.clock.now());
-        match self.storage.finish(&finish, self.until).await {
+        let until = self.until.min(Instant::now() + PATIENCE);
+        if let Some(malformed) = record.malformed {
+            tracing::warn!(request.id = %self.id, %malformed, "an answer is not as documented");
+        }
+        match self.finish(&finish, until).await {
             Ok(finished) => tracing::info!(
                 request.id = %self.id,
                 request.endpoint = self.endpoint.as_str(),
-                request.status = ?finish.status,
+                request.status = finish.status.as_str(),
                 request.reason = record.failure.as_ref().map(|failure| failure.0),
                 http.status = finish.http_status,
                 usage.input_tokens = finish.tokens.input,
                 usage.output_tokens = finish.tokens.output,
                 usage.cost = finish.cost.openrouter,
-                usage.cost_state = ?finish.cost.state,
+                usage.cost_state = finish.cost.state.as_str(),
                 recorded = finished.by_this_call,
                 "request closed"
             ),
             Err(StorageError::NoSuchRequest) if !self.certain => {}
             Err(error) => tracing::error!(
                 request.id = %self.id,
-                error = &error as &dyn std::error::Error,
-                emergency_record = %finish.to_json(),
+                error = causes(&error),
+                emergency_record = finish.to_json(),
                 "the books could not be written: give this record to finish_request"
             ),
+        }
+    }
+
+    /// A row in doubt may still be on its way into the database, so its absence is not believed at
+    /// once.
+    async fn finish(&self, finish: &Finish<'_>, until: Instant) -> Result<Finished, StorageError> {
+        loop {
+            match self.storage.finish(finish, until).await {
+                Err(StorageError::NoSuchRequest)
+                    if !self.certain && Instant::now() + DOUBT_PAUSE < until =>
+                {
+                    sleep(DOUBT_PAUSE).await;
+                }
+                answer => return answer,
+            }
         }
     }
 }
@@ -217,6 +252,7 @@ impl Row {
 #[derive(Debug, Default)]
 struct Record {
     failure: Option<(&'static str, String)>,
+    malformed: Option<Malformed>,
     cost_state: Option<CostState>,
     cost: Option<String>,
     upstream_inference_cost: Option<String>,
@@ -250,6 +286,7 @@ impl Record {
                 let has_generation = generation_id.is_some() || reading.generation_id.is_some();
                 Self {
                     failure: failure(http_status, ending, &reading),
+                    malformed: reading.malformed,
                     cost_state: Some(cost_state(
                         endpoint,
                         http_status,
@@ -321,7 +358,7 @@ fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'sta
     let said = reading
         .upstream_error
         .as_ref()
-        .map(|error| error.message.clone());
+        .map(|error| without_keys(&error.message));
     if http_status >= 400 {
         Some((
             "upstream_status",

@@ -192,7 +192,7 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Never sent upstream: the client's proof of identity and credentials, what describes the hop to
 /// the gateway, and what the HTTP client writes itself.
-const NOT_FORWARDED: [&str; 12] = [
+const NOT_FORWARDED: [&str; 18] = [
     "accept-encoding",
     "authorization",
     "content-digest",
@@ -205,13 +205,19 @@ const NOT_FORWARDED: [&str; 12] = [
     "x-real-ip",
     "true-client-ip",
     "via",
+    // What could make OpenRouter take the request for another than the one that was checked.
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "cdn-loop",
 ];
-const NOT_FORWARDED_PREFIXES: [&str; 7] = [
+const NOT_FORWARDED_PREFIXES: [&str; 6] = [
     "x-did",
     "signature",
     "x-forwarded-",
     "x-amz",
-    "x-amzn",
     "cloudfront-",
     "cf-",
 ];
@@ -239,7 +245,7 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
-/// treats repeated ones is not documented.
+/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
@@ -250,7 +256,8 @@ pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
-        if let Ok(value) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
+        let value = HeaderValue::from_bytes(&values.join(&b", "[..]));
+        if let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) {
             joined.insert(name.clone(), value);
         }
     }

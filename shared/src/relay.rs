@@ -18,8 +18,9 @@ use tokio::{
 
 use crate::{
     endpoint::Endpoint,
+    error::causes,
     ledger::{Ending, Entry, Outcome},
-    meter::{AnswerFormat, BodyEnd, Meter, Reading},
+    meter::{AnswerFormat, BodyEnd, Malformed, Meter, Reading, Usage},
     openrouter::{Answer, returned_headers},
     request::Invocation,
 };
@@ -77,7 +78,7 @@ pub struct Relayed {
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
     let Answer { head, first_chunk } = answer;
-    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT + 1);
     let mut response = Response::new(RelayBody(receiver));
     *response.status_mut() = head.status();
     *response.headers_mut() = returned_headers(head.headers());
@@ -93,6 +94,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         first_byte: relayed.arrived.elapsed(),
         until: invocation.closing_time(),
         tail: Tail::default(),
+        last_word: (format == AnswerFormat::EventStream)
+            .then(|| sender.clone().try_reserve_owned().ok())
+            .flatten(),
         sender: Some(sender),
         head,
         relayed,
@@ -113,6 +117,8 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
 struct Pump {
     head: reqwest::Response,
     sender: Option<mpsc::Sender<Bytes>>,
+    /// A place in the channel for an error event, which a slow client cannot take up.
+    last_word: Option<mpsc::OwnedPermit<Bytes>>,
     meter: Option<Meter>,
     format: AnswerFormat,
     tail: Tail,
@@ -139,9 +145,9 @@ impl Pump {
             Some(reading) => self.corrected(ending, reading),
             None => ending,
         };
-        self.tell_client(ending).await;
+        self.tell_client(ending);
         // The client's end of stream; the books must not delay it.
-        self.sender = None;
+        (self.sender, self.last_word) = (None, None);
         if let (Some(entry), Some(reading)) = (self.relayed.entry.take(), reading) {
             entry
                 .close(Outcome::Answered {
@@ -163,8 +169,7 @@ impl Pump {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
-                    let error = error.without_url();
-                    tracing::warn!(error = &error as &dyn std::error::Error, "answer cut");
+                    tracing::warn!(error = causes(&error.without_url()), "answer cut");
                     return Ending::Cut;
                 }
                 Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
@@ -201,40 +206,59 @@ impl Pump {
     }
 
     /// How the answer ended by its own account, which counts for more than how the connection did:
-    /// after its end mark nothing is missing, and a stream in a dialect that has an end mark, which
-    /// ends without it, without usage and without an error, was cut by something that closes
-    /// connections politely.
+    /// after its end mark nothing is missing, and an answer that lacks it, although the connection
+    /// was closed as it should be, was cut by something that closes connections politely.
     fn corrected(&self, ending: Ending, reading: &Reading) -> Ending {
         if reading.complete {
             return Ending::Complete;
         }
-        let has_end_mark = matches!(
-            self.relayed.endpoint,
-            Endpoint::ChatCompletions
-                | Endpoint::Completions
-                | Endpoint::Responses
-                | Endpoint::Messages
-        );
-        let ends_in_the_middle = self.format == AnswerFormat::EventStream
-            && self.head.status().is_success()
-            && has_end_mark
-            && reading.usage.is_none()
-            && reading.upstream_error.is_none();
-        if ending == Ending::Complete && ends_in_the_middle {
+        let ends_in_the_middle = match self.format {
+            AnswerFormat::EventStream => self.stream_ends_in_the_middle(reading),
+            AnswerFormat::Json => {
+                !self.tail.is_empty() && !matches!(reading.malformed, Some(Malformed::Json(_)))
+            }
+            AnswerFormat::Opaque => false,
+        };
+        if ending == Ending::Complete && self.head.status().is_success() && ends_in_the_middle {
             Ending::Cut
         } else {
             ending
         }
     }
 
+    /// For a stream without its end mark. Endpoints whose dialect is not known may have none.
+    fn stream_ends_in_the_middle(&self, reading: &Reading) -> bool {
+        let no_error = reading.upstream_error.is_none();
+        match self.relayed.endpoint {
+            // Their streams tell tokens early on, so a usage says nothing about the end.
+            Endpoint::Responses | Endpoint::Messages => no_error,
+            Endpoint::ChatCompletions | Endpoint::Completions => {
+                no_error && reading.usage.as_ref().and_then(Usage::charge).is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// Ends a broken event stream with an error event in the endpoint's own dialect, so that it
     /// never looks like a clean end. A broken JSON answer shows itself.
-    async fn tell_client(&mut self, ending: Ending) {
-        if let (Some(reason), AnswerFormat::EventStream) = (ending.reason(), self.format) {
-            let event = error_event(self.relayed.endpoint, reason, ending.message());
+    fn tell_client(&mut self, ending: Ending) {
+        if let (Some(reason), Some(last_word)) = (ending.reason(), self.last_word.take()) {
+            let event = error_event(
+                self.relayed.endpoint,
+                ending.code(),
+                reason,
+                ending.message(),
+            );
             let separator = self.tail.separator();
-            self.send(Bytes::from(format!("{separator}{event}"))).await;
+            last_word.send(Bytes::from(format!("{separator}{event}")));
         }
+    }
+}
+
+impl Drop for Pump {
+    /// A pump that panicked must not look like a clean end either.
+    fn drop(&mut self) {
+        self.tell_client(Ending::Cut);
     }
 }
 
@@ -243,6 +267,10 @@ impl Pump {
 struct Tail([u8; 2]);
 
 impl Tail {
+    fn is_empty(&self) -> bool {
+        self.0 == [0, 0]
+    }
+
     fn push(&mut self, chunk: &[u8]) {
         for byte in chunk
             .iter()
@@ -255,7 +283,7 @@ impl Tail {
 
     /// What closes an open event.
     fn separator(&self) -> &'static str {
-        if matches!(self.0, [b'\n', b'\n'] | [0, 0]) {
+        if self.is_empty() || self.0 == *b"\n\n" {
             ""
         } else {
             "\n\n"
@@ -263,7 +291,7 @@ impl Tail {
     }
 }
 
-fn error_event(endpoint: Endpoint, reason: &str, message: &str) -> String {
+fn error_event(endpoint: Endpoint, code: u16, reason: &str, message: &str) -> String {
     match endpoint {
         Endpoint::Messages => format!(
             "event: error\ndata: {}\n\n",
@@ -275,7 +303,7 @@ fn error_event(endpoint: Endpoint, reason: &str, message: &str) -> String {
         ),
         _ => format!(
             "data: {}\n\n",
-            json!({"error": {"code": 502, "message": message, "metadata": {"reason": reason}}})
+            json!({"error": {"code": code, "message": message, "metadata": {"reason": reason}}})
         ),
     }
 }
@@ -311,8 +339,8 @@ mod tests {
 
     #[test]
     fn error_events_speak_the_endpoints_dialect() {
-        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
-        insta::assert_snapshot!(error_event(Endpoint::Messages, "upstream_cut", "M."), @r#"
+        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, 502, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
+        insta::assert_snapshot!(error_event(Endpoint::Messages, 502, "upstream_cut", "M."), @r#"
         event: error
         data: {"error":{"message":"M.","reason":"upstream_cut","type":"api_error"},"type":"error"}
         "#);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     auth::AuthError,
     endpoint::RouteError,
-    error::Error,
+    error::{Error, causes},
     openrouter::UpstreamError,
     secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},
@@ -45,7 +45,13 @@ pub fn data(data: &impl Serialize, id: Uuid) -> Response<Bytes> {
 /// A 200 with `body` as it is.
 #[must_use]
 pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    let body = match serde_json::to_vec(body) {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::error!(request.id = %id, error = causes(&error), "an answer could not be written");
+            return failure(&Error::Panicked, id);
+        }
+    };
     let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -117,10 +123,9 @@ struct ErrorMember<'a> {
 }
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {
-    let cause = error as &dyn std::error::Error;
     let (status, reason) = (failure.status.as_u16(), failure.reason);
     if failure.status.is_server_error() {
-        tracing::error!(request.id = %id, http.status = status, reason, error = cause, "request failed");
+        tracing::error!(request.id = %id, http.status = status, reason, error = causes(error), "request failed");
     } else {
         tracing::info!(request.id = %id, http.status = status, reason, "request refused");
     }

@@ -99,6 +99,26 @@ pub enum ApiKeyFault {
     NotVisibleAscii,
 }
 
+/// `text` with everything that looks like an API key (`sk-…`) made unreadable: other people's error
+/// messages sometimes quote the key that they refuse.
+#[must_use]
+pub fn without_keys(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("sk-") {
+        let (before, key) = rest.split_at(start);
+        let end = key
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+            .unwrap_or(key.len());
+        let (key, after) = key.split_at(end);
+        safe.push_str(before);
+        safe.push_str(if key.len() > 8 { "sk-…" } else { key });
+        rest = after;
+    }
+    safe.push_str(rest);
+    safe
+}
+
 /// The number by which a ciphertext names the master key that sealed it; Tink's key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
 #[serde(transparent)]

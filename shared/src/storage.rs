@@ -31,6 +31,8 @@ pub use transport::ping;
 
 use transport::Transport;
 
+use crate::error::causes;
+
 /// How long one attempt may take, the answer's body included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first pause between attempts; each further one is twice as long, up to [`LONGEST_PAUSE`].
@@ -115,6 +117,8 @@ impl Storage {
         until: Instant,
     ) -> Result<T, StorageError> {
         let body = serde_json::to_string(arguments).map_err(|_| Protocol::RequestNotBuilt)?;
+        // A deadlock or a cancelled statement is a plain 500, too: whoever has the time tries again.
+        let patient = attempts > ATTEMPTS_IN_FRONT;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
@@ -125,11 +129,16 @@ impl Storage {
                 .await;
             match answer {
                 Err(StorageError::Unavailable(error))
-                    if error.is_transient()
+                    if (patient || error.is_transient())
                         && attempt < attempts
                         && Instant::now() + pause < until =>
                 {
-                    tracing::warn!(function, attempt, %error, "storage attempt failed, repeating it");
+                    tracing::warn!(
+                        function,
+                        attempt,
+                        error = causes(&error),
+                        "storage attempt failed, repeating it"
+                    );
                 }
                 answer => return answer,
             }

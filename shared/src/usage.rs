@@ -77,11 +77,14 @@ impl Moment {
 
 fn parse(value: &str) -> Option<Moment> {
     // jiff's date parser would take the date out of a longer text.
-    if value.len() == "2026-01-31".len() {
-        value.parse().ok().map(Moment::Day)
+    let moment = if value.len() == "2026-01-31".len() {
+        Moment::Day(value.parse().ok()?)
     } else {
-        value.parse().ok().map(Moment::Instant)
-    }
+        Moment::Instant(value.parse().ok()?)
+    };
+    // PostgreSQL has no year 0, and nobody used anything then.
+    let earliest = Timestamp::constant(-62_135_596_800, 0);
+    (moment.first()? >= earliest).then_some(moment)
 }
 
 fn error(name: &str, problem: &'static str) -> ParameterError {
@@ -147,6 +150,11 @@ mod tests {
             (
                 "start_date=2026-01-02&end_date=2026-01-01",
                 "end_date is before start_date",
+            ),
+            ("start_date=0000-12-31", "start_date must be a date"),
+            (
+                "start_date=-000001-01-01T00:00:00Z",
+                "start_date must be a date",
             ),
             ("end_date=9999-12-31", "end_date must be a date"),
         ] {

@@ -530,6 +530,24 @@ async fn the_upstream_cost_counts_with_byok_only() {
             assert_eq!(user.row(begin.id).await["total_cost"], total);
         }
         assert_eq!(user.account().await.0, "1.7576516603000000005");
+
+        // A part of a cost that is still to be asked for is neither a total nor spent.
+        let begin = user.billable("0");
+        user.begin(&begin).await.unwrap();
+        let cost = Cost {
+            state: CostState::Pending,
+            openrouter: Some("0.5"),
+            upstream_inference: None,
+            is_byok: Some(true),
+        };
+        user.finish(&Finish {
+            cost,
+            ..completed(begin.id, "0")
+        })
+        .await
+        .unwrap();
+        assert_eq!(user.row(begin.id).await["total_cost"], Value::Null);
+        assert_eq!(user.account().await.0, "1.7576516603000000005");
     })
     .await;
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::{Value, json};
 use shared::{
+    auth::{self, Audiences},
     canonical::{CanonicalPath, CanonicalQuery},
     clock::Clock,
     config::{Env, HealthConfig, StartError},
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
+    audiences: Audiences,
     client: reqwest::Client,
     storage: Url,
     openrouter: OpenRouter,
@@ -42,6 +44,7 @@ impl Health {
         };
         Ok(Self {
             clock: Clock::system(),
+            audiences: config.audiences,
             storage: config.storage,
             openrouter: OpenRouter::new(client.clone(), config.openrouter, timeouts),
             client,
@@ -71,12 +74,21 @@ impl Health {
                 allow: "GET, HEAD",
             });
         }
-        match below_stage(&path, request.stage.as_deref()).as_str() {
-            "/" => Ok(self.banner()),
-            "/api/v1/health" if is_deep(&query) => self.deep().await,
-            "/api/v1/health" => Ok(self.healthy(&Value::Null)),
-            _ => Err(Error::NotFound),
+        match self.route(&path, request.stage.as_deref()) {
+            Some(Route::Banner) => Ok(self.banner()),
+            Some(Route::Health) if is_deep(&query) => self.deep().await,
+            Some(Route::Health) => Ok(self.healthy(&Value::Null)),
+            None => Err(Error::NotFound),
         }
+    }
+
+    /// What the path means below any of the gateway's addresses.
+    fn route(&self, path: &CanonicalPath, stage: Option<&str>) -> Option<Route> {
+        let below = |audience| {
+            let (likely, whole) = auth::paths_below(audience, stage, path);
+            Route::of(&likely).or_else(|| Route::of(&whole?))
+        };
+        self.audiences.iter().find_map(below)
     }
 
     fn banner(&self) -> Value {
@@ -110,6 +122,22 @@ impl Health {
     }
 }
 
+/// What is asked for.
+enum Route {
+    Banner,
+    Health,
+}
+
+impl Route {
+    fn of(path: &CanonicalPath) -> Option<Self> {
+        match path.as_str() {
+            "/" => Some(Self::Banner),
+            "/api/v1/health" => Some(Self::Health),
+            _ => None,
+        }
+    }
+}
+
 /// One part of a deep check.
 struct Check {
     up: bool,
@@ -127,7 +155,7 @@ async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result
     let answered = ping.await;
     if let Err(error) = &answered {
         tracing::warn!(
-            error = error as &dyn std::error::Error,
+            error = shared::error::causes(error),
             "a deep health check found something down"
         );
     }
@@ -135,13 +163,6 @@ async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result
         up: answered.is_ok(),
         latency: asked.elapsed(),
     }
-}
-
-/// The path without the stage's name, which some event formats include.
-fn below_stage(path: &CanonicalPath, stage: Option<&str>) -> CanonicalPath {
-    stage
-        .and_then(|stage| path.below(&format!("/{stage}")))
-        .unwrap_or_else(|| path.clone())
 }
 
 fn is_deep(query: &CanonicalQuery) -> bool {

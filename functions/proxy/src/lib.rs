@@ -19,7 +19,7 @@ use shared::{
     respond,
     secret::SealedKey,
     secrets_manager::{KeysetCache, KeysetError, KeysetSource, VaultError},
-    storage::{Begin, Begun, Books, Storage, StorageError},
+    storage::{Begin, Begun, Books, Protocol, Storage, StorageError},
     vault::Keyset,
 };
 use tokio::time::Instant;
@@ -155,10 +155,13 @@ impl Proxy {
 
     /// After a lost answer the database may hold a pending row all the same.
     fn close_if_begun(&self, call: &Call<'_>, error: Error) -> Error {
-        if let Error::Storage(StorageError::Unavailable(_) | StorageError::Protocol(_)) = &error {
-            close_unanswered(self.entry(call).map(Entry::in_doubt), call, error)
-        } else {
-            error
+        match &error {
+            Error::Storage(
+                StorageError::Unavailable(_)
+                | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
+            ) => close_unanswered(self.entry(call).map(Entry::in_doubt), call, error),
+            // Anything else was refused before there was a row, or with another request's id.
+            _ => error,
         }
     }
 

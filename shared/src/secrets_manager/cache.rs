@@ -1,7 +1,6 @@
 //! When the keyset is read, and what happens while it cannot be.
 
 use std::{
-    error::Error,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -166,7 +165,7 @@ impl State {
             }
             (Err(error), Some(cached)) => {
                 tracing::warn!(
-                    error = &error as &(dyn Error + 'static),
+                    error = crate::error::causes(&error),
                     "the keyset could not be refreshed; the cached one stays in use"
                 );
                 cached.since = now;

@@ -94,6 +94,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// As it stands in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Tokens as the upstream counted them; `None` where it did not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
@@ -131,6 +142,18 @@ pub enum CostState {
     Pending,
     /// As the upstream reported it.
     Final,
+}
+
+impl CostState {
+    /// As it stands in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pending => "pending",
+            Self::Final => "final",
+        }
+    }
 }
 
 impl Finish<'_> {

@@ -44,6 +44,8 @@ pub enum Script {
     ErrorEvent,
     /// A 200 whose body is an error.
     ErrorBody,
+    /// Refuses the key and quotes it.
+    EchoKey,
     /// 402, 429 (with `Retry-After`) or 503 (with `Retry-After`).
     Status(u16),
 }
@@ -59,6 +61,7 @@ impl Script {
             "silent" => Self::Silent,
             "hangup" => Self::Hangup,
             "error-event" => Self::ErrorEvent,
+            "echo-key" => Self::EchoKey,
             "error-body" => Self::ErrorBody,
             status => Self::Status(status.parse().ok()?),
         })
@@ -197,7 +200,9 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
     match head.uri.path() {
-        "/api/v1/chat/completions" | "/api/v1/completions" => chat(&head.headers, &body),
+        "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
+            chat(head.uri.path(), &head.headers, &body).await
+        }
         "/api/v1/echo" => echo(&head.headers, body),
         "/api/v1/models" => json_response(StatusCode::OK, r#"{"data":[{"id":"stub/ok"}]}"#.into()),
         _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
@@ -245,7 +250,7 @@ fn echo(headers: &HeaderMap, body: Bytes) -> Response {
     response
 }
 
-fn chat(headers: &HeaderMap, body: &[u8]) -> Response {
+async fn chat(path: &str, headers: &HeaderMap, body: &[u8]) -> Response {
     if headers
         .get(header::CONTENT_TYPE)
         .is_none_or(|value| !value.as_bytes().starts_with(b"application/json"))
@@ -262,11 +267,33 @@ fn chat(headers: &HeaderMap, body: &[u8]) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "not a valid model ID");
     };
     let id = request["user"].as_str().unwrap_or("gen-stub").to_owned();
-    if request["stream"] == true {
-        streamed(script, &id)
-    } else {
-        whole(script, &id)
+    match script {
+        Script::Silent => std::future::pending().await,
+        // hyper closes a connection whose service panics, without an answer.
+        Script::Hangup => std::panic::resume_unwind(Box::new("scripted")),
+        Script::EchoKey => refusal(StatusCode::UNAUTHORIZED, &echoed_key(headers)),
+        Script::PoliteCut if path.ends_with("/messages") => message_start(&id),
+        _ if request["stream"] == true => streamed(script, &id),
+        _ => whole(script, &id),
     }
+}
+
+fn echoed_key(headers: &HeaderMap) -> String {
+    let key = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    format!("Incorrect API key provided: {}.", key.unwrap_or_default())
+}
+
+/// The beginning of a Messages stream, which tells tokens, and nothing more.
+fn message_start(id: &str) -> Response {
+    let event = json!({"type": "message_start", "message": {"id": id, "model": "stub/served-model", "usage": {"input_tokens": 5, "output_tokens": 1}}});
+    raw_body(
+        "text/event-stream",
+        vec![Ok(
+            format!("event: message_start\ndata: {event}\n\n").into_bytes()
+        )],
+    )
 }
 
 fn whole(script: Script, id: &str) -> Response {
@@ -281,8 +308,6 @@ fn whole(script: Script, id: &str) -> Response {
                 .into(),
         ),
         Script::Status(status) => status_response(status),
-        Script::Silent => never(),
-        Script::Hangup => broken_connection(),
         _ => json_response(StatusCode::OK, json_bytes(id)),
     }
 }
@@ -292,8 +317,6 @@ fn streamed(script: Script, id: &str) -> Response {
     let part: Vec<_> = chunks.iter().take(4).cloned().map(Ok).collect();
     let steps = match script {
         Script::Status(status) => return status_response(status),
-        Script::Silent => return never(),
-        Script::Hangup => return broken_connection(),
         Script::Cut => [part, vec![Err(Duration::ZERO)]].concat(),
         Script::PoliteCut => part,
         Script::Stall => [part, vec![Err(Duration::from_mins(2))]].concat(),
@@ -309,7 +332,9 @@ fn streamed(script: Script, id: &str) -> Response {
             let pause = Duration::from_millis(50);
             return paced(chunks, pause);
         }
-        Script::Ok | Script::ErrorBody => chunks.into_iter().map(Ok).collect(),
+        Script::Ok | Script::ErrorBody | Script::Silent | Script::Hangup | Script::EchoKey => {
+            chunks.into_iter().map(Ok).collect()
+        }
     };
     raw_body("text/event-stream", steps)
 }
@@ -336,18 +361,6 @@ fn raw_body(content_type: &str, steps: Vec<Result<Vec<u8>, Duration>>) -> Respon
         }
     });
     typed(content_type, Body::from_stream(stream))
-}
-
-fn never() -> Response {
-    typed(
-        "application/json",
-        Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()),
-    )
-}
-
-/// Breaks the connection before the first byte of the body.
-fn broken_connection() -> Response {
-    raw_body("application/json", vec![Err(Duration::ZERO)])
 }
 
 fn status_response(status: u16) -> Response {

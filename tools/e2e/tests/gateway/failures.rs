@@ -331,3 +331,52 @@ fn limits_hold_before_anything_is_sent() {
         assert_eq!(user.rows().await.unwrap().len(), 1);
     });
 }
+
+#[test]
+fn a_messages_stream_that_is_cut_politely_does_not_look_complete() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let body = e2e::world::chat_body("stub/polite-cut", true, "msg-cut");
+        let answer = user
+            .request(
+                "proxy",
+                http::Method::POST,
+                "/api/v1/openrouter/v1/messages",
+                body,
+            )
+            .unwrap()
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(
+            text.contains("\n\nevent: error\ndata: {\"error\""),
+            "{text}"
+        );
+        assert_eq!(verdict(&user).await, failed("upstream_cut", "pending"));
+        assert_eq!(user.row().await.unwrap()["endpoint"], "messages");
+    });
+}
+
+#[test]
+fn a_key_that_an_upstream_quotes_stays_out_of_the_books() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let answer = user
+            .chat("proxy", "stub/echo-key", false, "x")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401);
+        assert!(
+            answer
+                .text()
+                .await
+                .unwrap()
+                .contains(user.api_key.expose_secret()),
+            "the stub does not echo"
+        );
+        let message = user.row().await.unwrap()["error_message"].clone();
+        assert_eq!(message, "Incorrect API key provided: Bearer sk-….");
+    });
+}
