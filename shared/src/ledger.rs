@@ -359,7 +359,7 @@ fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'sta
         .upstream_error
         .as_ref()
         .map(|error| without_keys(&error.message));
-    if http_status >= 400 {
+    if http_status >= 300 {
         Some((
             "upstream_status",
             said.unwrap_or_else(|| format!("OpenRouter answered {http_status}.")),
@@ -382,7 +382,7 @@ fn cost_state(
     reading: &Reading,
     has_generation: bool,
 ) -> CostState {
-    let refused = http_status >= 400 || (reading.upstream_error.is_some() && !has_generation);
+    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !has_generation);
     let may_cost = ending != Ending::Complete
         || has_generation
         || reading.usage.is_some()
@@ -397,5 +397,101 @@ fn cost_state(
         CostState::Pending
     } else {
         CostState::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::{AnswerFormat, BodyEnd, Meter};
+
+    const PRICED: &str =
+        r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1,"cost":7.434e-07}}"#;
+    const UNPRICED: &str = r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1}}"#;
+    const REFUSED: &str = r#"{"error":{"code":429,"message":"slow down, sk-or-v1-0123456789"}}"#;
+
+    fn books(
+        endpoint: Endpoint,
+        http_status: u16,
+        ending: Ending,
+        body: &str,
+    ) -> (Option<&'static str>, CostState, Option<String>) {
+        let mut meter = Meter::new(AnswerFormat::Json);
+        meter.feed(body.as_bytes());
+        let outcome = Outcome::Answered {
+            http_status,
+            ending,
+            reading: meter.finish(BodyEnd::Clean),
+            generation_id: None,
+            first_byte: Duration::ZERO,
+        };
+        let record = Record::of(endpoint, outcome);
+        let state = record.cost_state.unwrap_or(CostState::None);
+        (record.failure.map(|failure| failure.0), state, record.cost)
+    }
+
+    #[test]
+    fn the_rules_of_accounting() {
+        use {
+            CostState::{Final, None as Free, Pending},
+            Ending::{Complete, Cut, DeadlineReached, Stalled},
+        };
+        let chat = Endpoint::ChatCompletions;
+        for (endpoint, status, ending, body, reason, state) in [
+            (chat, 200, Complete, PRICED, None, Final),
+            // A cost that was read is final, whatever came after it.
+            (chat, 200, Cut, PRICED, Some("upstream_cut"), Final),
+            // What may have cost something is never free.
+            (chat, 200, Complete, UNPRICED, None, Pending),
+            (chat, 200, Complete, "{}", None, Pending),
+            (chat, 200, Cut, "", Some("upstream_cut"), Pending),
+            (
+                chat,
+                200,
+                Stalled,
+                UNPRICED,
+                Some("upstream_stalled"),
+                Pending,
+            ),
+            (
+                Endpoint::Other,
+                200,
+                DeadlineReached,
+                "",
+                Some("deadline_reached"),
+                Pending,
+            ),
+            (Endpoint::Speech, 200, Complete, "", None, Pending),
+            // Nothing was sold.
+            (chat, 429, Complete, REFUSED, Some("upstream_status"), Free),
+            (chat, 302, Complete, "", Some("upstream_status"), Free),
+            (chat, 200, Complete, REFUSED, Some("upstream_error"), Free),
+            (Endpoint::Other, 200, Complete, "{}", None, Free),
+        ] {
+            let (got_reason, got_state, cost) = books(endpoint, status, ending, body);
+            assert_eq!(
+                (got_reason, got_state),
+                (reason, state),
+                "{endpoint:?} {status} {ending:?} {body}"
+            );
+            assert_eq!(cost.as_deref(), (state == Final).then_some("0.0000007434"));
+        }
+    }
+
+    #[test]
+    fn byok_without_the_providers_charge_is_not_final() {
+        let body = r#"{"id":"gen-1","usage":{"cost":0.5,"is_byok":true}}"#;
+        assert_eq!(
+            books(Endpoint::ChatCompletions, 200, Ending::Complete, body).1,
+            CostState::Pending
+        );
+    }
+
+    #[test]
+    fn a_quoted_key_stays_out_of_the_books() {
+        let mut meter = Meter::new(AnswerFormat::Json);
+        meter.feed(REFUSED.as_bytes());
+        let (_, message) = failure(429, Ending::Complete, &meter.finish(BodyEnd::Clean)).unwrap();
+        assert_eq!(message, "slow down, sk-…");
     }
 }
