@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
+    causes::causes,
     clock::Clock,
     endpoint::Endpoint,
-    error::{Error, causes},
+    error::Error,
     meter::{Malformed, Reading, Usage},
     request::Invocation,
     secret::without_keys,

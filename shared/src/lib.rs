@@ -12,14 +12,17 @@
 //!                       └─ parts:  aws_http · endpoint · http_client · json_scan · money · payload ·
 //!                          clock · sse · signing · vault
 //!                            └─ canonical · did · secret
-//!                                 └─ request
+//!                                 └─ causes · request
 //! ```
 //!
 //! Stages do not import each other, nor do clients.
 
+#![warn(missing_docs)]
+
 pub mod auth;
-pub mod aws_http;
+mod aws_http;
 pub mod canonical;
+pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod did;

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
+    causes::causes,
     endpoint::Endpoint,
-    error::causes,
     ledger::{Ending, Entry, Outcome},
     meter::{AnswerFormat, BodyEnd, Malformed, Meter, Reading, Usage},
     openrouter::{Answer, returned_headers},

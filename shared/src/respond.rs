@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     auth::AuthError,
+    causes::causes,
     endpoint::RouteError,
-    error::{Error, causes},
+    error::Error,
     openrouter::UpstreamError,
     secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},

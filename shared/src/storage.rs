@@ -31,7 +31,7 @@ pub use transport::ping;
 
 use transport::Transport;
 
-use crate::error::causes;
+use crate::causes::causes;
 
 /// How long one attempt may take, the answer's body included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -167,7 +167,7 @@ where
                 shared::respond::failure(&shared::error::Error::Panicked, id).map(B::from)
             }),
         Err(error) => {
-            tracing::error!(request.id = %id, error = shared::error::causes(&error), "not a request");
+            tracing::error!(request.id = %id, error = shared::causes::causes(&error), "not a request");
             shared::respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
         }
     }

@@ -145,7 +145,7 @@ where
             // An answer that nobody took is no reason to stop serving.
             if let Err(error) = api.respond(origin, response).await {
                 tracing::error!(
-                    error = shared::error::causes(&*error),
+                    error = shared::causes::causes(&*error),
                     "the answer could not be sent"
                 );
             }

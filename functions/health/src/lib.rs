@@ -155,7 +155,7 @@ async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result
     let answered = ping.await;
     if let Err(error) = &answered {
         tracing::warn!(
-            error = shared::error::causes(error),
+            error = shared::causes::causes(error),
             "a deep health check found something down"
         );
     }

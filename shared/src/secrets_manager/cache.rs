@@ -165,7 +165,7 @@ impl State {
             }
             (Err(error), Some(cached)) => {
                 tracing::warn!(
-                    error = crate::error::causes(&error),
+                    error = crate::causes::causes(&error),
                     "the keyset could not be refreshed; the cached one stays in use"
                 );
                 cached.since = now;
