@@ -520,14 +520,17 @@ them. Written by `tools/events.py`; change that, not the files. Tests load all o
 
 They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at
 2025-01-01T00:00:00Z, where the clock of the tests stands. A gateway with a running clock refuses
-them as too old, so sign fresh ones for it, with an audience that is in its `GATEWAY_AUDIENCES`:
+them as too old, so sign fresh ones for it, with an audience that is in its `GATEWAY_AUDIENCES`. Against
+`cargo xtask dev`, which stores a key for their identity, with the programs of `.tools/venv/bin`:
 
 ```bash
-python tools/events.py --now --audience https://gw.example.com --out target/events
-cargo lambda invoke proxy --data-file target/events/proxy-chat-v1.json
+python tools/events.py --now --audience http://127.0.0.1:9000 --out target/events
+cargo lambda invoke --invoke-address 127.0.0.1 proxy --data-file target/events/proxy-chat-v1.json
 ```
 
-Sending one of these twice is refused as `replayed_request`; sign again instead.
+Sending one of these twice is refused as `replayed_request`; sign again instead. What the proxy refuses,
+`cargo lambda invoke` calls an invalid error payload, because it expects one of Lambda's own; sent with
+curl to `http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` it is shown as it is.
 
 | event | request | status | reason | note |
 |---|---|---|---|---|

@@ -26,6 +26,8 @@ const CHAT: &str = "openrouter/chat/completions";
 const MODEL: &str = "openai/gpt-4o-mini";
 /// The key of the demonstration's user with OpenRouter's stand-in, which takes any.
 const STAND_IN_KEY: &str = "sk-or-v1-for-the-stand-in-only";
+/// Who signed the samples in `events/`: the key of RFC 8032's first test.
+const SAMPLES_DID: &str = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw";
 /// How long the row of a finished request may take to be complete.
 const BOOKS: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,10 @@ pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
     identity.save(&identity_file, Existing::Replace)?;
     let key = ApiKey::new(stack.openrouter_key.unwrap_or(STAND_IN_KEY).to_owned())?;
     vault.store_key(stack.database, identity.did(), &key)?;
+    if stack.openrouter_key.is_none() {
+        // Anyone can sign as the samples' identity, so it never gets a real key.
+        vault.store_key(stack.database, &SAMPLES_DID.parse()?, &key)?;
+    }
 
     let user = User {
         gateway: Gateway::new(Audience::parse(&stack.gateway)?),

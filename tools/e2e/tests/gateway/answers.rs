@@ -189,7 +189,7 @@ fn a_free_request_makes_no_row() {
 fn any_body_passes_byte_for_byte() {
     with_world(async |world| {
         let user = world.user().unwrap();
-        let body: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
+        let body: Vec<u8> = (0..=255_u8).cycle().take(4_000_000).collect();
         let answer = user
             .request(
                 "proxy",
