@@ -428,6 +428,24 @@ def url_event(sample: Sample, clock: Clock) -> dict[str, object]:
     return value
 
 
+def scheduled_event(clock: Clock) -> dict[str, object]:
+    """What EventBridge Scheduler sends to a target without an input of its own.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets.html
+    """
+    return {
+        "version": "0",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"scheduled/{clock.now}")),
+        "detail-type": "Scheduled Event",
+        "source": "aws.scheduler",
+        "account": ACCOUNT,
+        "time": datetime.fromtimestamp(clock.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": "us-east-1",
+        "resources": [f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/default/llm-gateway-reconcile"],
+        "detail": "{}",
+    }
+
+
 def trace_id(sample: Sample, clock: Clock) -> str:
     return f"Root=1-{clock.now:08x}-{hashlib.sha256(sample.name.encode()).hexdigest()[:24]}"
 
@@ -446,7 +464,8 @@ def files(clock: Clock) -> dict[str, str]:
         for sample in every
     }
     readme = README.format(rows="".join(map(table_row, every)))
-    return written | {"expected.json": as_json(expected), "README.md": readme}
+    scheduled = {"reconcile-scheduled.json": as_json(scheduled_event(clock))}
+    return written | scheduled | {"expected.json": as_json(expected), "README.md": readme}
 
 
 def table_row(sample: Sample) -> str:
@@ -531,6 +550,13 @@ cargo lambda invoke --invoke-address 127.0.0.1 proxy --data-file target/events/p
 Sending one of these twice is refused as `replayed_request`; sign again instead. What the proxy refuses,
 `cargo lambda invoke` calls an invalid error payload, because it expects one of Lambda's own; sent with
 curl to `http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` it is shown as it is.
+
+`reconcile-scheduled.json` is no request: EventBridge Scheduler starts the reconcile function with it.
+The answer is what the run did; any other JSON does as well.
+
+```bash
+cargo lambda invoke reconcile --data-file events/reconcile-scheduled.json
+```
 
 | event | request | status | reason | note |
 |---|---|---|---|---|

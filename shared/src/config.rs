@@ -330,6 +330,33 @@ impl UsageConfig {
     }
 }
 
+/// The reconcile function's configuration. It has no clients, so it needs no audience.
+#[derive(Debug, Clone)]
+pub struct ReconcileConfig {
+    /// The database.
+    pub storage: StorageConfig,
+    /// The master keyset.
+    pub keyset: KeysetConfig,
+    /// OpenRouter's API root.
+    pub openrouter: Url,
+}
+
+impl ReconcileConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let (storage, keyset) = (env.storage(), env.keyset());
+        let openrouter = env.openrouter_url();
+        let config = (|| {
+            Some(Self {
+                storage: storage?,
+                keyset: keyset?,
+                openrouter: openrouter?,
+            })
+        })();
+        env.finish(config)
+    }
+}
+
 /// The health function's configuration. It holds no secret.
 #[derive(Debug, Clone)]
 pub struct HealthConfig {
@@ -442,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn health_and_usage_need_no_more_than_they_use() {
+    fn no_function_needs_more_than_it_uses() {
         let without = |hidden: &'static [&'static str]| {
             Env::new(move |name| {
                 if hidden.contains(&name) {
@@ -454,5 +481,6 @@ mod tests {
         };
         UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
         HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "KEYSET_SECRET_NAME"])).unwrap();
+        ReconcileConfig::read(without(&["GATEWAY_AUDIENCES"])).unwrap();
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! respond (the one file that knows HTTP statuses) · relay (answers, as they stream) · config
-//!   └─ ledger (the books)
+//!   └─ ledger (the books) · reconcile (what they left open)
 //!        └─ error
 //!             └─ stages:  auth · meter · usage
 //!                  └─ clients:  storage (PostgREST) · openrouter · secrets_manager
@@ -35,6 +35,7 @@ pub mod meter;
 pub mod money;
 pub mod openrouter;
 pub mod payload;
+pub mod reconcile;
 pub mod relay;
 pub mod request;
 pub mod respond;

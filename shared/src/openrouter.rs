@@ -1,12 +1,16 @@
 //! The one speaker of OpenRouter: builds the upstream request, sends it, and names what can go
 //! wrong before an answer is there.
 
+mod generation;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
+
+pub use self::generation::{Generation, GenerationError};
 
 use crate::secret::ApiKey;
 

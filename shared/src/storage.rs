@@ -1,8 +1,8 @@
 //! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
-//! The work is done by three database functions (`migrations/`): `begin_request`,
-//! `finish_request` and `usage_summary`. Each is one round trip with a JSON body, so no value ever
-//! enters a URL. The contract:
+//! The work is done by database functions (`migrations/`): `begin_request`, `finish_request`,
+//! `usage_summary`, and for reconciliation `claim_unsettled` and `settle_request`. Each is one round
+//! trip with a JSON body, so no value ever enters a URL. The contract:
 //!
 //! - money is decimal text, never a float;
 //! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
@@ -12,6 +12,7 @@
 
 mod error;
 mod key;
+mod reconciliation;
 mod records;
 mod transport;
 
@@ -23,6 +24,7 @@ use url::Url;
 
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
+pub use reconciliation::{Claim, Finding, Settle, Settled, Unsettled};
 pub use records::{
     Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Period, ReplayGuard, Status,
     Tokens, UsageQuery, UsageSummary,
@@ -104,6 +106,36 @@ impl Storage {
             request: query.into(),
         };
         self.call("usage_summary", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Takes rows whose books are still open, for as long as their leases last. Runs at the same
+    /// time get different rows.
+    ///
+    /// It is repeated after a lost answer; the rows of that answer then wait for the end of their
+    /// leases.
+    pub async fn claim_unsettled(
+        &self,
+        claim: &Claim<'_>,
+        until: Instant,
+    ) -> Result<Vec<Unsettled>, StorageError> {
+        let arguments = reconciliation::ClaimArguments {
+            request: claim.into(),
+        };
+        self.call("claim_unsettled", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Closes a claimed row, exactly once however often it is called. Retries until `until`.
+    pub async fn settle(
+        &self,
+        settle: &Settle<'_>,
+        until: Instant,
+    ) -> Result<Settled, StorageError> {
+        let arguments = reconciliation::SettleArguments {
+            outcome: settle.into(),
+        };
+        self.call("settle_request", &arguments, u32::MAX, until)
             .await
     }
 

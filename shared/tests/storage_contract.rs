@@ -30,8 +30,9 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Period, Refusal,
-        ReplayGuard, Status, Storage, StorageError, StorageKey, Tokens, Unavailable, UsageQuery,
+        Begin, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish, Finished, Period,
+        Refusal, ReplayGuard, Settle, Settled, Status, Storage, StorageError, StorageKey, Tokens,
+        Unavailable, Unsettled, UsageQuery,
     },
 };
 use tokio::time::Instant;
@@ -643,6 +644,298 @@ async fn usage_is_summed_over_a_half_open_range() {
     .await;
 }
 
+// ------------------------------------------------------------------------------- reconciliation
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn claims_at_once_share_the_rows() {
+    with_user(json!({}), async |user| {
+        let ids: Vec<_> = (0..20).map(|_| user.billable("0")).collect();
+        for begin in &ids {
+            user.begin(begin).await.unwrap();
+            user.finish(&cut(begin.id)).await.unwrap();
+        }
+        let now = Clock::system().now();
+        let claims = join_all((0..8).map(|_| user.claim(now, 4))).await;
+        assert!(claims.iter().all(|rows| rows.len() <= 4));
+        let mut claimed: Vec<_> = claims.into_iter().flatten().map(|row| row.id).collect();
+        let count = claimed.len();
+        claimed.sort();
+        claimed.dedup();
+        assert_eq!(claimed.len(), count, "a row was claimed twice");
+        // Claims that met may have found the others' rows locked; nothing is lost by it.
+        claimed.extend(user.claim(now, 100).await.into_iter().map(|row| row.id));
+        claimed.sort();
+        let mut all: Vec<_> = ids.iter().map(|begin| begin.id).collect();
+        all.sort();
+        assert_eq!(claimed, all);
+        assert_eq!(user.claim(now, 100).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_claimed_row_is_due_again_when_its_lease_is_over() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0");
+        user.begin(&begin).await.unwrap();
+        user.finish(&cut(begin.id)).await.unwrap();
+        let mut now = Clock::system().now() + SignedDuration::from_secs(5);
+        // The leases are 60 and 600 s; the last one repeats.
+        for (attempts, lease) in [(1, 60), (2, 600), (3, 600)] {
+            let rows = user.claim(now, 1).await;
+            let [row] = rows.as_slice() else {
+                panic!("{rows:?}")
+            };
+            assert_eq!((row.id, row.attempts), (begin.id, attempts));
+            assert_eq!(row.did, user.did);
+            assert_eq!(row.generation_id.as_deref(), Some("gen-1"));
+            assert_eq!(row.sealed_key.as_deref(), Some("v1.sealed"));
+            assert_eq!(row.endpoint.as_deref(), Some("chat"));
+            assert!(!row.abandoned);
+            now += SignedDuration::from_secs(lease - 1);
+            assert_eq!(user.claim(now, 1).await, []);
+            now += SignedDuration::from_secs(1);
+        }
+        let rows = user.claim(now, 1).await;
+        let age = rows[0].age.as_secs();
+        assert!((1262..1292).contains(&age), "{age} s old");
+
+        user.delete("user_api_keys", "did", &user.did).await;
+        now += SignedDuration::from_secs(600);
+        assert_eq!(user.claim(now, 1).await[0].sealed_key, None);
+        user.insert_key(json!({})).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn only_what_is_open_is_claimed() {
+    with_user(json!({}), async |user| {
+        let (done, running) = (user.billable("0"), user.billable("0.25"));
+        user.begin(&done).await.unwrap();
+        user.finish(&completed(done.id, "0.1")).await.unwrap();
+        user.begin(&running).await.unwrap();
+        let now = Clock::system().now();
+        assert_eq!(
+            user.claim(now + SignedDuration::from_mins(19), 9).await,
+            [],
+            "its function may still live"
+        );
+        let rows = user.claim(now + SignedDuration::from_mins(21), 9).await;
+        let [row] = rows.as_slice() else {
+            panic!("{rows:?}")
+        };
+        assert_eq!((row.id, row.abandoned), (running.id, true));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn settling_at_once_counts_once() {
+    with_user(json!({}), async |user| {
+        for (is_byok, spent) in [
+            (Some(false), "0.0000123"),
+            (None, "0.0000246"),
+            (Some(true), "0.0076878169000000005"),
+        ] {
+            let begin = user.billable("0.5");
+            user.begin(&begin).await.unwrap();
+            user.finish(&cut(begin.id)).await.unwrap();
+            let settle = Settle {
+                finding: billed("1.23e-05", is_byok),
+                ..unknown(begin.id)
+            };
+            let answers = join_all((0..20).map(|_| user.settle(&settle))).await;
+            let first = answers.iter().filter(|answer| answer.by_this_call);
+            assert_eq!(first.count(), 1);
+            assert_eq!(user.account().await, (spent.into(), "0".into()));
+
+            let row = user.row(begin.id).await;
+            assert_eq!(row["cost_state"], "final");
+            assert_eq!(row["status"], "failed");
+            assert_eq!(row["error_reason"], "upstream_cut");
+            assert_eq!(amount(&row["openrouter_cost"]), "0.0000123");
+            assert_eq!(
+                (&row["input_tokens"], &row["cached_tokens"]),
+                (&json!("9"), &json!("5"))
+            );
+            // What is final stays final.
+            for settle in [
+                unknown(begin.id),
+                Settle {
+                    finding: billed("99", None),
+                    ..settle
+                },
+            ] {
+                assert!(!user.settle(&settle).await.by_this_call);
+            }
+            assert_eq!(user.row(begin.id).await, row);
+            assert_eq!(user.claim(far_future(), 100).await, []);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn an_abandoned_request_gives_its_hold_back() {
+    with_user(json!({}), async |user| {
+        let (lost, other) = (user.billable("0.5"), user.billable("0.25"));
+        user.begin(&lost).await.unwrap();
+        user.begin(&other).await.unwrap();
+        let answers =
+            join_all((0..20).map(|_| async { user.settle(&unknown(lost.id)).await.by_this_call }))
+                .await;
+        assert_eq!(answers.into_iter().filter(|first| *first).count(), 1);
+        assert_eq!(user.account().await, ("0".into(), "0.25".into()));
+
+        let row = user.row(lost.id).await;
+        assert_eq!(row["status"], "failed");
+        assert_eq!(row["error_reason"], "abandoned");
+        assert_eq!(row["cost_state"], "unknown");
+        assert_eq!(row["unknown_cost_reason"], "no_generation_id");
+        assert_eq!(row["total_cost"], Value::Null);
+        assert_eq!(
+            user.claim(far_future(), 100).await.len(),
+            1,
+            "the other one"
+        );
+
+        // Its function was not dead after all: too late.
+        let late = user.finish(&completed(lost.id, "0.1")).await.unwrap();
+        assert!(!late.by_this_call);
+        assert_eq!(user.account().await, ("0".into(), "0.25".into()));
+
+        // But the cost can still be entered, once.
+        let entered = Settle {
+            finding: billed("0.1", None),
+            ..unknown(lost.id)
+        };
+        assert!(user.settle(&entered).await.by_this_call);
+        assert!(!user.settle(&entered).await.by_this_call);
+        assert_eq!(user.account().await, ("0.1".into(), "0.25".into()));
+        let row = user.row(lost.id).await;
+        assert_eq!(row["cost_state"], "final");
+        assert_eq!(row["unknown_cost_reason"], Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn settling_and_finishing_at_once_count_once() {
+    with_user(json!({}), async |user| {
+        for _ in 0..5 {
+            let begin = user.billable("0.5");
+            user.begin(&begin).await.unwrap();
+            let outcome = completed(begin.id, "0.1");
+            let settle = Settle {
+                finding: billed("0.1", None),
+                ..unknown(begin.id)
+            };
+            let (finished, settled) = futures_util::join!(
+                join_all(
+                    (0..5).map(|_| async { user.finish(&outcome).await.unwrap().by_this_call })
+                ),
+                join_all((0..5).map(|_| async { user.settle(&settle).await.by_this_call })),
+            );
+            let firsts = finished.into_iter().chain(settled).filter(|first| *first);
+            assert_eq!(firsts.count(), 1);
+        }
+        assert_eq!(user.account().await, ("0.5".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn reconciliation_insists_on_its_members() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        let key = env("STORAGE_KEY");
+        let id = begin.id.to_string();
+        for (function, arguments) in [
+            ("claim_unsettled", json!({"request": {"now": 0, "limit": 5, "leases": []}})),
+            ("claim_unsettled", json!({"request": {"now": 0, "limit": 0, "leases": [60]}})),
+            ("claim_unsettled", json!({"request": {"limit": 5, "leases": [60]}})),
+            ("settle_request", json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "final"}})),
+            ("settle_request", json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "unknown"}})),
+            (
+                "settle_request",
+                json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "final", "openrouter_cost": "NaN"}}),
+            ),
+            (
+                "settle_request",
+                json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "none", "openrouter_cost": "1"}}),
+            ),
+        ] {
+            let (status, text) = send(
+                &user.client,
+                Some(&key),
+                Method::POST,
+                &format!("rpc/{function}"),
+                Some(&arguments.to_string()),
+            )
+            .await;
+            assert_eq!(status, 400, "{arguments}: {text}");
+        }
+        let answer = user.storage.settle(&unknown(user.id()), soon()).await;
+        assert!(matches!(answer, Err(StorageError::NoSuchRequest)));
+        assert_eq!(user.account().await, ("0".into(), "0.5".into()));
+    })
+    .await;
+}
+
+/// Later than any lease.
+fn far_future() -> Timestamp {
+    Clock::system().now() + SignedDuration::from_hours(48)
+}
+
+/// A request whose cost nobody told.
+fn cut(id: Uuid) -> Finish<'static> {
+    Finish {
+        status: Status::Failed,
+        cost: Cost {
+            state: CostState::Pending,
+            openrouter: None,
+            ..cost("0")
+        },
+        error: Some(Failure {
+            reason: "upstream_cut",
+            message: "cut",
+        }),
+        ..completed(id, "0")
+    }
+}
+
+fn unknown(id: Uuid) -> Settle<'static> {
+    Settle {
+        id,
+        time: Clock::system().now(),
+        finding: Finding::Unknown {
+            reason: "no_generation_id",
+        },
+    }
+}
+
+fn billed(usd: &str, is_byok: Option<bool>) -> Finding<'static> {
+    Finding::Final {
+        openrouter: usd.parse().unwrap(),
+        upstream_inference: "0.0076509169000000005".parse().ok(),
+        is_byok,
+        tokens: Tokens {
+            input: Some(9),
+            ..Tokens::default()
+        },
+        model: None,
+    }
+}
+
 // --------------------------------------------------------------------------------------- access
 
 #[tokio::test]
@@ -718,6 +1011,16 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
             }}),
         ),
         ("usage_summary", json!({"request": {"did": user.did}})),
+        (
+            "claim_unsettled",
+            json!({"request": {"did": user.did, "now": 4_000_000_000_000_u64, "limit": 9, "leases": [60]}}),
+        ),
+        (
+            "settle_request",
+            json!({"outcome": {
+                "id": id.to_string(), "settled_at": 0, "cost_state": "unknown", "unknown_cost_reason": "x",
+            }}),
+        ),
         (
             "use_fingerprint",
             json!({"request": {
@@ -867,6 +1170,21 @@ impl User {
         self.storage.finish(finish, soon()).await
     }
 
+    /// This user's open rows, with leases of one and of ten minutes.
+    async fn claim(&self, now: Timestamp, limit: u16) -> Vec<Unsettled> {
+        let claim = Claim {
+            now,
+            limit,
+            leases: &[Duration::from_mins(1), Duration::from_mins(10)],
+            did: Some(&self.did),
+        };
+        self.storage.claim_unsettled(&claim, soon()).await.unwrap()
+    }
+
+    async fn settle(&self, settle: &Settle<'_>) -> Settled {
+        self.storage.settle(settle, soon()).await.unwrap()
+    }
+
     /// A usage summary as JSON, for comparison.
     async fn usage(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> Value {
         let period = Period { start, end };
@@ -942,7 +1260,7 @@ impl User {
                  generation_id,http_status::text,input_tokens::text,output_tokens::text,\
                  cached_tokens::text,reasoning_tokens::text,first_byte_ms::text,is_byok,\
                  total_cost::text,openrouter_cost::text,upstream_inference_cost::text,\
-                 error_reason,error_message"
+                 error_reason,error_message,unknown_cost_reason"
             }
         };
         let path = format!("{table}?select={select}&did=eq.{}", self.did);

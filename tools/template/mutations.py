@@ -24,6 +24,8 @@ OWN_ERRORS: Place = (*DEFINITION, "x-amazon-apigateway-gateway-responses")
 PROXY: Place = ("Resources", "ProxyFunction", "Properties")
 USAGE: Place = ("Resources", "UsageFunction", "Properties")
 HEALTH: Place = ("Resources", "HealthFunction", "Properties")
+RECONCILE: Place = ("Resources", "ReconcileFunction", "Properties")
+SCHEDULE: Place = (*RECONCILE, "Events", "Schedule")
 VARIABLES: Place = ("Environment", "Variables")
 READ_KEYSET: Place = (*PROXY, "Policies", 0, "Statement", 0)
 SECRET_KEY: Place = (*USAGE, *VARIABLES, "SUPABASE_SECRET_KEY")
@@ -144,10 +146,24 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "wildcard action": put((*READ_KEYSET, "Action"), "secretsmanager:*"),
         "managed policy": put((*USAGE, "Policies"), ["arn:aws:iam::aws:policy/SecretsManagerReadWrite"]),
     },
-    "only-proxy-reads-the-keyset": {
+    "only-who-opens-keys-reads-the-keyset": {
         "usage reads it": copy((*PROXY, "Policies"), (*USAGE, "Policies")),
         "proxy cannot read it": drop((*PROXY, "Policies")),
+        "reconcile cannot read it": drop((*RECONCILE, "Policies")),
         "all secrets whose name starts alike": edit((*READ_KEYSET, "Resource"), "-??????", "*"),
+    },
+    "reconciliation-is-scheduled": {
+        "no schedule": drop((*RECONCILE, "Events")),
+        "switched off": put((*SCHEDULE, "Properties", "State"), "DISABLED"),
+        "a schedule of its own": put((*SCHEDULE, "Properties", "ScheduleExpression"), "rate(1 day)"),
+        "the wrong function": both(
+            copy((*RECONCILE, "Events", "Schedule"), (*USAGE, "Events", "Schedule")),
+            drop((*RECONCILE, "Events")),
+        ),
+        "SAM's name for it": drop((*SCHEDULE, "Properties", "Name")),
+        "Lambda's own repetitions": drop((*RECONCILE, "EventInvokeConfig")),
+        "the schedule's repetitions": drop((*SCHEDULE, "Properties", "RetryPolicy")),
+        "runs that outlive their leases": put((*RECONCILE, "Timeout"), 300),
     },
     "environment-is-exact": {
         "missing variable": drop((*PROXY, *VARIABLES, "KEYSET_SECRET_NAME")),

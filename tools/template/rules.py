@@ -21,6 +21,9 @@ EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-ups
 KEYSET_ARN = (
     "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${KeysetSecretName}-??????"
 )
+OPENS_KEYS = {"proxy", "reconcile"}
+# The longest that a run's rows are its own: the first of shared::reconcile::LEASES.
+LEASE_SECONDS = 120
 # The longest that API Gateway waits for a buffered answer without a raised quota.
 BUFFERED_SECONDS = 29
 
@@ -60,10 +63,11 @@ def others_are_buffered(stack: Expansion) -> Iterator[str]:
     for binary, (_, function) in stack.functions().items():
         if binary == "proxy":
             continue
-        for route, found in integrations_of(stack, binary).items():
+        routes = integrations_of(stack, binary)
+        for route, found in routes.items():
             if "responseTransferMode" in found or not text(found["uri"]).endswith("/invocations"):
                 yield f"{route}: streams, but {binary} does not"
-        if function["Timeout"] > BUFFERED_SECONDS:
+        if routes and function["Timeout"] > BUFFERED_SECONDS:
             yield f"{binary} may run for {function['Timeout']} s, API Gateway waits {BUFFERED_SECONDS}"
 
 
@@ -164,19 +168,20 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
 def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
     """Own statements name their resources; the one managed policy is for logs."""
     for name, role in stack.of_type("AWS::IAM::Role").items():
-        for policy in role["ManagedPolicyArns"]:
+        for policy in role.get("ManagedPolicyArns", []):
             if policy.rsplit("/", 1)[-1] != "AWSLambdaBasicExecutionRole":
                 yield f"{name}: managed policy {policy}"
         for statement in statements(role):
-            if any("*" in text(resource) for resource in as_list(statement["Resource"])):
+            resources = as_list(statement["Resource"])
+            if any("Fn::GetAtt" not in resource and "*" in text(resource) for resource in resources):
                 yield f"{name}: Resource {statement['Resource']}"
             if any("*" in action for action in as_list(statement["Action"])):
                 yield f"{name}: Action {statement['Action']}"
 
 
 @rule
-def only_proxy_reads_the_keyset(stack: Expansion) -> Iterator[str]:
-    """And it reads no other secret."""
+def only_who_opens_keys_reads_the_keyset(stack: Expansion) -> Iterator[str]:
+    """And no other secret."""
     for binary, (_, function) in stack.functions().items():
         granted = {
             (action, text(resource))
@@ -185,9 +190,43 @@ def only_proxy_reads_the_keyset(stack: Expansion) -> Iterator[str]:
             for resource in as_list(statement["Resource"])
             if action == "*" or action.startswith("secretsmanager:") or ":secretsmanager:" in text(resource)
         }
-        expected = {("secretsmanager:GetSecretValue", KEYSET_ARN)} if binary == "proxy" else set()
+        expected = {("secretsmanager:GetSecretValue", KEYSET_ARN)} if binary in OPENS_KEYS else set()
         if granted != expected:
             yield f"{binary}: {sorted(granted)}"
+
+
+@rule
+def reconciliation_is_scheduled(stack: Expansion) -> Iterator[str]:
+    """By one schedule, which may invoke that function and nothing else; no run outlives its leases."""
+    name, function = stack.functions()["reconcile"]
+    arn = {"Fn::GetAtt": [name, "Arn"]}
+    schedules = list(stack.of_type("AWS::Scheduler::Schedule").values())
+    if len(schedules) != 1:
+        yield f"{len(schedules)} schedules"
+    for schedule in schedules:
+        target = schedule["Target"]
+        if "${AWS::StackName}" not in text(schedule.get("Name", "")):
+            yield f"two stacks of an account would both name it {schedule.get('Name')}"
+        if target["Arn"] != arn:
+            yield f"it starts {target['Arn']}"
+        when = (schedule["ScheduleExpression"], schedule.get("State"))
+        if when != ({"Ref": "ReconcileSchedule"}, "ENABLED"):
+            yield f"it runs at {when}"
+        if target.get("RetryPolicy", {}).get("MaximumRetryAttempts") != 0:
+            yield "a run that could not be started is tried again beside the next one"
+        role = stack.resources[target["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
+        granted = [(as_list(it["Action"]), as_list(it["Resource"])) for it in statements(role)]
+        if granted != [(["lambda:InvokeFunction"], [arn])]:
+            yield f"its role grants {granted}"
+    retries = [
+        config["MaximumRetryAttempts"]
+        for config in stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+        if config["FunctionName"] == {"Ref": name}
+    ]
+    if retries != [0]:
+        yield f"Lambda repeats a failed run: {retries}"
+    if function["Timeout"] >= LEASE_SECONDS:
+        yield f"a run may last {function['Timeout']} s, its rows are its own for {LEASE_SECONDS}"
 
 
 @rule
@@ -308,6 +347,13 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
     "SupabaseUrl": {
         "https://abcdefgh.supabase.co": True,
         "https://abcdefgh.supabase.co/rest/v1": False,
+        "": False,
+    },
+    "ReconcileSchedule": {
+        "rate(5 minutes)": True,
+        "cron(0/5 * * * ? *)": True,
+        "rate(0 minutes)": False,
+        "5 minutes": False,
         "": False,
     },
     "OpenRouterBaseUrl": {"https://openrouter.ai/api/v1": True, "https://openrouter.ai/api/v1/": False},

@@ -1,8 +1,9 @@
 //! Between the Lambda runtime and the handlers: events in, streams out, and no invocation that
 //! ends before its books are closed.
 //!
-//! A handler is `async fn(Arc<State>, Incoming, Invocation) -> Response<Body>`; it knows nothing of
-//! Lambda. This crate is the only one that does.
+//! A handler is `async fn(Arc<State>, Incoming, Invocation) -> Response<Body>`, or for a schedule
+//! `async fn(Arc<State>, Value, Invocation) -> Result<Answer, Error>`; it knows nothing of Lambda.
+//! This crate is the only one that does.
 
 mod drain;
 mod event;
@@ -31,8 +32,9 @@ use lambda_http::{
     },
     request::{LambdaRequest, RequestOrigin},
 };
-use lambda_runtime::{Error, Runtime, service_fn};
+use lambda_runtime::{Diagnostic, Error, Runtime, service_fn};
 use serde::{Serialize, de::IgnoredAny};
+use serde_json::Value;
 use shared::{
     clock::Clock,
     config::Env,
@@ -99,6 +101,42 @@ where
     })
 }
 
+/// Runs a function that no client calls: a schedule does, or an operator. It takes any JSON, answers
+/// with JSON, and its failures are the platform's to count.
+pub fn run_scheduled<S, E, T, F, R>(
+    load: impl FnOnce(Env<'static>) -> Result<S, E>,
+    handler: impl Fn(Arc<S>, Value, Invocation) -> F + Copy + Send + Sync + 'static,
+) -> ExitCode
+where
+    S: Send + Sync + 'static,
+    E: Display,
+    T: Serialize + Send + 'static,
+    R: std::error::Error + 'static,
+    F: Future<Output = Result<T, R>> + Send + 'static,
+{
+    start(load, |state| async move {
+        let service = service_fn(move |event: LambdaEvent<Value>| {
+            let LambdaEvent { payload, context } = event;
+            let running = handler(state.clone(), payload, invocation(&context));
+            async move { running.await.map_err(|error| diagnostic(&error)) }
+        });
+        Runtime::new(service)
+            .layer(DrainLayer)
+            .run_concurrent()
+            .await
+    })
+}
+
+/// What the platform records of a failed run, without type names.
+fn diagnostic(error: &(dyn std::error::Error + 'static)) -> Diagnostic {
+    let error_message = shared::error::causes(error);
+    tracing::error!(error = error_message, "the run failed");
+    Diagnostic {
+        error_type: "run_failed".to_owned(),
+        error_message,
+    }
+}
+
 /// Reads the configuration and serves until the platform ends the process.
 fn start<S, E, R>(
     load: impl FnOnce(Env<'static>) -> Result<S, E>,
@@ -149,11 +187,7 @@ where
     B: From<Bytes>,
     F: Future<Output = Response<B>>,
 {
-    let invocation = Invocation {
-        id: shared::request::invocation_id(&context.request_id),
-        deadline: deadline(context.deadline()),
-        tasks: drain::tasks(),
-    };
+    let invocation = invocation(&context);
     let id = invocation.id;
     // serde's message may quote the event.
     match payload
@@ -170,6 +204,14 @@ where
             tracing::error!(request.id = %id, error = shared::causes::causes(&error), "not a request");
             shared::respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
         }
+    }
+}
+
+fn invocation(context: &lambda_runtime::Context) -> Invocation {
+    Invocation {
+        id: shared::request::invocation_id(&context.request_id),
+        deadline: deadline(context.deadline()),
+        tasks: drain::tasks(),
     }
 }
 

@@ -378,7 +378,7 @@ impl<'a> From<&UsageQuery<'a>> for UsageJson<'a> {
 
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
-fn storable(text: &str) -> Cow<'_, str> {
+pub(super) fn storable(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 2000;
     let text = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
@@ -392,7 +392,7 @@ fn storable(text: &str) -> Cow<'_, str> {
 }
 
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
-fn clamped(count: u64) -> i32 {
+pub(super) fn clamped(count: u64) -> i32 {
     count.try_into().unwrap_or(i32::MAX)
 }
 
@@ -407,7 +407,7 @@ fn number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
 #[derive(Deserialize)]
 struct Count(#[serde(deserialize_with = "count")] u64);
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Cow::<'de, str>::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)

@@ -19,7 +19,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -32,6 +32,11 @@ pub enum Script {
     Slow,
     /// Streams two events and half of a third, then breaks the connection.
     Cut,
+    /// As [`Script::Cut`], and billed: `GET /generation` tells it, but not at the first question.
+    CutBilled {
+        /// Billed by the provider, to the user's own key.
+        byok: bool,
+    },
     /// Ends a stream politely, but in the middle.
     PoliteCut,
     /// Streams two events, then says nothing more.
@@ -56,6 +61,8 @@ impl Script {
             "ok" => Self::Ok,
             "slow" => Self::Slow,
             "cut" => Self::Cut,
+            "cut-billed" => Self::CutBilled { byok: false },
+            "cut-billed-byok" => Self::CutBilled { byok: true },
             "polite-cut" => Self::PoliteCut,
             "stall" => Self::Stall,
             "silent" => Self::Silent,
@@ -89,8 +96,28 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 struct Inner {
     keys: Mutex<Vec<String>>,
+    bills: Mutex<Vec<Bill>>,
     received: Mutex<Vec<Received>>,
 }
+
+/// What was billed for a stream that broke.
+#[derive(Debug)]
+struct Bill {
+    key: String,
+    generation_id: String,
+    byok: bool,
+    /// How often it was asked for.
+    asked: u32,
+}
+
+/// The cost of a [`Script::CutBilled`] as its text stands in the body of `GET /generation`.
+pub const CUT_COST: &str = "1.2345678901e-05";
+/// The same without an exponent.
+pub const CUT_COST_PLAIN: &str = "0.000012345678901";
+/// What the provider charges for it, if the user's own key paid.
+pub const CUT_INFERENCE_COST: &str = "0.0076509169000000005";
+/// The sum of the two.
+pub const CUT_BYOK_TOTAL: &str = "0.0076632625789010005";
 
 /// The cost that the stub bills for each answered request, as its text stands in the body.
 pub const COST: &str = "7.434e-07";
@@ -199,9 +226,14 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if !key.is_some_and(|key| lock(&inner.keys).iter().any(|known| known == key)) {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
+    let key = key.unwrap_or_default();
     match head.uri.path() {
         "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
+            bill(&inner, key, &body);
             chat(head.uri.path(), &head.headers, &body).await
+        }
+        "/api/v1/generation" if head.method == Method::GET => {
+            generation(&inner, key, head.uri.query().unwrap_or_default())
         }
         "/api/v1/echo" => echo(&head.headers, body),
         "/api/v1/models" => json_response(StatusCode::OK, r#"{"data":[{"id":"stub/ok"}]}"#.into()),
@@ -278,6 +310,42 @@ async fn chat(path: &str, headers: &HeaderMap, body: &[u8]) -> Response {
     }
 }
 
+/// Notes what a stream that is about to break costs.
+fn bill(inner: &Inner, key: &str, body: &[u8]) {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    if let Some(Script::CutBilled { byok }) = request["model"].as_str().and_then(Script::of) {
+        lock(&inner.bills).push(Bill {
+            key: key.to_owned(),
+            generation_id: request["user"].as_str().unwrap_or_default().to_owned(),
+            byok,
+            asked: 0,
+        });
+    }
+}
+
+/// What a generation cost: only for the key that made it, and not at the first question.
+fn generation(inner: &Inner, key: &str, query: &str) -> Response {
+    let mut bills = lock(&inner.bills);
+    let bill = bills
+        .iter_mut()
+        .find(|bill| bill.key == key && query == format!("id={}", bill.generation_id));
+    let Some(bill) = bill else {
+        return refusal(StatusCode::NOT_FOUND, "Generation not found");
+    };
+    bill.asked += 1;
+    if bill.asked == 1 {
+        return refusal(StatusCode::NOT_FOUND, "Generation not found");
+    }
+    let (id, byok) = (&bill.generation_id, bill.byok);
+    json_response(
+        StatusCode::OK,
+        format!(
+            r#"{{"data":{{"id":"{id}","model":"stub/served-model","total_cost":{CUT_COST},"upstream_inference_cost":{CUT_INFERENCE_COST},"is_byok":{byok},"cancelled":true,"tokens_prompt":10,"tokens_completion":20,"native_tokens_prompt":11,"native_tokens_completion":21,"native_tokens_cached":3,"native_tokens_reasoning":null}}}}"#
+        )
+        .into_bytes(),
+    )
+}
+
 fn echoed_key(headers: &HeaderMap) -> String {
     let key = headers
         .get(header::AUTHORIZATION)
@@ -298,7 +366,7 @@ fn message_start(id: &str) -> Response {
 
 fn whole(script: Script, id: &str) -> Response {
     match script {
-        Script::Cut => raw_body(
+        Script::Cut | Script::CutBilled { .. } => raw_body(
             "application/json",
             vec![Ok(json_bytes(id)[..40].to_vec()), Err(Duration::ZERO)],
         ),
@@ -317,7 +385,7 @@ fn streamed(script: Script, id: &str) -> Response {
     let part: Vec<_> = chunks.iter().take(4).cloned().map(Ok).collect();
     let steps = match script {
         Script::Status(status) => return status_response(status),
-        Script::Cut => [part, vec![Err(Duration::ZERO)]].concat(),
+        Script::Cut | Script::CutBilled { .. } => [part, vec![Err(Duration::ZERO)]].concat(),
         Script::PoliteCut => part,
         Script::Stall => [part, vec![Err(Duration::from_mins(2))]].concat(),
         Script::ErrorEvent => {

@@ -130,7 +130,7 @@ impl World {
         let workspace = Workspace::locate();
         let tools = Tools::install(&workspace)?;
         let run = RunDir::unique(&workspace, "e2e")?;
-        let functions = Functions::build(&workspace, &["proxy", "usage", "health"])?;
+        let functions = Functions::build(&workspace, &["proxy", "usage", "health", "reconcile"])?;
         let upstream = Upstream::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
@@ -158,8 +158,17 @@ impl World {
             };
         let deployed = vec![
             deploy(
-                &["proxy", "usage", "health"],
-                &["proxy", "proxy", "proxy", "proxy", "usage", "health"],
+                &["proxy", "usage", "health", "reconcile"],
+                &[
+                    "proxy",
+                    "proxy",
+                    "proxy",
+                    "proxy",
+                    "usage",
+                    "health",
+                    "reconcile",
+                    "reconcile",
+                ],
                 &[],
             )?,
             deploy(
@@ -181,13 +190,13 @@ impl World {
                 &[("OPENROUTER_BASE_URL", NOBODY)],
             )?,
             deploy(
-                &["proxy-dark", "usage-dark", "health-dark"],
-                &["proxy", "usage", "health"],
+                &["proxy-dark", "usage-dark", "health-dark", "reconcile-dark"],
+                &["proxy", "usage", "health", "reconcile"],
                 &[("SUPABASE_REST_URL", NOBODY)],
             )?,
             deploy(
-                &["proxy-keyless"],
-                &["proxy"],
+                &["proxy-keyless", "reconcile-keyless"],
+                &["proxy", "reconcile"],
                 &[("KEYSET_SECRET_NAME", "no/such/secret")],
             )?,
         ];
@@ -239,6 +248,16 @@ impl World {
             .await?)
     }
 
+    /// Where `cargo lambda invoke` finds `function`.
+    ///
+    /// # Panics
+    ///
+    /// If no function has that name.
+    #[must_use]
+    pub fn gateway(&self, function: &str) -> String {
+        self.deployed(function).watch.url()
+    }
+
     #[expect(clippy::panic, reason = "a test that names no function is wrong")]
     fn deployed(&self, function: &str) -> &Deployed {
         let is_it = |deployed: &&Deployed| deployed.names.contains(&function);
@@ -288,7 +307,7 @@ impl World {
     pub fn logged(&self) -> Result<String> {
         let mut all = String::new();
         for deployed in &self.deployed {
-            for function in ["proxy", "usage", "health"] {
+            for function in ["proxy", "usage", "health", "reconcile"] {
                 let log = deployed.run.path().join(format!("{function}.log"));
                 if log.is_file() {
                     all.push_str(&String::from_utf8_lossy(&fs::read(log)?));

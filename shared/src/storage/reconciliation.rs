@@ -1,0 +1,224 @@
+//! What a reconciliation run takes from the storage and gives back.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
+
+use super::records::{Tokens, clamped, count, storable};
+use crate::money::Usd;
+
+/// Asks for rows whose cost is pending, and for abandoned ones: pending for more than 20 minutes.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The present time.
+    pub now: Timestamp,
+    /// At most so many rows, from 1 to 1000.
+    pub limit: u16,
+    /// How long a row belongs to who claims it for the first, second, … time; the last one repeats.
+    /// Whole seconds. It is due again afterwards, so this is the backoff, too.
+    pub leases: &'a [Duration],
+    /// This DID's rows only.
+    pub did: Option<&'a str>,
+}
+
+/// A claimed row.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Unsettled {
+    /// The request's id.
+    #[serde(deserialize_with = "uuid")]
+    pub id: Uuid,
+    /// Whose it is.
+    pub did: String,
+    /// Whether its function ended without closing it.
+    pub abandoned: bool,
+    /// The kind of endpoint.
+    pub endpoint: Option<String>,
+    /// `OpenRouter`'s id of the generation.
+    pub generation_id: Option<String>,
+    /// Since the request began.
+    #[serde(rename = "age_seconds", deserialize_with = "seconds")]
+    pub age: Duration,
+    /// How often it was claimed, this time included.
+    pub attempts: u32,
+    /// The DID's present key; `None` where it has none any more.
+    pub sealed_key: Option<String>,
+}
+
+impl fmt::Debug for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsettled")
+            .field("id", &self.id)
+            .field("generation_id", &self.generation_id)
+            .field("age", &self.age)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a claimed row is to be closed.
+#[derive(Debug, Clone, Copy)]
+pub struct Settle<'a> {
+    /// The request's id.
+    pub id: Uuid,
+    /// The present time.
+    pub time: Timestamp,
+    /// What was found out.
+    pub finding: Finding<'a>,
+}
+
+/// What there is to know about a cost.
+#[derive(Debug, Clone, Copy)]
+pub enum Finding<'a> {
+    /// What `OpenRouter` bills. US dollars.
+    Final {
+        /// What it takes itself.
+        openrouter: Usd,
+        /// What the provider takes, added where [`is_byok`](Self::Final::is_byok).
+        upstream_inference: Option<Usd>,
+        /// Whether the user's own provider key paid for the inference.
+        is_byok: Option<bool>,
+        /// What was counted; what is `None` stays as it was.
+        tokens: Tokens,
+        /// The model that answered.
+        model: Option<&'a str>,
+    },
+    /// It will not be known.
+    Unknown {
+        /// The stable name of the cause.
+        reason: &'a str,
+    },
+}
+
+/// What became of a [`Settle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Settled {
+    /// Whether this call closed the row. False after an earlier one did, be it an attempt of the
+    /// same call whose answer was lost.
+    #[serde(rename = "settled")]
+    pub by_this_call: bool,
+}
+
+/// The named argument of `claim_unsettled`.
+#[derive(Serialize)]
+pub(super) struct ClaimArguments<'a> {
+    pub(super) request: ClaimJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ClaimJson<'a> {
+    now: i64,
+    limit: u16,
+    leases: Vec<u64>,
+    did: Option<&'a str>,
+}
+
+impl<'a> From<&Claim<'a>> for ClaimJson<'a> {
+    fn from(claim: &Claim<'a>) -> Self {
+        Self {
+            now: claim.now.as_millisecond(),
+            limit: claim.limit,
+            leases: claim.leases.iter().map(Duration::as_secs).collect(),
+            did: claim.did,
+        }
+    }
+}
+
+/// The named argument of `settle_request`.
+#[derive(Serialize)]
+pub(super) struct SettleArguments<'a> {
+    pub(super) outcome: SettleJson<'a>,
+}
+
+#[derive(Default, Serialize)]
+pub(super) struct SettleJson<'a> {
+    id: String,
+    settled_at: i64,
+    cost_state: &'static str,
+    unknown_cost_reason: Option<&'a str>,
+    openrouter_cost: Option<Usd>,
+    upstream_inference_cost: Option<Usd>,
+    is_byok: Option<bool>,
+    model: Option<Cow<'a, str>>,
+    input_tokens: Option<i32>,
+    output_tokens: Option<i32>,
+    cached_tokens: Option<i32>,
+    reasoning_tokens: Option<i32>,
+}
+
+impl<'a> From<&Settle<'a>> for SettleJson<'a> {
+    fn from(settle: &Settle<'a>) -> Self {
+        let common = Self {
+            id: settle.id.to_string(),
+            settled_at: settle.time.as_millisecond(),
+            ..Self::default()
+        };
+        match settle.finding {
+            Finding::Unknown { reason } => Self {
+                cost_state: "unknown",
+                unknown_cost_reason: Some(reason),
+                ..common
+            },
+            Finding::Final {
+                openrouter,
+                upstream_inference,
+                is_byok,
+                tokens,
+                model,
+            } => Self {
+                cost_state: "final",
+                openrouter_cost: Some(openrouter),
+                upstream_inference_cost: upstream_inference,
+                is_byok,
+                model: model.map(storable),
+                input_tokens: tokens.input.map(clamped),
+                output_tokens: tokens.output.map(clamped),
+                cached_tokens: tokens.cached.map(clamped),
+                reasoning_tokens: tokens.reasoning.map(clamped),
+                ..common
+            },
+        }
+    }
+}
+
+fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    Uuid::parse_str(&Cow::<'de, str>::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    count(deserializer).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_row_is_read_and_hides_its_key() {
+        let row: Unsettled = serde_json::from_str(
+            r#"{"id":"fd8b67e2-5797-4521-81a0-426af37311db","did":"did:key:z","abandoned":false,
+                "endpoint":null,"generation_id":"gen-1","age_seconds":"90","attempts":2,
+                "sealed_key":"v1.planted"}"#,
+        )
+        .unwrap();
+        assert_eq!(row.age, Duration::from_secs(90));
+        assert_eq!(row.sealed_key.as_deref(), Some("v1.planted"));
+        assert!(!format!("{row:?}").contains("planted"));
+    }
+
+    #[test]
+    fn an_unknown_cost_is_sent_without_any_amount() {
+        let settle = Settle {
+            id: Uuid::nil(),
+            time: Timestamp::UNIX_EPOCH,
+            finding: Finding::Unknown {
+                reason: "no_generation_id",
+            },
+        };
+        let json = serde_json::to_value(SettleJson::from(&settle)).unwrap();
+        assert_eq!(json["cost_state"], "unknown");
+        assert_eq!(json["unknown_cost_reason"], "no_generation_id");
+        assert!(json["openrouter_cost"].is_null());
+    }
+}
