@@ -9,5 +9,6 @@ mod answers;
 mod clients;
 mod events;
 mod failures;
+mod limits;
 mod refusals;
 mod secrecy;
