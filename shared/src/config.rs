@@ -1,7 +1,7 @@
 //! Configuration: read once, at start, through a function that tests replace; every fault is
 //! reported, not only the first; each function reads only what it needs.
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 use url::Url;
@@ -10,6 +10,7 @@ use crate::{
     auth::{Audience, Audiences},
     endpoint::AllowedFamilies,
     http_client::HttpClientError,
+    money::Usd,
     openrouter::Timeouts,
     secrets_manager::{AwsCredentials, KeysetLocation},
     storage::StorageKey,
@@ -233,6 +234,28 @@ impl<'a> Env<'a> {
         })
     }
 
+    fn hold(&mut self) -> Option<Usd> {
+        let value = self
+            .optional("HOLD_USD")
+            .unwrap_or_else(|| "0.01".to_owned());
+        self.parsed("HOLD_USD", Some(value), |value| {
+            value.parse::<Usd>().map_err(|error| {
+                format!("must be an amount of US dollars such as 0.01, but is {error}")
+            })
+        })
+    }
+
+    fn requests_per_minute(&mut self) -> Option<NonZeroU32> {
+        let value = self.optional("REQUESTS_PER_MINUTE");
+        self.parsed("REQUESTS_PER_MINUTE", value, |value| {
+            value
+                .parse::<NonZeroU32>()
+                .ok()
+                .filter(|rate| rate.get() <= 1_000_000)
+                .ok_or("must be a number from 1 to 1000000, or empty for no limit")
+        })
+    }
+
     fn allowed_families(&mut self) -> Option<AllowedFamilies> {
         let list = self.optional("ALLOWED_PATH_FAMILIES").unwrap_or_default();
         self.parsed("ALLOWED_PATH_FAMILIES", Some(list), |list| {
@@ -274,6 +297,10 @@ pub struct ProxyConfig {
     pub connect_timeout: Duration,
     /// Limits for OpenRouter's answers.
     pub timeouts: Timeouts,
+    /// The least that is reserved against a credit limit for a request.
+    pub hold: Usd,
+    /// The rate of DIDs whose key names none of its own.
+    pub requests_per_minute: Option<NonZeroU32>,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
 }
@@ -295,6 +322,7 @@ impl ProxyConfig {
             // Streams carry a comment every few seconds while the model is silent.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
         };
+        let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
@@ -303,6 +331,8 @@ impl ProxyConfig {
                 openrouter: openrouter?,
                 connect_timeout,
                 timeouts,
+                hold: hold?,
+                requests_per_minute,
                 allowed_families: allowed_families?,
             })
         })();
@@ -433,6 +463,8 @@ mod tests {
             "https://abc.supabase.co/rest/v1"
         );
         assert_eq!(config.timeouts.idle, Duration::from_mins(2));
+        assert_eq!(config.hold.to_string(), "0.01");
+        assert_eq!(config.requests_per_minute, None);
         assert!(
             !format!("{config:?}").to_lowercase().contains("planted"),
             "{config:?}"
@@ -446,6 +478,8 @@ mod tests {
             "UPSTREAM_IDLE_TIMEOUT_MS" => Some("soon".to_owned()),
             "SUPABASE_SECRET_KEY" => Some("pl\nanted".to_owned()),
             "ALLOWED_PATH_FAMILIES" => Some("models".to_owned()),
+            "HOLD_USD" => Some("-0.01".to_owned()),
+            "REQUESTS_PER_MINUTE" => Some("0".to_owned()),
             _ => None,
         });
         let faults = ProxyConfig::read(env).unwrap_err();
@@ -463,6 +497,8 @@ mod tests {
                 "OPENROUTER_BASE_URL",
                 "ALLOWED_PATH_FAMILIES",
                 "UPSTREAM_IDLE_TIMEOUT_MS",
+                "HOLD_USD",
+                "REQUESTS_PER_MINUTE",
             ]
         );
         assert!(!faults.to_string().contains("anted"), "{faults}");

@@ -23,7 +23,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 const EXPOSED_HEADERS: &str =
     "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
-const RETRY_AFTER: u16 = 5;
+const RETRY_AFTER: u32 = 5;
 
 /// `{"success":true,"data":…}`
 #[must_use]
@@ -163,7 +163,7 @@ impl Failure {
         self
     }
 
-    fn retry_after(mut self, seconds: u16) -> Self {
+    fn retry_after(mut self, seconds: u32) -> Self {
         self.headers
             .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self
@@ -316,14 +316,23 @@ fn of_refusal(refusal: &Refusal) -> Failure {
             "replayed_request",
             "This signed request was used before; sign each attempt anew, with a new x-did-nonce.",
         ),
-        Refusal::CreditLimitReached { limit, spent, held } => Failure::new(
+        Refusal::CreditLimitReached { limit, spent, held, hold } => Failure::new(
             StatusCode::PAYMENT_REQUIRED,
             "credit_limit_reached",
-            format!("The credit limit of {limit} USD is reached: {spent} spent, {held} held for requests in flight."),
+            format!("The credit limit of {limit} USD is reached: {spent} spent, {held} held for requests in flight, and this one may cost {hold}."),
         )
         .with("limit", limit.clone())
         .with("spent", spent.clone())
-        .with("held", held.clone()),
+        .with("held", held.clone())
+        .with("hold", hold.clone()),
+        Refusal::RateLimited { requests_per_minute, retry_after } => Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            format!("This DID may send {requests_per_minute} requests per minute; try again in {retry_after} s."),
+        )
+        .with("requests_per_minute", *requests_per_minute)
+        .with("retry_after", *retry_after)
+        .retry_after(*retry_after),
     }
 }
 

@@ -18,6 +18,7 @@
 )]
 
 use std::{
+    num::NonZeroU32,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Mutex,
     time::Duration,
@@ -113,7 +114,7 @@ async fn a_look_up_leaves_no_books() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_cut_stream_is_not_free() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "0.15"}), async |user| {
         let begin = Begin {
             books: Some(Books {
                 model: None,
@@ -147,7 +148,19 @@ async fn a_cut_stream_is_not_free() {
         assert_eq!(row["model"], "unknown");
         assert_eq!(row["error_reason"], "upstream_cut");
         assert_eq!(row["error_message"], "a NUL\u{fffd} in between");
-        assert_eq!(user.account().await, ("0".into(), "0".into()));
+
+        // What it may have cost stays reserved until somebody settles it, and is then released once.
+        assert_eq!(user.account().await, ("0".into(), "0.1".into()));
+        assert!(matches!(
+            refusal(user.begin(&user.billable("0.1")).await),
+            Refusal::CreditLimitReached { .. }
+        ));
+        let path = format!("request_logs?id=eq.{}", begin.id);
+        for state in ["final", "pending", "final"] {
+            let settled = json!({"cost_state": state}).to_string();
+            user.rest(Method::PATCH, &path, Some(&settled)).await;
+            assert_eq!(user.account().await, ("0".into(), "0".into()));
+        }
     })
     .await;
 }
@@ -155,7 +168,7 @@ async fn a_cut_stream_is_not_free() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn finishing_twice_changes_nothing() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         let begin = user.billable("0.5");
         user.begin(&begin).await.unwrap();
         user.finish(&completed(begin.id, "0.1")).await.unwrap();
@@ -184,7 +197,7 @@ async fn finishing_twice_changes_nothing() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn finishing_at_once_counts_once() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         let begin = user.billable("0.5");
         user.begin(&begin).await.unwrap();
         let outcome = completed(begin.id, "0.1");
@@ -212,7 +225,7 @@ async fn what_never_began_cannot_finish() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_key_deleted_meanwhile_loses_neither_cost_nor_hold() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         let (gone, renewed) = (user.billable("0.5"), user.billable("0.5"));
         user.begin(&gone).await.unwrap();
         user.begin(&renewed).await.unwrap();
@@ -226,11 +239,12 @@ async fn a_key_deleted_meanwhile_loses_neither_cost_nor_hold() {
         );
         assert_eq!(user.row(gone.id).await["total_cost"], "0.1");
 
-        user.insert_key(json!({})).await;
+        user.insert_key(json!({"credit_limit": "100"})).await;
+        assert_eq!(user.account().await, ("0.1".into(), "0.5".into()));
         let later = user.billable("0.25");
         user.begin(&later).await.unwrap();
         user.finish(&completed(renewed.id, "0.2")).await.unwrap();
-        assert_eq!(user.account().await, ("0.2".into(), "0.25".into()));
+        assert_eq!(user.account().await, ("0.3".into(), "0.25".into()));
     })
     .await;
 }
@@ -267,7 +281,7 @@ async fn a_disabled_key_is_not_handed_out() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn of_equal_requests_one_passes() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         for first in [user.billable("0.01"), user.look_up()] {
             let same: Vec<_> = (0..20)
                 .map(|_| Begin {
@@ -411,14 +425,15 @@ async fn the_limit_counts_what_is_spent_and_held() {
         let (first, second) = (user.billable("0.4"), user.billable("0.6"));
         user.begin(&first).await.unwrap();
         user.begin(&second).await.unwrap();
-        let limit = |spent: &str, held: &str| Refusal::CreditLimitReached {
+        let limit = |spent: &str, held: &str, hold: &str| Refusal::CreditLimitReached {
             limit: "1".into(),
             spent: spent.into(),
             held: held.into(),
+            hold: hold.into(),
         };
         assert_eq!(
             refusal(user.begin(&user.billable("0.000001")).await),
-            limit("0", "1")
+            limit("0", "1", "0.000001")
         );
         user.begin(&user.billable("0")).await.unwrap();
 
@@ -427,12 +442,12 @@ async fn the_limit_counts_what_is_spent_and_held() {
             .unwrap();
         assert_eq!(
             refusal(user.begin(&user.billable("0.4")).await),
-            limit("0.0000007434", "0.6")
+            limit("0.0000007434", "0.6", "0.4")
         );
         user.finish(&completed(second.id, "1.5")).await.unwrap();
         assert_eq!(
             refusal(user.begin(&user.billable("0")).await),
-            limit("1.5000007434", "0")
+            limit("1.5000007434", "0", "1.5")
         );
         user.begin(&user.look_up()).await.unwrap();
     })
@@ -453,8 +468,253 @@ async fn parallel_requests_do_not_pass_the_limit_together() {
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
-async fn the_books_balance_under_load() {
+async fn a_hundred_requests_on_every_endpoint_stay_within_the_bound() {
+    // Each costs more than the least hold, so the first ones overshoot; then the hold has learned.
+    const LEAST: &str = "0.01";
+    let endpoints = [
+        ("chat", "/chat/completions"),
+        ("completions", "/completions"),
+        ("messages", "/messages"),
+        ("responses", "/responses"),
+        ("other", "/brand/new"),
+    ];
+    with_user(json!({"credit_limit": "0.2"}), async |user| {
+        let begins: Vec<_> = (0..100)
+            .zip(endpoints.into_iter().cycle())
+            .map(|(_, (endpoint, path))| Begin {
+                books: Some(Books {
+                    endpoint,
+                    path,
+                    ..books(LEAST)
+                }),
+                ..user.billable(LEAST)
+            })
+            .collect();
+        let answers = join_all(begins.iter().map(|begin| user.begin(begin))).await;
+        let begun: Vec<_> = begins
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(begin, _)| begin.id)
+            .collect();
+        // 0.2 has room for exactly 20 holds of 0.01, whichever endpoints win.
+        assert_eq!(begun.len(), 20);
+        assert_eq!(user.account().await, ("0".into(), "0.2".into()));
+        for answer in answers.into_iter().filter(Result::is_err) {
+            assert!(matches!(
+                refusal(answer),
+                Refusal::CreditLimitReached { .. }
+            ));
+        }
+
+        let finishes: Vec<_> = begun.iter().map(|id| completed(*id, "0.013")).collect();
+        for answer in join_all(finishes.iter().map(|finish| user.finish(finish))).await {
+            assert!(answer.unwrap().by_this_call);
+        }
+        // The documented bound: 20 in flight, each 0.003 above its hold.
+        assert_eq!(user.account().await, ("0.26".into(), "0".into()));
+        assert!(matches!(
+            refusal(user.begin(&user.billable("0")).await),
+            Refusal::CreditLimitReached { .. }
+        ));
+
+        // With more room, the same burst now overshoots by nothing: 0.26 + 18 × 0.013 <= 0.5.
+        user.change_key(json!({"credit_limit": "0.5"})).await;
+        let begins: Vec<_> = (0..100).map(|_| user.billable(LEAST)).collect();
+        let through = begins.iter().map(async |begin| {
+            user.begin(begin).await.ok()?;
+            user.finish(&completed(begin.id, "0.013")).await.ok()
+        });
+        let passed = join_all(through).await.into_iter().flatten().count();
+        assert_eq!(passed, 18);
+        assert_eq!(user.account().await, ("0.494".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_hold_is_the_most_that_the_last_twenty_such_requests_cost() {
+    with_user(json!({"credit_limit": "100"}), async |user| {
+        with_user(json!({"credit_limit": "100"}), async |other| {
+            let spend = async |model: Option<&'static str>, cost: &'static str| {
+                let begin = Begin {
+                    books: Some(Books {
+                        model,
+                        ..books("0")
+                    }),
+                    ..user.billable("0")
+                };
+                user.begin(&begin).await.unwrap();
+                user.finish(&completed(begin.id, cost)).await.unwrap();
+            };
+            let hold = async |of: &User, model: Option<&'static str>| {
+                let begin = Begin {
+                    books: Some(Books {
+                        model,
+                        ..books("0.01")
+                    }),
+                    ..of.billable("0")
+                };
+                of.begin(&begin).await.unwrap();
+                let hold = amount(&of.row(begin.id).await["hold"]);
+                let failed = Finish {
+                    cost: Cost {
+                        state: CostState::None,
+                        openrouter: None,
+                        ..cost("0")
+                    },
+                    ..completed(begin.id, "0")
+                };
+                of.finish(&failed).await.unwrap();
+                assert_eq!(amount(&of.row(begin.id).await["hold"]), "0");
+                hold
+            };
+            spend(Some("m/dear"), "0.7").await;
+            spend(Some("m/dear"), "0.3").await;
+            spend(Some("m/cheap"), "0.000001").await;
+            spend(None, "0.2").await;
+            assert_eq!(hold(user, Some("m/dear")).await, "0.7");
+            assert_eq!(hold(user, Some("m/cheap")).await, "0.01");
+            assert_eq!(hold(user, Some("m/new")).await, "0.01");
+            assert_eq!(hold(user, None).await, "0.2");
+            assert_eq!(hold(other, Some("m/dear")).await, "0.01");
+
+            for _ in 0..19 {
+                spend(Some("m/dear"), "0.05").await;
+            }
+            assert_eq!(hold(user, Some("m/dear")).await, "0.3");
+            spend(Some("m/dear"), "0.05").await;
+            assert_eq!(hold(user, Some("m/dear")).await, "0.05");
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn without_a_limit_nothing_is_held() {
     with_user(json!({}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        assert_eq!(user.account().await, ("0".into(), "0".into()));
+        user.finish(&completed(begin.id, "3")).await.unwrap();
+        user.begin(&user.billable("0.5")).await.unwrap();
+        assert_eq!(user.account().await, ("3".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn another_key_keeps_what_is_spent_and_held() {
+    with_user(json!({"credit_limit": "1"}), async |user| {
+        let (done, running) = (user.billable("0.25"), user.billable("0.25"));
+        user.begin(&done).await.unwrap();
+        user.begin(&running).await.unwrap();
+        user.finish(&completed(done.id, "0.6")).await.unwrap();
+        let account = ("0.6".into(), "0.25".into());
+
+        user.change_key(json!({"encrypted_api_key": "v1.replaced", "seal_key_id": 7}))
+            .await;
+        assert_eq!(user.account().await, account);
+        assert_eq!(
+            user.begin(&user.look_up()).await.unwrap().sealed_key,
+            "v1.replaced"
+        );
+
+        user.delete("user_api_keys", "did", &user.did).await;
+        user.insert_key(json!({"credit_limit": "1"})).await;
+        assert_eq!(user.account().await, account);
+        assert!(matches!(
+            refusal(user.begin(&user.billable("0.25")).await),
+            Refusal::CreditLimitReached { .. }
+        ));
+        user.finish(&completed(running.id, "0.4")).await.unwrap();
+        assert_eq!(user.account().await, ("1".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn of_parallel_requests_as_many_pass_as_a_minute_allows() {
+    with_user(json!({}), async |user| {
+        // Slow enough that no request falls due while the test runs.
+        let rate = NonZeroU32::new(3);
+        let begins: Vec<_> = (0..12)
+            .map(|i| Begin {
+                requests_per_minute: rate,
+                ..if i % 2 == 0 {
+                    user.look_up()
+                } else {
+                    user.billable("0")
+                }
+            })
+            .collect();
+        let answers = join_all(begins.iter().map(|begin| user.begin(begin))).await;
+        let (passed, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!(passed.len(), 3);
+        for answer in refused {
+            let refusal = refusal(answer);
+            assert!(
+                matches!(
+                    refusal,
+                    Refusal::RateLimited {
+                        requests_per_minute: 3,
+                        retry_after: 1..=20
+                    }
+                ),
+                "{refusal:?}"
+            );
+        }
+
+        // A rate of the key's own wins; repeating a begin counts once.
+        user.change_key(json!({"requests_per_minute": 1000, "rate_tat": null}))
+            .await;
+        let again = Begin {
+            requests_per_minute: rate,
+            ..user.billable("0")
+        };
+        for _ in 0..3 {
+            user.begin(&again).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_refused_request_may_come_again_after_its_time() {
+    with_user(json!({"requests_per_minute": 60}), async |user| {
+        // One falls due each second, so at some point in the second minute's worth one is early.
+        let mut refused = None;
+        for _ in 0..120 {
+            let begin = user.look_up();
+            if let Err(StorageError::Refused(refusal)) = user.begin(&begin).await {
+                refused = Some((begin, refusal));
+                break;
+            }
+        }
+        let (early, refusal) = refused.expect("a refusal");
+        assert_eq!(
+            refusal,
+            Refusal::RateLimited {
+                requests_per_minute: 60,
+                retry_after: 1
+            }
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        user.begin(&early).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn the_books_balance_under_load() {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         let begins: Vec<_> = (0..40).map(|_| user.billable("0.3")).collect();
         let through = begins.iter().map(async |begin| {
             user.begin(begin).await?;
@@ -556,7 +816,7 @@ async fn the_upstream_cost_counts_with_byok_only() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_cost_that_is_no_amount_is_refused() {
-    with_user(json!({}), async |user| {
+    with_user(json!({"credit_limit": "100"}), async |user| {
         let begin = user.billable("0.5");
         user.begin(&begin).await.unwrap();
         for cost in ["-1", "NaN", "Infinity", "-Infinity"] {
@@ -1223,6 +1483,7 @@ impl User {
                 digest,
                 expires_at: now + SignedDuration::from_mins(6),
             }),
+            requests_per_minute: None,
             books: None,
         }
     }
@@ -1260,7 +1521,7 @@ impl User {
                  generation_id,http_status::text,input_tokens::text,output_tokens::text,\
                  cached_tokens::text,reasoning_tokens::text,first_byte_ms::text,is_byok,\
                  total_cost::text,openrouter_cost::text,upstream_inference_cost::text,\
-                 error_reason,error_message,unknown_cost_reason"
+                 error_reason,error_message,unknown_cost_reason,hold::text"
             }
         };
         let path = format!("{table}?select={select}&did=eq.{}", self.did);
@@ -1282,6 +1543,12 @@ impl User {
             row[name] = value.clone();
         }
         self.rest(Method::POST, "user_api_keys", Some(&row.to_string()))
+            .await;
+    }
+
+    async fn change_key(&self, change: Value) {
+        let path = format!("user_api_keys?did=eq.{}", self.did);
+        self.rest(Method::PATCH, &path, Some(&change.to_string()))
             .await;
     }
 
@@ -1336,14 +1603,14 @@ async fn send(
     (answer.status(), answer.text().await.unwrap())
 }
 
-fn books(hold: &str) -> Books<'_> {
+fn books(hold: &str) -> Books<'static> {
     Books {
         method: "POST",
         path: "/chat/completions",
         endpoint: "chat",
         model: Some("anthropic/claude-sonnet-4.6"),
         streamed: true,
-        hold,
+        hold: hold.parse().unwrap(),
     }
 }
 

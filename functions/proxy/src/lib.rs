@@ -1,7 +1,7 @@
 //! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path but key and account management, with the
 //! caller's own key.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
@@ -12,6 +12,7 @@ use shared::{
     error::Error,
     http_client,
     ledger::{Entry, Outcome},
+    money::Usd,
     openrouter::{Answer, OpenRouter, UpstreamRequest},
     payload::Payload,
     relay::{RelayBody, Relayed, relay},
@@ -33,6 +34,8 @@ pub struct Proxy {
     clock: Clock,
     audiences: Audiences,
     allowed_families: AllowedFamilies,
+    hold: Usd,
+    requests_per_minute: Option<NonZeroU32>,
     storage: Arc<Storage>,
     keyset: KeysetCache,
     openrouter: OpenRouter,
@@ -47,6 +50,8 @@ impl Proxy {
             clock: Clock::system(),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
+            hold: config.hold,
+            requests_per_minute: config.requests_per_minute,
             storage: Arc::new(Storage::new(
                 client.clone(),
                 &config.storage.url,
@@ -135,13 +140,14 @@ impl Proxy {
             did: caller.did().as_str(),
             request_time: self.clock.now(),
             fingerprint: caller.replay_guard(&call.request.method),
+            requests_per_minute: self.requests_per_minute,
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
                 endpoint: call.route.endpoint().as_str(),
                 model: call.payload.model.as_deref(),
                 streamed: call.payload.streamed,
-                hold: "0",
+                hold: self.hold,
             }),
         };
         let until = call.arrived + PATIENCE_FOR_STORAGE;

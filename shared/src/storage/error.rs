@@ -39,16 +39,26 @@ pub enum Refusal {
     /// The same signed request was let through before.
     #[error("this signed request has been used before")]
     Replayed,
-    /// The limit is spent, or what is left of it is held by requests in flight. US dollars, as
-    /// decimal text.
-    #[error("credit limit {limit} reached: {spent} spent, {held} held")]
+    /// The limit is spent, or what is left of it does not cover this request beside those in
+    /// flight. US dollars, as decimal text.
+    #[error("credit limit {limit} reached: {spent} spent, {held} held, {hold} needed")]
     CreditLimitReached {
         /// The DID's limit.
         limit: String,
         /// What finished requests cost.
         spent: String,
-        /// What is reserved for requests in flight, this one not included.
+        /// What is reserved for requests in flight and for costs not known yet, without this one.
         held: String,
+        /// What would have been reserved for this one.
+        hold: String,
+    },
+    /// The DID sends requests faster than it may.
+    #[error("more than {requests_per_minute} requests per minute, free again in {retry_after} s")]
+    RateLimited {
+        /// The rate that applies to the DID.
+        requests_per_minute: u32,
+        /// Seconds until the next request would pass, rounded up.
+        retry_after: u32,
     },
 }
 

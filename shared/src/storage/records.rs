@@ -1,11 +1,13 @@
 //! What goes to the storage and what comes back, and both in JSON.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use crate::money::Usd;
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Begin<'a> {
     /// What makes a second use of the same signature a replay. The storage insists on it for a
     /// billable request.
     pub fingerprint: Option<ReplayGuard>,
+    /// The rate of a DID whose key names none of its own; `None`: no limit.
+    pub requests_per_minute: Option<NonZeroU32>,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
@@ -45,9 +49,9 @@ pub struct Books<'a> {
     pub model: Option<&'a str>,
     /// Whether the client asks for a stream.
     pub streamed: bool,
-    /// What is reserved against the limit until the request has finished: US dollars, decimal
-    /// text, not negative.
-    pub hold: &'a str,
+    /// What is at least reserved against the DID's credit limit, if it has one, until the
+    /// request's cost is known. The storage reserves more where such requests have cost more.
+    pub hold: Usd,
 }
 
 /// A request that has begun.
@@ -256,6 +260,7 @@ pub(super) struct BeginJson<'a> {
     request_time: i64,
     fingerprint: Option<String>,
     fingerprint_expires_at: Option<i64>,
+    requests_per_minute: Option<NonZeroU32>,
     billable: bool,
     #[serde(flatten)]
     books: Option<BooksJson<'a>>,
@@ -268,7 +273,7 @@ struct BooksJson<'a> {
     endpoint: &'a str,
     model: Option<Cow<'a, str>>,
     streamed: bool,
-    hold: &'a str,
+    hold: Usd,
 }
 
 impl<'a> From<&Begin<'a>> for BeginJson<'a> {
@@ -279,6 +284,7 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
             request_time: begin.request_time.as_millisecond(),
             fingerprint: begin.fingerprint.map(|f| hex::encode(f.digest)),
             fingerprint_expires_at: begin.fingerprint.map(|f| f.expires_at.as_millisecond()),
+            requests_per_minute: begin.requests_per_minute,
             billable: begin.books.is_some(),
             books: begin.books.as_ref().map(|books| BooksJson {
                 method: books.method,
@@ -442,6 +448,7 @@ mod tests {
             did: "did:key:z",
             request_time: Timestamp::UNIX_EPOCH,
             fingerprint: None,
+            requests_per_minute: NonZeroU32::new(60),
             books: None,
         };
         let json = serde_json::to_value(BeginJson::from(&begin)).unwrap();
@@ -450,6 +457,7 @@ mod tests {
             serde_json::json!({
                 "id": "00000000-0000-0000-0000-000000000000", "did": "did:key:z", "billable": false,
                 "request_time": 0, "fingerprint": null, "fingerprint_expires_at": null,
+                "requests_per_minute": 60,
             })
         );
     }

@@ -97,6 +97,7 @@ fn begin() -> Begin<'static> {
         did: "did:key:z",
         request_time: Timestamp::UNIX_EPOCH,
         fingerprint: None,
+        requests_per_minute: None,
         books: None,
     }
 }
@@ -266,7 +267,7 @@ async fn what_will_not_pass_is_tried_once() {
 
 #[tokio::test]
 async fn refusals_need_status_and_word() {
-    let cases: [(u16, &str, Option<Refusal>); 6] = [
+    let cases: [(u16, &str, Option<Refusal>); 9] = [
         (
             404,
             r#"{"details":"no_key_for_did"}"#,
@@ -284,13 +285,24 @@ async fn refusals_need_status_and_word() {
         ),
         (
             402,
-            r#"{"details":"credit_limit_reached","hint":"{\"limit\":\"5\",\"spent\":\"4.9\",\"held\":\"0.2\"}"}"#,
+            r#"{"details":"credit_limit_reached","hint":"{\"limit\":\"5\",\"spent\":\"4.9\",\"held\":\"0.2\",\"hold\":\"0.01\"}"}"#,
             Some(Refusal::CreditLimitReached {
                 limit: "5".to_owned(),
                 spent: "4.9".to_owned(),
                 held: "0.2".to_owned(),
+                hold: "0.01".to_owned(),
             }),
         ),
+        (
+            429,
+            r#"{"details":"rate_limited","hint":"{\"requests_per_minute\":60,\"retry_after\":7}"}"#,
+            Some(Refusal::RateLimited {
+                requests_per_minute: 60,
+                retry_after: 7,
+            }),
+        ),
+        (429, r#"{"details":"rate_limited","hint":"soon"}"#, None),
+        (402, r#"{"details":"rate_limited","hint":"{}"}"#, None),
         (404, r#"{"details":"replayed_request"}"#, None),
         (
             402,

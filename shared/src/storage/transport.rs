@@ -139,6 +139,14 @@ struct CreditLimit {
     limit: String,
     spent: String,
     held: String,
+    hold: String,
+}
+
+/// The hint of `rate_limited`.
+#[derive(Deserialize)]
+struct RateLimit {
+    requests_per_minute: u32,
+    retry_after: u32,
 }
 
 /// Reads an error answer. The pair of status and `details` decides: a proxy in between may well
@@ -154,13 +162,19 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
         (404, Some("no_key_for_did")) => Refusal::NoKeyForDid.into(),
         (403, Some("key_disabled")) => Refusal::KeyDisabled.into(),
         (401, Some("replayed_request")) => Refusal::Replayed.into(),
-        (402, Some("credit_limit_reached")) => {
-            match serde_json::from_str(&hint.unwrap_or_default()) {
-                Ok(CreditLimit { limit, spent, held }) => {
-                    Refusal::CreditLimitReached { limit, spent, held }.into()
-                }
-                Err(_) => Protocol::UnexpectedBody { function }.into(),
+        (402, Some("credit_limit_reached")) => hinted(function, hint, |it: CreditLimit| {
+            Refusal::CreditLimitReached {
+                limit: it.limit,
+                spent: it.spent,
+                held: it.held,
+                hold: it.hold,
             }
+        }),
+        (429, Some("rate_limited")) => {
+            hinted(function, hint, |it: RateLimit| Refusal::RateLimited {
+                requests_per_minute: it.requests_per_minute,
+                retry_after: it.retry_after,
+            })
         }
         (404, Some("no_such_request")) => StorageError::NoSuchRequest,
         (401 | 403, _) => StorageError::Unauthorized { status },
@@ -171,6 +185,18 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
             code,
         }
         .into(),
+    }
+}
+
+/// A refusal whose particulars are JSON in the hint.
+fn hinted<T: DeserializeOwned>(
+    function: &'static str,
+    hint: Option<String>,
+    refusal: impl FnOnce(T) -> Refusal,
+) -> StorageError {
+    match serde_json::from_str(&hint.unwrap_or_default()) {
+        Ok(particulars) => refusal(particulars).into(),
+        Err(_) => Protocol::UnexpectedBody { function }.into(),
     }
 }
 

@@ -185,6 +185,12 @@ impl World {
                 ],
             )?,
             deploy(
+                &["proxy-frugal"],
+                &["proxy"; 6],
+                // The stub's cost is more than twice as much.
+                &[("HOLD_USD", "3e-7")],
+            )?,
+            deploy(
                 &["proxy-astray"],
                 &["proxy"],
                 &[("OPENROUTER_BASE_URL", NOBODY)],

@@ -289,7 +289,7 @@ fn limits_hold_before_anything_is_sent() {
         let did = user.did.as_str();
         world
             .sql(&format!(
-                "UPDATE public.user_api_keys SET credit_limit = 0.0000007 WHERE did = '{did}'"
+                "UPDATE public.user_api_keys SET credit_limit = 0.01 WHERE did = '{did}'"
             ))
             .unwrap();
         user.chat("proxy", "stub/ok", false, "gen-limit-1")
@@ -306,8 +306,11 @@ fn limits_hold_before_anything_is_sent() {
         assert_eq!(answer.status(), 402);
         let metadata = answer.json_value().await["error"]["metadata"].clone();
         assert_eq!(
-            (&metadata["reason"], &metadata["spent"]),
-            (&json!("credit_limit_reached"), &json!(COST_PLAIN))
+            metadata,
+            json!({
+                "reason": "credit_limit_reached",
+                "limit": "0.01", "spent": COST_PLAIN, "held": "0", "hold": "0.01",
+            })
         );
         assert!(world.upstream.received("gen-limit-2").is_empty());
 
