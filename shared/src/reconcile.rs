@@ -12,8 +12,8 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    causes::causes,
     clock::Clock,
-    error::causes,
     openrouter::{Generation, GenerationError, OpenRouter},
     secret::{ApiKey, SealedKey},
     secrets_manager::{KeysetCache, VaultError},
