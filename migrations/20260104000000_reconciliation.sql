@@ -175,15 +175,14 @@ BEGIN
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
     error_message           = CASE status WHEN 'pending' THEN 'The gateway ended before it closed the books of this request.'
                                           ELSE error_message END,
+    hold                    = 0,
     next_reconcile_at       = NULL,
     settled_at              = v_time
   WHERE id = v_id;
 
-  -- The hold went when the request finished, unless it never did.
   UPDATE public.user_api_keys SET
     spent    = spent + coalesce(v_total, 0),
-    reserved = CASE WHEN id = v_row.key_id AND v_row.status = 'pending'
-                    THEN greatest(reserved - v_row.hold, 0) ELSE reserved END
+    reserved = greatest(reserved - v_row.hold, 0)
   WHERE did = v_did;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
