@@ -31,7 +31,7 @@ pub(crate) struct Options {
 }
 
 /// The steps; cheap ones first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -46,6 +46,7 @@ const STEPS: [Step; 11] = [
         ])
     }),
     Step("template", template),
+    Step("Python client", python_client),
     Step("tests", tests),
     Step("storage on PostgreSQL", |it| {
         storage(it, "postgres", Database::postgres, &[])
@@ -287,6 +288,16 @@ fn deny_command(bench: &Bench, arguments: &[&str]) -> Result<Command> {
 fn machete(bench: &Bench) -> Result<Outcome> {
     let program = install::cargo_plugin(&bench.workspace, "cargo-machete", "0.9.2")?;
     check(Command::new(program).current_dir(bench.workspace.root()))?;
+    Ok(Outcome::default())
+}
+
+/// The signing helper against the shared vectors.
+fn python_client(bench: &Bench) -> Result<Outcome> {
+    let mut command = Command::new(bench.tools.python());
+    command
+        .args(["-m", "unittest", "discover", "--start-directory"])
+        .arg(bench.workspace.root().join("tools/clients/python"));
+    check(&mut command)?;
     Ok(Outcome::default())
 }
 
