@@ -180,8 +180,8 @@ impl Entry {
         self
     }
 
-    /// Writes how the request ended. Retries until the deadline; then the record goes to the log,
-    /// whole, so that nothing is lost.
+    /// Writes how the request ended. Retries for a minute, at the longest until the deadline; then
+    /// the record goes to the log, whole, so that nothing is lost.
     pub async fn close(mut self, outcome: Outcome) {
         if let Some(row) = self.row.take() {
             row.close(outcome).await;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::AuthError,
+    canonical::{PathError, QueryError},
     causes::causes,
     endpoint::RouteError,
     error::Error,
@@ -173,8 +174,8 @@ impl Failure {
         match error {
             Error::Auth(error) => of_auth(error),
             Error::Route(error) => of_route(error),
-            Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, "malformed_path", sentence(error)),
-            Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, "malformed_query", sentence(error)),
+            Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, PathError::REASON, sentence(error)),
+            Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, QueryError::REASON, sentence(error)),
             Error::Parameter(error) => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("The parameter {error}."))
                     .with("parameter", error.name.clone())
@@ -372,7 +373,7 @@ fn of_upstream(error: &UpstreamError) -> Failure {
         ),
         UpstreamError::UnrepresentableUrl => Failure::new(
             StatusCode::BAD_REQUEST,
-            "malformed_path",
+            PathError::REASON,
             "The path cannot be written as a URL without changing it.",
         ),
     }

@@ -401,6 +401,18 @@ impl<'a> User<'a> {
             .await?)
     }
 
+    /// A signed POST to `function`.
+    pub async fn post(
+        &self,
+        function: &str,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Response> {
+        let request = self.request(function, Method::POST, path, body)?;
+        Ok(request.header("content-type", content_type).send().await?)
+    }
+
     /// A signed chat completion through `function`; `id` becomes the generation's.
     pub async fn chat(
         &self,
@@ -409,17 +421,13 @@ impl<'a> User<'a> {
         stream: bool,
         id: &str,
     ) -> Result<Response> {
-        let body = chat_body(model, stream, id);
-        let request = self.request(
+        self.post(
             function,
-            Method::POST,
             "/api/v1/openrouter/chat/completions",
-            body,
-        )?;
-        Ok(request
-            .header("content-type", "application/json")
-            .send()
-            .await?)
+            "application/json",
+            chat_body(model, stream, id),
+        )
+        .await
     }
 
     /// This user's rows, once none is pending any more.

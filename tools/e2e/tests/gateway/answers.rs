@@ -6,7 +6,6 @@ use e2e::{
     upstream::{COST_PLAIN, json_bytes, stream_bytes},
     world::with_world,
 };
-use http::Method;
 use serde_json::{Value, json};
 
 #[test]
@@ -191,15 +190,12 @@ fn any_body_passes_byte_for_byte() {
         let user = world.user().unwrap();
         let body: Vec<u8> = (0..=255_u8).cycle().take(4_000_000).collect();
         let answer = user
-            .request(
+            .post(
                 "proxy",
-                Method::POST,
                 "/api/v1/openrouter/v1/echo",
+                "multipart/form-data; boundary=x",
                 body.clone(),
             )
-            .unwrap()
-            .header("content-type", "multipart/form-data; boundary=x")
-            .send()
             .await
             .unwrap();
         assert_eq!(
@@ -222,15 +218,12 @@ fn a_json_body_that_curl_calls_a_form_works() {
         let user = world.user().unwrap();
         let body = e2e::world::chat_body("stub/ok", false, "gen-form");
         let answer = user
-            .request(
+            .post(
                 "proxy",
-                Method::POST,
                 "/api/v1/openrouter/chat/completions",
+                "application/x-www-form-urlencoded",
                 body,
             )
-            .unwrap()
-            .header("content-type", "application/x-www-form-urlencoded")
-            .send()
             .await
             .unwrap();
         assert_eq!(answer.bytes().await.unwrap(), json_bytes("gen-form"));

@@ -341,15 +341,12 @@ fn a_messages_stream_that_is_cut_politely_does_not_look_complete() {
         let user = world.user().unwrap();
         let body = e2e::world::chat_body("stub/polite-cut", true, "msg-cut");
         let answer = user
-            .request(
+            .post(
                 "proxy",
-                http::Method::POST,
                 "/api/v1/openrouter/v1/messages",
+                "application/json",
                 body,
             )
-            .unwrap()
-            .header("content-type", "application/json")
-            .send()
             .await
             .unwrap();
         let text = answer.text().await.unwrap();

@@ -5,7 +5,6 @@ use e2e::{
     world::{User, chat_body, with_world},
 };
 use futures_util::future::join_all;
-use http::Method;
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -93,17 +92,10 @@ fn a_rate_is_refused_with_the_time_to_wait() {
 
 async fn post(user: &User<'_>, function: &str, way: &str, id: &str) -> Response {
     let path = format!("/api/v1/openrouter/{way}");
-    user.request(
-        function,
-        Method::POST,
-        &path,
-        chat_body("stub/slow", true, id),
-    )
-    .unwrap()
-    .header("content-type", "application/json")
-    .send()
-    .await
-    .unwrap()
+    let body = chat_body("stub/slow", true, id);
+    user.post(function, &path, "application/json", body)
+        .await
+        .unwrap()
 }
 
 fn set(world: &e2e::world::World, user: &User<'_>, change: &str) {
