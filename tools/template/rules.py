@@ -27,6 +27,12 @@ LEASE_SECONDS = 120
 # The longest that API Gateway waits for a buffered answer without a raised quota.
 BUFFERED_SECONDS = 29
 
+MANAGED_POLICIES = {
+    "AWSLambdaBasicExecutionRole",
+    "AWSXrayWriteOnlyAccess",
+    "AmazonAPIGatewayPushToCloudWatchLogs",
+}
+
 Rule = Callable[[Expansion], Iterator[str]]
 RULES: dict[str, Rule] = {}
 
@@ -90,6 +96,8 @@ def api_may_invoke(stack: Expansion) -> Iterator[str]:
     logical = {name: binary for binary, (name, _) in stack.functions().items()}
     found = set()
     for permission in stack.of_type("AWS::Lambda::Permission").values():
+        if permission.get("FunctionUrlAuthType") or permission.get("InvokedViaFunctionUrl"):
+            continue  # function_url_streams
         if permission["Principal"] != "apigateway.amazonaws.com":
             yield f"open to {permission['Principal']}"
         source = re.fullmatch(
@@ -166,10 +174,10 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
 
 @rule
 def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
-    """Own statements name their resources; the one managed policy is for logs."""
+    """Own statements name their resources; managed policies are for logs and traces."""
     for name, role in stack.of_type("AWS::IAM::Role").items():
         for policy in role.get("ManagedPolicyArns", []):
-            if policy.rsplit("/", 1)[-1] != "AWSLambdaBasicExecutionRole":
+            if text(policy).rsplit("/", 1)[-1] not in MANAGED_POLICIES:
                 yield f"{name}: managed policy {policy}"
         for statement in statements(role):
             resources = as_list(statement["Resource"])
