@@ -33,6 +33,7 @@ pub mod json_scan;
 pub mod ledger;
 pub mod meter;
 pub mod money;
+pub mod observe;
 pub mod openrouter;
 pub mod payload;
 pub mod reconcile;

@@ -120,7 +120,7 @@ def function_dimensions(alarm: dict[str, Any]) -> Iterator[Any]:
     metrics = [alarm, *(query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", []))]
     for metric in metrics:
         for dimension in metric.get("Dimensions", []):
-            if dimension["Name"] in {"FunctionName", "function"}:
+            if dimension["Name"] in {"FunctionName", "faas.name"}:
                 yield dimension["Value"]
 
 
