@@ -62,7 +62,10 @@ pub fn duration(name: &'static str, duration: Duration) {
 fn shortened(did: &str) -> String {
     const HEAD: usize = 16;
     const TAIL: usize = 6;
-    match (did.get(..HEAD), did.len().checked_sub(TAIL).and_then(|at| did.get(at..))) {
+    match (
+        did.get(..HEAD),
+        did.len().checked_sub(TAIL).and_then(|at| did.get(at..)),
+    ) {
         (Some(head), Some(tail)) if did.len() > HEAD + TAIL => format!("{head}…{tail}"),
         _ => did.to_owned(),
     }

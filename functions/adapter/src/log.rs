@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn an_event_is_a_line_with_its_members() {
-        let lines = written(|| tracing::warn!(function = "begin_request", attempt = 2, "again\n\"now\""));
+        let lines =
+            written(|| tracing::warn!(function = "begin_request", attempt = 2, "again\n\"now\""));
         assert_eq!(
             lines,
             [json!({

@@ -1,8 +1,9 @@
 //! Everything a test needs, started once for all of them.
 
-use std::{fs, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::LazyLock, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use http::{HeaderMap, Method};
@@ -47,6 +48,8 @@ pub struct World {
     workspace: Workspace,
     vault: Vault,
     database: Database,
+    /// What functions are configured with where nothing is said.
+    env: Env,
     deployed: Vec<Deployed>,
     /// Stopped when the world ends.
     _services: (Moto, Aimock, RunDir),
@@ -172,6 +175,11 @@ impl World {
                 &[],
             )?,
             deploy(
+                &["proxy-shared"],
+                &["proxy"],
+                &[("AWS_LAMBDA_MAX_CONCURRENCY", "16")],
+            )?,
+            deploy(
                 &["proxy-mock"],
                 &["proxy"],
                 &[("OPENROUTER_BASE_URL", &aimock.url())],
@@ -210,6 +218,7 @@ impl World {
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
             logs: run.path().to_owned(),
             vault,
+            env: env.clone(),
             upstream,
             tools,
             functions,
@@ -291,6 +300,30 @@ impl World {
     pub fn sql(&self, sql: &str) -> Result<String> {
         let server = self.database.server().context("no server")?;
         Ok(server.query(sql)?)
+    }
+
+    /// What functions are configured with where nothing is said.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// A folder of its own for what a test runs itself.
+    pub fn run(&self, name: &str) -> Result<RunDir> {
+        Ok(RunDir::unique(&self.workspace, name)?)
+    }
+
+    /// The artifact of `function` that `cargo xtask package` has built.
+    #[expect(clippy::disallowed_methods, reason = "tests read their environment")]
+    pub fn artifact(&self, function: &str) -> Result<PathBuf> {
+        let folder = std::env::var_os("ARTIFACTS").context("ARTIFACTS is not set")?;
+        let mut resource = function.to_owned();
+        if let Some(first) = resource.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let artifact = PathBuf::from(folder).join(format!("{resource}Function/bootstrap"));
+        anyhow::ensure!(artifact.is_file(), "{} is not there", artifact.display());
+        Ok(artifact)
     }
 
     /// A folder or file of the project.
@@ -428,6 +461,40 @@ impl<'a> User<'a> {
             chat_body(model, stream, id),
         )
         .await
+    }
+
+    /// The event that a REST API makes of a signed chat completion.
+    pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
+        const PATH: &str = "/api/v1/openrouter/chat/completions";
+        let body = chat_body(model, stream, id);
+        let mut headers: BTreeMap<String, Vec<String>> = self
+            .headers(&Method::POST, PATH, &body)?
+            .iter()
+            .map(|(name, value)| Ok((name.to_string(), vec![value.to_str()?.to_owned()])))
+            .collect::<Result<_>>()?;
+        headers.insert(
+            "content-type".to_owned(),
+            vec!["application/json".to_owned()],
+        );
+        let event = json!({
+            "resource": "/api/v1/openrouter/{proxy+}",
+            "path": PATH,
+            "httpMethod": "POST",
+            "headers": {},
+            "multiValueHeaders": headers,
+            "queryStringParameters": null,
+            "multiValueQueryStringParameters": null,
+            "pathParameters": {"proxy": "chat/completions"},
+            "stageVariables": null,
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "abc123", "httpMethod": "POST", "path": PATH,
+                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "x", "stage": "prod",
+                "resourcePath": "/api/v1/openrouter/{proxy+}", "identity": {"sourceIp": "192.0.2.1"},
+            },
+            "body": STANDARD.encode(&body),
+            "isBase64Encoded": true,
+        });
+        Ok(event.to_string().into_bytes())
     }
 
     /// This user's rows, once none is pending any more.

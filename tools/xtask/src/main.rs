@@ -3,6 +3,7 @@
 mod demo;
 mod dev;
 mod needs;
+mod package;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ struct Arguments {
 enum Task {
     /// Run the gateway and everything it needs on this machine, and show it at work
     Dev(dev::Options),
+    /// Build the artifacts that are deployed, and compare their sizes with the targets
+    Package(package::Options),
     /// Run every check and test that continuous integration runs
     Test(test::Options),
 }
@@ -27,6 +30,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
     };
     result.unwrap_or_else(|error| {

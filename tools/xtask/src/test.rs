@@ -11,6 +11,7 @@ use stack::{Database, Functions, Port, RunDir, Tools, Workspace, cargo, install}
 
 use crate::dev::FUNCTIONS;
 use crate::needs::Needs;
+use crate::package;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// The steps; cheap ones first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -56,6 +57,10 @@ const STEPS: [Step; 12] = [
     }),
     Step("functions", |it| {
         Functions::build(&it.workspace, &FUNCTIONS)?;
+        Ok(Outcome::default())
+    }),
+    Step("package", |it| {
+        package::build(&it.workspace, &it.tools, None)?;
         Ok(Outcome::default())
     }),
     Step("end to end", end_to_end),
@@ -181,6 +186,8 @@ impl Bench {
         let mut available = vec![
             ("ORACLE_PYTHON", tools.python()),
             ("TOOLS", workspace.tools()),
+            // What the step "package" builds.
+            ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
         ];
         for (name, given, default) in folders {
             if let Some(folder) = given {

@@ -7,6 +7,8 @@
 
 mod answers;
 mod clients;
+mod concurrency;
+mod emulator;
 mod events;
 mod failures;
 mod limits;
