@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 
