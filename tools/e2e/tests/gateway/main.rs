@@ -13,6 +13,7 @@ mod events;
 mod failures;
 mod jobs;
 mod limits;
+mod operator;
 mod reconciliation;
 mod refusals;
 mod secrecy;
