@@ -22,8 +22,7 @@ const VERSION: u8 = 1;
 pub(super) fn digest(period: Period, filter: &RequestFilter) -> [u8; 8] {
     let question = serde_json::to_vec(&(period, filter)).unwrap_or_default();
     let hash: [u8; 32] = Sha256::digest(question).into();
-    let [a, b, c, d, e, f, g, h, ..] = hash;
-    [a, b, c, d, e, f, g, h]
+    hash.first_chunk().copied().unwrap_or_default()
 }
 
 /// Writes a place in the answer to a question.
