@@ -40,6 +40,8 @@ USER_AGENT = "llm-gateway-events/1"
 
 OPENROUTER = "/api/v1/openrouter"
 USAGE = "/api/v1/usage"
+REQUESTS = f"{USAGE}/requests"
+CSV = ("format", "csv")
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ ENDPOINTS = f"{OPENROUTER}/models/deepseek/deepseek-r1%3Afree/endpoints"
 ANY_ORDER = (("q", "a b/你"), ("category", "programming"), ("category", "法律"))
 JANUARY = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
 NO_DAY = (("start_date", "2025-02-30"),)
+BY_DAY = (*JANUARY, ("time_zone", "Europe/Berlin"), ("group_by", "day,model"))
+FAILED = (("status", "failed"), ("min_cost", "0.01"), ("limit", "100"))
 P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 
@@ -214,6 +218,27 @@ def samples() -> list[Sample]:
         get("usage-v1", USAGE, JANUARY),
         get("usage-v2", USAGE, JANUARY),
         Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
+        get("usage-groups-v1", USAGE, BY_DAY, note="sums by local day and model"),
+        get("usage-csv-v1", USAGE, (*BY_DAY, CSV), note="the same as CSV"),
+        get("usage-requests-v1", REQUESTS, FAILED, note="single requests"),
+        get("usage-requests-v2", REQUESTS, FAILED, note="single requests"),
+        get("usage-requests-csv-v1", REQUESTS, (CSV,), note="the latest requests, as CSV"),
+        get(
+            "usage-bad-time-zone",
+            USAGE,
+            (("time_zone", "Mars/Olympus"),),
+            status=400,
+            reason="invalid_parameter",
+            note="no such zone",
+        ),
+        get(
+            "usage-requests-bad-cursor",
+            REQUESTS,
+            (("cursor", "AAAA"),),
+            status=400,
+            reason="invalid_parameter",
+            note="a cursor of nobody's",
+        ),
         get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
         post(
             "usage-method-not-allowed-v2",

@@ -22,7 +22,7 @@ use crate::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
 const EXPOSED_HEADERS: &str =
-    "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
+    "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
 
@@ -54,14 +54,42 @@ pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
             return failure(&Error::Panicked, id);
         }
     };
-    let mut response = Response::new(Bytes::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
+    whole(
+        body.into(),
         HeaderValue::from_static("application/json"),
-    );
+        id,
+    )
+}
+
+/// A 200 with comma-separated values (RFC 4180), to be saved under the name `file`.
+#[must_use]
+pub fn csv(body: String, file: &'static str, id: Uuid) -> Response<Bytes> {
+    let media_type = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+    let mut response = whole(body.into(), media_type, id);
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{file}\"")) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_DISPOSITION, disposition);
+    }
     response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// `response` with the place of the next page (RFC 8288): the same path with another query. It is
+/// relative, because behind a stage or a custom domain the gateway does not know its own URL.
+#[must_use]
+pub fn with_next(mut response: Response<Bytes>, query: &str) -> Response<Bytes> {
+    if let Ok(link) = HeaderValue::from_str(&format!("<?{query}>; rel=\"next\"")) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// A 200 that nobody is to keep.
+fn whole(body: Bytes, media_type: HeaderValue, id: Uuid) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     identified(response, id)
 }
 

@@ -1,9 +1,9 @@
 //! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
-//! `finish_request`, `settle_job`, `usage_summary`, and for reconciliation `claim_unsettled` and
-//! `settle_request`. Each is one round trip with a JSON body, so no value ever enters a URL. The
-//! contract:
+//! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, and for reconciliation
+//! `claim_unsettled` and `settle_request`. Each is one round trip with a JSON body, so no value ever
+//! enters a URL. The contract:
 //!
 //! - money is decimal text, never a float;
 //! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
@@ -16,6 +16,7 @@ mod key;
 mod reconciliation;
 mod records;
 mod transport;
+mod usage;
 
 use std::{fmt, time::Duration};
 
@@ -28,9 +29,13 @@ pub use key::{InvalidStorageKey, StorageKey};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
     Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
-    NoteGeneration, Noted, Period, ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
+    NoteGeneration, Noted, ReplayGuard, Status, Tokens,
 };
 pub use transport::ping;
+pub use usage::{
+    Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,
+    RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageQuery, UsageReport,
+};
 
 use transport::Transport;
 
@@ -124,16 +129,30 @@ impl Storage {
             .await
     }
 
-    /// Sums up one DID's requests over a time. A DID without requests has all zeros.
-    pub async fn usage_summary(
+    /// Sums up one DID's requests over a time, in groups if asked to. A DID without requests has all
+    /// zeros.
+    pub async fn usage_report(
         &self,
-        query: &UsageQuery<'_>,
+        query: &ReportQuery<'_>,
         until: Instant,
-    ) -> Result<UsageSummary, StorageError> {
-        let arguments = records::UsageArguments {
-            request: query.into(),
+    ) -> Result<UsageReport, StorageError> {
+        let arguments = usage::Arguments {
+            request: usage::ReportJson::from(query),
         };
-        self.call("usage_summary", &arguments, ATTEMPTS_IN_FRONT, until)
+        self.call("usage_report", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// One page of a DID's requests, the newest first.
+    pub async fn usage_requests(
+        &self,
+        query: &RequestsQuery<'_>,
+        until: Instant,
+    ) -> Result<RequestPage, StorageError> {
+        let arguments = usage::Arguments {
+            request: usage::RequestsJson::from(query),
+        };
+        self.call("usage_requests", &arguments, ATTEMPTS_IN_FRONT, until)
             .await
     }
 

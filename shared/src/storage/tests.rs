@@ -355,13 +355,18 @@ async fn nobody_there_is_unavailable() {
     let until = within(Duration::from_secs(4));
     assert!(matches!(
         storage
-            .usage_summary(
-                &UsageQuery {
-                    id: Uuid::nil(),
-                    did: "did:key:z",
-                    request_time: Timestamp::UNIX_EPOCH,
-                    fingerprint: None,
-                    period: Period::default(),
+            .usage_report(
+                &ReportQuery {
+                    asked: UsageQuery {
+                        id: Uuid::nil(),
+                        did: "did:key:z",
+                        request_time: Timestamp::UNIX_EPOCH,
+                        fingerprint: None,
+                        period: Period::default(),
+                    },
+                    group_by: &[],
+                    offsets: &[],
+                    max_groups: 1,
                 },
                 until
             )

@@ -1,5 +1,6 @@
-//! The project's tasks: `cargo xtask dev` and `cargo xtask test`.
+//! The project's tasks: `cargo xtask dev`, `cargo xtask test` and `cargo xtask bench-usage`.
 
+mod bench_usage;
 mod demo;
 mod dev;
 mod needs;
@@ -25,6 +26,8 @@ enum Task {
     Package(package::Options),
     /// Run every check and test that continuous integration runs
     Test(test::Options),
+    /// Measure questions about usage over a million requests, with and without their indexes
+    BenchUsage(bench_usage::Options),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

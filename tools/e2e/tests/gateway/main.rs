@@ -19,3 +19,4 @@ mod operator;
 mod reconciliation;
 mod refusals;
 mod secrecy;
+mod usage;
