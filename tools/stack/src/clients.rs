@@ -101,6 +101,10 @@ impl Sdks {
         let helper = typescript_package(workspace)?;
         let node = install::npm_packages(workspace, &source, "clients/sdks")?;
         link(&helper, &node.join("node_modules/llmgw-auth"))?;
+        // Node looks for packages where a script is.
+        for script in scripts(&source)? {
+            copy(&source, &node, &script)?;
+        }
         Ok(Self {
             source,
             node,
@@ -113,20 +117,30 @@ impl Sdks {
     pub fn python(&self, environment: &str, script: &str) -> Command {
         let interpreter = format!("clients/{environment}/bin/python");
         let mut command = Command::new(self.tools.join(interpreter));
-        command.arg(self.source.join(script));
+        command.arg("-B").arg(self.source.join(script));
         command
     }
 
     /// Runs a script of `tools/e2e/clients` with Node.
-    pub fn node(&self, script: &str) -> Result<Command, ClientError> {
-        // Node looks for packages where a script is.
-        for name in ["shared.mjs", script] {
-            copy(&self.source, &self.node, name)?;
-        }
+    #[must_use]
+    pub fn node(&self, script: &str) -> Command {
         let mut command = Command::new("node");
         command.arg(self.node.join(script));
-        Ok(command)
+        command
     }
+}
+
+/// The names of the scripts for Node.
+fn scripts(folder: &Path) -> Result<Vec<String>, ClientError> {
+    let entries = fs::read_dir(folder).map_err(|cause| ClientError::File {
+        path: folder.to_owned(),
+        cause,
+    })?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.ends_with(".mjs"))
+        .collect())
 }
 
 fn link(to: &Path, link: &Path) -> Result<(), ClientError> {

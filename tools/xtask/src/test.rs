@@ -302,7 +302,10 @@ fn python_client(bench: &Bench) -> Result<Outcome> {
             command
                 .args(arguments)
                 .env("PYTHONPATH", "src")
-                .env("MYPY_CACHE_DIR", bench.workspace.tools().join("clients/mypy"))
+                .env(
+                    "MYPY_CACHE_DIR",
+                    bench.workspace.tools().join("clients/mypy"),
+                )
                 .current_dir(&source),
         )
     };
@@ -319,7 +322,10 @@ fn typescript_client(bench: &Bench) -> Result<Outcome> {
     command
         .args(["--test", "--test-reporter", "dot"])
         // Before Node 21 it took folders, now it takes patterns; files it always did.
-        .args(["fetch", "identity", "scheme"].map(|it| package.join(format!("dist/test/{it}.test.js"))))
+        .args(
+            ["fetch", "identity", "scheme"]
+                .map(|it| package.join(format!("dist/test/{it}.test.js"))),
+        )
         .current_dir(clients::typescript_source(&bench.workspace));
     check(&mut command)?;
     Ok(Outcome::default())
