@@ -4,14 +4,15 @@ import { SigningError } from "./error.js";
 import { utf8, type Bytes } from "./encoding.js";
 
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*$/;
-const ENCODED_SEPARATOR = /%(2f|5c)/i;
+/** Of the characters that separate segments somewhere, the one that PATH takes. */
+const ENCODED_SLASH = /%2f/i;
 const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
 
 /** Decodes a path once; throws for what gateways refuse. */
 export function canonicalPath(raw: string): string {
   // A broken escape stays as it is, and its `%` is refused below.
   const path = String.fromCharCode(...percentDecode(raw));
-  if (ENCODED_SEPARATOR.test(raw) || !PATH.test(path)) {
+  if (ENCODED_SLASH.test(raw) || !PATH.test(path)) {
     throw new SigningError(
       `a gateway's path is of A-Za-z0-9-._~!$&'()*+,;=:@/, not ${JSON.stringify(raw)}`,
     );

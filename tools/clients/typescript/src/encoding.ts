@@ -1,7 +1,7 @@
 /** Bytes as text, in the ways that DIDs and signatures need; nothing of Node's, nothing of the DOM's. */
 
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-/** 43 characters of base64url hold 32 bytes. */
+/** RFC 4648 §5, without padding. */
 const BASE64URL = /^[A-Za-z0-9_-]*$/;
 
 /** Bytes of which WebCrypto knows that nobody else changes them. */

@@ -68,7 +68,19 @@ test("headers for any other HTTP library", async () => {
   }
 });
 
-test("an address that is not below the base URL", async () => {
+test("an address that is not the audience", async () => {
+  const [, , it] = VECTORS.cases;
+  assert.ok(it);
+  const here = createSigner({
+    identity: IDENTITY,
+    audience: it.aud,
+    baseUrl: "http://[::1]:9000/here/",
+    clock: () => Number(it.ts) * 1000,
+    nonce: () => it.nonce,
+  });
+  const headers = await here({ method: it.method, url: `http://[::1]:9000/here${it.path}` });
+  assert.equal(headers["x-did-signature"], it.sig);
+
   const sign = createSigner({ identity: IDENTITY, audience: `${GATEWAY}/Prod` });
   for (const path of ["/api/v1/usage", "/Prodigy/usage"]) {
     await assert.rejects(sign({ method: "GET", url: GATEWAY + path }), /baseUrl/);
