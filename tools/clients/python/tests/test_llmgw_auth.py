@@ -167,7 +167,10 @@ class Identities(unittest.TestCase):
             (json.dumps(whole) + seed, "is not an identity file"),
             (json.dumps({seed: "a" * 5000} | whole), "is not an identity file"),
             *(
-                (json.dumps({"did": did, "secret_key_seed": broken}), "is not 32 bytes in base64url")
+                (
+                    json.dumps({"did": did, "secret_key_seed": broken}),
+                    "is not 32 bytes in base64url",
+                )
                 for broken in ("", seed[1:], seed + "=", seed[:42] + "B", "nWGx+e", "é" * 43)
             ),
         ):

@@ -38,8 +38,8 @@ class Signer:
     def headers(self, method: str, url: str, body: bytes = b"") -> dict[str, str]:
         """The headers to send with this request, once: each call gives others.
 
-        `url` and `body` have to be those that are sent, to the byte. Raises ValueError for an address
-        that is not the gateway's or that gateways refuse.
+        `url` and `body` have to be those that are sent, to the byte. Raises ValueError for an
+        address that is not the gateway's or that gateways refuse.
         """
         path, query = split_target(url)
         timestamp = str(int(self._clock()))
