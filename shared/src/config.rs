@@ -3,6 +3,7 @@
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
+use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -12,7 +13,7 @@ use crate::{
     http_client::HttpClientError,
     money::Usd,
     openrouter::Timeouts,
-    secrets_manager::{AwsCredentials, KeysetLocation},
+    secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
     storage::StorageKey,
 };
 
@@ -216,6 +217,7 @@ impl<'a> Env<'a> {
         let endpoint = self.optional("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         let endpoint = endpoint
             .map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
+        let lifetime = self.keyset_lifetime();
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
@@ -225,6 +227,7 @@ impl<'a> Env<'a> {
                 region: region?,
                 endpoint_url: endpoint
                     .map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
+                lifetime,
             },
             credentials: AwsCredentials {
                 access_key_id: access_key_id?,
@@ -232,6 +235,20 @@ impl<'a> Env<'a> {
                 session_token: session_token.map(Into::into),
             },
         })
+    }
+
+    /// Never more than an operator who rotates the keyset waits for.
+    fn keyset_lifetime(&mut self) -> SignedDuration {
+        let value = self.optional("KEYSET_CACHE_SECONDS");
+        self.parsed("KEYSET_CACHE_SECONDS", value, |value| {
+            value
+                .parse()
+                .ok()
+                .map(SignedDuration::from_secs)
+                .filter(|it| it.is_positive() && *it <= KEYSET_LIFETIME)
+                .ok_or("must be a number of seconds from 1 to 300")
+        })
+        .unwrap_or(KEYSET_LIFETIME)
     }
 
     fn hold(&mut self) -> Option<Usd> {
@@ -273,6 +290,14 @@ pub struct StorageConfig {
     pub key: StorageKey,
 }
 
+impl StorageConfig {
+    /// Reads it, for whoever needs nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let storage = env.storage();
+        env.finish(storage)
+    }
+}
+
 /// Where the master keyset is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
@@ -280,6 +305,14 @@ pub struct KeysetConfig {
     pub location: KeysetLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
+}
+
+impl KeysetConfig {
+    /// Reads it, for whoever needs nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let keyset = env.keyset();
+        env.finish(keyset)
+    }
 }
 
 /// The proxy's configuration.
