@@ -3,9 +3,6 @@
 //! [`KeysetSource`] reads the secret, [`KeysetCache`] decides when.
 
 mod cache;
-/// Writing the secret is for the operator's command line: no function has this in its executable.
-#[cfg(feature = "administration")]
-mod edit;
 #[cfg(test)]
 mod log;
 
@@ -29,8 +26,6 @@ use zeroize::Zeroizing;
 use crate::aws_http::AwsHttp;
 
 pub use self::cache::{KeysetCache, KeysetError, VaultError};
-#[cfg(feature = "administration")]
-pub use self::edit::{ReplaceError, StoredKeyset};
 
 /// One attempt: the service answers within 100 ms, a cold connection adds as much.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -127,6 +122,12 @@ impl KeysetSource {
             secret_id: location.secret_id,
             lifetime: location.lifetime,
         }
+    }
+
+    /// For what no function does: the operator's command line also writes the secret.
+    #[must_use]
+    pub fn client(&self) -> (&Client, &str) {
+        (&self.client, &self.secret_id)
     }
 }
 

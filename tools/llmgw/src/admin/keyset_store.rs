@@ -12,10 +12,12 @@ use std::{
 
 use jiff::Timestamp;
 use shared::{
-    secrets_manager::{FetchError, KeysetSource, ReplaceError, StoredKeyset},
+    secrets_manager::{FetchError, KeysetSource},
     vault::{Keyset, KeysetEdit, KeysetFault},
 };
 use zeroize::Zeroizing;
+
+use super::secret::{self, ReplaceError, StoredKeyset};
 
 /// Far more than any keyset; Secrets Manager takes 64 KiB.
 const MAX_FILE: u64 = 1 << 20;
@@ -76,7 +78,7 @@ pub(super) enum StoreError {
 impl KeysetStore {
     pub(super) async fn read(&self) -> Result<Snapshot, StoreError> {
         match self {
-            Self::Secret { source, .. } => match source.read().await {
+            Self::Secret { source, .. } => match secret::read(source).await {
                 Ok(mut stored) => Ok(Snapshot {
                     text: std::mem::take(&mut stored.text),
                     changed_at: stored.changed_at,
@@ -95,8 +97,7 @@ impl KeysetStore {
     pub(super) async fn replace(&self, old: &Snapshot, new: &KeysetEdit) -> Result<(), StoreError> {
         let text = new.to_json();
         match (self, &old.secret) {
-            (Self::Secret { source, .. }, Some(stored)) => source
-                .replace(stored, &text)
+            (Self::Secret { source, .. }, Some(stored)) => secret::replace(source, stored, &text)
                 .await
                 .map_err(|error| self.refused(error)),
             (Self::File(file), _) => file.replace(old, &text),
@@ -107,8 +108,7 @@ impl KeysetStore {
     /// Keeps a keyset where there is none.
     pub(super) async fn create(&self, text: &str) -> Result<(), StoreError> {
         match self {
-            Self::Secret { source, .. } => source
-                .create(text)
+            Self::Secret { source, .. } => secret::create(source, text)
                 .await
                 .map_err(|error| self.refused(error)),
             Self::File(file) => file.create(text),

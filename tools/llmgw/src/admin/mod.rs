@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keyset (its rotation) · rewrap · legacy (import) · accounts · doctor ── schema
-//!   └─ keyset_store (Secrets Manager, or a file) · services · output · passphrase
+//!   └─ keyset_store (a file, or a secret) · services · output · passphrase
 //! ```
 //!
 //! Nothing here prints key material, API keys or passphrases. What could lose data is refused, with
@@ -18,6 +18,7 @@ mod output;
 mod passphrase;
 mod rewrap;
 mod schema;
+mod secret;
 mod services;
 
 use anyhow::Result;
