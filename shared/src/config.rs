@@ -3,6 +3,7 @@
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
+use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -15,7 +16,7 @@ use crate::{
     money::Usd,
     openrouter::{OpenRouter, Timeouts},
     reconcile::{ABANDONED_AFTER, Reconciler},
-    secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+    secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetCache, KeysetLocation, KeysetSource},
     storage::{Storage, StorageKey},
 };
 
@@ -233,6 +234,7 @@ impl<'a> Env<'a> {
         let endpoint = self.optional("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         let endpoint = endpoint
             .map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
+        let lifetime = self.keyset_lifetime();
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
@@ -242,6 +244,7 @@ impl<'a> Env<'a> {
                 region: region?,
                 endpoint_url: endpoint
                     .map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
+                lifetime,
             },
             credentials: AwsCredentials {
                 access_key_id: access_key_id?,
@@ -249,6 +252,20 @@ impl<'a> Env<'a> {
                 session_token: session_token.map(Into::into),
             },
         })
+    }
+
+    /// Never more than an operator who rotates the keyset waits for.
+    fn keyset_lifetime(&mut self) -> SignedDuration {
+        let value = self.optional("KEYSET_CACHE_SECONDS");
+        self.parsed("KEYSET_CACHE_SECONDS", value, |value| {
+            value
+                .parse()
+                .ok()
+                .map(SignedDuration::from_secs)
+                .filter(|it| it.is_positive() && *it <= KEYSET_LIFETIME)
+                .ok_or("must be a number of seconds from 1 to 300")
+        })
+        .unwrap_or(KEYSET_LIFETIME)
     }
 
     fn hold(&mut self) -> Option<Usd> {
@@ -305,6 +322,14 @@ pub struct KeysetConfig {
     pub location: KeysetLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
+}
+
+impl KeysetConfig {
+    /// Reads it, for whoever needs nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let keyset = env.keyset();
+        env.finish(keyset)
+    }
 }
 
 /// The proxy's configuration.

@@ -1,9 +1,9 @@
 //! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
-//! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, and for reconciliation
-//! `claim_unsettled` and `settle_request`. Each is one round trip with a JSON body, so no value ever
-//! enters a URL. The contract:
+//! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
+//! `claim_unsettled` and `settle_request`, and those of [`administration`]. Each is one round trip
+//! with a JSON body, so no value ever enters a URL. The contract:
 //!
 //! - money is decimal text, never a float;
 //! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
@@ -11,6 +11,7 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
+pub mod administration;
 mod error;
 mod key;
 mod reconciliation;

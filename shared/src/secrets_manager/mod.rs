@@ -15,11 +15,12 @@ use aws_sdk_secretsmanager::{
         BehaviorVersion, Config, Region, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::{ProvideErrorMetadata as _, SdkError},
-    operation::{RequestId as _, get_secret_value::GetSecretValueError},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::aws_http::AwsHttp;
@@ -32,10 +33,19 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
+/// How long functions use a keyset before they look for another, unless they are told to look
+/// sooner. A rotation waits longer than this between its steps.
+pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
+
 /// Where the keyset's text comes from.
 pub trait FetchKeyset: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
+
+    /// How long a text may be used once it was fetched.
+    fn lifetime(&self) -> SignedDuration {
+        KEYSET_LIFETIME
+    }
 }
 
 /// Temporary credentials of the function's role, as Lambda puts them into the environment.
@@ -64,6 +74,9 @@ pub struct KeysetLocation {
     pub region: String,
     /// Another endpoint than the region's: a stand-in, or a VPC endpoint.
     pub endpoint_url: Option<String>,
+    /// How long the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which is what an
+    /// operator who rotates it counts on.
+    pub lifetime: SignedDuration,
 }
 
 /// The secret that holds the keyset, at version stage AWSCURRENT.
@@ -71,6 +84,7 @@ pub struct KeysetLocation {
 pub struct KeysetSource {
     client: Client,
     secret_id: String,
+    lifetime: SignedDuration,
 }
 
 impl KeysetSource {
@@ -106,7 +120,14 @@ impl KeysetSource {
         Self {
             client: Client::from_conf(config.build()),
             secret_id: location.secret_id,
+            lifetime: location.lifetime,
         }
+    }
+
+    /// For what no function does: the operator's command line also writes the secret.
+    #[must_use]
+    pub fn client(&self) -> (&Client, &str) {
+        (&self.client, &self.secret_id)
     }
 }
 
@@ -121,6 +142,10 @@ impl FetchKeyset for KeysetSource {
                 .map(Zeroizing::new)
                 .ok_or(FetchError::NotText)
         })
+    }
+
+    fn lifetime(&self) -> SignedDuration {
+        self.lifetime
     }
 }
 
@@ -161,8 +186,11 @@ pub enum FetchError {
     NotText,
 }
 
-impl From<SdkError<GetSecretValueError>> for FetchError {
-    fn from(error: SdkError<GetSecretValueError>) -> Self {
+impl<E> From<SdkError<E>> for FetchError
+where
+    E: Error + ProvideErrorMetadata + RequestId + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
         match error {
             SdkError::TimeoutError(_) => Self::TimedOut,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::TimedOut,
@@ -186,7 +214,7 @@ impl From<SdkError<GetSecretValueError>> for FetchError {
 }
 
 /// The cause of an error that happened before there was a response.
-fn source(error: SdkError<GetSecretValueError>) -> Box<dyn Error + Send + Sync> {
+fn source<E: Error + Send + Sync + 'static>(error: SdkError<E>) -> Box<dyn Error + Send + Sync> {
     let source = error.into_source().unwrap_or_else(Into::into);
     match source.downcast::<ConnectorError>() {
         // Its own text is but "dispatch failure".
@@ -226,6 +254,7 @@ mod tests {
             secret_id: "llm-gateway/keyset".to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(endpoint_url),
+            lifetime: KEYSET_LIFETIME,
         };
         KeysetSource::new(http, location, &credentials())
     }

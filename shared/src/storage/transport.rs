@@ -2,12 +2,18 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
 use postgrest::Postgrest;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use super::{Protocol, Refusal, StorageError, StorageKey, Unavailable};
+use super::{
+    Protocol, Refusal, StorageError, StorageKey, Unavailable,
+    administration::{Feature, Probed},
+};
 
 /// Supabase refuses secret keys that come with a browser's `User-Agent`, hence our own.
 const OUR_USER_AGENT: HeaderValue =
@@ -34,6 +40,46 @@ pub async fn ping(
         });
     }
     Ok(())
+}
+
+/// Asks for a feature; see [`administration::probe`](super::administration::probe).
+pub(super) async fn probe(
+    client: &reqwest::Client,
+    rest_url: &Url,
+    key: Option<&StorageKey>,
+    feature: &Feature,
+    timeout: Duration,
+) -> Result<Probed, Unavailable> {
+    let base = base(rest_url);
+    let request = match feature {
+        // Names of the migrations' own, which need no escaping.
+        Feature::Column { table, column } => {
+            client.get(format!("{base}/{table}?select={column}&limit=0"))
+        }
+        Feature::Function { name, argument } => client
+            .post(format!("{base}/rpc/{name}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(format!(r#"{{"{argument}":{{}}}}"#)),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, OUR_USER_AGENT);
+    if let Some(key) = key {
+        key.apply(&mut headers);
+    }
+    let answer = request
+        .headers(headers)
+        .timeout(timeout)
+        .send()
+        .await
+        .map_err(Unavailable::from_client)?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer.bytes().await.map_err(Unavailable::from_client)?;
+    let Problem { code, .. } = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Probed {
+        status,
+        code: code.filter(|code| is_code(code)),
+        headers,
+    })
 }
 
 /// Builds requests with the `postgrest` crate and sends them with the gateway's client: the

@@ -1,0 +1,133 @@
+//! Reading and changing the secret that holds the keyset. Needs the rights
+//! `secretsmanager:GetSecretValue` and `PutSecretValue`, and `CreateSecret` for a new one.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use shared::secrets_manager::{FetchError, KeysetSource};
+use zeroize::Zeroizing;
+
+/// The secret's current version.
+pub(super) struct StoredKeyset {
+    /// Its text.
+    pub(super) text: Zeroizing<String>,
+    /// Secrets Manager's id of it.
+    pub(super) version_id: String,
+    /// When it was written.
+    pub(super) changed_at: Timestamp,
+}
+
+impl fmt::Debug for StoredKeyset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredKeyset")
+            .field("version_id", &self.version_id)
+            .field("changed_at", &self.changed_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the secret was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplaceError {
+    /// Somebody else changed it since it was read. Nothing was written.
+    #[error("the secret has been changed by somebody else meanwhile")]
+    Conflict,
+    /// It exists already, so that it cannot be made.
+    #[error("the secret exists already")]
+    Exists,
+    /// It could not be written, or it is not known whether it was.
+    #[error("the secret could not be written")]
+    Failed(#[from] FetchError),
+}
+
+/// Reads the secret with what identifies its version.
+pub(super) async fn read(source: &KeysetSource) -> Result<StoredKeyset, FetchError> {
+    let (client, secret_id) = source.client();
+    let request = client.get_secret_value().secret_id(secret_id);
+    let secret = Box::pin(request.send()).await.map_err(FetchError::from)?;
+    let unreadable = FetchError::Unreadable { status: 200 };
+    let (Some(version_id), Some(created)) = (secret.version_id, secret.created_date) else {
+        return Err(unreadable);
+    };
+    Ok(StoredKeyset {
+        text: secret
+            .secret_string
+            .map(Zeroizing::new)
+            .ok_or(FetchError::NotText)?,
+        version_id,
+        changed_at: Timestamp::from_second(created.secs()).map_err(|_| unreadable)?,
+    })
+}
+
+/// Puts `text` in the place of `old`, unless another version has taken that place already.
+///
+/// Secrets Manager knows no condition on writing, but it keeps a version's content for good:
+/// the new version's id is derived from the old one's, so of two who change the same version
+/// the second is refused, whatever happened between its reading and its writing. (After a
+/// version was made current again by hand, its successor exists: then every change is refused,
+/// until the value is put once more under a new id.)
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>
+pub(super) async fn replace(
+    source: &KeysetSource,
+    old: &StoredKeyset,
+    text: &str,
+) -> Result<(), ReplaceError> {
+    // Says sooner what the id would say, and to services that do not keep that promise, too.
+    if read(source).await?.version_id != old.version_id {
+        return Err(ReplaceError::Conflict);
+    }
+    let (client, secret_id) = source.client();
+    let request = client
+        .put_secret_value()
+        .secret_id(secret_id)
+        .client_request_token(successor(&old.version_id))
+        .secret_string(text);
+    match Box::pin(request.send()).await.map_err(FetchError::from) {
+        Ok(_) => Ok(()),
+        Err(error) if already_exists(&error) => Err(ReplaceError::Conflict),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the secret with `text` as its first version.
+pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
+    let (client, secret_id) = source.client();
+    let request = client
+        .create_secret()
+        .name(secret_id)
+        .description("LLM Gateway: the Tink keyset that seals users' keys")
+        .secret_string(text);
+    match Box::pin(request.send()).await.map_err(FetchError::from) {
+        Ok(_) => Ok(()),
+        Err(error) if already_exists(&error) => Err(ReplaceError::Exists),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The id of the version that follows. 32 to 64 characters are allowed; this has 64.
+fn successor(version_id: &str) -> String {
+    hex::encode(Sha256::digest(format!(
+        "llm-gateway keyset after {version_id}"
+    )))
+}
+
+fn already_exists(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { code, .. } if code == "ResourceExistsException")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_one_successor_that_secrets_manager_accepts() {
+        let successor = successor("4b1c8a7e-5f0e-4f7e-9f6d-0d6c3f1f8a11");
+        assert_eq!(successor.len(), 64);
+        assert_eq!(
+            successor,
+            super::successor("4b1c8a7e-5f0e-4f7e-9f6d-0d6c3f1f8a11")
+        );
+        assert_ne!(successor, super::successor(&successor));
+    }
+}
