@@ -32,9 +32,10 @@ use shared::{
     clock::Clock,
     storage::{
         Begin, Begun, Books, Claim, Cost, CostState, Dimension, Failure, Finding, Finish, Finished,
-        LocalOffset, NoteGeneration, Period, Place, Refusal, ReplayGuard, ReportQuery, RequestEntry,
-        RequestFilter, RequestPage, RequestsQuery, Settle, SettleJob, Settled, Status, Storage,
-        StorageError, StorageKey, Tokens, Unavailable, Unsettled, UsageQuery, UsageReport,
+        LocalOffset, NoteGeneration, Period, Place, Refusal, ReplayGuard, ReportQuery,
+        RequestEntry, RequestFilter, RequestPage, RequestsQuery, Settle, SettleJob, Settled,
+        Status, Storage, StorageError, StorageKey, Tokens, Unavailable, Unsettled, UsageQuery,
+        UsageReport,
     },
 };
 use tokio::time::Instant;

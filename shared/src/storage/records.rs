@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::money::Usd;
