@@ -53,7 +53,7 @@ async fn transcript(world: &World, mut script: Command) -> String {
         ("message_stream_body", sdks::MESSAGE_STREAM),
     ] {
         if let Some(received) = seen.remove(body) {
-            assert_eq!(received, String::from_utf8_lossy(sent), "{body}");
+            assert_eq!(received.as_str(), std::str::from_utf8(sent).ok(), "{body}");
         }
     }
     let mut lines: Vec<_> = seen
