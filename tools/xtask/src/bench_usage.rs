@@ -94,7 +94,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     })?;
     println!(
         "{}",
-        server.query("SELECT version() || ', ' || pg_size_pretty(pg_total_relation_size('public.request_logs'))")?
+        server.query(
+            "SELECT version() || '; the table has ' || pg_size_pretty(pg_relation_size('public.request_logs'))
+                 || ', its index ' || pg_size_pretty(pg_relation_size('public.idx_request_logs_usage'))"
+        )?
     );
 
     let questions = questions(server, options.rows)?;
