@@ -11,6 +11,7 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
+mod emergency;
 mod error;
 mod key;
 mod reconciliation;
@@ -23,12 +24,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use emergency::{EmergencyRecord, NotARecord};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
-    NoteGeneration, Noted, Period, ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Period,
+    ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
 };
 pub use transport::ping;
 
@@ -119,7 +121,7 @@ impl Storage {
         record: &EmergencyRecord,
         until: Instant,
     ) -> Result<Finished, StorageError> {
-        let arguments = records::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
+        let arguments = emergency::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
         self.call("finish_request", &arguments, u32::MAX, until)
             .await
     }
