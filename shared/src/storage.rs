@@ -12,6 +12,7 @@
 //!   that has nothing.
 
 pub mod administration;
+mod emergency;
 mod error;
 mod key;
 mod reconciliation;
@@ -25,12 +26,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use emergency::{EmergencyRecord, NotARecord};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
-    NoteGeneration, Noted, ReplayGuard, Status, Tokens,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
+    ReplayGuard, Status, Tokens,
 };
 pub use transport::ping;
 pub use usage::{
@@ -125,7 +127,7 @@ impl Storage {
         record: &EmergencyRecord,
         until: Instant,
     ) -> Result<Finished, StorageError> {
-        let arguments = records::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
+        let arguments = emergency::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
         self.call("finish_request", &arguments, u32::MAX, until)
             .await
     }
