@@ -13,14 +13,14 @@ mod record;
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
     causes::causes,
     clock::Clock,
     endpoint::{Endpoint, Job},
-    request::Invocation,
+    observe,
+    request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
 };
 
@@ -59,7 +59,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Entry {
     row: Option<Row>,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 #[derive(Debug)]
@@ -181,24 +181,16 @@ impl Row {
         if let Some(malformed) = record.malformed() {
             tracing::warn!(request.id = %self.id, %malformed, "an answer is not as documented");
         }
-        match self.finish(&finish, until).await {
-            Ok(finished) => tracing::info!(
-                request.id = %self.id,
-                request.endpoint = self.endpoint.as_str(),
-                request.status = finish.status.as_str(),
-                request.reason = finish.error.map(|failure| failure.reason),
-                http.status = finish.http_status,
-                usage.input_tokens = finish.tokens.input,
-                usage.output_tokens = finish.tokens.output,
-                usage.cost = finish.cost.openrouter,
-                usage.cost_state = finish.cost.state.as_str(),
-                recorded = finished.by_this_call,
-                "request closed"
-            ),
+        let begun = Instant::now();
+        let written = self.finish(&finish, until).await;
+        observe::closed(&finish, begun.elapsed());
+        match written {
+            Ok(Finished { by_this_call, .. }) => observe::record("books.recorded", by_this_call),
             Err(StorageError::NoSuchRequest) if !self.certain => {}
             Err(error) => tracing::error!(
                 request.id = %self.id,
                 error = causes(&error),
+                emergency.records = 1,
                 emergency_record = finish.to_json(),
                 "the books could not be written: give this record to finish_request"
             ),

@@ -1,15 +1,18 @@
 //! What a request is remembered by: one span, which the log turns into one line when it closes.
 //!
 //! Stages record what they learn where they learn it. Work that outlives the answer is spawned within
-//! the span ([`crate::request::Invocation::spawn`]), so the line comes when the books are closed.
+//! the span ([`crate::request::Tasks`]), so the line comes when the books are closed.
 
 use std::time::Duration;
 
-use http::StatusCode;
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
-use crate::did::Did;
+use crate::{
+    did::Did,
+    request::Incoming,
+    storage::{Begin, Finish},
+};
 
 /// The span's name.
 pub const REQUEST: &str = "request";
@@ -39,7 +42,7 @@ pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
         usage.output_tokens = Empty,
         usage.cost = Empty,
         usage.cost_state = Empty,
-        error = Empty,
+        books.recorded = Empty,
     )
 }
 
@@ -48,15 +51,42 @@ pub fn caller(did: &Did) {
     Span::current().record("caller.did", shortened(did.as_str()));
 }
 
-/// The status that the client gets.
-pub fn status(status: StatusCode) {
-    Span::current().record("http.status", status.as_u16());
+/// What is asked. Without the query and the body: those are the caller's.
+pub fn asked(request: &Incoming) {
+    let span = Span::current();
+    span.record("http.method", request.method.as_str());
+    span.record("http.path", request.raw_path.as_str());
 }
 
-/// A duration in a member whose name ends in `_ms`.
-pub fn duration(name: &'static str, duration: Duration) {
-    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Span::current().record(name, milliseconds);
+/// Whose request is about to begin in the database.
+pub fn began(begin: &Begin<'_>, took: Duration) {
+    if let Some(books) = &begin.books {
+        record("request.endpoint", books.endpoint);
+        record("request.model", books.model);
+    }
+    record("storage.begin_ms", milliseconds(took));
+}
+
+/// What the books say of the request, and how long it took to write them.
+pub fn closed(finish: &Finish<'_>, took: Duration) {
+    record("request.status", finish.status.as_str());
+    record("request.reason", finish.error.map(|failure| failure.reason));
+    record("request.first_byte_ms", finish.first_byte.map(milliseconds));
+    record("request.served_model", finish.model);
+    record("usage.input_tokens", finish.tokens.input);
+    record("usage.output_tokens", finish.tokens.output);
+    record("usage.cost", finish.cost.openrouter);
+    record("usage.cost_state", finish.cost.state.as_str());
+    record("storage.finish_ms", milliseconds(took));
+}
+
+/// Records one member of the request's line; it must be one of [`request`]'s.
+pub fn record(name: &'static str, value: impl tracing::Value) {
+    Span::current().record(name, value);
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn shortened(did: &str) -> String {

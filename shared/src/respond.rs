@@ -13,6 +13,7 @@ use crate::{
     causes::causes,
     endpoint::RouteError,
     error::Error,
+    observe,
     openrouter::UpstreamError,
     secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},
@@ -154,10 +155,9 @@ struct ErrorMember<'a> {
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {
     let (status, reason) = (failure.status.as_u16(), failure.reason);
+    observe::record("request.reason", reason);
     if failure.status.is_server_error() {
-        tracing::error!(request.id = %id, http.status = status, reason, error = causes(error), "request failed");
-    } else {
-        tracing::info!(request.id = %id, http.status = status, reason, "request refused");
+        tracing::error!(request.id = %id, http.status = status, request.reason = reason, error = causes(error), "request failed");
     }
 }
 

@@ -13,6 +13,7 @@ use shared::{
     http_client,
     ledger::{Entry, Ledger, Outcome},
     money::Usd,
+    observe,
     openrouter::{Answer, OpenRouter, UpstreamRequest},
     payload::Payload,
     relay::{self, RelayBody, Relayed, relay},
@@ -157,10 +158,13 @@ impl Proxy {
         let until = call.arrived + PATIENCE_FOR_STORAGE;
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
-        Ok(tokio::try_join!(
-            self.ledger.storage.begin(&asked, until),
-            warming
-        )?)
+        let beginning = async {
+            let since = Instant::now();
+            let begun = self.ledger.storage.begin(&asked, until).await;
+            observe::began(&asked, since.elapsed());
+            begun
+        };
+        Ok(tokio::try_join!(beginning, warming)?)
     }
 
     /// After a lost answer the database may hold a pending row all the same.
