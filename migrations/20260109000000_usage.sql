@@ -7,10 +7,8 @@
 -- One index for everything that one DID asks about its own requests
 -- ---------------------------------------------------------------------------------------------
 -- It holds every column that is summed or filtered by, so that a million rows are read from it
--- alone, and their pages from the newest on, backwards. Upwards it has to be: only where new rows go
--- behind the others of their DID does PostgreSQL fill its pages, instead of splitting them in halves.
--- An index row has to fit in a third of a page, so a model of the original system that would not is
--- cut as begin_request cuts it.
+-- alone; pages read it backwards. An index row has to fit in a third of a page, so a model of the
+-- original system that would not is cut as begin_request cuts it.
 --
 -- On a large live table, build it beforehand, without blocking writes (CREATE INDEX CONCURRENTLY,
 -- under the same name): then nothing is done here.
