@@ -7,10 +7,8 @@
 -- One index for everything that one DID asks about its own requests
 -- ---------------------------------------------------------------------------------------------
 -- It holds every column that is summed or filtered by, so that a million rows are read from it
--- alone, and their pages from the newest on, backwards. Upwards it has to be: only where new rows go
--- behind the others of their DID does PostgreSQL fill its pages, instead of splitting them in halves.
--- An index row has to fit in a third of a page, so a model of the original system that would not is
--- cut as begin_request cuts it.
+-- alone; pages read it backwards. An index row has to fit in a third of a page, so a model of the
+-- original system that would not is cut as begin_request cuts it.
 --
 -- On a large live table, build it beforehand, without blocking writes (CREATE INDEX CONCURRENTLY,
 -- under the same name): then nothing is done here.
@@ -40,6 +38,7 @@ ALTER TABLE public.request_logs
 --                UTC from that moment on (RFC 3339; null: since ever); needed for days and hours.
 --                The caller's own knowledge of time zones, so that no two databases of it meet.
 --   max_groups   how many groups and models to return at most
+--   percentiles  whether to tell them: they cost more than all the rest. Absent: false
 --
 -- Counts, sums and money are text. Returns
 --
@@ -47,7 +46,8 @@ ALTER TABLE public.request_logs
 --                       no limit or no key. `remaining` is never below zero
 --   total_..., ..._requests         sums over the time
 --   duration_ms, first_byte_ms      {"p50", "p90", "p99"}: the smallest value that such a share of the
---                       requests does not exceed, of those that have one; null where none has
+--                       requests does not exceed, of those that have one; null where none has, or
+--                       where they are not asked for
 --   requests_by_model   the max_groups models with the most requests
 --   models              how many there are
 --   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
@@ -73,6 +73,7 @@ DECLARE
   v_by_endpoint boolean     := 'endpoint' = ANY (v_group_by);
   v_by_day      boolean     := 'day'      = ANY (v_group_by);
   v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
+  v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
@@ -170,7 +171,7 @@ BEGIN
   ), counted_durations AS MATERIALIZED (
     SELECT l.response_time - l.request_time AS duration, count(*) AS requests
       FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+     WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
      GROUP BY 1
   ), durations AS (
     SELECT duration, sum(requests) OVER (ORDER BY duration) AS up_to, sum(requests) OVER () AS total
@@ -179,7 +180,7 @@ BEGIN
   ), counted_first_bytes AS MATERIALIZED (
     SELECT l.first_byte_ms, count(*) AS requests
       FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+     WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
      GROUP BY 1
   ), first_bytes AS (
     SELECT first_byte_ms, sum(requests) OVER (ORDER BY first_byte_ms) AS up_to, sum(requests) OVER () AS total

@@ -1061,6 +1061,14 @@ async fn percentiles_are_exact() {
             (of.p50, of.p90, of.p99),
             (Some(1000), Some(1800), Some(1980))
         );
+        // Not asked for.
+        let asked = question(&user.did, Period::default(), None);
+        let report = user
+            .storage
+            .usage_report(&sums(asked), soon())
+            .await
+            .unwrap();
+        assert_eq!((report.duration_ms.p50, report.total_requests), (None, 250));
     })
     .await;
 }
@@ -1940,6 +1948,7 @@ fn sums(asked: UsageQuery<'_>) -> ReportQuery<'_> {
         group_by: &[],
         offsets: &[],
         max_groups: 100,
+        percentiles: false,
     }
 }
 
@@ -2067,6 +2076,7 @@ impl User {
             group_by,
             offsets,
             max_groups,
+            percentiles: true,
         };
         self.storage.usage_report(&query, soon()).await.unwrap()
     }

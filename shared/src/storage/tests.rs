@@ -367,6 +367,7 @@ async fn nobody_there_is_unavailable() {
                     group_by: &[],
                     offsets: &[],
                     max_groups: 1,
+                    percentiles: false,
                 },
                 until
             )

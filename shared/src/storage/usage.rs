@@ -45,6 +45,8 @@ pub struct ReportQuery<'a> {
     pub offsets: &'a [LocalOffset],
     /// How many groups and models are returned at most.
     pub max_groups: u32,
+    /// Whether to compute percentiles, which takes longer than the rest.
+    pub percentiles: bool,
 }
 
 /// What requests can be grouped by.
@@ -206,7 +208,7 @@ pub struct UsageReport {
 }
 
 /// Of the requests that have a value, that share has one that is no greater. Milliseconds; `None`
-/// where no request has one.
+/// where no request has one, or where they were not asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Percentiles {
     /// The median.
@@ -375,6 +377,7 @@ pub(super) struct ReportJson<'a> {
     group_by: &'a [Dimension],
     offsets: &'a [LocalOffset],
     max_groups: u32,
+    percentiles: bool,
 }
 
 impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
@@ -384,6 +387,7 @@ impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
             group_by: query.group_by,
             offsets: query.offsets,
             max_groups: query.max_groups,
+            percentiles: query.percentiles,
         }
     }
 }
@@ -454,6 +458,7 @@ mod tests {
                 seconds: -3600,
             }],
             max_groups: 7,
+            percentiles: true,
         };
         let asked_json = json!({
             "id": "00000000-0000-0000-0000-000000000000", "did": "did:key:z", "request_time": 0,
@@ -469,7 +474,7 @@ mod tests {
             serde_json::to_value(ReportJson::from(&report)).unwrap(),
             with(json!({
                 "group_by": ["day", "model"], "offsets": [{"from": null, "seconds": -3600}],
-                "max_groups": 7,
+                "max_groups": 7, "percentiles": true,
             }))
         );
 

@@ -18,8 +18,15 @@ use crate::{
 /// longest names that fill an answer, that many still fit into the 6 MB that Lambda takes.
 const MAX_GROUPS: u32 = 2000;
 
-const KNOWN: [&str; 5] = ["start_date", "end_date", "time_zone", "group_by", "format"];
-const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, group_by and format";
+const KNOWN: [&str; 6] = [
+    "start_date",
+    "end_date",
+    "time_zone",
+    "group_by",
+    "percentiles",
+    "format",
+];
+const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, group_by, percentiles and format";
 const GROUP_BY: &str =
     "must be one or more of model, endpoint, day and hour, each once, separated by commas";
 
@@ -29,6 +36,7 @@ pub struct SummaryQuestion {
     period: Period,
     group_by: Vec<Dimension>,
     offsets: Vec<LocalOffset>,
+    percentiles: bool,
     format: Format,
 }
 
@@ -46,6 +54,8 @@ impl SummaryQuestion {
         let group_by = parameters
             .parse("group_by", GROUP_BY, dimensions)?
             .unwrap_or_default();
+        let percentiles =
+            parameters.parse("percentiles", "must be true or false", |it| it.parse().ok())?;
         let offsets = if group_by.contains(&Dimension::Day) || group_by.contains(&Dimension::Hour) {
             zone::offsets(&zone, period, now)
         } else {
@@ -55,6 +65,7 @@ impl SummaryQuestion {
             period,
             group_by,
             offsets,
+            percentiles: percentiles.unwrap_or(true),
             format,
         })
     }
@@ -79,6 +90,7 @@ impl SummaryQuestion {
             group_by: &self.group_by,
             offsets: &self.offsets,
             max_groups: MAX_GROUPS,
+            percentiles: self.percentiles,
         }
     }
 
@@ -126,6 +138,7 @@ mod tests {
                 period: Period::default(),
                 group_by: vec![],
                 offsets: vec![],
+                percentiles: true,
                 format: Format::Json
             })
         );
@@ -140,6 +153,7 @@ mod tests {
         assert_eq!(model.group_by, [Dimension::Model, Dimension::Endpoint]);
         assert!(model.offsets.is_empty());
         assert_eq!(model.format, Format::Csv);
+        assert!(!asked("percentiles=false").unwrap().percentiles);
     }
 
     #[test]
@@ -155,6 +169,7 @@ mod tests {
                 "group_by is given more than once",
             ),
             ("format=xml", "format must be json or csv"),
+            ("percentiles=yes", "percentiles must be true or false"),
             ("limit=5", "limit is not a parameter"),
             ("start=2026-01-01", "start is not a parameter"),
         ] {

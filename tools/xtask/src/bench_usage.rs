@@ -156,7 +156,7 @@ fn questions(server: &Postgres, rows: u32) -> Result<Vec<Question>> {
         {"from": "2026-03-29T01:00:00Z", "seconds": 7200},
         {"from": "2026-10-25T01:00:00Z", "seconds": 3600},
     ]);
-    let grouped = |by: &[&str]| json!({"max_groups": 2000, "group_by": by, "offsets": offsets});
+    let grouped = |by: &[&str]| json!({"max_groups": 2000, "group_by": by, "offsets": offsets, "percentiles": true});
     let month = |mut question: Value| {
         question["start"] = json!("2026-09-30T22:00:00Z");
         question["end"] = json!("2026-10-31T23:00:00Z");
@@ -170,6 +170,7 @@ fn questions(server: &Postgres, rows: u32) -> Result<Vec<Question>> {
     let deep: Value = serde_json::from_str(&server.query(&deep)?)?;
     Ok(vec![
         report("sums", grouped(&[])),
+        report("sums without percentiles", json!({"max_groups": 2000})),
         report("by model", grouped(&["model"])),
         report("by day", grouped(&["day"])),
         report("by endpoint and model", grouped(&["endpoint", "model"])),

@@ -313,6 +313,7 @@ fn a_parameter_that_cannot_be_used_is_named() {
             ("usage?group_by=week", "group_by"),
             ("usage?group_by=day,day", "group_by"),
             ("usage?format=xml", "format"),
+            ("usage?percentiles=1", "percentiles"),
             ("usage?limit=5", "limit"),
             ("usage?end_date=2026-02-30&time_zone=Asia/Tokyo", "end_date"),
             (
