@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "the helpers of a test fail as the test does"
 )]
 
@@ -230,6 +229,7 @@ const BOB: &str = "did:key:zBob";
 
 #[test]
 #[ignore = "needs TOOLS"]
+#[expect(clippy::too_many_lines, reason = "a rotation is one story")]
 fn a_keyset_is_rotated_step_by_step_and_no_step_loses_anything() {
     let world = World::start("rotation");
     assert!(

@@ -12,4 +12,5 @@ mod failures;
 mod limits;
 mod reconciliation;
 mod refusals;
+mod rotation;
 mod secrecy;
