@@ -77,20 +77,11 @@ pub(super) async fn replace(
     if read(source).await?.version_id != old.version_id {
         return Err(ReplaceError::Conflict);
     }
-    let (client, secret_id) = source.client();
-    let request = client
-        .put_secret_value()
-        .secret_id(secret_id)
-        .client_request_token(successor(&old.version_id))
-        .secret_string(text);
-    match Box::pin(request.send()).await.map_err(FetchError::from) {
-        Ok(_) => Ok(()),
-        Err(error) if already_exists(&error) => Err(ReplaceError::Conflict),
-        Err(error) => Err(error.into()),
-    }
+    put(source, &old.version_id, text).await
 }
 
-/// Makes the secret with `text` as its first version.
+/// Makes the secret with `text` as its first version, or gives one that has no value yet (templates
+/// make such) its first.
 pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
     let (client, secret_id) = source.client();
     let request = client
@@ -100,7 +91,30 @@ pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), Repl
         .secret_string(text);
     match Box::pin(request.send()).await.map_err(FetchError::from) {
         Ok(_) => Ok(()),
-        Err(error) if already_exists(&error) => Err(ReplaceError::Exists),
+        Err(error) if already_exists(&error) => fill(source, text).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn fill(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
+    match read(source).await {
+        Ok(_) => Err(ReplaceError::Exists),
+        Err(error) if is_missing(&error) => put(source, "nothing", text).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the version that follows `version_id`, which exists once at most.
+async fn put(source: &KeysetSource, version_id: &str, text: &str) -> Result<(), ReplaceError> {
+    let (client, secret_id) = source.client();
+    let request = client
+        .put_secret_value()
+        .secret_id(secret_id)
+        .client_request_token(successor(version_id))
+        .secret_string(text);
+    match Box::pin(request.send()).await.map_err(FetchError::from) {
+        Ok(_) => Ok(()),
+        Err(error) if already_exists(&error) => Err(ReplaceError::Conflict),
         Err(error) => Err(error.into()),
     }
 }
@@ -114,6 +128,11 @@ fn successor(version_id: &str) -> String {
 
 fn already_exists(error: &FetchError) -> bool {
     matches!(error, FetchError::Refused { code, .. } if code == "ResourceExistsException")
+}
+
+/// There is no such secret, or it has no value.
+pub(super) fn is_missing(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { code, .. } if code == "ResourceNotFoundException")
 }
 
 #[cfg(test)]
@@ -151,6 +170,12 @@ mod tests {
         let http = http_client::without_tls(Duration::from_secs(5)).unwrap();
         let source = KeysetSource::new(http, location, &credentials);
 
+        let missing = read(&source).await.unwrap_err();
+        assert!(is_missing(&missing), "{missing:?}");
+        let (client, name) = source.client();
+        client.create_secret().name(name).send().await.unwrap();
+        let empty = read(&source).await.unwrap_err();
+        assert!(is_missing(&empty), "{empty:?}");
         create(&source, "first").await.unwrap();
         let again = create(&source, "again").await;
         assert!(matches!(again, Err(ReplaceError::Exists)), "{again:?}");
