@@ -467,27 +467,7 @@ impl<'a> User<'a> {
 
     /// The headers that prove who sends this request now.
     pub fn headers(&self, method: &Method, path_and_query: &str, body: &[u8]) -> Result<HeaderMap> {
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce)?;
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
-        let signed = sign(
-            &SigningKey::from_bytes(&self.seed),
-            &SignedParts {
-                audience: &Audience::parse(AUDIENCE)?,
-                did: &DidUrl::from(self.did.clone()),
-                signed_at: &SignedAt::seconds(Clock::system().now())?,
-                nonce: Some(&Nonce::from_random(nonce)),
-                method,
-                path: &CanonicalPath::from_raw(path)?,
-                query: &CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned()))?,
-                body: BodyDigest::of(body),
-            },
-        );
-        let mut headers = HeaderMap::new();
-        signed.apply(&mut headers)?;
-        Ok(headers)
+        signed_headers(&self.seed, &self.did, method, path_and_query, body)
     }
 
     /// A signed request to `function`.
@@ -613,6 +593,37 @@ impl<'a> User<'a> {
             rows => Err(anyhow!("{} rows instead of one", rows.len())),
         }
     }
+}
+
+/// The headers that prove that the owner of `did` sends this request now.
+pub fn signed_headers(
+    seed: &[u8; 32],
+    did: &Did,
+    method: &Method,
+    path_and_query: &str,
+    body: &[u8],
+) -> Result<HeaderMap> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce)?;
+    let (path, query) = path_and_query
+        .split_once('?')
+        .unwrap_or((path_and_query, ""));
+    let signed = sign(
+        &SigningKey::from_bytes(seed),
+        &SignedParts {
+            audience: &Audience::parse(AUDIENCE)?,
+            did: &DidUrl::from(did.clone()),
+            signed_at: &SignedAt::seconds(Clock::system().now())?,
+            nonce: Some(&Nonce::from_random(nonce)),
+            method,
+            path: &CanonicalPath::from_raw(path)?,
+            query: &CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned()))?,
+            body: BodyDigest::of(body),
+        },
+    );
+    let mut headers = HeaderMap::new();
+    signed.apply(&mut headers)?;
+    Ok(headers)
 }
 
 /// A chat completion's body.

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "the helpers of a test fail as the test does"
 )]
 
@@ -17,6 +16,7 @@ use std::{
     thread,
 };
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
@@ -230,6 +230,7 @@ const BOB: &str = "did:key:zBob";
 
 #[test]
 #[ignore = "needs TOOLS"]
+#[expect(clippy::too_many_lines, reason = "a rotation is one story")]
 fn a_keyset_is_rotated_step_by_step_and_no_step_loses_anything() {
     let world = World::start("rotation");
     assert!(
@@ -703,7 +704,7 @@ fn a_keyset_may_be_kept_in_a_file() {
             .starts_with("too early")
     );
     // Long ago, as far as the file knows.
-    let long_ago = Clock::system().now() - jiff::SignedDuration::from_mins(6);
+    let long_ago = Clock::system().now() - SignedDuration::from_mins(6);
     fs::File::open(&path)
         .unwrap()
         .set_modified(long_ago.into())
@@ -722,8 +723,8 @@ fn a_keyset_may_be_kept_in_a_file() {
     world.assert_secrecy();
 }
 
-/// A gateway and an OpenRouter: all that `doctor` asks of either is one answer.
-fn healthy_server() -> String {
+/// A gateway and an OpenRouter, whose clock differs by `clock`: all that `doctor` asks of either is one answer.
+fn healthy_server(clock: SignedDuration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -732,8 +733,7 @@ fn healthy_server() -> String {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
             let body = r#"{"success":true,"data":{"status":"healthy"}}"#;
-            let now = Clock::system()
-                .now()
+            let now = (Clock::system().now() + clock)
                 .strftime("%a, %d %b %Y %H:%M:%S GMT")
                 .to_string();
             let length = body.len();
@@ -746,11 +746,13 @@ fn healthy_server() -> String {
 
 #[test]
 #[ignore = "needs TOOLS"]
+#[expect(clippy::too_many_lines, reason = "one table of faults")]
 fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_one() {
     let world = World::start("doctor");
     world.ok(&["keyset", "new"]);
     world.store(ALICE);
-    let server = healthy_server();
+    let server = healthy_server(SignedDuration::ZERO);
+    let late = healthy_server(SignedDuration::from_secs(-200));
     // With some variables changed, or without them.
     let doctor = |changes: &[(&str, Option<&str>)]| {
         let mut command = world.command(&["doctor"]);
@@ -832,6 +834,11 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
     ] {
         fails(&[(name, value)], part);
     }
+
+    fails(
+        &[("OPENROUTER_BASE_URL", Some(&late))],
+        "clock: that of OpenRouter differs from this machine's by -20",
+    );
 
     // As a hand in the console would have done it.
     world.sql("GRANT SELECT ON public.user_api_keys TO anon");

@@ -18,5 +18,6 @@ mod limits;
 mod operator;
 mod reconciliation;
 mod refusals;
+mod rotation;
 mod secrecy;
 mod usage;

@@ -77,6 +77,7 @@ pub(super) enum StoreError {
 
 impl KeysetStore {
     pub(super) async fn read(&self) -> Result<Snapshot, StoreError> {
+        tracing::debug!(place = %self, "reading the keyset");
         match self {
             Self::Secret { source, .. } => match secret::read(source).await {
                 Ok(mut stored) => Ok(Snapshot {
@@ -84,7 +85,7 @@ impl KeysetStore {
                     changed_at: stored.changed_at,
                     secret: Some(stored),
                 }),
-                Err(FetchError::Refused { code, .. }) if code == "ResourceNotFoundException" => {
+                Err(error) if secret::is_missing(&error) => {
                     Err(StoreError::Missing(self.to_string()))
                 }
                 Err(error) => Err(error.into()),
@@ -95,6 +96,7 @@ impl KeysetStore {
 
     /// Puts `new` in the place of `old`, if that is still there.
     pub(super) async fn replace(&self, old: &Snapshot, new: &KeysetEdit) -> Result<(), StoreError> {
+        tracing::debug!(place = %self, keys = ?new, "writing the keyset");
         let text = new.to_json();
         match (self, &old.secret) {
             (Self::Secret { source, .. }, Some(stored)) => secret::replace(source, stored, &text)

@@ -172,6 +172,7 @@ impl Run {
             .await
             .context("interrupted; run it again, it goes on from here")?;
         for outcome in &outcomes {
+            tracing::debug!(did = outcome.did, outcome = ?outcome.outcome, "rewrapped");
             match outcome.outcome {
                 // `Already`: an attempt whose answer was lost.
                 ResealOutcome::Resealed | ResealOutcome::Already | ResealOutcome::Inserted => {

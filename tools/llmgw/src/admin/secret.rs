@@ -77,20 +77,11 @@ pub(super) async fn replace(
     if read(source).await?.version_id != old.version_id {
         return Err(ReplaceError::Conflict);
     }
-    let (client, secret_id) = source.client();
-    let request = client
-        .put_secret_value()
-        .secret_id(secret_id)
-        .client_request_token(successor(&old.version_id))
-        .secret_string(text);
-    match Box::pin(request.send()).await.map_err(FetchError::from) {
-        Ok(_) => Ok(()),
-        Err(error) if already_exists(&error) => Err(ReplaceError::Conflict),
-        Err(error) => Err(error.into()),
-    }
+    put(source, &old.version_id, text).await
 }
 
-/// Makes the secret with `text` as its first version.
+/// Makes the secret with `text` as its first version, or gives one that has no value yet (templates
+/// make such) its first.
 pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
     let (client, secret_id) = source.client();
     let request = client
@@ -100,7 +91,30 @@ pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), Repl
         .secret_string(text);
     match Box::pin(request.send()).await.map_err(FetchError::from) {
         Ok(_) => Ok(()),
-        Err(error) if already_exists(&error) => Err(ReplaceError::Exists),
+        Err(error) if already_exists(&error) => fill(source, text).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn fill(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
+    match read(source).await {
+        Ok(_) => Err(ReplaceError::Exists),
+        Err(error) if is_missing(&error) => put(source, "nothing", text).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the version that follows `version_id`, which exists once at most.
+async fn put(source: &KeysetSource, version_id: &str, text: &str) -> Result<(), ReplaceError> {
+    let (client, secret_id) = source.client();
+    let request = client
+        .put_secret_value()
+        .secret_id(secret_id)
+        .client_request_token(successor(version_id))
+        .secret_string(text);
+    match Box::pin(request.send()).await.map_err(FetchError::from) {
+        Ok(_) => Ok(()),
+        Err(error) if already_exists(&error) => Err(ReplaceError::Conflict),
         Err(error) => Err(error.into()),
     }
 }
@@ -116,9 +130,67 @@ fn already_exists(error: &FetchError) -> bool {
     matches!(error, FetchError::Refused { code, .. } if code == "ResourceExistsException")
 }
 
+/// There is no such secret, or it has no value.
+pub(super) fn is_missing(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { code, .. } if code == "ResourceNotFoundException")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use shared::{
+        http_client,
+        secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
+    };
+    use stack::{Moto, Port, RunDir, Tools, Workspace};
+
     use super::*;
+
+    /// All of them look before any of them writes, so only the derived id keeps them apart.
+    #[tokio::test]
+    #[ignore = "needs TOOLS"]
+    async fn of_writers_at_the_same_time_one_is_let_through() {
+        let workspace = Workspace::locate();
+        let tools = Tools::install(&workspace).unwrap();
+        let run = RunDir::unique(&workspace, "admin-secret").unwrap();
+        let moto = Moto::start(&tools, &run, Port::free().unwrap()).unwrap();
+        let location = KeysetLocation {
+            secret_id: "admin/race".to_owned(),
+            region: "us-east-1".to_owned(),
+            endpoint_url: Some(moto.url()),
+            lifetime: KEYSET_LIFETIME,
+        };
+        let credentials = AwsCredentials {
+            access_key_id: "local".to_owned(),
+            secret_access_key: Zeroizing::new("local".to_owned()),
+            session_token: None,
+        };
+        let http = http_client::without_tls(Duration::from_secs(5)).unwrap();
+        let source = KeysetSource::new(http, location, &credentials);
+
+        let missing = read(&source).await.unwrap_err();
+        assert!(is_missing(&missing), "{missing:?}");
+        let (client, name) = source.client();
+        client.create_secret().name(name).send().await.unwrap();
+        let empty = read(&source).await.unwrap_err();
+        assert!(is_missing(&empty), "{empty:?}");
+        create(&source, "first").await.unwrap();
+        let again = create(&source, "again").await;
+        assert!(matches!(again, Err(ReplaceError::Exists)), "{again:?}");
+        let first = read(&source).await.unwrap();
+        let texts = ["a", "b", "c", "d", "e", "f"];
+        let outcomes = join_all(texts.map(|text| replace(&source, &first, text))).await;
+        let conflicts = outcomes
+            .iter()
+            .filter(|it| matches!(it, Err(ReplaceError::Conflict)));
+        assert_eq!(conflicts.count(), texts.len() - 1, "{outcomes:?}");
+        let winner = outcomes.iter().position(Result::is_ok).unwrap();
+        let second = read(&source).await.unwrap();
+        assert_eq!(second.text.as_str(), texts[winner]);
+        replace(&source, &second, "third").await.unwrap();
+    }
 
     #[test]
     fn a_version_has_one_successor_that_secrets_manager_accepts() {

@@ -3,17 +3,17 @@
 //! Each step refuses what would lose data or break requests. Waiting times count from the last
 //! change of the keyset (see [`Snapshot::changed_at`](super::keyset_store::Snapshot)).
 
-use std::fmt;
+mod report;
 
 use anyhow::{Context, Result, bail};
-use jiff::{SignedDuration, Timestamp, Unit};
-use serde::Serialize;
+use jiff::SignedDuration;
 use shared::{
     secret::KeyId,
     storage::administration::SealCount,
     vault::{Change, KeyMaterial, KeyStatus, Keyset, KeysetEdit},
 };
 
+use self::report::{Are, Done, KeyLine, Status, clock_time, span};
 use super::{
     cli::{KeysetCommand, StepArgs},
     keyset_store::{KeysetStore, Snapshot},
@@ -228,7 +228,8 @@ impl Step<'_> {
             id,
             change,
             "is destroyed",
-            "destroy copies of the old keyset, too; earlier versions of a secret fade by themselves"
+            "copies of the old keyset still hold it: backups, files, and in Secrets Manager the \
+             version before this one, until the next change"
                 .to_owned(),
         )
     }
@@ -425,112 +426,9 @@ fn done(
     Ok(Outcome::Done)
 }
 
-/// What a step did.
-#[derive(Serialize)]
-struct Done {
-    id: KeyId,
-    changed: bool,
-    #[serde(skip)]
-    what: String,
-    next: String,
-}
-
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nnext: {}", self.what, self.next)
-    }
-}
-
-/// What `status` shows.
-#[derive(Serialize)]
-struct Status {
-    primary: KeyId,
-    changed_at: String,
-    #[serde(skip)]
-    place: String,
-    keys: Vec<KeyLine>,
-    /// Rows of keys that are not in the keyset, or without any; null where the database is not
-    /// known.
-    unknown_rows: Option<u64>,
-    next: String,
-}
-
-#[derive(Serialize)]
-struct KeyLine {
-    id: KeyId,
-    status: KeyStatus,
-    rows: Option<u64>,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, changed at {}", self.place, self.changed_at)?;
-        for KeyLine { id, status, rows } in &self.keys {
-            let status = match status {
-                KeyStatus::Primary => "primary",
-                KeyStatus::Enabled => "enabled",
-                KeyStatus::Disabled => "disabled",
-                KeyStatus::Destroyed => "destroyed",
-            };
-            let rows = rows.map_or("rows unknown".to_owned(), |rows| Rows(rows).to_string());
-            writeln!(f, "{id:>10}  {status:<9}  {rows}")?;
-        }
-        if let Some(rows) = self.unknown_rows.filter(|rows| *rows > 0) {
-            writeln!(f, "         –  not here   {}", Rows(rows))?;
-        }
-        write!(f, "next: {}", self.next)
-    }
-}
-
-/// `1 row is`, `2 rows are`.
-struct Are(u64);
-
-impl fmt::Display for Are {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            Rows(self.0),
-            if self.0 == 1 { "is" } else { "are" }
-        )
-    }
-}
-
-fn clock_time(time: Timestamp) -> String {
-    time.round(Unit::Second).unwrap_or(time).to_string()
-}
-
-/// In whole units: "7 d", "4 min 55 s".
-fn span(span: SignedDuration) -> String {
-    let seconds = span.as_secs() + i64::from(span.subsec_nanos() > 0);
-    match (
-        seconds / 86_400,
-        seconds % 86_400 / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-    ) {
-        (0, 0, 0, s) => format!("{s} s"),
-        (0, 0, min, s) => format!("{min} min {s} s"),
-        (0, h, min, _) => format!("{h} h {min} min"),
-        (d, h, _, _) => format!("{d} d {h} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_told_in_two_units_rounded_up() {
-        for (seconds, text) in [
-            (SignedDuration::from_millis(100), "1 s"),
-            (SignedDuration::from_secs(310), "5 min 10 s"),
-            (SignedDuration::from_mins(150), "2 h 30 min"),
-            (GRACE, "7 d 0 h"),
-        ] {
-            assert_eq!(span(seconds), text);
-        }
-    }
 
     #[test]
     fn a_fresh_key_avoids_ids_that_are_taken() {
