@@ -12,8 +12,9 @@ use crate::{
     http_client::HttpClientError,
     money::Usd,
     openrouter::Timeouts,
+    provisioning::Policy,
     secrets_manager::{AwsCredentials, KeysetLocation},
-    storage::StorageKey,
+    storage::{Grant, LimitReset, StorageKey},
 };
 
 /// What is wrong with one variable.
@@ -234,6 +235,59 @@ impl<'a> Env<'a> {
         })
     }
 
+    /// The management key's secret, which is in the same place as the keyset's.
+    fn management(&self, keyset: Option<&KeysetConfig>) -> Option<KeysetConfig> {
+        let secret_id = self.optional("MANAGEMENT_KEY_SECRET_NAME")?;
+        let mut secret = keyset?.clone();
+        secret.location.secret_id = secret_id;
+        Some(secret)
+    }
+
+    fn policy(&mut self) -> Option<Policy> {
+        let variable = "PROVISION_KEYS_FOR";
+        let value = self.optional(variable).unwrap_or_else(|| "off".to_owned());
+        let policy = self.parsed(variable, Some(value), Policy::parse)?;
+        if policy != Policy::Off && !self.is_set("MANAGEMENT_KEY_SECRET_NAME") {
+            self.fault(
+                "MANAGEMENT_KEY_SECRET_NAME",
+                "is not set; PROVISION_KEYS_FOR needs the secret of OpenRouter's management key"
+                    .to_owned(),
+            );
+        }
+        Some(policy)
+    }
+
+    fn grant(&mut self) -> Option<Grant> {
+        let limit = self
+            .optional("PROVISIONED_KEY_LIMIT_USD")
+            .unwrap_or_else(|| "1".to_owned());
+        let limit = self.parsed("PROVISIONED_KEY_LIMIT_USD", Some(limit), |value| {
+            value
+                .parse()
+                .ok()
+                .filter(|limit: &Usd| *limit > Usd::ZERO)
+                .ok_or("must be an amount of US dollars above zero, such as 1")
+        });
+        let reset = self
+            .optional("PROVISIONED_KEY_LIMIT_RESET")
+            .unwrap_or_else(|| "monthly".to_owned());
+        let reset = self.parsed(
+            "PROVISIONED_KEY_LIMIT_RESET",
+            Some(reset),
+            |value| match value {
+                "daily" => Ok(Some(LimitReset::Daily)),
+                "weekly" => Ok(Some(LimitReset::Weekly)),
+                "monthly" => Ok(Some(LimitReset::Monthly)),
+                "never" => Ok(None),
+                _ => Err("must be daily, weekly, monthly or never"),
+            },
+        );
+        Some(Grant {
+            limit: limit?,
+            reset: reset?,
+        })
+    }
+
     fn hold(&mut self) -> Option<Usd> {
         let value = self
             .optional("HOLD_USD")
@@ -273,7 +327,7 @@ pub struct StorageConfig {
     pub key: StorageKey,
 }
 
-/// Where the master keyset is, and the right to read it.
+/// Where the master keyset, or another secret, is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
     /// The secret.
@@ -360,6 +414,48 @@ impl UsageConfig {
     }
 }
 
+/// The keys function's configuration.
+#[derive(Debug, Clone)]
+pub struct KeysConfig {
+    /// Who this gateway is, to its users.
+    pub audiences: Audiences,
+    /// The database.
+    pub storage: StorageConfig,
+    /// The master keyset.
+    pub keyset: KeysetConfig,
+    /// OpenRouter's API root.
+    pub openrouter: Url,
+    /// The management key's secret, if there is one. Without it provisioned keys are not deleted
+    /// either.
+    pub management: Option<KeysetConfig>,
+    /// For whom keys are made.
+    pub policy: Policy,
+    /// What those may spend.
+    pub grant: Grant,
+}
+
+impl KeysConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let (audiences, storage, keyset) = (env.audiences(), env.storage(), env.keyset());
+        let openrouter = env.openrouter_url();
+        let management = env.management(keyset.as_ref());
+        let (policy, grant) = (env.policy(), env.grant());
+        let config = (|| {
+            Some(Self {
+                audiences: audiences?,
+                storage: storage?,
+                keyset: keyset?,
+                openrouter: openrouter?,
+                management,
+                policy: policy?,
+                grant: grant?,
+            })
+        })();
+        env.finish(config)
+    }
+}
+
 /// The reconcile function's configuration. It has no clients, so it needs no audience.
 #[derive(Debug, Clone)]
 pub struct ReconcileConfig {
@@ -369,6 +465,8 @@ pub struct ReconcileConfig {
     pub keyset: KeysetConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
+    /// The management key's secret, for deleting provisioned keys.
+    pub management: Option<KeysetConfig>,
 }
 
 impl ReconcileConfig {
@@ -376,11 +474,13 @@ impl ReconcileConfig {
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (storage, keyset) = (env.storage(), env.keyset());
         let openrouter = env.openrouter_url();
+        let management = env.management(keyset.as_ref());
         let config = (|| {
             Some(Self {
                 storage: storage?,
                 keyset: keyset?,
                 openrouter: openrouter?,
+                management,
             })
         })();
         env.finish(config)
@@ -505,6 +605,46 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_provisioned_only_as_configured() {
+        let with = |name: &'static str, value: &'static str| {
+            KeysConfig::read(Env::new(move |asked| match asked {
+                _ if asked == name => Some(value.to_owned()),
+                "MANAGEMENT_KEY_SECRET_NAME" if name != "PROVISION_KEYS_FOR" => {
+                    Some("llm-gateway/management".to_owned())
+                }
+                _ => complete(asked),
+            }))
+        };
+        let config = with("PROVISIONED_KEY_LIMIT_USD", "2.50").unwrap();
+        assert_eq!(config.policy, Policy::Off);
+        assert_eq!(config.grant.limit.to_string(), "2.5");
+        assert_eq!(config.grant.reset, Some(LimitReset::Monthly));
+        let management = config.management.unwrap();
+        assert_eq!(management.location.secret_id, "llm-gateway/management");
+        assert_eq!(management.location.region, "us-east-1");
+
+        let config = with("PROVISIONED_KEY_LIMIT_RESET", "never").unwrap();
+        assert_eq!(config.grant.reset, None);
+        for (name, value, faulty) in [
+            ("PROVISION_KEYS_FOR", "anyone", "MANAGEMENT_KEY_SECRET_NAME"),
+            ("PROVISION_KEYS_FOR", "everyone", "PROVISION_KEYS_FOR"),
+            (
+                "PROVISIONED_KEY_LIMIT_USD",
+                "0",
+                "PROVISIONED_KEY_LIMIT_USD",
+            ),
+            (
+                "PROVISIONED_KEY_LIMIT_RESET",
+                "yearly",
+                "PROVISIONED_KEY_LIMIT_RESET",
+            ),
+        ] {
+            let faults = with(name, value).unwrap_err();
+            assert_eq!(faults.0[0].variable, faulty, "{name}={value}");
+        }
+    }
+
+    #[test]
     fn no_function_needs_more_than_it_uses() {
         let without = |hidden: &'static [&'static str]| {
             Env::new(move |name| {
@@ -516,6 +656,7 @@ mod tests {
             })
         };
         UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
+        KeysConfig::read(without(&["MANAGEMENT_KEY_SECRET_NAME"])).unwrap();
         HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "KEYSET_SECRET_NAME"])).unwrap();
         ReconcileConfig::read(without(&["GATEWAY_AUDIENCES"])).unwrap();
     }

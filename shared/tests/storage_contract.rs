@@ -1571,6 +1571,7 @@ impl User {
         }
         self.delete("request_logs", "did", &self.did).await;
         self.delete("user_api_keys", "did", &self.did).await;
+        self.delete("key_settings", "did", &self.did).await;
     }
 
     /// One exchange with the tables, as the service.

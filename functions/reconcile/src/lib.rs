@@ -2,17 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
 use serde_json::Value;
 use shared::{
     clock::Clock,
     config::{Env, ReconcileConfig, StartError},
     http_client,
     openrouter::{OpenRouter, Timeouts},
+    provisioning::{Swept, UpstreamKeys},
     reconcile::{Reconciler, Summary},
     request::Invocation,
-    secrets_manager::{KeysetCache, KeysetSource},
+    secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
     storage::{Storage, StorageError},
 };
+use tokio::time::Instant;
 
 /// How long a connection to anything may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,24 +27,56 @@ const TIMEOUTS: Timeouts = Timeouts {
 
 /// What the function keeps between runs.
 #[derive(Debug)]
-pub struct Reconcile(Reconciler);
+pub struct Reconcile {
+    reconciler: Reconciler,
+    storage: Storage,
+    /// Where the operator has configured a management key.
+    upstream_keys: Option<UpstreamKeys>,
+}
 
 impl Reconcile {
     /// Builds it from the environment. Nothing is asked over the network yet.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ReconcileConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        Ok(Self(Reconciler::new(
-            Clock::system(),
-            Storage::new(client.clone(), &config.storage.url, config.storage.key),
-            KeysetCache::new(KeysetSource::new(
+        let openrouter = OpenRouter::new(client.clone(), config.openrouter, TIMEOUTS);
+        let upstream_keys = config.management.map(|secret| {
+            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
+            let management_key = ManagementKeyCache::new(source);
+            UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key)
+        });
+        let storage = || {
+            Storage::new(
                 client.clone(),
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            OpenRouter::new(client, config.openrouter, TIMEOUTS),
-        )))
+                &config.storage.url,
+                config.storage.key.clone(),
+            )
+        };
+        Ok(Self {
+            storage: storage(),
+            upstream_keys,
+            reconciler: Reconciler::new(
+                Clock::system(),
+                storage(),
+                KeysetCache::new(KeysetSource::new(
+                    client.clone(),
+                    config.keyset.location,
+                    &config.keyset.credentials,
+                )),
+                openrouter,
+            ),
+        })
     }
+}
+
+/// What one run did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    rows: Summary,
+    /// Provisioned keys that were due for deletion; absent where none can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Swept>,
 }
 
 /// Why a run counts as failed, so that the function's error metric shows it.
@@ -57,6 +92,9 @@ pub enum RunError {
     /// takes them again.
     #[error("{} of {} rows could not be worked on", .0.failed, .0.claimed)]
     Incomplete(Summary),
+    /// Some provisioned keys could not be deleted; a later run tries again.
+    #[error("{} of {} provisioned keys could not be deleted", .0.failed, .0.claimed)]
+    KeysLeft(Swept),
 }
 
 /// One run. Any event starts it; one with a member `did` restricts it to that user's rows, for runs
@@ -65,13 +103,33 @@ pub async fn handle(
     reconcile: Arc<Reconcile>,
     event: Value,
     invocation: Invocation,
-) -> Result<Summary, RunError> {
+) -> Result<Report, RunError> {
     let did = only(&event)?;
-    let summary = reconcile.0.run(did, invocation.closing_time()).await?;
-    if summary.failed > 0 {
-        return Err(RunError::Incomplete(summary));
+    let until = invocation.closing_time();
+    let rows = reconcile.reconciler.run(did, until);
+    let (rows, keys) = tokio::join!(rows, reconcile.clean_up(did, until));
+    let (rows, keys) = (rows?, keys?);
+    if rows.failed > 0 {
+        return Err(RunError::Incomplete(rows));
     }
-    Ok(summary)
+    match keys {
+        Some(keys) if keys.failed > 0 => Err(RunError::KeysLeft(keys)),
+        keys => Ok(Report { rows, keys }),
+    }
+}
+
+impl Reconcile {
+    /// Deletes provisioned keys that nobody uses any more.
+    async fn clean_up(
+        &self,
+        did: Option<&str>,
+        until: Instant,
+    ) -> Result<Option<Swept>, StorageError> {
+        match &self.upstream_keys {
+            Some(keys) => keys.clean_up(&self.storage, did, until).await.map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 fn only(event: &Value) -> Result<Option<&str>, RunError> {

@@ -1,10 +1,11 @@
-//! AWS Secrets Manager, which keeps the master keyset.
+//! AWS Secrets Manager, which keeps the master keyset and OpenRouter's management key.
 //!
-//! [`KeysetSource`] reads the secret, [`KeysetCache`] decides when.
+//! [`KeysetSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
 
 mod cache;
 #[cfg(test)]
 mod log;
+mod management;
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::aws_http::AwsHttp;
 
 pub use self::cache::{KeysetCache, KeysetError, VaultError};
+pub use self::management::{ManagementKeyCache, ManagementKeyError};
 
 /// One attempt: the service answers within 100 ms, a cold connection adds as much.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +34,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Where the keyset's text comes from.
+/// Where the text of the keyset, or of another secret, comes from.
 pub trait FetchKeyset: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
@@ -66,7 +68,7 @@ pub struct KeysetLocation {
     pub endpoint_url: Option<String>,
 }
 
-/// The secret that holds the keyset, at version stage AWSCURRENT.
+/// The secret that holds the keyset, or another one, at version stage AWSCURRENT.
 #[derive(Debug, Clone)]
 pub struct KeysetSource {
     client: Client,

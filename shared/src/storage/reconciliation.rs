@@ -182,11 +182,11 @@ impl<'a> From<&Settle<'a>> for SettleJson<'a> {
     }
 }
 
-fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+pub(super) fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
     Uuid::parse_str(&Cow::<'de, str>::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     count(deserializer).map(Duration::from_secs)
 }
 
