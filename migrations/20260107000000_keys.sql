@@ -130,7 +130,9 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
            'limit',          trim_scale(k.credit_limit)::text,
            'spent',          trim_scale(k.spent)::text,
            'held',           trim_scale(k.reserved)::text,
-           'remaining',      trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0))::text,
+           -- greatest() passes over nulls.
+           'remaining',      CASE WHEN k.credit_limit IS NOT NULL THEN
+                               trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0))::text END,
            'openrouter_limit', trim_scale(p.limit_usd)::text,
            'openrouter_limit_reset', CASE WHEN p.limit_usd IS NOT NULL THEN coalesce(p.limit_reset, 'never') END,
            'created_at',     k.created_at,

@@ -257,6 +257,26 @@ impl<'a> Env<'a> {
         Some(policy)
     }
 
+    fn on_first_request(&mut self, keyset: Option<&KeysetConfig>) -> Option<ProvisioningConfig> {
+        let variable = "PROVISION_ON_FIRST_REQUEST";
+        let value = self
+            .optional(variable)
+            .unwrap_or_else(|| "false".to_owned());
+        let is_on = self.parsed(variable, Some(value), |value| {
+            value.parse().map_err(|_| "must be true or false")
+        });
+        // What it would use is not read without it.
+        if !is_on? {
+            return None;
+        }
+        let (policy, grant) = (self.policy(), self.grant());
+        Some(ProvisioningConfig {
+            management: self.management(keyset)?,
+            policy: policy?,
+            grant: grant?,
+        })
+    }
+
     fn grant(&mut self) -> Option<Grant> {
         let limit = self
             .optional("PROVISIONED_KEY_LIMIT_USD")
@@ -357,6 +377,19 @@ pub struct ProxyConfig {
     pub requests_per_minute: Option<NonZeroU32>,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
+    /// Where a DID's first request has a key made.
+    pub provisioning: Option<ProvisioningConfig>,
+}
+
+/// How keys are made for users.
+#[derive(Debug, Clone)]
+pub struct ProvisioningConfig {
+    /// The management key's secret.
+    pub management: KeysetConfig,
+    /// For whom.
+    pub policy: Policy,
+    /// What they may spend.
+    pub grant: Grant,
 }
 
 impl ProxyConfig {
@@ -377,6 +410,7 @@ impl ProxyConfig {
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
         };
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
+        let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
@@ -388,6 +422,7 @@ impl ProxyConfig {
                 hold: hold?,
                 requests_per_minute,
                 allowed_families: allowed_families?,
+                provisioning,
             })
         })();
         env.finish(config)

@@ -23,6 +23,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::management::{Asked, Management};
+
 /// What the stub does with a request, by the last segment of the model's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
@@ -98,6 +100,7 @@ struct Inner {
     keys: Mutex<Vec<String>>,
     bills: Mutex<Vec<Bill>>,
     received: Mutex<Vec<Received>>,
+    management: Management,
 }
 
 /// What was billed for a stream that broke.
@@ -148,6 +151,12 @@ impl Upstream {
     /// Makes `key` valid.
     pub fn accept_key(&self, key: &str) {
         lock(&self.inner.keys).push(key.to_owned());
+    }
+
+    /// The keys that it made, and who may manage them.
+    #[must_use]
+    pub fn management(&self) -> &Management {
+        &self.inner.management
     }
 
     /// The requests so far whose line or body contains `text`.
@@ -223,11 +232,28 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    if !key.is_some_and(|key| lock(&inner.keys).iter().any(|known| known == key)) {
+    let key = key.unwrap_or_default();
+    let path = head.uri.path();
+    let is_known =
+        lock(&inner.keys).iter().any(|known| known == key) || inner.management.is_live(key);
+    if path == "/api/v1/key" && head.method == Method::GET {
+        return inner.management.describe(key, is_known);
+    }
+    if path == "/api/v1/keys" || path.starts_with("/api/v1/keys/") {
+        let asked = Asked {
+            method: &head.method,
+            path,
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            key,
+            body: &body,
+        };
+        return inner.management.answer(asked).await;
+    }
+    if !is_known {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
-    let key = key.unwrap_or_default();
-    match head.uri.path() {
+    match path {
         "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
             bill(&inner, key, &body);
             chat(head.uri.path(), &head.headers, &body).await
@@ -442,12 +468,12 @@ fn status_response(status: u16) -> Response {
     response
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response {
+pub(crate) fn refusal(status: StatusCode, message: &str) -> Response {
     let body = json!({"error": {"code": status.as_u16(), "message": message}, "user_id": "user_x"});
     json_response(status, body.to_string().into_bytes())
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+pub(crate) fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = typed("application/json", Body::from(body));
     *response.status_mut() = status;
     response
