@@ -35,7 +35,7 @@ pub const AUDIENCE: &str = "https://gw.example.com";
 const KEYSET_SECRET: &str = "e2e/keyset";
 /// Deployments that provision keys, each with a management key of its own and the way in which the
 /// management API fails it.
-const PROVISIONING: [(&[&str], Fault); 7] = [
+const PROVISIONING: [(&[&str], Fault); 8] = [
     (
         &["keys-giving", "reconcile-giving", "proxy-giving"],
         Fault::None,
@@ -45,6 +45,8 @@ const PROVISIONING: [(&[&str], Fault); 7] = [
     (&["keys-failed-late"], Fault::FailsAfterwards),
     (&["keys-hung-up"], Fault::HangsUp),
     (&["keys-silent"], Fault::Silent),
+    // For the test that kills it.
+    (&["keys-doomed"], Fault::Silent),
     (
         &["keys-undeleting", "reconcile-undeleting"],
         Fault::DeletesNothing,
@@ -203,8 +205,9 @@ fn deploy_provisioning(
         ("PROVISION_ON_FIRST_REQUEST", "true"),
     ];
     let binaries: Vec<_> = names.iter().map(|name| Deployed::function(name)).collect();
-    // Several of each, for races.
-    let mut deployed = vec![deploy(names, &binaries.repeat(2), &changes)?];
+    // Several of those that do not fail, for races.
+    let instances = if fault == Fault::None { 4 } else { 1 };
+    let mut deployed = vec![deploy(names, &binaries.repeat(instances), &changes)?];
     if fault == Fault::None {
         for (name, url) in [
             ("keys-unstored", broken.unstored()),

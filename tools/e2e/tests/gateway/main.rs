@@ -9,6 +9,7 @@ mod answers;
 mod clients;
 mod events;
 mod failures;
+mod keys;
 mod limits;
 mod reconciliation;
 mod refusals;
