@@ -62,8 +62,8 @@ CREATE TABLE public.key_settings (
   credit_limit        numeric,
   requests_per_minute integer,
   rate_tat            timestamptz,
-  disabled            boolean NOT NULL,
-  spent               numeric NOT NULL,
+  disabled            boolean NOT NULL DEFAULT false,
+  spent               numeric NOT NULL DEFAULT 0,
   saved_at            timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE public.key_settings IS
