@@ -1528,7 +1528,7 @@ async fn a_row_is_abandoned_when_the_caller_says_so() {
                 now: Clock::system().now() + SignedDuration::from_mins(1),
                 limit: 9,
                 leases: &[Duration::from_mins(1)],
-                abandoned_after: Duration::from_secs(seconds),
+                abandoned_after: Some(Duration::from_secs(seconds)),
                 did: Some(&user.did),
             };
             let rows = user.storage.claim_unsettled(&claim, soon()).await.unwrap();
@@ -2016,7 +2016,7 @@ impl User {
             now,
             limit,
             leases: &[Duration::from_mins(1), Duration::from_mins(10)],
-            abandoned_after: Duration::from_mins(20),
+            abandoned_after: Some(Duration::from_mins(20)),
             did: Some(&self.did),
         };
         self.storage.claim_unsettled(&claim, soon()).await.unwrap()
@@ -2223,6 +2223,7 @@ impl User {
         }
         self.delete("request_logs", "did", &self.did).await;
         self.delete("user_api_keys", "did", &self.did).await;
+        self.delete("key_settings", "did", &self.did).await;
     }
 
     /// One exchange with the tables, as the service.

@@ -1,10 +1,11 @@
-//! AWS Secrets Manager, which keeps the master keyset.
+//! AWS Secrets Manager, which keeps the master keyset and OpenRouter's management key.
 //!
-//! [`KeysetSource`] reads the secret, [`KeysetCache`] decides when.
+//! [`KeysetSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
 
 mod cache;
 #[cfg(test)]
 mod log;
+mod management;
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::aws_http::AwsHttp;
 
 pub use self::cache::{KeysetCache, KeysetError, VaultError};
+pub use self::management::{ManagementKeyCache, ManagementKeyError};
 
 /// One attempt: the service answers within 100 ms, a cold connection adds as much.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,7 +39,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// sooner. A rotation waits longer than this between its steps.
 pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
 
-/// Where the keyset's text comes from.
+/// Where the text of the keyset, or of another secret, comes from.
 pub trait FetchKeyset: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
@@ -79,7 +81,7 @@ pub struct KeysetLocation {
     pub lifetime: SignedDuration,
 }
 
-/// The secret that holds the keyset, at version stage AWSCURRENT.
+/// The secret that holds the keyset, or another one, at version stage AWSCURRENT.
 #[derive(Debug, Clone)]
 pub struct KeysetSource {
     client: Client,

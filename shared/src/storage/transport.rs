@@ -6,6 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, USER_AGENT},
 };
+use jiff::Timestamp;
 use postgrest::Postgrest;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
@@ -195,6 +196,12 @@ struct RateLimit {
     retry_after: u32,
 }
 
+/// The hint of `provisioning_used_up`.
+#[derive(Deserialize)]
+struct UsedUp {
+    available_at: Option<String>,
+}
+
 /// Reads an error answer. The pair of status and `details` decides: a proxy in between may well
 /// answer 401 or 404 by itself, but not with our word in it.
 fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageError {
@@ -220,6 +227,15 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
             hinted(function, hint, |it: RateLimit| Refusal::RateLimited {
                 requests_per_minute: it.requests_per_minute,
                 retry_after: it.retry_after,
+            })
+        }
+        (409, Some("key_exists")) => Refusal::KeyExists.into(),
+        (409, Some("provisioning_in_progress")) => Refusal::ProvisioningInProgress.into(),
+        (403, Some("provisioning_used_up")) => {
+            hinted(function, hint, |it: UsedUp| Refusal::ProvisioningUsedUp {
+                available_at: it
+                    .available_at
+                    .and_then(|at| Timestamp::from_second(at.parse().ok()?).ok()),
             })
         }
         (404, Some("no_such_request")) => StorageError::NoSuchRequest,

@@ -37,8 +37,16 @@ pub fn samples(world: &World) -> Result<Vec<Sample>> {
     let expected: Value = serde_json::from_slice(&expected)?;
     let expected = expected.as_object().context("not an object")?;
     ensure!(expected.len() > 20, "the samples are gone");
-    expected
-        .iter()
+    // Those about keys first, from storing one to revoking it.
+    let mut in_order: Vec<_> = expected.iter().collect();
+    in_order.sort_by_key(|(file, _)| match file.as_str() {
+        put if put.starts_with("keys-put") => 0,
+        delete if delete.starts_with("keys-delete") => 2,
+        keys if keys.starts_with("keys-") => 1,
+        _ => 3,
+    });
+    in_order
+        .into_iter()
         .map(|(file, expected)| {
             let function = expected["function"].as_str().unwrap_or_default().to_owned();
             // What would be passed on stops at the missing key.

@@ -14,6 +14,7 @@ mod emulator;
 mod events;
 mod failures;
 mod jobs;
+mod keys;
 mod limits;
 mod operator;
 mod reconciliation;

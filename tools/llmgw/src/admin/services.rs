@@ -15,8 +15,8 @@ use shared::{
 use tokio::time::Instant;
 
 use super::keyset_store::{KeysetFile, KeysetStore};
+use crate::commands::CONNECT_TIMEOUT;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One attempt: a batch of rows takes longer than a request.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 /// All attempts: a command should outlast a restart of the database.
