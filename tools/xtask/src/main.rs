@@ -1,7 +1,8 @@
-//! The project's tasks: `cargo xtask dev` and `cargo xtask test`.
+//! The project's tasks: `cargo xtask dev`, `cargo xtask test` and `cargo xtask ledger`.
 
 mod demo;
 mod dev;
+mod ledger;
 mod needs;
 mod test;
 
@@ -22,12 +23,16 @@ enum Task {
     Dev(dev::Options),
     /// Run every check and test that continuous integration runs
     Test(test::Options),
+    /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
+    /// billed with what the books say
+    Ledger(::ledger::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::Ledger(options) => ledger::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
