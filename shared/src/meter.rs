@@ -15,18 +15,20 @@
 //! the members that are known of a later usage replace those of an earlier one.
 
 use crate::{
-    json_scan::Scanner,
+    json_scan::{Scanner, Status},
     sse::{Framer, Piece},
 };
 
 use self::tally::{ANSWER, Member, Tally};
 pub use self::{
     failure::UpstreamError,
+    job::{JobCost, JobMeter, JobReading},
     reading::{Malformed, Reading},
     usage::Usage,
 };
 
 mod failure;
+mod job;
 mod reading;
 mod tally;
 #[cfg(test)]
@@ -127,6 +129,16 @@ impl Meter {
     #[must_use]
     pub fn generation_id(&self) -> Option<&str> {
         self.tally.generation_id()
+    }
+
+    /// Whether the answer has said by itself that it is whole: the JSON text, or the stream's end mark.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.source {
+            Source::Json(scanner) => scanner.status() == Status::Complete,
+            Source::EventStream { .. } => self.tally.end_seen(),
+            Source::Opaque => false,
+        }
     }
 
     /// What the answer said. `end` matters only where the bytes don't tell whether they are all.

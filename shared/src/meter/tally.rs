@@ -59,6 +59,7 @@ pub(super) enum Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     generation_id: Option<String>,
+    names_generation: bool,
     model: Option<String>,
     usage: Option<Usage>,
     /// A Messages stream: a usage completes the one before it.
@@ -116,6 +117,10 @@ impl Tally {
         self.generation_id.as_deref()
     }
 
+    pub(super) fn end_seen(&self) -> bool {
+        self.end_seen
+    }
+
     /// Takes in a member of the current JSON text.
     pub(super) fn note(&mut self, member: Member, found: Found<'_>) {
         match found {
@@ -165,6 +170,7 @@ impl Tally {
             usage: self.usage,
             model: self.model,
             generation_id: self.generation_id,
+            names_generation: self.names_generation,
             upstream_error: self.error,
             complete,
             malformed: self.malformed,
@@ -174,7 +180,10 @@ impl Tally {
     fn note_text(&mut self, member: Member, text: &[u8]) {
         match member {
             Member::Id if self.generation_id.is_some() => {}
-            Member::Id => self.generation_id = decode_string(text).map(Into::into),
+            Member::Id => {
+                self.names_generation = true;
+                self.generation_id = decode_string(text).map(Into::into);
+            }
             Member::Model => {
                 let model = decode_string(text);
                 if model.is_some() && model.as_deref() != self.model.as_deref() {
@@ -212,7 +221,10 @@ impl Tally {
                 self.note_error(Some(UpstreamError::default()));
                 "error"
             }
-            Member::Id => "id",
+            Member::Id => {
+                self.names_generation = true;
+                "id"
+            }
             Member::Model => "model",
             Member::Type => "type",
             Member::Code => "code",

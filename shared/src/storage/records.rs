@@ -80,12 +80,32 @@ pub struct Finish<'a> {
     pub model: Option<&'a str>,
     /// `OpenRouter`'s id of the generation.
     pub generation_id: Option<&'a str>,
+    /// The asynchronous job that the request created.
+    pub job_id: Option<&'a str>,
     /// What was counted.
     pub tokens: Tokens,
     /// What is to be paid.
     pub cost: Cost<'a>,
     /// What went wrong.
     pub error: Option<Failure<'a>>,
+}
+
+/// The generation of a request that is still running.
+#[derive(Debug, Clone, Copy)]
+pub struct NoteGeneration<'a> {
+    /// The id it began with.
+    pub id: Uuid,
+    /// `OpenRouter`'s id of the generation; not empty.
+    pub generation_id: &'a str,
+}
+
+/// What became of a [`NoteGeneration`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Noted {
+    /// Whether this call named it. False where the request has ended, names one already, or never
+    /// began.
+    #[serde(rename = "noted")]
+    pub by_this_call: bool,
 }
 
 /// Where a request's row stands.
@@ -313,6 +333,7 @@ pub(super) struct FinishJson<'a> {
     http_status: Option<u16>,
     model: Option<Cow<'a, str>>,
     generation_id: Option<Cow<'a, str>>,
+    job_id: Option<&'a str>,
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     cached_tokens: Option<i32>,
@@ -337,6 +358,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
             http_status: finish.http_status,
             model: finish.model.map(storable),
             generation_id: finish.generation_id.map(storable),
+            job_id: finish.job_id,
             input_tokens: finish.tokens.input.map(clamped),
             output_tokens: finish.tokens.output.map(clamped),
             cached_tokens: finish.tokens.cached.map(clamped),
@@ -347,6 +369,27 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
             is_byok: finish.cost.is_byok,
             error_reason: finish.error.map(|error| error.reason),
             error_message: finish.error.map(|error| storable(error.message)),
+        }
+    }
+}
+
+/// The named argument of `note_generation`.
+#[derive(Serialize)]
+pub(super) struct NoteArguments<'a> {
+    pub(super) request: NoteJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NoteJson<'a> {
+    id: String,
+    generation_id: Cow<'a, str>,
+}
+
+impl<'a> From<&NoteGeneration<'a>> for NoteJson<'a> {
+    fn from(note: &NoteGeneration<'a>) -> Self {
+        Self {
+            id: note.id.to_string(),
+            generation_id: storable(note.generation_id),
         }
     }
 }

@@ -216,6 +216,6 @@ async fn read(mut parts: mpsc::Receiver<Part>, client: Client) -> Seen {
             sleep(Duration::from_millis(15)).await;
         }
     }
-    seen.failure.get_or_insert(Failure::NotAnswered);
+    seen.failure = Some(Failure::BrokenOff);
     seen
 }

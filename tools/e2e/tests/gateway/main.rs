@@ -5,10 +5,12 @@
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 
+mod accounting;
 mod answers;
 mod clients;
 mod events;
 mod failures;
+mod jobs;
 mod limits;
 mod reconciliation;
 mod refusals;

@@ -217,8 +217,8 @@ async fn respond(
     let mut head = (api.mode == Mode::Streaming).then(Splitter::default);
     let mut body = request.into_body().into_data_stream();
     while let Some(chunk) = body.next().await {
+        // Broken off: its environment knows whether it was killed, and says so.
         let Ok(chunk) = chunk else {
-            let _ = answer.send(Part::Failed(Failure::BrokenOff)).await;
             return empty(StatusCode::BAD_REQUEST);
         };
         let parts = match &mut head {

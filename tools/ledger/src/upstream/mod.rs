@@ -58,8 +58,8 @@ pub struct Stub {
     plans: Arc<Vec<Plan>>,
     chronicle: Arc<Chronicle>,
     by_tag: HashMap<String, usize>,
-    /// Requests by the id of their generation, and of their job.
-    by_id: HashMap<String, usize>,
+    by_generation: HashMap<String, usize>,
+    by_job: HashMap<String, usize>,
     /// The users' keys.
     keys: Vec<String>,
     /// Who can kill the asking function.
@@ -73,16 +73,15 @@ impl Stub {
         chronicle: &Arc<Chronicle>,
         keys: Vec<String>,
     ) -> Result<(Arc<Self>, String)> {
-        let by_id = plans.iter().flat_map(|plan| {
-            [plan.generation_id.clone(), plan.job_id()].map(|id| (id, plan.number))
-        });
+        let by = |name: fn(&Plan) -> String| {
+            let named = |plan: &Plan| (name(plan), plan.number);
+            plans.iter().map(named).collect::<HashMap<_, _>>()
+        };
         let stub = Arc::new(Self {
             books: Books::new(Arc::clone(plans), Arc::clone(chronicle)),
-            by_tag: plans
-                .iter()
-                .map(|plan| (plan.tag.clone(), plan.number))
-                .collect(),
-            by_id: by_id.collect(),
+            by_tag: by(|plan| plan.tag.clone()),
+            by_generation: by(|plan| plan.generation_id.clone()),
+            by_job: by(Plan::job_id),
             plans: Arc::clone(plans),
             chronicle: Arc::clone(chronicle),
             keys,
@@ -296,12 +295,13 @@ fn tell(stub: &Arc<Stub>, user: usize, path: &str, query: &str) -> Response {
     let job = path
         .strip_prefix("videos/")
         .or_else(|| path.strip_prefix("batches/"));
-    let id = job
-        .or_else(|| query.strip_prefix("id="))
-        .unwrap_or_default();
-    let plan = stub
-        .by_id
-        .get(id)
+    let number = match job {
+        Some(id) => stub.by_job.get(id),
+        None => query
+            .strip_prefix("id=")
+            .and_then(|id| stub.by_generation.get(id)),
+    };
+    let plan = number
         .and_then(|number| stub.plans.get(*number))
         .filter(|plan| plan.user == user);
     let Some(plan) = plan else {
