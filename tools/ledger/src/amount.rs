@@ -33,7 +33,7 @@ impl Amount {
         }
         // More decimals than the stub ever bills.
         let scale = 10_u128.checked_pow(decimals - DECIMALS)?;
-        (digits % scale == 0).then(|| Self(digits / scale))
+        digits.is_multiple_of(scale).then(|| Self(digits / scale))
     }
 
     /// The difference, or zero where it would be negative.

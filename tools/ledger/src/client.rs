@@ -69,10 +69,10 @@ impl Seen {
 impl Clients {
     /// Sends a request, and again if its replay is planned; one answer for each.
     pub async fn send(&self, plan: &Plan) -> Result<Vec<Seen>> {
-        let path = plan.path();
+        let path = &plan.path;
         let mut headers = self.user(plan)?.signed(
             &Method::POST,
-            &path,
+            path,
             &plan.body,
             &Nonce::from_random(plan.nonce),
         )?;
@@ -84,7 +84,7 @@ impl Clients {
             HeaderValue::from_static("gzip, br"),
         );
         headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
-        let once = |nth: usize| self.once(plan, plan.ids.get(nth).copied(), &path, &headers);
+        let once = |nth: usize| self.once(plan, plan.ids.get(nth).copied(), path, &headers);
         if let Some(replay) = plan.replay {
             self.chronicle.count(Group::Fault, replay.name());
         }
@@ -99,7 +99,7 @@ impl Clients {
                 vec![first, second]
             }
         };
-        if plan.polled
+        if plan.job.polled
             && seen
                 .iter()
                 .any(|it| it.status == Some(StatusCode::ACCEPTED))
@@ -141,7 +141,7 @@ impl Clients {
 
     /// Asks how far a job is until it is done.
     async fn poll(&self, plan: &Plan) -> Result<()> {
-        let path = format!("/api/v1/openrouter/{}/{}", plan.kind.path(), plan.job_id());
+        let path = format!("/api/v1/openrouter/{}/{}", plan.kind.path(), plan.job.id);
         for _ in 0..20 {
             sleep(Duration::from_millis(150)).await;
             // Not of the seed: how often is asked depends on time.

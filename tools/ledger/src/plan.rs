@@ -21,7 +21,7 @@ const MODELS: [&str; 5] = [
 ];
 
 /// How long a function may take, where nothing is planned to take longer.
-pub const TIME: Duration = Duration::from_secs(60);
+pub const TIME: Duration = Duration::from_mins(1);
 /// Shorter than a minute of retries: what cannot be written goes to the log.
 const SHORT_TIME: Duration = Duration::from_secs(7);
 
@@ -36,8 +36,8 @@ pub struct Plan {
     pub user: usize,
     pub kind: Kind,
     pub streamed: bool,
-    /// Called as `v1/…`, as Anthropic's SDK does.
-    pub alias: bool,
+    /// Where the client sends it.
+    pub path: String,
     /// The invocation's id, and its replay's.
     pub ids: [Uuid; 2],
     pub nonce: [u8; 16],
@@ -48,23 +48,13 @@ pub struct Plan {
     pub body: Vec<u8>,
     pub price: Price,
     pub tokens: (u64, u64),
-    pub generation_id: String,
-    /// Whether the answer's head names the generation.
-    pub id_in_head: bool,
+    pub generation: Generation,
     /// Whether the answer tells its cost; otherwise only `GET /generation` does.
     pub cost_in_body: bool,
-    /// How often `GET /generation` says 404 before it knows it.
-    pub hidden_for: u32,
-    /// Whether `GET /generation` knows what was cancelled before it cost anything, with a cost of 0.
-    pub cancelled_is_known: bool,
     /// From the answer's head to its first token.
     pub first_token: Duration,
-    /// Of a job: from its acceptance until it is done.
-    pub job_time: Duration,
-    /// Of a job: it comes to nothing, and costs nothing.
-    pub job_fails: bool,
-    /// Of a job: the client asks for it until it is done.
-    pub polled: bool,
+    /// What the request creates, if it creates a job.
+    pub job: Job,
     /// Decides the splits of the answer.
     pub split_seed: u64,
     pub behaviour: Behaviour,
@@ -76,6 +66,30 @@ pub struct Plan {
     pub time: Duration,
     /// An operator restores this request's emergency record before reconciliation, or after.
     pub restored_early: bool,
+}
+
+/// What OpenRouter knows the request by.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    pub id: String,
+    /// Whether the answer's head names it.
+    pub in_head: bool,
+    /// How often `GET /generation` says 404 before it knows it.
+    pub hidden_for: u32,
+    /// Whether `GET /generation` knows what was cancelled before it cost anything, with a cost of 0.
+    pub cancelled_is_known: bool,
+}
+
+/// An asynchronous job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub id: String,
+    /// From its acceptance until it is done.
+    pub time: Duration,
+    /// It comes to nothing, and costs nothing.
+    pub fails: bool,
+    /// The client asks for it until it is done.
+    pub polled: bool,
 }
 
 /// What a request costs.
@@ -110,10 +124,10 @@ impl Price {
             // With the user's own key the fee is often nothing.
             0 | 1 => {
                 let (more, places, upstream) = draw_number(rng);
-                let free = rng.bool();
-                let fee = if free { Amount::ZERO } else { charged };
+                let waived = rng.bool();
+                let fee = if waived { Amount::ZERO } else { charged };
                 Self {
-                    cost: if free { "0".to_owned() } else { cost },
+                    cost: if waived { "0".to_owned() } else { cost },
                     upstream: Some(upstream),
                     byok: true,
                     total: fee + Amount::new(more, places),
@@ -160,10 +174,6 @@ pub fn draw(seed: u64, requests: usize, users: usize) -> Vec<Plan> {
 }
 
 impl Plan {
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one line for each member; the order of the draws is the seed's meaning"
-    )]
     fn draw(rng: &mut Rng, seed: u64, number: usize, users: usize) -> Self {
         let kind = draw_kind(rng);
         let streamed = kind.streams() && rng.u32(0..10) < 6;
@@ -191,14 +201,14 @@ impl Plan {
         } else {
             TIME
         };
-        let plain = behaviour == Behaviour::Answer && kill.is_none() && !storage.is_faulty();
+        let faultless = behaviour == Behaviour::Answer && kill.is_none() && !storage.is_faulty();
         let mut plan = Self {
             number,
             tag: format!("ledger-{seed}-{number}"),
             user: rng.usize(0..users.max(1)),
             kind,
             streamed,
-            alias: kind == Kind::Messages && rng.bool(),
+            path: draw_path(rng, kind),
             ids: [draw_uuid(rng), draw_uuid(rng)],
             nonce: rng.u128(..).to_be_bytes(),
             model,
@@ -207,19 +217,24 @@ impl Plan {
             body,
             price: Price::draw(rng),
             tokens: (rng.u64(1..4000), rng.u64(1..900)),
-            generation_id: format!("gen-{seed}-{number}-{:08x}", rng.u32(..)),
-            // Where the body may not get as far as naming it, the head does.
-            id_in_head: !kind.is_job()
-                && (!kind.names_generation() || !plain || rng.u32(0..10) < 7),
             cost_in_body: kind != Kind::Speech
                 && !kind.is_job()
                 && (kind != Kind::Systemone || rng.bool()),
-            hidden_for: if rng.u32(0..10) < 6 { 0 } else { rng.u32(1..4) },
-            cancelled_is_known: rng.bool(),
+            generation: Generation {
+                id: format!("gen-{seed}-{number}-{:08x}", rng.u32(..)),
+                // Where the body may not get as far as naming it, the head does.
+                in_head: !kind.is_job()
+                    && (!kind.names_generation() || !faultless || rng.u32(0..10) < 7),
+                hidden_for: if rng.u32(0..10) < 6 { 0 } else { rng.u32(1..4) },
+                cancelled_is_known: rng.bool(),
+            },
             first_token: Duration::from_millis(rng.u64(0..12)),
-            job_time: Duration::from_millis(rng.u64(50..1500)),
-            job_fails: rng.u32(0..8) == 0,
-            polled: kind.is_job() && rng.bool(),
+            job: Job {
+                id: format!("job-{seed}-{number}"),
+                time: Duration::from_millis(rng.u64(50..1500)),
+                fails: rng.u32(0..8) == 0,
+                polled: kind.is_job() && rng.bool(),
+            },
             split_seed: rng.u64(..),
             behaviour,
             storage,
@@ -239,19 +254,6 @@ impl Plan {
             plan.client = Client::Reads;
         }
         plan
-    }
-
-    /// Where the client sends it.
-    #[must_use]
-    pub fn path(&self) -> String {
-        let alias = if self.alias { "v1/" } else { "" };
-        format!("/api/v1/openrouter/{alias}{}", self.kind.path())
-    }
-
-    /// What its job is called, if it is one.
-    #[must_use]
-    pub fn job_id(&self) -> String {
-        format!("job-{}", self.generation_id)
     }
 
     /// Whether the client must receive exactly what the stub sends.
@@ -274,6 +276,13 @@ fn draw_kind(rng: &mut Rng) -> Kind {
         at -= share;
     }
     Kind::Chat
+}
+
+fn draw_path(rng: &mut Rng, kind: Kind) -> String {
+    // As Anthropic's SDK calls it.
+    let alias = kind == Kind::Messages && rng.bool();
+    let alias = if alias { "v1/" } else { "" };
+    format!("/api/v1/openrouter/{alias}{}", kind.path())
 }
 
 fn draw_uuid(rng: &mut Rng) -> Uuid {

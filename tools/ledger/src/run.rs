@@ -40,14 +40,24 @@ const USERS: usize = 20;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// How many requests
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = Self::default().requests)]
     pub requests: usize,
     /// What decides everything but the timing
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = Self::default().seed)]
     pub seed: u64,
     /// How many requests run at the same time, each in an environment of its own
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = Self::default().environments)]
     pub environments: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            requests: 200,
+            seed: 1,
+            environments: 24,
+        }
+    }
 }
 
 /// Runs it and prints the report. True if the ledgers are equal.
@@ -227,7 +237,7 @@ impl Services {
             books,
             chronicle,
             plans,
-            traffic: begun.elapsed() - settling.elapsed(),
+            traffic: settling.duration_since(begun),
             settling: settling.elapsed(),
             logs: self.run.path().to_owned(),
         })

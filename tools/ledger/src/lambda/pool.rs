@@ -89,6 +89,7 @@ impl Pool {
     }
 
     /// Kills the environment in which the invocation runs (SIGKILL). False if it runs no more.
+    #[must_use]
     pub fn kill(&self, id: Uuid) -> bool {
         lock(&self.running)
             .remove(&id)

@@ -44,7 +44,7 @@ pub(super) fn error_body() -> Vec<u8> {
 }
 
 fn json_body(plan: &Plan) -> String {
-    let (id, model, usage) = (&plan.generation_id, &plan.served, usage(plan));
+    let (id, model, usage) = (&plan.generation.id, &plan.served, usage(plan));
     match plan.kind {
         Kind::Responses => format!(
             r#"{{"id":"{id}","object":"response","status":"completed","model":"{model}","output":[{{"type":"message","content":[{{"type":"output_text","text":"Grüezi, 世界"}}]}}],"usage":{usage}}}"#
@@ -119,7 +119,7 @@ fn streamed(plan: &Plan, failing: Option<bool>) -> Answer {
 
 /// What comes before the first token, the tokens, and the end.
 fn events(plan: &Plan, failing: Option<bool>) -> (String, String, String) {
-    let (id, model) = (&plan.generation_id, &plan.served);
+    let (id, model) = (&plan.generation.id, &plan.served);
     let usage = usage(plan);
     let many = 2 + plan.number % 5;
     let data = |value: Value| format!("data: {value}\n\n");

@@ -129,8 +129,8 @@ impl Books {
         };
         let state = self.with(number, |exchange| match exchange.job_since {
             None => Job::Unknown,
-            Some(since) if since.elapsed() < plan.job_time => Job::Running,
-            Some(_) if plan.job_fails => Job::Failed,
+            Some(since) if since.elapsed() < plan.job.time => Job::Running,
+            Some(_) if plan.job.fails => Job::Failed,
             Some(_) => Job::Done,
         });
         if state == Job::Done && self.exchange(number).bills.is_empty() {
@@ -155,9 +155,9 @@ impl Books {
         }
         self.with(number, |exchange| {
             exchange.asked += 1;
-            let is_known =
-                plan.cancelled_is_known || matches!(plan.behaviour, Behaviour::ErrorBody { .. });
-            if exchange.received == 0 || exchange.asked <= plan.hidden_for {
+            let is_known = plan.generation.cancelled_is_known
+                || matches!(plan.behaviour, Behaviour::ErrorBody { .. });
+            if exchange.received == 0 || exchange.asked <= plan.generation.hidden_for {
                 Generation::NotFound
             } else if !exchange.bills.is_empty() {
                 Generation::Billed

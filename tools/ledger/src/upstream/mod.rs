@@ -80,8 +80,8 @@ impl Stub {
         let stub = Arc::new(Self {
             books: Books::new(Arc::clone(plans), Arc::clone(chronicle)),
             by_tag: by(|plan| plan.tag.clone()),
-            by_generation: by(|plan| plan.generation_id.clone()),
-            by_job: by(Plan::job_id),
+            by_generation: by(|plan| plan.generation.id.clone()),
+            by_job: by(|plan| plan.job.id.clone()),
             plans: Arc::clone(plans),
             chronicle: Arc::clone(chronicle),
             keys,
@@ -236,14 +236,14 @@ async fn answer(open: Open<'_>, plan: &Plan) -> Response {
                     .headers_mut()
                     .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            return finish(open, plan, response, refusal_bytes(status, "planned"));
+            return finish(open, plan, response, &refusal_bytes(status, "planned"));
         }
         Behaviour::ErrorBody { named } => {
             let mut response = whole(StatusCode::OK, answer::error_body());
             if named {
                 name(&mut response, plan);
             }
-            return finish(open, plan, response, answer::error_body());
+            return finish(open, plan, response, &answer::error_body());
         }
         _ => {}
     }
@@ -251,7 +251,7 @@ async fn answer(open: Open<'_>, plan: &Plan) -> Response {
         stub.books.accept_job(plan.number);
         let body = job_body(plan, Job::Running);
         let response = whole(StatusCode::ACCEPTED, body.clone());
-        return finish(open, plan, response, body);
+        return finish(open, plan, response, &body);
     }
     let answer = match plan.behaviour {
         Behaviour::ErrorEvent => answer::failing(plan),
@@ -265,7 +265,7 @@ fn play(open: Open<'_>, plan: &Plan, answer: Answer) -> Response {
     let stub = open.stub;
     let mut response = Response::new(Body::from_stream(script::body(stub, plan, answer)));
     set(response.headers_mut(), header::CONTENT_TYPE, content_type);
-    if plan.id_in_head {
+    if plan.generation.in_head {
         name(&mut response, plan);
     }
     if plan.behaviour == Behaviour::CacheHit {
@@ -282,9 +282,9 @@ fn play(open: Open<'_>, plan: &Plan, answer: Answer) -> Response {
 }
 
 /// An answer that costs nothing and goes out at once.
-fn finish(open: Open<'_>, plan: &Plan, response: Response, body: Vec<u8>) -> Response {
+fn finish(open: Open<'_>, plan: &Plan, response: Response, body: &[u8]) -> Response {
     let stub = open.stub;
-    stub.books.sent(plan.number, &body);
+    stub.books.sent(plan.number, body);
     open.answer(response.status());
     stub.books.ended(plan.number);
     response
@@ -325,7 +325,7 @@ fn tell(stub: &Arc<Stub>, user: usize, path: &str, query: &str) -> Response {
 }
 
 fn generation_body(plan: &Plan, price: &Price) -> Vec<u8> {
-    let (id, model, byok) = (&plan.generation_id, &plan.served, price.byok);
+    let (id, model, byok) = (&plan.generation.id, &plan.served, price.byok);
     let (input, output) = plan.tokens;
     let upstream = price.upstream.as_deref().unwrap_or("null");
     format!(
@@ -336,7 +336,7 @@ fn generation_body(plan: &Plan, price: &Price) -> Vec<u8> {
 }
 
 fn job_body(plan: &Plan, state: Job) -> Vec<u8> {
-    let (id, price) = (plan.job_id(), &plan.price);
+    let (id, price) = (&plan.job.id, &plan.price);
     let (running, done) = match plan.kind {
         Kind::Video => ("pending", "completed"),
         _ => ("validating", "completed"),
@@ -347,7 +347,7 @@ fn job_body(plan: &Plan, state: Job) -> Vec<u8> {
         // A video's state does not tell the provider's charge: its generation does.
         Job::Done if plan.kind == Kind::Video && price.byok => format!(
             r#""status":"{done}","generation_id":"{}","usage":{{"cost":{},"is_byok":true}}"#,
-            plan.generation_id, price.cost
+            plan.generation.id, price.cost
         ),
         Job::Done => format!(
             r#""results":[{{"usage":{{"cost":99}}}}],"status":"{done}","usage":{{"cost":{},"is_byok":{},"cost_details":{{"upstream_inference_cost":{}}}}}"#,
@@ -361,7 +361,7 @@ fn job_body(plan: &Plan, state: Job) -> Vec<u8> {
 
 fn name(response: &mut Response, plan: &Plan) {
     let name = HeaderName::from_static("x-generation-id");
-    set(response.headers_mut(), name, &plan.generation_id);
+    set(response.headers_mut(), name, &plan.generation.id);
 }
 
 fn refusal_bytes(status: StatusCode, message: &str) -> Vec<u8> {
