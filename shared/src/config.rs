@@ -8,14 +8,15 @@ use url::Url;
 
 use crate::{
     auth::{Audience, Audiences},
+    clock::Clock,
     endpoint::AllowedFamilies,
-    http_client::HttpClientError,
+    http_client::{self, HttpClientError},
     ledger,
     money::Usd,
-    openrouter::Timeouts,
-    reconcile::ABANDONED_AFTER,
-    secrets_manager::{AwsCredentials, KeysetLocation},
-    storage::StorageKey,
+    openrouter::{OpenRouter, Timeouts},
+    reconcile::{ABANDONED_AFTER, Reconciler},
+    secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+    storage::{Storage, StorageKey},
 };
 
 /// What is wrong with one variable.
@@ -289,6 +290,14 @@ pub struct StorageConfig {
     pub key: StorageKey,
 }
 
+impl StorageConfig {
+    /// Reads it, for tools that need nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let storage = env.storage();
+        env.finish(storage)
+    }
+}
+
 /// Where the master keyset is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
@@ -410,6 +419,27 @@ impl ReconcileConfig {
             })
         })();
         env.finish(config)
+    }
+
+    /// What it configures. Nothing is asked over the network yet.
+    pub fn reconciler(self) -> Result<Reconciler, HttpClientError> {
+        const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+        // Not used by the questions that are asked, which have limits of their own.
+        const TIMEOUTS: Timeouts = Timeouts {
+            first_byte: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+        };
+        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+        Ok(Reconciler::new(
+            Clock::system(),
+            Storage::new(client.clone(), &self.storage.url, self.storage.key),
+            KeysetCache::new(KeysetSource::new(
+                client.clone(),
+                self.keyset.location,
+                &self.keyset.credentials,
+            )),
+            OpenRouter::new(client, self.openrouter, TIMEOUTS),
+        ))
     }
 }
 

@@ -425,8 +425,7 @@ impl Record {
                     .generation_id
                     .clone()
                     .filter(|_| !endpoint.creates_jobs());
-                let has_generation =
-                    generation_id.is_some() || job.is_some() || reading.names_generation;
+                let has_generation = generation_id.is_some() || reading.generation_id.is_some();
                 Self {
                     failure: failure(http_status, ending, &reading),
                     malformed: reading.malformed,
@@ -522,9 +521,10 @@ fn cost_state(
     reading: &Reading,
     has_generation: bool,
 ) -> CostState {
-    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !has_generation);
+    let sold = has_generation || reading.may_hide_cost;
+    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !sold);
     let may_cost = ending != Ending::Complete
-        || has_generation
+        || sold
         || reading.usage.is_some()
         || endpoint != Endpoint::Other;
     if reading
@@ -615,6 +615,35 @@ mod tests {
                 "{endpoint:?} {status} {ending:?} {body}"
             );
             assert_eq!(cost.as_deref(), (state == Final).then_some("0.0000007434"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_free() {
+        use crate::json_scan::{CAPTURE_LIMIT, DEPTH_LIMIT};
+        let long = "x".repeat(CAPTURE_LIMIT);
+        let deep = "[".repeat(DEPTH_LIMIT) + &"]".repeat(DEPTH_LIMIT);
+        for body in [
+            // A captured value beyond the limit, before and after what it hides.
+            format!(r#"{{"id":"gen-1","usage":{{"cost":1,"note":"{long}"}}}}"#),
+            format!(r#"{{"usage":{{"note":"{long}","cost":1}},"id":"gen-1"}}"#),
+            format!(r#"{{"usage":{{"cost":1,"note":"{long}"}}}}"#),
+            // A number longer than any amount.
+            format!(
+                r#"{{"id":"gen-1","usage":{{"cost":0.{}}}}}"#,
+                "1".repeat(CAPTURE_LIMIT)
+            ),
+            format!(r#"{{"id":"gen-1","usage":{{"cost":{}}}}}"#, "1".repeat(400)),
+            // An id that cannot be read, with an error: something was sold.
+            format!(r#"{{"id":"{long}","error":{{"message":"late"}}}}"#),
+            // Nested deeper than is followed, with the usage behind it.
+            format!(r#"{{"id":"gen-1","a":{deep},"usage":{{"cost":1}}}}"#),
+            format!(r#"{{"a":{deep},"usage":{{"cost":1}}}}"#),
+        ] {
+            for endpoint in [Endpoint::ChatCompletions, Endpoint::Other] {
+                let (_, state, _) = books(endpoint, 200, Ending::Complete, &body);
+                assert_eq!(state, CostState::Pending, "{endpoint:?} {}", &body[..40]);
+            }
         }
     }
 

@@ -13,6 +13,19 @@
 //! The **last** `usage` that is not null counts, as a whole. Messages streams alone spread theirs:
 //! tokens in `message_start`, final tokens and the cost in `message_delta`. After a `message.usage`
 //! the members that are known of a later usage replace those of an earlier one.
+//!
+//! What is held does not grow with the answer, nor with an event, which may be of any size: the members
+//! above, each up to [`CAPTURE_LIMIT`](crate::json_scan::CAPTURE_LIMIT) bytes, and one bit for each of
+//! the [`DEPTH_LIMIT`](crate::json_scan::DEPTH_LIMIT) levels of nesting. Whatever exceeds a limit is
+//! forwarded all the same, and read as follows, so that it is never taken to be free:
+//!
+//! | what exceeds | outcome |
+//! |---|---|
+//! | a usage, or a number in it | the usage is unknown, an earlier one out of date: the cost is asked for by the generation's id |
+//! | the generation's id | the header's counts; without one the cost is unknown for good |
+//! | the model, an error | absent; of an error remains that there was one |
+//! | the nesting | the rest of that event, or JSON body, is not read; a usage before it in another event is out of date |
+//! | a key | it is none of those above |
 
 use crate::{
     json_scan::{Scanner, Status},

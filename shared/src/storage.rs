@@ -27,8 +27,8 @@ pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Period,
-    ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
+    Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
+    NoteGeneration, Noted, Period, ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
 };
 pub use transport::ping;
 
@@ -108,6 +108,18 @@ impl Storage {
         let arguments = records::FinishArguments {
             outcome: finish.into(),
         };
+        self.call("finish_request", &arguments, u32::MAX, until)
+            .await
+    }
+
+    /// Closes the books of a request with what its function could only log. As
+    /// [`finish`](Self::finish), also where the row was given up as abandoned meanwhile.
+    pub async fn restore(
+        &self,
+        record: &EmergencyRecord,
+        until: Instant,
+    ) -> Result<Finished, StorageError> {
+        let arguments = records::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
         self.call("finish_request", &arguments, u32::MAX, until)
             .await
     }

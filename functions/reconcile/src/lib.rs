@@ -4,22 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use shared::{
-    clock::Clock,
     config::{Env, ReconcileConfig, StartError},
-    http_client,
-    openrouter::{OpenRouter, Timeouts},
     reconcile::{Reconciler, Scope, Summary},
     request::Invocation,
-    secrets_manager::{KeysetCache, KeysetSource},
-    storage::{Storage, StorageError},
-};
-
-/// How long a connection to anything may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Not used by the one question that is asked here, which has a limit of its own.
-const TIMEOUTS: Timeouts = Timeouts {
-    first_byte: Duration::from_secs(10),
-    idle: Duration::from_secs(10),
+    storage::StorageError,
 };
 
 /// What the function keeps between runs.
@@ -33,19 +21,9 @@ impl Reconcile {
     /// Builds it from the environment. Nothing is asked over the network yet.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ReconcileConfig::read(env)?;
-        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             abandoned_after: config.abandoned_after,
-            reconciler: Reconciler::new(
-                Clock::system(),
-                Storage::new(client.clone(), &config.storage.url, config.storage.key),
-                KeysetCache::new(KeysetSource::new(
-                    client.clone(),
-                    config.keyset.location,
-                    &config.keyset.credentials,
-                )),
-                OpenRouter::new(client, config.openrouter, TIMEOUTS),
-            ),
+            reconciler: config.reconciler()?,
         })
     }
 }

@@ -189,6 +189,76 @@ impl Finish<'_> {
     }
 }
 
+/// What a [`Finish`] left in the log because the database did not hear it: the argument of
+/// `finish_request`, as [`Finish::to_json`] wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmergencyRecord {
+    id: Uuid,
+    json: String,
+}
+
+/// Why a text is no emergency record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no record of a finished request: id, status and cost_state are needed, and amounts as text"
+)]
+pub struct NotARecord;
+
+impl EmergencyRecord {
+    /// Reads one. Members that it does not know are kept: the database knows which it takes.
+    pub fn parse(text: &str) -> Result<Self, NotARecord> {
+        let members: RecordMembers<'_> = serde_json::from_str(text).map_err(|_| NotARecord)?;
+        let id = members.id.parse().map_err(|_| NotARecord)?;
+        let is_record = ["none", "pending", "final"].contains(&members.cost_state.as_ref())
+            && ["completed", "failed"].contains(&members.status.as_ref())
+            && [members.openrouter_cost, members.upstream_inference_cost]
+                .into_iter()
+                .flatten()
+                .all(|amount| amount.parse::<Usd>().is_ok());
+        is_record
+            .then(|| Self {
+                id,
+                json: text.trim().to_owned(),
+            })
+            .ok_or(NotARecord)
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Amounts are text: as numbers they may have lost digits on their way.
+#[derive(Deserialize)]
+struct RecordMembers<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    cost_state: Cow<'a, str>,
+    #[serde(borrow)]
+    openrouter_cost: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    upstream_inference_cost: Option<Cow<'a, str>>,
+}
+
+/// The named argument of `finish_request`, already JSON.
+#[derive(Serialize)]
+pub(super) struct RestoreArguments<'a> {
+    outcome: &'a RawValue,
+}
+
+impl<'a> RestoreArguments<'a> {
+    /// `None` only for what is no JSON, which no record is.
+    pub(super) fn of(record: &'a EmergencyRecord) -> Option<Self> {
+        let outcome = serde_json::from_str(&record.json).ok()?;
+        Some(Self { outcome })
+    }
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Failure<'a> {

@@ -154,7 +154,10 @@ impl World {
         let workspace = Workspace::locate();
         let tools = Tools::install(&workspace)?;
         let run = RunDir::unique(&workspace, "e2e")?;
-        let functions = Functions::build(&workspace, &["proxy", "usage", "health", "reconcile"])?;
+        let functions = Functions::build(
+            &workspace,
+            &["proxy", "usage", "health", "reconcile", "llmgw"],
+        )?;
         let upstream = Upstream::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
@@ -274,6 +277,17 @@ impl World {
             binaries,
             &env,
         )
+    }
+
+    /// The operator's command line, with the gateway's own variables, but for `changes`.
+    pub fn operator(&self, changes: &[(&'static str, String)]) -> Result<Command> {
+        let mut command = Command::new(self.functions.binary("llmgw")?);
+        let env = self.env.iter().chain(changes);
+        command
+            .env_clear()
+            .env("HOME", &self.logs)
+            .envs(env.map(|(name, value)| (name, value)));
+        Ok(command)
     }
 
     /// Where the storage is, for [`StorageDoor`](crate::storage_door::StorageDoor).

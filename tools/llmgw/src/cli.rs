@@ -6,7 +6,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
-use crate::target::Target;
+use crate::{books::BooksCommand, target::Target};
 
 /// Call LLM Gateway as yourself: requests are signed with the key of your DID.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ pub enum Command {
     Request(RequestArgs),
     /// Sign a request and print its headers, for another program to send
     Sign(SignArgs),
+    /// Keep the gateway's books in order (for operators)
+    #[command(subcommand)]
+    Books(BooksCommand),
 }
 
 /// What to do with the identity.

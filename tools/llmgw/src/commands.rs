@@ -18,6 +18,7 @@ use shared::{
 
 use crate::{
     answer::{self, Refusal},
+    books,
     cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
     curl,
     gateway::{Draft, Gateway},
@@ -74,6 +75,7 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
         Command::Identity(IdentityCommand::Show) => show_identity(&identity, around),
         Command::Request(args) => request(&identity, args, around),
         Command::Sign(args) => sign(&identity, args, around),
+        Command::Books(command) => books::run(command, around),
     }
 }
 

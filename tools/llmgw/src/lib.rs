@@ -6,13 +6,14 @@
 //! ```text
 //! main (clock, randomness, environment)
 //!   └─ commands ── cli
-//!        └─ answer
+//!        └─ answer · books (the operator's)
 //!        └─ curl
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
 
 pub mod answer;
+pub mod books;
 pub mod cli;
 pub mod commands;
 pub mod curl;

@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 
@@ -12,6 +13,7 @@ mod events;
 mod failures;
 mod jobs;
 mod limits;
+mod operator;
 mod reconciliation;
 mod refusals;
 mod secrecy;
