@@ -1,56 +1,36 @@
-//! The door between the functions and the database: it lets calls pass, and breaks them as planned.
+//! The door between the functions and the database: it treats each call as its request's plan says.
 
 use std::{
     collections::HashMap,
-    panic::resume_unwind,
-    sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 
-use anyhow::Result;
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-    serve::ListenerExt,
-};
-use bytes::Bytes;
+use e2e::storage_door::{Call, Door, Porter, Said, Treatment};
 use fastrand::Rng;
-use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde_json::Value;
-use shared::http_client::without_tls;
-use tokio::{
-    net::TcpListener,
-    time::{Instant, sleep},
-};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     chronicle::{Chronicle, Group},
-    faults::{Kill, StorageFault},
+    faults::{Kill, draw_treatment, name_of},
     lambda::{Pool, lock},
     plan::Plan,
 };
 
 /// The functions' way to the database.
+pub type StorageDoor = Door<Planned>;
+
+/// Knows what is planned.
 #[derive(Debug)]
-pub struct Door {
-    client: reqwest::Client,
-    database: String,
+pub struct Planned {
     plans: Arc<Vec<Plan>>,
     chronicle: Arc<Chronicle>,
     /// How often each call was attempted.
     attempts: Mutex<HashMap<(Uuid, String), usize>>,
-    /// Since when, and until when, requests were open.
-    open: Mutex<HashMap<Uuid, Span>>,
+    spans: Mutex<HashMap<Uuid, Span>>,
     /// For calls that belong to no request.
     dice: Mutex<Rng>,
-    /// Calls that came and are not over, late ones included.
-    under_way: AtomicUsize,
     functions: OnceLock<Weak<Pool>>,
 }
 
@@ -61,50 +41,26 @@ pub struct Span {
     pub closed: Option<Instant>,
 }
 
-/// A call of a database function.
-struct Call {
-    function: String,
+/// Whose call it is, and which attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
     /// The request that it is about, where it is about one.
     id: Option<Uuid>,
     number: Option<usize>,
     attempt: usize,
 }
 
-struct Executed {
-    status: StatusCode,
-    content_type: Option<header::HeaderValue>,
-    body: Bytes,
-}
-
-impl Door {
-    /// Opens it; returns it and what `SUPABASE_URL` must be.
-    pub async fn open(
-        database: String,
-        plans: &Arc<Vec<Plan>>,
-        chronicle: &Arc<Chronicle>,
-        seed: u64,
-    ) -> Result<(Arc<Self>, String)> {
-        let door = Arc::new(Self {
-            client: without_tls(Duration::from_secs(5))?,
-            database,
+impl Planned {
+    #[must_use]
+    pub fn new(plans: &Arc<Vec<Plan>>, chronicle: &Arc<Chronicle>, seed: u64) -> Self {
+        Self {
             plans: Arc::clone(plans),
             chronicle: Arc::clone(chronicle),
             attempts: Mutex::default(),
-            open: Mutex::default(),
+            spans: Mutex::default(),
             dice: Mutex::new(Rng::with_seed(seed)),
-            under_way: AtomicUsize::new(0),
             functions: OnceLock::new(),
-        });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let listener = listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-            // A connection that is dropped is reset.
-            let _ = stream.set_zero_linger();
-        });
-        let router = Router::new().fallback(pass).with_state(Arc::clone(&door));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok((door, url))
+        }
     }
 
     /// Whose invocations it kills.
@@ -112,254 +68,132 @@ impl Door {
         let _ = self.functions.set(Arc::downgrade(functions));
     }
 
-    /// Whether no call is on its way to the database.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst) == 0
-    }
-
     /// Since when, and until when, a request was open.
     #[must_use]
     pub fn span(&self, id: Uuid) -> Span {
-        lock(&self.open).get(&id).copied().unwrap_or_default()
+        lock(&self.spans).get(&id).copied().unwrap_or_default()
     }
 
-    fn call(&self, head: &Parts, body: &Bytes) -> Call {
-        let function = head.uri.path().rsplit('/').next().unwrap_or_default();
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    fn ticket(&self, call: &Call) -> Ticket {
+        let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let id = body["request"]["id"]
             .as_str()
             .or_else(|| body["outcome"]["id"].as_str())
             .and_then(|id| id.parse().ok());
         let attempt = id.map_or(0, |id| {
             let mut attempts = lock(&self.attempts);
-            let count = attempts.entry((id, function.to_owned())).or_default();
+            let count = attempts.entry((id, call.function.clone())).or_default();
             *count += 1;
             *count - 1
         });
-        Call {
-            function: function.to_owned(),
+        Ticket {
             id,
             number: id.and_then(|id| self.chronicle.number(id)),
             attempt,
         }
     }
 
-    fn fault(&self, call: &Call) -> Option<StorageFault> {
-        match call.number.and_then(|number| self.plans.get(number)) {
-            // Faults are planned for the first of two equal requests.
-            Some(plan) if call.id == Some(plan.ids[0]) => {
-                plan.storage.fault(&call.function, call.attempt)
-            }
-            Some(_) => None,
-            None => {
-                let mut dice = lock(&self.dice);
-                (dice.u32(0..12) == 0).then(|| StorageFault::draw(&mut dice))
-            }
-        }
+    /// The plan of the call's request. Faults are planned for the first of two equal requests.
+    fn plan(&self, ticket: Ticket) -> Option<&Plan> {
+        let plan = self.plans.get(ticket.number?)?;
+        (ticket.id == Some(plan.ids[0])).then_some(plan)
     }
 
-    fn kill(&self, call: &Call, kill: Kill) -> bool {
-        let plan = call.number.and_then(|number| self.plans.get(number));
-        let Some(plan) = plan.filter(|plan| plan.kill == Some(kill) && call.attempt == 0) else {
-            return false;
+    /// When the call's function is to be killed, if it is at this call.
+    fn kill(&self, call: &Call, ticket: Ticket) -> Option<Kill> {
+        let plan = self.plan(ticket).filter(|_| ticket.attempt == 0)?;
+        let kills = match call.function.as_str() {
+            "begin_request" => [Kill::Beginning, Kill::Begun],
+            "finish_request" => [Kill::Finishing, Kill::Finished],
+            _ => return None,
         };
+        plan.kill.filter(|kill| kills.contains(kill))
+    }
+
+    fn execute_kill(&self, ticket: Ticket, kill: Kill) {
         let pool = self.functions.get().and_then(Weak::upgrade);
-        let killed = pool.is_some_and(|pool| pool.kill(plan.ids[0]));
+        let killed = pool.zip(ticket.id).is_some_and(|(pool, id)| pool.kill(id));
         if killed {
-            self.note(call, format!("kills the function in {}", call.function));
+            self.note(ticket, kill.name().to_owned());
             self.chronicle.count(Group::Fault, kill.name());
         }
-        killed
     }
 
-    fn note(&self, call: &Call, what: String) {
-        if let Some(number) = call.number {
+    fn note(&self, ticket: Ticket, what: String) {
+        if let Some(number) = ticket.number {
             self.chronicle.note(number, "storage", what);
         }
     }
 
-    /// Executes the call whether or not anyone waits for it.
-    async fn execute(self: &Arc<Self>, call: Call, head: Parts, body: Bytes) -> Option<Executed> {
-        let door = Arc::clone(self);
-        let under_way = UnderWay::at(self);
-        let executing = async move {
-            let _under_way = under_way;
-            let started = Instant::now();
-            let executed = door.forward(&head, body).await;
-            let (status, text) = match &executed {
-                Some(it) => (it.status, String::from_utf8_lossy(&it.body).into_owned()),
-                None => (StatusCode::BAD_GATEWAY, "no answer".to_owned()),
-            };
-            // Keys, even sealed, are no part of a story.
-            let text = if call.function == "begin_request" && status.is_success() {
-                "begun".to_owned()
-            } else {
-                text
-            };
-            door.note(
-                &call,
-                format!(
-                    "{} attempt {}: {status} {text}",
-                    call.function,
-                    call.attempt + 1
-                ),
-            );
-            if let (Some(id), true) = (call.id, status.is_success()) {
-                let mut open = lock(&door.open);
-                let span = open.entry(id).or_default();
-                match call.function.as_str() {
-                    "begin_request" => span.opened = Some(span.opened.unwrap_or_else(Instant::now)),
-                    "finish_request" | "settle_request" => span.closed = Some(started),
-                    _ => {}
-                }
-            }
-            executed
-        };
-        tokio::spawn(executing).await.ok().flatten()
-    }
-
-    async fn forward(&self, head: &Parts, body: Bytes) -> Option<Executed> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &head.headers {
-            if name != header::HOST && name != header::CONTENT_LENGTH {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-        let answer = self
-            .client
-            .request(
-                head.method.clone(),
-                format!("{}{}", self.database, head.uri),
-            )
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-            .ok()?;
-        Some(Executed {
-            status: answer.status(),
-            content_type: answer.headers().get(header::CONTENT_TYPE).cloned(),
-            body: answer.bytes().await.ok()?,
-        })
-    }
-}
-
-async fn pass(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, 1 << 20).await else {
-        return refusal(400);
-    };
-    let call = door.call(&head, &body);
-    let kills = match call.function.as_str() {
-        "begin_request" => Some((Kill::Beginning, Kill::Begun)),
-        "finish_request" => Some((Kill::Finishing, Kill::Finished)),
-        _ => None,
-    };
-    if let Some((before, after)) = kills {
-        if door.kill(&call, before) {
-            return std::future::pending().await;
-        }
-        let plan = call.number.and_then(|number| door.plans.get(number));
-        if plan.is_some_and(|plan| plan.kill == Some(after)) && call.attempt == 0 {
-            let (id, number, function) = (call.id, call.number, call.function.clone());
-            door.execute(call, head, body).await;
-            let call = Call {
-                function,
-                id,
-                number,
-                attempt: 0,
-            };
-            door.kill(&call, after);
-            return std::future::pending().await;
-        }
-    }
-    let Some(fault) = door.fault(&call) else {
-        return respond(door.execute(call, head, body).await);
-    };
-    door.note(
-        &call,
-        format!("{} attempt {}: {fault:?}", call.function, call.attempt + 1),
-    );
-    door.chronicle.count(
-        Group::Fault,
-        format!("storage: {}: {}", call.function, fault.name()),
-    );
-    broken(&door, fault, call, head, body).await
-}
-
-async fn broken(
-    door: &Arc<Door>,
-    fault: StorageFault,
-    call: Call,
-    head: Parts,
-    body: Bytes,
-) -> Response {
-    match fault {
-        StorageFault::Refuse(status) => refusal(status),
-        StorageFault::Reset => reset(),
-        StorageFault::RefuseAfterwards(status) => {
-            door.execute(call, head, body).await;
-            refusal(status)
-        }
-        StorageFault::ResetAfterwards => {
-            door.execute(call, head, body).await;
-            reset()
-        }
-        StorageFault::Late(pause) => {
-            // Also when the other side has given up meanwhile.
-            let under_way = UnderWay::at(door);
-            let door = Arc::clone(door);
-            let late = tokio::spawn(async move {
-                let _under_way = under_way;
-                sleep(pause).await;
-                door.execute(call, head, body).await
+    fn treatment(&self, call: &Call, ticket: Ticket) -> Treatment {
+        if ticket.number.is_some() {
+            return self.plan(ticket).map_or(Treatment::Pass, |plan| {
+                plan.storage.treatment(&call.function, ticket.attempt)
             });
-            respond(late.await.ok().flatten())
         }
-        StorageFault::AnswerLate(pause) => {
-            let executed = door.execute(call, head, body).await;
-            sleep(pause).await;
-            respond(executed)
+        let mut dice = lock(&self.dice);
+        if dice.u32(0..12) == 0 {
+            draw_treatment(&mut dice)
+        } else {
+            Treatment::Pass
         }
     }
 }
 
-fn respond(executed: Option<Executed>) -> Response {
-    let Some(executed) = executed else {
-        return refusal(502);
-    };
-    let mut response = Response::new(Body::from(executed.body));
-    *response.status_mut() = executed.status;
-    if let Some(value) = executed.content_type {
-        response.headers_mut().insert(header::CONTENT_TYPE, value);
+impl Porter for Planned {
+    type Ticket = Ticket;
+
+    fn admit(&self, call: &Call) -> (Treatment, Ticket) {
+        let ticket = self.ticket(call);
+        let treatment = match self.kill(call, ticket) {
+            Some(kill @ (Kill::Beginning | Kill::Finishing)) => {
+                self.execute_kill(ticket, kill);
+                Treatment::Hold
+            }
+            // Killed when it was executed.
+            Some(_) => Treatment::Swallow,
+            None => self.treatment(call, ticket),
+        };
+        if treatment != Treatment::Pass {
+            let (function, attempt) = (&call.function, ticket.attempt + 1);
+            self.note(
+                ticket,
+                format!("{function} attempt {attempt}: {treatment:?}"),
+            );
+            if let Some(name) = name_of(treatment) {
+                let name = format!("storage: {function}: {name}");
+                self.chronicle.count(Group::Fault, name);
+            }
+        }
+        (treatment, ticket)
     }
-    response
-}
 
-fn refusal(status: u16) -> Response {
-    let mut response = Response::new(Body::from(r#"{"message":"planned"}"#));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    response
-}
-
-/// hyper drops the connection of a service that panics.
-fn reset() -> Response {
-    resume_unwind(Box::new("planned"))
-}
-
-/// A call that is under way.
-struct UnderWay(Arc<Door>);
-
-impl UnderWay {
-    fn at(door: &Arc<Door>) -> Self {
-        door.under_way.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(door))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    fn executed(&self, call: &Call, ticket: &Ticket, said: Option<&Said>, since: Instant) {
+        let succeeded = said.is_some_and(|said| said.status.is_success());
+        let text = match said {
+            None => "no answer".to_owned(),
+            // Keys, even sealed, are no part of a story.
+            Some(_) if succeeded && call.function == "begin_request" => "begun".to_owned(),
+            Some(said) => format!("{} {}", said.status, String::from_utf8_lossy(&said.body)),
+        };
+        let (function, attempt) = (&call.function, ticket.attempt + 1);
+        self.note(
+            *ticket,
+            format!("{function} attempt {attempt} is executed: {text}"),
+        );
+        if let (Some(id), true) = (ticket.id, succeeded) {
+            let mut spans = lock(&self.spans);
+            let span = spans.entry(id).or_default();
+            match function.as_str() {
+                "begin_request" => {
+                    span.opened.get_or_insert_with(Instant::now);
+                }
+                "finish_request" | "settle_request" => span.closed = Some(since),
+                _ => {}
+            }
+        }
+        if let Some(kill @ (Kill::Begun | Kill::Finished)) = self.kill(call, *ticket) {
+            self.execute_kill(*ticket, kill);
+        }
     }
 }

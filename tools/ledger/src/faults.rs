@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::storage_door::Treatment;
 use fastrand::Rng;
 
 use crate::kind::Kind;
@@ -249,62 +250,47 @@ impl Client {
     }
 }
 
-/// What the storage does with one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageFault {
-    /// Answers 5xx without executing it.
-    Refuse(u16),
-    /// Executes it and answers 5xx.
-    RefuseAfterwards(u16),
-    /// Resets the connection without executing it.
-    Reset,
-    /// Executes it and resets the connection: the answer is lost.
-    ResetAfterwards,
-    /// Executes it after a pause, whether or not anyone still waits.
-    Late(Duration),
-    /// Executes it and answers after a pause.
-    AnswerLate(Duration),
+/// What the storage does with one call of those that it fails.
+pub(crate) fn draw_treatment(rng: &mut Rng) -> Treatment {
+    let status = *rng.choice(&[502, 503, 504]).unwrap_or(&503);
+    // Both within the 3 s of an attempt and beyond.
+    let pause = Duration::from_millis(if rng.u32(0..10) < 7 {
+        rng.u64(20..400)
+    } else {
+        rng.u64(3050..3600)
+    });
+    match rng.u32(0..10) {
+        0 | 1 => Treatment::Refuse(status),
+        2 => Treatment::RefuseAfterwards(status),
+        3 | 4 => Treatment::Reset,
+        5..=7 => Treatment::ResetAfterwards,
+        8 => Treatment::Late(pause),
+        _ => Treatment::AnswerLate(pause),
+    }
 }
 
-impl StorageFault {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let status = *rng.choice(&[502, 503, 504]).unwrap_or(&503);
-        // Both within the 3 s of an attempt and beyond.
-        let pause = Duration::from_millis(if rng.u32(0..10) < 7 {
-            rng.u64(20..400)
-        } else {
-            rng.u64(3050..3600)
-        });
-        match rng.u32(0..10) {
-            0 | 1 => Self::Refuse(status),
-            2 => Self::RefuseAfterwards(status),
-            3 | 4 => Self::Reset,
-            5..=7 => Self::ResetAfterwards,
-            8 => Self::Late(pause),
-            _ => Self::AnswerLate(pause),
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Refuse(_) => "5xx, not executed",
-            Self::RefuseAfterwards(_) => "5xx, executed",
-            Self::Reset => "connection reset, not executed",
-            Self::ResetAfterwards => "connection reset, executed",
-            Self::Late(_) => "executed late",
-            Self::AnswerLate(_) => "answered late",
-        }
-    }
+/// What tables call a fault.
+pub(crate) fn name_of(treatment: Treatment) -> Option<&'static str> {
+    Some(match treatment {
+        Treatment::Refuse(_) => "5xx, not executed",
+        Treatment::RefuseAfterwards(_) => "5xx, executed",
+        Treatment::Reset => "connection reset, not executed",
+        Treatment::ResetAfterwards => "connection reset, executed",
+        Treatment::Late(_) => "executed late",
+        Treatment::AnswerLate(_) => "answered late",
+        // No fault, or one of the function's.
+        Treatment::Pass | Treatment::Hold | Treatment::Swallow => return None,
+    })
 }
 
 /// What the storage does with the calls for one request: each list is for the first attempts of a
 /// call, later ones succeed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Storage {
-    pub begin: Vec<StorageFault>,
-    pub note: Vec<StorageFault>,
-    pub finish: Vec<StorageFault>,
-    pub settle: Vec<StorageFault>,
+    pub begin: Vec<Treatment>,
+    pub note: Vec<Treatment>,
+    pub finish: Vec<Treatment>,
+    pub settle: Vec<Treatment>,
     /// No `finish_request` for it succeeds, until an operator steps in.
     pub finish_never_succeeds: bool,
 }
@@ -312,10 +298,8 @@ pub struct Storage {
 impl Storage {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut storage = Self::default();
-        let some = |rng: &mut Rng| -> Vec<StorageFault> {
-            (0..rng.usize(1..4))
-                .map(|_| StorageFault::draw(rng))
-                .collect()
+        let some = |rng: &mut Rng| -> Vec<Treatment> {
+            (0..rng.usize(1..4)).map(|_| draw_treatment(rng)).collect()
         };
         match rng.u32(0..1000) {
             0..50 => storage.begin = some(rng),
@@ -327,7 +311,7 @@ impl Storage {
             // Arrives when the gateway has long given up.
             140..143 => {
                 let late = Duration::from_millis(rng.u64(7000..11000));
-                storage.begin = vec![StorageFault::Late(late); 3];
+                storage.begin = vec![Treatment::Late(late); 3];
             }
             143..150 => storage.finish_never_succeeds = true,
             _ => {}
@@ -347,17 +331,15 @@ impl Storage {
 
     /// What happens to the attempt `attempt`, counted from zero, of a call.
     #[must_use]
-    pub fn fault(&self, function: &str, attempt: usize) -> Option<StorageFault> {
-        let faults = match function {
+    pub fn treatment(&self, function: &str, attempt: usize) -> Treatment {
+        let treatments: &[Treatment] = match function {
             "begin_request" => &self.begin,
             "note_generation" => &self.note,
+            "finish_request" if self.finish_never_succeeds => return Treatment::Refuse(503),
             "finish_request" => &self.finish,
             "settle_request" => &self.settle,
-            _ => return None,
+            _ => &[],
         };
-        if function == "finish_request" && self.finish_never_succeeds {
-            return Some(StorageFault::Refuse(503));
-        }
-        faults.get(attempt).copied()
+        treatments.get(attempt).copied().unwrap_or(Treatment::Pass)
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     amount::Amount,
     chronicle::{Chronicle, Group},
     client::{Clients, Seen},
-    door::Door,
+    door::{Planned, StorageDoor},
     lambda::{Function, LogSink, Mode, Pool, lock},
     plan::{self, Plan},
     progress::Progress,
@@ -35,6 +35,9 @@ const KEYSET_SECRET: &str = "ledger/keyset";
 const HOLD_USD: &str = "0.004";
 /// Some of the users are limited: the first two by money, the third by rate.
 const USERS: usize = 20;
+
+/// Between two scheduled runs of reconciliation, in the place of five minutes.
+const SCHEDULE: Duration = Duration::from_secs(2);
 
 /// What to run.
 #[derive(Debug, Clone, Args)]
@@ -86,7 +89,7 @@ impl Services {
         let tools = Tools::install(&workspace)?;
         let run = RunDir::unique(&workspace, "ledger")?;
         let functions = step("Functions (cargo build)", || {
-            Functions::build(&workspace, &["proxy", "reconcile"])
+            Functions::build(&workspace, &["proxy", "reconcile", "llmgw"])
         })?;
         let database = step("Supabase (PostgreSQL)", || {
             Database::postgres(&tools, &run, Port::free()?)
@@ -155,35 +158,33 @@ impl Services {
             .collect();
         let (stub, upstream) = Stub::start(&plans, &chronicle, keys).await?;
         let url = self.database.url();
-        let (door, storage) = Door::open(url, &plans, &chronicle, options.seed).await?;
+        let planned = Planned::new(&plans, &chronicle, options.seed);
+        let door = StorageDoor::with(&url, planned).await?;
         let records: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = log(&chronicle, &records);
-        let env = self.env(&storage, &upstream);
-        let deploy = |name, mode, size, log: &LogSink| -> Result<Arc<Pool>> {
+        let env = self.env(&door.url(), &upstream);
+        let deploy = |name, mode, size| -> Result<Arc<Pool>> {
             let function = Function {
                 name,
                 binary: self.functions.binary(name)?.to_owned(),
                 env: env.clone(),
                 mode,
             };
-            Ok(Arc::new(Pool::start(
-                function,
-                size,
-                self.run.path(),
-                Arc::clone(log),
-            )))
+            let pool = Pool::start(function, size, self.run.path(), Arc::clone(&log));
+            Ok(Arc::new(pool))
         };
-        let proxy = deploy("proxy", Mode::Streaming, options.environments, &log)?;
-        let reconcile = deploy("reconcile", Mode::Buffered, settlement::AT_ONCE, &log)?;
+        let proxy = deploy("proxy", Mode::Streaming, options.environments)?;
+        let reconcile = deploy("reconcile", Mode::Buffered, settlement::AT_ONCE)?;
         stub.aim_at(&proxy);
-        door.aim_at(&proxy);
+        door.porter.aim_at(&proxy);
         let settlement = Settlement {
             database: &self.database,
             reconcile: Arc::clone(&reconcile),
             chronicle: Arc::clone(&chronicle),
             plans: Arc::clone(&plans),
             records,
-            client: shared::http_client::without_tls(Duration::from_secs(5))?,
+            llmgw: self.functions.binary("llmgw")?.to_owned(),
+            folder: self.run.path().to_owned(),
         };
         let clients = Clients {
             users: self.users,
@@ -192,20 +193,8 @@ impl Services {
         };
 
         let begun = Instant::now();
-        let (seen, minutes) = {
-            let traffic = traffic(&clients, &plans, options.environments);
-            let schedule = async {
-                loop {
-                    sleep(Duration::from_secs(2)).await;
-                    settlement.run_once().await;
-                }
-            };
-            let seen = tokio::select! {
-                seen = traffic => seen?,
-                () = schedule => HashMap::new(),
-            };
-            (seen, begun.elapsed().as_secs_f64() / 60.0)
-        };
+        let seen = traffic(&clients, &plans, options.environments, &settlement).await?;
+        let minutes = begun.elapsed().as_secs_f64() / 60.0;
         until(|| proxy.unfinished() == 0 && reconcile.unfinished() == 0 && door.is_quiet()).await;
         sleep(Duration::from_millis(1600)).await;
         stub.books.complete_jobs();
@@ -221,7 +210,7 @@ impl Services {
             dids: &dids,
             seen: &seen,
             stub: &stub,
-            door: &door,
+            door: &door.porter,
             books: &books,
             minutes,
             least_hold: Amount::parse(HOLD_USD).unwrap_or_default(),
@@ -260,24 +249,33 @@ impl Services {
     }
 }
 
-/// Sends all requests, as many at once as there are environments.
+/// Sends all requests, as many at once as there are environments, while reconciliation runs on its
+/// schedule.
 async fn traffic(
     clients: &Clients,
     plans: &[Plan],
     at_once: usize,
+    settlement: &Settlement<'_>,
 ) -> Result<HashMap<usize, Vec<Seen>>> {
     let progress = Progress::of(plans.len());
-    stream::iter(plans)
+    let sending = stream::iter(plans)
         .map(|plan| async {
             let seen = clients.send(plan).await;
             progress.advance();
             seen.map(|seen| (plan.number, seen))
         })
         .buffer_unordered(at_once)
-        .collect::<Vec<_>>()
-        .await
-        .into_iter()
-        .collect()
+        .collect::<Vec<_>>();
+    let schedule = async {
+        loop {
+            sleep(SCHEDULE).await;
+            settlement.run_once().await;
+        }
+    };
+    tokio::select! {
+        seen = sending => seen.into_iter().collect(),
+        never = schedule => never,
+    }
 }
 
 /// Takes the functions' log apart.

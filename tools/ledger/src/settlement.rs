@@ -2,16 +2,17 @@
 //! open any more.
 
 use std::{
+    fs,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stack::Database;
-use tokio::time::sleep;
-use uuid::Uuid;
+use tokio::{process::Command, time::sleep};
 
 use crate::{
     chronicle::{Chronicle, Group},
@@ -38,7 +39,10 @@ pub struct Settlement<'a> {
     pub plans: Arc<Vec<Plan>>,
     /// What functions logged under `emergency_record`.
     pub records: Arc<Mutex<Vec<String>>>,
-    pub client: reqwest::Client,
+    /// The built command line.
+    pub llmgw: PathBuf,
+    /// Where it finds its files.
+    pub folder: PathBuf,
 }
 
 impl Settlement<'_> {
@@ -126,55 +130,60 @@ impl Settlement<'_> {
         .map(drop)
     }
 
-    /// Gives the emergency records of some requests to the database, twice, as the README says.
+    /// Gives the emergency records of some requests to the database, twice, as an operator would.
     async fn restore(&self, these: impl Fn(&Plan) -> bool) -> Result<()> {
-        let records = lock(&self.records).clone();
-        for record in records {
-            let mut outcome: Value = serde_json::from_str(&record).context("emergency record")?;
-            let id: Uuid = outcome["id"].as_str().unwrap_or_default().parse()?;
-            let plan = self
-                .chronicle
-                .number(id)
-                .and_then(|number| self.plans.get(number));
-            let Some(plan) = plan.filter(|plan| these(plan)) else {
-                continue;
-            };
-            for time in ["first", "second"] {
-                let mut answer = self.rpc("finish_request", &outcome).await?;
-                if answer["finished"] == false && outcome["cost_state"] == "final" {
-                    outcome["settled_at"] = outcome["response_time"].clone();
-                    answer = self.rpc("settle_request", &outcome).await?;
-                }
-                ensure!(
-                    time == "first" || answer["finished"] == false || answer["settled"] == false,
-                    "{id} was restored twice"
-                );
-                self.chronicle.note(
-                    plan.number,
-                    "operator",
-                    format!("restores the record: {answer}"),
-                );
+        let is_theirs = |record: &&String| {
+            let record: Value = serde_json::from_str(record).unwrap_or_default();
+            let id = record["id"].as_str().and_then(|id| id.parse().ok());
+            let number = id.and_then(|id| self.chronicle.number(id));
+            number
+                .and_then(|number| self.plans.get(number))
+                .is_some_and(&these)
+        };
+        let records: Vec<String> = lock(&self.records)
+            .iter()
+            .filter(is_theirs)
+            .cloned()
+            .collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let file = self.folder.join("emergency.jsonl");
+        fs::write(&file, records.join("\n"))?;
+        let first = self.books_restore(&file).await?;
+        let second = self.books_restore(&file).await?;
+        ensure!(
+            second["restored"] == 0 && first["failed"] == 0 && first["unreadable"] == 0,
+            "first {first}, then {second}"
+        );
+        for fate in ["restored", "already_closed", "unknown"] {
+            let times = first[fate].as_u64().unwrap_or_default();
+            let name = format!("operator: emergency records: {}", fate.replace('_', " "));
+            self.chronicle.count_many(Group::Settlement, name, times);
+        }
+        for line in first["records"].as_array().into_iter().flatten() {
+            let id = line["id"].as_str().and_then(|id| id.parse().ok());
+            if let Some(number) = id.and_then(|id| self.chronicle.number(id)) {
+                self.chronicle
+                    .note(number, "operator", format!("llmgw books restore: {line}"));
             }
-            self.chronicle
-                .count(Group::Settlement, "operator: emergency records restored");
         }
         Ok(())
     }
 
-    /// Asks the database itself, past the door.
-    async fn rpc(&self, function: &str, outcome: &Value) -> Result<Value> {
-        let answer = self
-            .client
-            .post(format!("{}/rest/v1/rpc/{function}", self.database.url()))
-            .header("apikey", self.database.secret_key())
-            .header("content-type", "application/json")
-            .body(json!({ "outcome": outcome }).to_string())
-            .send()
+    /// `llmgw books restore`, past the door.
+    async fn books_restore(&self, file: &Path) -> Result<Value> {
+        let output = Command::new(&self.llmgw)
+            .args(["books", "restore", "--json"])
+            .arg(file)
+            .env_clear()
+            .envs(self.database.env())
+            .output()
             .await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "{function}: {status} {text}");
-        Ok(serde_json::from_str(&text)?)
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            format!("llmgw books restore: {} {said}", output.status)
+        })
     }
 
     /// Runs SQL as the database's owner.

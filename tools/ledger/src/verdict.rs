@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     amount::Amount,
     client::Seen,
-    door::Door,
+    door::Planned,
     kind::Kind,
     plan::Plan,
     upstream::{Exchange, Stub},
@@ -79,7 +79,7 @@ pub struct Evidence<'a> {
     pub dids: &'a [String],
     pub seen: &'a HashMap<usize, Vec<Seen>>,
     pub stub: &'a Stub,
-    pub door: &'a Door,
+    pub door: &'a Planned,
     pub books: &'a Books,
     /// How long requests were sent.
     pub minutes: f64,

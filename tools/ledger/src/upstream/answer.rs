@@ -58,9 +58,10 @@ fn json_body(plan: &Plan) -> String {
         Kind::Systemone => {
             format!(r#"{{"result":{{"usage":{{"cost":99}}}},"model":"{model}","usage":{usage}}}"#)
         }
-        // The usage comes first, where one may overlook it.
+        // The usage comes early, where one may overlook it; of an answer that is cut after it, the cost
+        // is known and what follows is not, so the model comes before it.
         Kind::Embeddings => format!(
-            r#"{{"usage":{usage},"id":"{id}","object":"list","model":"{model}","data":[{{"embedding":[0.1,-2e-3]}}]}}"#
+            r#"{{"model":"{model}","usage":{usage},"id":"{id}","object":"list","data":[{{"embedding":[0.1,-2e-3]}}]}}"#
         ),
         _ => format!(
             r#"{{"id":"{id}","object":"x","created":1735689600,"model":"{model}",  "choices":[{{"index":0,"message":{{"content":"Grüezi, 世界 {}"}},"finish_reason":"stop"}}],"usage":{usage}}}"#,
