@@ -325,6 +325,12 @@ impl Storage {
         storage
     }
 
+    /// Whether the gateway may give up writing: for ever, or where it is in doubt that the request
+    /// began, which is not tried for long.
+    pub(crate) fn may_be_given_up(&self) -> bool {
+        self.finish_never_succeeds || !self.begin.is_empty()
+    }
+
     pub(crate) fn is_faulty(&self) -> bool {
         *self != Self::default()
     }

@@ -124,7 +124,7 @@ impl Services {
     fn limit(&self, requests: usize) -> Result<()> {
         let share = requests.div_ceil(USERS);
         let limit = Amount::new(u64::try_from(share)?.max(10) * 15, 4);
-        let rate = (share / 3).max(4);
+        let rate = (share / 12).max(4);
         let server = self.database.server().context("no server")?;
         for (user, change) in self.users.iter().zip([
             format!("credit_limit = {limit}"),
@@ -183,6 +183,7 @@ impl Services {
             chronicle: Arc::clone(&chronicle),
             plans: Arc::clone(&plans),
             records,
+            faults: Mutex::default(),
             llmgw: self.functions.binary("llmgw")?.to_owned(),
             folder: self.run.path().to_owned(),
         };
@@ -205,6 +206,7 @@ impl Services {
         let books = Books::read(&self.database)?;
         let mut violations = proxy.violations();
         violations.extend(reconcile.violations());
+        violations.extend(lock(&settlement.faults).clone());
         let verdict = judge(&Evidence {
             plans: &plans,
             dids: &dids,
@@ -213,6 +215,10 @@ impl Services {
             door: &door.porter,
             books: &books,
             minutes,
+            records: lock(&settlement.records)
+                .iter()
+                .filter_map(|record| settlement::id_of(record))
+                .collect(),
             least_hold: Amount::parse(HOLD_USD).unwrap_or_default(),
             violations,
         });

@@ -85,6 +85,8 @@ pub struct Evidence<'a> {
     pub minutes: f64,
     /// The least hold of a request.
     pub least_hold: Amount,
+    /// The requests that functions gave up writing, and left to an operator.
+    pub records: Vec<Uuid>,
     /// What the functions did that they must not do.
     pub violations: Vec<String>,
 }
@@ -175,6 +177,9 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
             .collect();
         let mut faults = compare(plan, &exchange, &of_plan);
         faults.extend(delivery(evidence, plan, &exchange));
+        if evidence.records.contains(&plan.ids[0]) && !plan.storage.may_be_given_up() {
+            faults.push("it was left to an operator, though the storage came back".to_owned());
+        }
         verdict.bills += exchange.bills.len();
         verdict.billed = verdict.billed + exchange.bills.iter().copied().sum();
         if exchange.bills.is_empty() {
