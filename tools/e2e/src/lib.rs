@@ -4,6 +4,7 @@
 pub mod jobs;
 pub mod management;
 pub mod samples;
+pub mod signer;
 pub mod storage_door;
 pub mod storage_fault;
 pub mod upstream;

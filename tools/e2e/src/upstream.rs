@@ -309,7 +309,8 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 }
 
 /// What the gateway must never send, and what it must always send.
-fn fault(headers: &HeaderMap) -> Option<String> {
+#[must_use]
+pub fn fault(headers: &HeaderMap) -> Option<String> {
     let forbidden = [
         "x-did",
         "signature",

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    ops::Deref,
     path::PathBuf,
     process::Command,
     sync::{LazyLock, Mutex, PoisonError},
@@ -12,28 +13,17 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use ed25519_dalek::SigningKey;
-use http::{HeaderMap, Method};
+use http::Method;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::{
-    canonical::{CanonicalPath, CanonicalQuery},
-    clock::Clock,
-    did::{Did, DidUrl},
-    http_client,
-    request::RawQuery,
-    secret::ApiKey,
-    signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
-};
+use shared::http_client;
 use stack::{
     Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Vault, Watch, Workspace,
 };
 use tokio::runtime::Runtime;
 
-use crate::{management::Fault, storage_fault::BrokenStorage, upstream::Upstream};
-
-/// Who the gateway is in these tests; nothing is ever sent there.
-pub const AUDIENCE: &str = "https://gw.example.com";
+pub use crate::signer::AUDIENCE;
+use crate::{management::Fault, signer::Signer, storage_fault::BrokenStorage, upstream::Upstream};
 
 const KEYSET_SECRET: &str = "e2e/keyset";
 /// Deployments that provision keys, each with a management key of its own and the way in which the
@@ -549,33 +539,27 @@ impl World {
     }
 }
 
-/// Someone who calls the gateway.
+/// Someone who calls the gateway of the world.
 #[derive(Debug)]
 pub struct User<'a> {
-    /// Who it is.
-    pub did: Did,
-    /// The OpenRouter key that only the gateway may use.
-    pub api_key: ApiKey,
-    /// The seed of the user's signing key.
-    pub seed: [u8; 32],
+    signer: Signer,
     world: &'a World,
+}
+
+impl Deref for User<'_> {
+    type Target = Signer;
+
+    fn deref(&self) -> &Signer {
+        &self.signer
+    }
 }
 
 impl<'a> User<'a> {
     fn new(world: &'a World) -> Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)?;
         Ok(Self {
-            did: Did::from_verifying_key(&SigningKey::from_bytes(&seed).verifying_key()),
-            api_key: ApiKey::new(random_key("planted")?)?,
-            seed,
+            signer: Signer::random()?,
             world,
         })
-    }
-
-    /// The headers that prove who sends this request now.
-    pub fn headers(&self, method: &Method, path_and_query: &str, body: &[u8]) -> Result<HeaderMap> {
-        signed_headers(&self.seed, &self.did, method, path_and_query, body)
     }
 
     /// A signed request to `function`.
@@ -701,37 +685,6 @@ impl<'a> User<'a> {
             rows => Err(anyhow!("{} rows instead of one", rows.len())),
         }
     }
-}
-
-/// The headers that prove that the owner of `did` sends this request now.
-pub fn signed_headers(
-    seed: &[u8; 32],
-    did: &Did,
-    method: &Method,
-    path_and_query: &str,
-    body: &[u8],
-) -> Result<HeaderMap> {
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce)?;
-    let (path, query) = path_and_query
-        .split_once('?')
-        .unwrap_or((path_and_query, ""));
-    let signed = sign(
-        &SigningKey::from_bytes(seed),
-        &SignedParts {
-            audience: &Audience::parse(AUDIENCE)?,
-            did: &DidUrl::from(did.clone()),
-            signed_at: &SignedAt::seconds(Clock::system().now())?,
-            nonce: Some(&Nonce::from_random(nonce)),
-            method,
-            path: &CanonicalPath::from_raw(path)?,
-            query: &CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned()))?,
-            body: BodyDigest::of(body),
-        },
-    );
-    let mut headers = HeaderMap::new();
-    signed.apply(&mut headers)?;
-    Ok(headers)
 }
 
 /// A new OpenRouter key.

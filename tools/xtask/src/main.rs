@@ -1,8 +1,9 @@
-//! The project's tasks: `cargo xtask dev`, `cargo xtask test` and `cargo xtask bench-usage`.
+//! The project's tasks: `cargo xtask dev`, `cargo xtask test` and those that `--help` names.
 
 mod bench_usage;
 mod demo;
 mod dev;
+mod ledger;
 mod needs;
 mod package;
 mod test;
@@ -28,6 +29,9 @@ enum Task {
     Test(test::Options),
     /// Measure questions about usage over a million requests, with and without their indexes
     BenchUsage(bench_usage::Options),
+    /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
+    /// billed with what the books say
+    Ledger(::ledger::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
         Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Ledger(options) => ledger::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -15,16 +15,15 @@ use std::{
 };
 
 use e2e::{
+    signer::Signer,
     upstream::{Upstream, json_bytes, stream_bytes},
-    world::{AUDIENCE, chat_body, signed_headers},
+    world::{AUDIENCE, chat_body},
 };
-use ed25519_dalek::SigningKey;
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
-    did::Did,
     http_client,
     secret::ApiKey,
     secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
@@ -49,18 +48,13 @@ struct World {
     workspace: Workspace,
     watch: Watch,
     run: RunDir,
-    users: Vec<User>,
+    users: Vec<Signer>,
     _proxies: Vec<Function>,
     started: Instant,
     /// All that the command line printed.
     printed: Mutex<String>,
     /// What must never be seen.
     planted: Mutex<Vec<String>>,
-}
-
-struct User {
-    did: Did,
-    seed: [u8; 32],
 }
 
 impl World {
@@ -88,7 +82,7 @@ impl World {
             .collect();
         let world = Self {
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5)).unwrap(),
-            users: (0..USERS).map(|_| User::new()).collect(),
+            users: (0..USERS).map(|_| Signer::random().unwrap()).collect(),
             _proxies: proxies,
             upstream,
             database,
@@ -182,7 +176,7 @@ impl World {
 
     /// What Tink makes of the keyset as it is now: the primary key's id, and whether it opens this
     /// user's row.
-    fn tink(&self, user: &User) -> u64 {
+    fn tink(&self, user: &Signer) -> u64 {
         let did = user.did.as_str();
         let secret = self.secret();
         let column = self.sql(&format!(
@@ -260,7 +254,7 @@ impl World {
 
     /// Stores a new key for a user, as a function does. The old one stays valid for what is under
     /// way.
-    async fn store(&self, user: &User, keyset: &KeysetCache) {
+    async fn store(&self, user: &Signer, keyset: &KeysetCache) {
         let mut tail = [0; 24];
         getrandom::fill(&mut tail).unwrap();
         let key = ApiKey::new(format!("sk-or-v1-planted-{}", hex::encode(tail))).unwrap();
@@ -298,9 +292,9 @@ impl World {
     }
 
     /// A signed chat; whatever is wrong with the answer.
-    async fn chat(&self, user: &User, stream: bool, id: &str) -> Result<(), String> {
+    async fn chat(&self, user: &Signer, stream: bool, id: &str) -> Result<(), String> {
         let body = chat_body("stub/ok", stream, id);
-        let headers = signed_headers(&user.seed, &user.did, &Method::POST, CHAT, &body).unwrap();
+        let headers = user.headers(&Method::POST, CHAT, &body).unwrap();
         let answer = self
             .client
             .post(format!("{}/lambda-url/proxy{CHAT}", self.watch.url()))
@@ -321,17 +315,6 @@ impl World {
             Ok(())
         } else {
             Err(format!("{status} {}", String::from_utf8_lossy(&bytes)))
-        }
-    }
-}
-
-impl User {
-    fn new() -> Self {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).unwrap();
-        Self {
-            did: Did::from_verifying_key(&SigningKey::from_bytes(&seed).verifying_key()),
-            seed,
         }
     }
 }
@@ -478,7 +461,7 @@ async fn rotate(world: &Arc<World>) {
 /// What was moved, cut or changed does not open: the gateway refuses, and the doctor says whose.
 async fn damage(world: &World) {
     let [victim, moved, cut, flipped] = [0, 1, 2, 3].map(|n| &world.users[n]);
-    let set = |user: &User, value: &str| {
+    let set = |user: &Signer, value: &str| {
         let did = user.did.as_str();
         world.sql(&format!(
             "UPDATE public.user_api_keys SET encrypted_api_key = {value} WHERE did = '{did}'"
