@@ -730,6 +730,7 @@ impl User {
             now,
             limit: 100,
             leases: &[Duration::from_mins(1), Duration::from_mins(10)],
+            abandoned_after: None,
             did: Some(&self.did),
         };
         self.storage
