@@ -2,9 +2,10 @@
 """Checks template.yaml offline: both linters, then rules on what it expands to.
 
     pip install aws-sam-cli cfn-lint cryptography
-    python tools/template/check.py
+    python tools/template/check.py [--checkov path/to/checkov]
 
-Prints one line per check and exits with 1 if any failed. Linters know CloudFormation, not this
+Prints one line per check and exits with 1 if any failed. checkov, the security linter, lives in an
+environment of its own (requirements.txt) and is run if it is named. Linters know CloudFormation, not this
 stack: they pass a proxy that buffers its streams and a role that reads every secret. So the rules
 (rules.py) run on the expanded template, and each rule has to fail on a template with a fault of its
 kind (mutations.py).
@@ -12,6 +13,7 @@ kind (mutations.py).
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -44,8 +46,11 @@ TEMPLATE = ROOT / "template.yaml"
 
 def main() -> int:
     """Runs everything; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--checkov", metavar="PROGRAM")
+    checkov = parser.parse_args().checkov
     failed = 0
-    for name, problems in checks():
+    for name, problems in checks(checkov):
         print(f"{'FAIL' if problems else 'ok  '} {name}")
         for problem in problems:
             print(f"       {problem}")
@@ -54,10 +59,14 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def checks() -> Iterator[tuple[str, list[str]]]:
+def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
     """Every check's name and what it found."""
     yield "sam validate --lint", run("sam", "validate", "--lint", "--template", str(TEMPLATE))
     yield "cfn-lint", run("cfn-lint", "--non-zero-exit-code", "warning", str(TEMPLATE))
+
+    if checkov:
+        settings = str(HERE / "checkov.yaml")
+        yield "checkov", run(checkov, "--config-file", settings, "--file", str(TEMPLATE))
 
     source = read(str(TEMPLATE))
     stack = expand(source)

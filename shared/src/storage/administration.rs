@@ -317,11 +317,12 @@ pub async fn probe(
         .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
         .map(|date| date.timestamp());
     let access = match (answer.status.as_u16(), answer.code.as_deref()) {
+        // The function itself refuses, for lack of arguments: it ran.
+        (_, Some(code)) if code.starts_with("PT") => Access::Granted,
         // Undefined column, table or function, in PostgreSQL's words and PostgREST's.
         (_, Some("42703" | "42P01" | "42883" | "PGRST202" | "PGRST204" | "PGRST205"))
         | (404, _) => Access::Missing,
-        // PT400 is the function itself, for lack of arguments: it ran.
-        (200..=299, _) | (400, Some("PT400")) => Access::Granted,
+        (200..=299, _) => Access::Granted,
         (401 | 403, _) => Access::Refused,
         _ => {
             return Err(Unavailable::Status {

@@ -340,9 +340,17 @@ fn typescript_client(bench: &Bench) -> Result<Outcome> {
 }
 
 fn template(bench: &Bench) -> Result<Outcome> {
+    // An environment of its own: it and `sam` want different versions of the same packages.
+    let requirements = bench
+        .workspace
+        .root()
+        .join("tools/template/requirements.txt");
+    let checkov = install::python_packages(&bench.workspace, &requirements, "checkov")?;
     let mut command = Command::new(bench.tools.python());
     command
         .arg("tools/template/check.py")
+        .arg("--checkov")
+        .arg(checkov.with_file_name("checkov"))
         .current_dir(bench.workspace.root());
     check(&mut command)?;
     Ok(Outcome::default())
