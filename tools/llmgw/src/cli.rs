@@ -6,7 +6,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
-use crate::{books::BooksCommand, target::Target};
+use crate::{admin::cli::AdminArgs, books::BooksCommand, target::Target};
 
 /// Call LLM Gateway as yourself: requests are signed with the key of your DID.
 #[derive(Debug, Parser)]
@@ -15,6 +15,9 @@ pub struct Cli {
     /// The identity file.
     #[arg(long, global = true, env = "LLMGW_IDENTITY", value_name = "PATH", help = IDENTITY_HELP)]
     pub identity: Option<PathBuf>,
+    /// Tell on stderr what is being done
+    #[arg(long, global = true)]
+    pub debug: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -47,6 +50,8 @@ pub enum Command {
     /// Keep the gateway's books in order (for operators)
     #[command(subcommand)]
     Books(BooksCommand),
+    /// Operate a gateway: its keyset, its users' keys, its health
+    Admin(AdminArgs),
 }
 
 /// What to do with the identity.

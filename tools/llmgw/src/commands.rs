@@ -17,17 +17,18 @@ use shared::{
 };
 
 use crate::{
+    admin,
     answer::{self, Refusal},
     books,
     cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
-    curl,
+    curl, debug,
     gateway::{Draft, Gateway},
     identity::{Existing, Identity},
 };
 
 /// How long making a connection may take. An answer may take as long as it likes: models think for
 /// minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 const NO_RANDOMNESS: &str = "the system has no randomness to give";
@@ -68,13 +69,19 @@ pub enum Outcome {
 
 /// Runs a command.
 pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    if cli.debug {
+        debug::init().context("the log cannot be shown")?;
+    }
     let identity = cli.identity.or_else(|| around.default_identity.clone());
-    let identity = identity.context("there is no home directory; name a file with --identity")?;
+    let identity = || identity.context("there is no home directory; name a file with --identity");
     match cli.command {
-        Command::Identity(IdentityCommand::New { force }) => new_identity(&identity, force, around),
-        Command::Identity(IdentityCommand::Show) => show_identity(&identity, around),
-        Command::Request(args) => request(&identity, args, around),
-        Command::Sign(args) => sign(&identity, args, around),
+        Command::Identity(IdentityCommand::New { force }) => {
+            new_identity(&identity()?, force, around)
+        }
+        Command::Identity(IdentityCommand::Show) => show_identity(&identity()?, around),
+        Command::Request(args) => request(&identity()?, args, around),
+        Command::Sign(args) => sign(&identity()?, args, around),
+        Command::Admin(args) => admin::run(args, around),
         Command::Books(command) => books::run(command, around),
     }
 }

@@ -27,7 +27,9 @@
 
 pub mod aimock;
 pub mod cargo;
+pub mod clients;
 pub mod database;
+pub mod emulator;
 pub mod install;
 pub mod moto;
 pub mod port;
@@ -43,6 +45,7 @@ pub mod workspace;
 pub use aimock::Aimock;
 pub use cargo::Functions;
 pub use database::Database;
+pub use emulator::Emulator;
 pub use install::Tools;
 pub use moto::Moto;
 pub use port::Port;

@@ -18,9 +18,8 @@ use shared::{
 use tokio::time::Instant;
 
 use super::find;
-use crate::commands::{Outcome, Surroundings};
+use crate::commands::{CONNECT_TIMEOUT, Outcome, Surroundings};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one record is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
