@@ -118,6 +118,7 @@ impl Clients {
                 id,
                 event: event::rest(id, &Method::POST, path, headers, &plan.body),
                 time: plan.time,
+                last: plan.last_of_environment,
                 abandoned: match plan.client {
                     Client::Breaks { .. } => Abandoned::Broken,
                     _ => Abandoned::Drained,
@@ -155,6 +156,7 @@ impl Clients {
                 event: event::rest(id, &Method::GET, &path, &headers, b""),
                 time: plan.time,
                 abandoned: Abandoned::Drained,
+                last: false,
             });
             let seen = read(parts, Client::Reads).await;
             let said = String::from_utf8_lossy(&seen.body).into_owned();

@@ -64,8 +64,19 @@ pub struct Plan {
     pub client: Client,
     /// Until the platform kills the function.
     pub time: Duration,
-    /// An operator restores this request's emergency record before reconciliation, or after.
-    pub restored_early: bool,
+    /// The function's environment ends after it, frozen.
+    pub last_of_environment: bool,
+    /// When an operator restores this request's emergency record.
+    pub restored: Restored,
+}
+
+/// When an emergency record is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// Before reconciliation gives its row up.
+    Early,
+    /// After that.
+    Late,
 }
 
 /// What OpenRouter knows the request by.
@@ -237,12 +248,18 @@ impl Plan {
             },
             split_seed: rng.u64(..),
             behaviour,
+            // Where writing takes several attempts, most of what was merely spawned gets lost.
+            last_of_environment: !storage.finish.is_empty() || rng.u32(0..20) == 0,
             storage,
             kill,
             replay,
             client: Client::draw(rng),
             time,
-            restored_early: rng.bool(),
+            restored: if rng.bool() {
+                Restored::Early
+            } else {
+                Restored::Late
+            },
         };
         if behaviour == Behaviour::CacheHit {
             plan.price = Price::free();

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     chronicle::{Chronicle, Group},
     lambda::{Abandoned, Failure, Invocation, Part, Pool, lock},
-    plan::Plan,
+    plan::{Plan, Restored},
 };
 
 /// Runs of reconciliation at the same time.
@@ -56,6 +56,7 @@ impl Settlement<'_> {
             event: b"{}".to_vec(),
             time: TIME,
             abandoned: Abandoned::Drained,
+            last: false,
         });
         let mut body = Vec::new();
         while let Some(part) = parts.recv().await {
@@ -86,13 +87,13 @@ impl Settlement<'_> {
 
     /// Closes everything that is open; fails if something stays open.
     pub async fn settle(&self) -> Result<()> {
-        self.restore(|plan| plan.restored_early).await?;
+        self.restore(Restored::Early).await?;
         // What is still pending is abandoned, and nothing is young any more.
         self.age("30 minutes")?;
         self.rounds().await?;
         self.age("8 days")?;
         self.rounds().await?;
-        self.restore(|plan| !plan.restored_early).await?;
+        self.restore(Restored::Late).await?;
         self.age("0")?;
         self.rounds().await?;
         // What nobody knows although the operator has told it.
@@ -134,12 +135,12 @@ impl Settlement<'_> {
     }
 
     /// Gives the emergency records of some requests to the database, twice, as an operator would.
-    async fn restore(&self, these: impl Fn(&Plan) -> bool) -> Result<()> {
+    async fn restore(&self, these: Restored) -> Result<()> {
         let is_theirs = |record: &&String| {
             id_of(record)
                 .and_then(|id| self.chronicle.number(id))
                 .and_then(|number| self.plans.get(number))
-                .is_some_and(&these)
+                .is_some_and(|plan| plan.restored == these)
         };
         let records: Vec<String> = lock(&self.records)
             .iter()

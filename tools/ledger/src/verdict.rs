@@ -237,6 +237,11 @@ fn compare(plan: &Plan, exchange: &Exchange, rows: &[&Row]) -> Vec<String> {
             faults.push(format!("{} holds {}", row.id, row.hold));
         }
     }
+    let is_killed = plan.kill.is_some() || plan.storage.may_be_given_up();
+    let is_abandoned = |row: &&&Row| row.error_reason.as_deref() == Some("abandoned");
+    if let Some(row) = rows.iter().find(is_abandoned).filter(|_| !is_killed) {
+        faults.push(format!("{} was abandoned by a function that lived", row.id));
+    }
     let paid: Vec<&&Row> = rows
         .iter()
         .filter(|row| row.is_final() && (!exchange.bills.is_empty() || row.total() != Amount::ZERO))

@@ -6,6 +6,8 @@
 //! - one invocation at a time in each environment, with a deadline after which it is killed;
 //! - the process is *frozen* (SIGSTOP) from the moment it asks for the next invocation until it gets
 //!   one, so that nothing that was merely spawned goes on;
+//! - an environment may [end](Invocation::last) while it is frozen, and what its function left to do
+//!   after its answer is lost then;
 //! - no word to the function when its client leaves.
 //!
 //! And what the real one tolerates or leaves undocumented is a [violation](Pool::violations) here:
@@ -64,6 +66,8 @@ pub struct Invocation {
     pub time: Duration,
     /// What becomes of the rest of the answer when nobody wants it any more.
     pub abandoned: Abandoned,
+    /// Whether the environment ends after it, frozen. Lambda does so when it likes.
+    pub last: bool,
 }
 
 /// What becomes of the rest of an answer whose client has left.

@@ -119,13 +119,13 @@ impl Deployment {
     async fn work(self: Arc<Self>) {
         let mut idle = None;
         while let Some(job) = self.next_job().await {
-            let id = job.invocation.id;
+            let (id, last) = (job.invocation.id, job.invocation.last);
             let environment = match idle.take() {
                 Some(environment) => Ok(environment),
                 None => self.start().await,
             };
             match environment {
-                Ok(environment) => idle = environment.run(job).await,
+                Ok(environment) => idle = environment.run(job).await.filter(|_| !last),
                 Err(error) => {
                     lock(&self.violations).push(format!("{id}: {error}"));
                 }
