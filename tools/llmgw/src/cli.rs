@@ -6,7 +6,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
-use crate::target::Target;
+use crate::{gateway::Gateway, serve::ServeArgs, target::Target};
 
 /// Call LLM Gateway as yourself: requests are signed with the key of your DID.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ pub enum Command {
     Request(RequestArgs),
     /// Sign a request and print its headers, for another program to send
     Sign(SignArgs),
+    /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
+    Serve(ServeArgs),
 }
 
 /// What to do with the identity.
@@ -90,15 +92,35 @@ pub struct SignArgs {
 
 const GATEWAY_HELP: &str = "The gateway's base URL, like https://gw.example.com";
 
-/// A request, and the gateway that it is for.
+/// The gateway that requests are for.
 #[derive(Debug, Args)]
-pub struct DraftArgs {
+pub struct GatewayArgs {
     /// The gateway's base URL.
     #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", help = GATEWAY_HELP)]
     pub gateway: Audience,
     /// The base URL that the gateway knows itself by, where it is another
     #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL")]
     pub audience: Option<Audience>,
+}
+
+impl GatewayArgs {
+    /// The gateway.
+    #[must_use]
+    pub fn gateway(self) -> Gateway {
+        let gateway = Gateway::new(self.gateway);
+        match self.audience {
+            Some(audience) => gateway.with_audience(audience),
+            None => gateway,
+        }
+    }
+}
+
+/// A request, and the gateway that it is for.
+#[derive(Debug, Args)]
+pub struct DraftArgs {
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// The method [default: GET, or POST with a body]
     #[arg(short = 'X', long = "request", value_name = "METHOD", value_parser = method)]
     pub method: Option<Method>,

@@ -4,31 +4,23 @@ use std::{
     fmt, fs,
     io::{Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, header::USER_AGENT};
-use shared::{
-    clock::Clock,
-    http_client,
-    signing::{Audience, Nonce},
-};
+use http::{HeaderMap, Method};
+use shared::{clock::Clock, signing::Nonce};
 
 use crate::{
-    answer::{self, Refusal},
+    answer,
     cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
+    client::{Client, FillRandom},
     curl,
     gateway::{Draft, Gateway},
     identity::{Existing, Identity},
+    serve,
 };
 
-/// How long making a connection may take. An answer may take as long as it likes: models think for
-/// minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const OUR_USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 const NO_RANDOMNESS: &str = "the system has no randomness to give";
 
 /// What the commands take from the machine that they run on.
@@ -36,7 +28,7 @@ pub struct Surroundings<'a> {
     /// When requests are signed.
     pub clock: Clock,
     /// Fills a buffer with bytes that nobody can guess.
-    pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
+    pub random: FillRandom,
     /// The identity file, unless another is named.
     pub default_identity: Option<PathBuf>,
     /// For bodies.
@@ -45,6 +37,19 @@ pub struct Surroundings<'a> {
     pub stdout: &'a mut dyn Write,
     /// For people.
     pub stderr: &'a mut dyn Write,
+}
+
+impl Surroundings<'_> {
+    /// A client of `gateway` that signs with the key in the file `identity`.
+    pub fn client(&self, gateway: Gateway, identity: &Path) -> Result<Client> {
+        let identity = Identity::load(identity)?;
+        Ok(Client::new(
+            gateway,
+            identity,
+            self.clock.clone(),
+            self.random,
+        )?)
+    }
 }
 
 impl fmt::Debug for Surroundings<'_> {
@@ -74,6 +79,7 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
         Command::Identity(IdentityCommand::Show) => show_identity(&identity, around),
         Command::Request(args) => request(&identity, args, around),
         Command::Sign(args) => sign(&identity, args, around),
+        Command::Serve(args) => serve::run(&identity, args, around),
     }
 }
 
@@ -102,9 +108,12 @@ fn show_identity(path: &Path, around: &mut Surroundings<'_>) -> Result<Outcome> 
 
 fn request(identity: &Path, args: RequestArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
     let Prepared { gateway, draft, .. } = Prepared::new(args.draft, around.stdin)?;
-    let identity = Identity::load(identity)?;
-    let request = gateway.signed(&identity, draft, around.clock.now(), &nonce(around)?)?;
-    let sent = send(request, gateway.base(), args.include, around.stdout);
+    let client = around.client(gateway, identity)?;
+    let out = &mut *around.stdout;
+    let sent = async {
+        let answer = client.send(draft).await?;
+        anyhow::Ok(answer::relay(answer, args.include, out).await?)
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -146,11 +155,7 @@ struct Prepared {
 
 impl Prepared {
     fn new(args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
-        let base = Gateway::new(args.gateway);
-        let gateway = match args.audience {
-            Some(audience) => base.with_audience(audience),
-            None => base,
-        };
+        let gateway = args.gateway.gateway();
         let default_method = match args.data {
             Some(_) => Method::POST,
             None => Method::GET,
@@ -202,25 +207,4 @@ fn nonce(around: &Surroundings<'_>) -> Result<Nonce> {
     let mut bytes = [0; 16];
     (around.random)(&mut bytes).context(NO_RANDOMNESS)?;
     Ok(Nonce::from_random(bytes))
-}
-
-async fn send(
-    mut request: Request<Bytes>,
-    base: &Audience,
-    with_head: bool,
-    out: &mut dyn Write,
-) -> Result<Option<Refusal>> {
-    let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-    request
-        .headers_mut()
-        .entry(USER_AGENT)
-        .or_insert(OUR_USER_AGENT);
-    let answer = client.execute(request.try_into()?).await;
-    let answer = answer.with_context(|| {
-        format!(
-            "no answer from the gateway at {base}; check that it is running and that --gateway \
-             (LLMGW_GATEWAY) is its address"
-        )
-    })?;
-    Ok(answer::relay(answer, with_head, out).await?)
 }

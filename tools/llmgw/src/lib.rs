@@ -6,16 +6,19 @@
 //! ```text
 //! main (clock, randomness, environment)
 //!   └─ commands ── cli
-//!        └─ answer
-//!        └─ curl
+//!        ├─ serve
+//!        ├─ answer
+//!        └─ curl · client
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
 
 pub mod answer;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod curl;
 pub mod gateway;
 pub mod identity;
+pub mod serve;
 pub mod target;
