@@ -1,5 +1,9 @@
 //! What the commands do.
 
+pub mod completions;
+pub mod identity;
+pub mod profile;
+
 use std::{
     fmt, fs,
     io::{Read, Write},
@@ -13,12 +17,14 @@ use shared::{clock::Clock, signing::Nonce};
 
 use crate::{
     answer,
-    cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
+    cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
     client::{Client, FillRandom},
     curl,
     gateway::{Draft, Gateway},
-    identity::{Existing, Identity},
+    identity::Identity,
     serve,
+    settings::Settings,
+    terminal::Terminal,
 };
 
 const NO_RANDOMNESS: &str = "the system has no randomness to give";
@@ -29,8 +35,10 @@ pub struct Surroundings<'a> {
     pub clock: Clock,
     /// Fills a buffer with bytes that nobody can guess.
     pub random: FillRandom,
-    /// The identity file, unless another is named.
-    pub default_identity: Option<PathBuf>,
+    /// Where the configuration is.
+    pub config_directory: Option<PathBuf>,
+    /// Which of the three below are terminals, and what these can show.
+    pub terminal: Terminal,
     /// For bodies.
     pub stdin: &'a mut dyn Read,
     /// For data.
@@ -56,7 +64,8 @@ impl fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings")
             .field("clock", &self.clock)
-            .field("default_identity", &self.default_identity)
+            .field("config_directory", &self.config_directory)
+            .field("terminal", &self.terminal)
             .finish_non_exhaustive()
     }
 }
@@ -72,43 +81,28 @@ pub enum Outcome {
 
 /// Runs a command.
 pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let identity = cli.identity.or_else(|| around.default_identity.clone());
-    let identity = identity.context("there is no home directory; name a file with --identity")?;
+    let settings = Settings {
+        directory: around.config_directory.clone(),
+        profile: cli.profile,
+        identity: cli.identity,
+    };
     match cli.command {
-        Command::Identity(IdentityCommand::New { force }) => new_identity(&identity, force, around),
-        Command::Identity(IdentityCommand::Show) => show_identity(&identity, around),
-        Command::Request(args) => request(&identity, args, around),
-        Command::Sign(args) => sign(&identity, args, around),
-        Command::Serve(args) => serve::run(&identity, args, around),
+        Command::Identity(command) => identity::run(command, &settings, around),
+        Command::Profile(command) => profile::run(command, &settings, around),
+        Command::Request(args) => request(&settings, args, around),
+        Command::Sign(args) => sign(&settings, args, around),
+        Command::Serve(args) => serve::run(&settings, args, around),
+        Command::Completions(args) => completions::run(&args, around),
     }
 }
 
-fn new_identity(path: &Path, force: bool, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let existing = if force {
-        Existing::Replace
-    } else {
-        Existing::Keep
-    };
-    let identity = Identity::generate(around.random).context(NO_RANDOMNESS)?;
-    identity.save(path, existing)?;
-    writeln!(
-        around.stderr,
-        "The secret key is in {}; keep a copy of it in a safe place. This is your DID, for the \
-         gateway's operator:",
-        path.display()
-    )?;
-    writeln!(around.stdout, "{}", identity.did())?;
-    Ok(Outcome::Done)
-}
-
-fn show_identity(path: &Path, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    writeln!(around.stdout, "{}", Identity::load(path)?.did())?;
-    Ok(Outcome::Done)
-}
-
-fn request(identity: &Path, args: RequestArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let Prepared { gateway, draft, .. } = Prepared::new(args.draft, around.stdin)?;
-    let client = around.client(gateway, identity)?;
+fn request(
+    settings: &Settings,
+    args: RequestArgs,
+    around: &mut Surroundings<'_>,
+) -> Result<Outcome> {
+    let Prepared { gateway, draft, .. } = Prepared::new(settings, args.draft, around.stdin)?;
+    let client = around.client(gateway, &settings.identity()?)?;
     let out = &mut *around.stdout;
     let sent = async {
         let answer = client.send(draft).await?;
@@ -126,13 +120,13 @@ fn request(identity: &Path, args: RequestArgs, around: &mut Surroundings<'_>) ->
     }
 }
 
-fn sign(identity: &Path, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+fn sign(settings: &Settings, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
     let Prepared {
         gateway,
         draft,
         body_file,
-    } = Prepared::new(args.draft, around.stdin)?;
-    let identity = Identity::load(identity)?;
+    } = Prepared::new(settings, args.draft, around.stdin)?;
+    let identity = Identity::load(&settings.identity()?)?;
     let (now, nonce) = (around.clock.now(), nonce(around)?);
     if args.curl {
         let request = gateway.signed(&identity, draft, now, &nonce)?;
@@ -154,8 +148,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
-        let gateway = args.gateway.gateway();
+    fn new(settings: &Settings, args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
+        let gateway = settings.gateway(args.gateway)?;
         let default_method = match args.data {
             Some(_) => Method::POST,
             None => Method::GET,

@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! main (clock, randomness, environment)
-//!   └─ commands ── cli
-//!        ├─ serve
-//!        ├─ answer
-//!        └─ curl · client
+//!   └─ cli · commands · serve
+//!        ├─ settings ── config          (profiles)
+//!        ├─ answer · curl · terminal    (what is shown)
+//!        └─ client
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
@@ -17,8 +17,12 @@ pub mod answer;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod config;
 pub mod curl;
 pub mod gateway;
 pub mod identity;
+mod private_file;
 pub mod serve;
+pub mod settings;
 pub mod target;
+pub mod terminal;

@@ -13,7 +13,6 @@ pub mod route;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -40,6 +39,7 @@ use crate::{
     client::FillRandom,
     commands::{Outcome, Surroundings},
     curl,
+    settings::Settings,
 };
 
 /// How long open answers may go on after the first signal.
@@ -96,7 +96,7 @@ On stdout are the variables that common programs read. The first Ctrl-C (or SIGT
 answers end, within 30 seconds; the second does not."#;
 
 /// Serves until a signal ends it.
-pub fn run(identity: &Path, args: ServeArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+pub fn run(settings: &Settings, args: ServeArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
     let token = if args.generate_token {
         Some(generate(around.random)?)
     } else {
@@ -109,7 +109,7 @@ pub fn run(identity: &Path, args: ServeArgs, around: &mut Surroundings<'_>) -> R
          LLMGW_SERVE_TOKEN",
         args.bind
     );
-    let client = around.client(args.gateway.gateway(), identity)?;
+    let client = around.client(settings.gateway(args.gateway)?, &settings.identity()?)?;
     let (lines, log) = mpsc::unbounded_channel();
     let proxy = Proxy {
         client,

@@ -474,7 +474,6 @@ fn an_unreachable_gateway_is_explained() {
 fn wrong_arguments_are_explained() {
     let user = User::new();
     for (args, explanation) in [
-        (vec!["usage"], "--gateway"),
         (
             vec!["--gateway", "gw.example.com", "usage"],
             "an audience is a URL like",
