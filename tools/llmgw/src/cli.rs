@@ -7,7 +7,16 @@ use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
 use crate::{
-    commands::{completions::CompletionsArgs, identity::IdentityCommand, profile::ProfileCommand},
+    commands::{
+        chat::ChatArgs,
+        completions::CompletionsArgs,
+        doctor::DoctorArgs,
+        identity::IdentityCommand,
+        keys::{ConnectArgs, KeysArgs},
+        models::ModelsArgs,
+        profile::ProfileCommand,
+        usage::UsageArgs,
+    },
     config::ProfileName,
     serve::ServeArgs,
     target::Target,
@@ -55,6 +64,18 @@ pub enum Command {
     /// Keep several gateways and identities by name
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Give the gateway your OpenRouter key, or have it make one
+    Connect(ConnectArgs),
+    /// Show or revoke your OpenRouter key at the gateway
+    Keys(KeysArgs),
+    /// List models and their prices
+    Models(ModelsArgs),
+    /// Talk to a model
+    Chat(ChatArgs),
+    /// Show what you have used and what it cost
+    Usage(UsageArgs),
+    /// Find out what does not work
+    Doctor(DoctorArgs),
     /// Sign a request, send it, and print the answer as it arrives
     Request(RequestArgs),
     /// Sign a request and print its headers, for another program to send

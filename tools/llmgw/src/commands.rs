@@ -1,8 +1,14 @@
 //! What the commands do.
 
+pub mod chat;
 pub mod completions;
+pub mod doctor;
 pub mod identity;
+pub mod keys;
+pub mod models;
+pub mod pkce;
 pub mod profile;
+pub mod usage;
 
 use std::{
     fmt, fs,
@@ -17,6 +23,7 @@ use shared::{clock::Clock, signing::Nonce};
 
 use crate::{
     answer,
+    api::Refused,
     cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
     client::{Client, FillRandom},
     curl,
@@ -89,6 +96,12 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
     match cli.command {
         Command::Identity(command) => identity::run(command, &settings, around),
         Command::Profile(command) => profile::run(command, &settings, around),
+        Command::Connect(args) => keys::connect(&settings, args, around),
+        Command::Keys(args) => keys::run(&settings, args, around),
+        Command::Models(args) => models::run(&settings, args, around),
+        Command::Chat(args) => chat::run(&settings, args, around),
+        Command::Usage(args) => usage::run(&settings, args, around),
+        Command::Doctor(args) => doctor::run(&settings, args, around),
         Command::Request(args) => request(&settings, args, around),
         Command::Sign(args) => sign(&settings, args, around),
         Command::Serve(args) => serve::run(&settings, args, around),
@@ -104,20 +117,25 @@ fn request(
     let Prepared { gateway, draft, .. } = Prepared::new(settings, args.draft, around.stdin)?;
     let client = around.client(gateway, &settings.identity()?)?;
     let out = &mut *around.stdout;
-    let sent = async {
+    let refusal = block_on(async {
         let answer = client.send(draft).await?;
         anyhow::Ok(answer::relay(answer, args.include, out).await?)
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    match runtime.block_on(sent)? {
+    })?;
+    match refusal {
         None => Ok(Outcome::Done),
         Some(refusal) => {
-            writeln!(around.stderr, "llmgw: {refusal}")?;
+            writeln!(around.stderr, "llmgw: {}", Refused(refusal))?;
             Ok(Outcome::Refused)
         }
     }
+}
+
+/// Runs what waits for the network.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(future)
 }
 
 fn sign(settings: &Settings, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {

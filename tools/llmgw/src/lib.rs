@@ -6,14 +6,15 @@
 //! ```text
 //! main (clock, randomness, environment)
 //!   └─ cli · commands · serve
-//!        ├─ settings ── config          (profiles)
-//!        ├─ answer · curl · terminal    (what is shown)
-//!        └─ client
+//!        ├─ settings ── config                   (profiles)
+//!        ├─ answer · curl · markdown · table · terminal  (what is shown)
+//!        └─ api ── client
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
 
 pub mod answer;
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -21,8 +22,10 @@ pub mod config;
 pub mod curl;
 pub mod gateway;
 pub mod identity;
+pub mod markdown;
 mod private_file;
 pub mod serve;
 pub mod settings;
+pub mod table;
 pub mod target;
 pub mod terminal;

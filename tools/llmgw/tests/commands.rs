@@ -428,7 +428,8 @@ fn refusals_are_data_for_programs_and_a_sentence_for_people() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        "llmgw: the gateway answered 404 Not Found (no_key_for_did): Store a key first.\n"
+        "llmgw: the gateway answered 404 Not Found (no_key_for_did): Store a key first.\n\
+         llmgw: `llmgw connect` gives the gateway a key\n"
     );
     assert_eq!(
         text(&output.stdout),

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+#[expect(dead_code, reason = "the other tests of commands use the rest of it")]
 mod gateway;
 mod user;
 

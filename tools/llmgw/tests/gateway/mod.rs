@@ -1,7 +1,7 @@
 //! A gateway that checks each request as the real one does, and answers as the path says.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -56,6 +56,7 @@ pub(crate) struct Received {
 struct Inner {
     received: Mutex<Vec<Received>>,
     seen: Mutex<HashSet<String>>,
+    answers: Mutex<HashMap<String, (u16, String)>>,
     connections: AtomicUsize,
     streams: mpsc::Sender<Stream>,
 }
@@ -71,6 +72,7 @@ impl Gateway {
         let inner = Arc::new(Inner {
             received: Mutex::default(),
             seen: Mutex::default(),
+            answers: Mutex::default(),
             connections: AtomicUsize::new(0),
             streams: sender,
         });
@@ -100,6 +102,11 @@ impl Gateway {
 
     pub(crate) fn connections(&self) -> usize {
         self.inner.connections.load(Ordering::SeqCst)
+    }
+
+    /// What to answer from now on, e.g. to `GET /api/v1/keys`.
+    pub(crate) fn answer(&self, line: &str, status: u16, body: impl Into<String>) {
+        lock(&self.inner.answers).insert(line.to_owned(), (status, body.into()));
     }
 
     /// The next answer that waits for a test to give it.
@@ -167,11 +174,15 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if !lock(&inner.seen).insert(fingerprint) {
         return plain(StatusCode::UNAUTHORIZED, "replayed");
     }
+    let line = format!("{} {}", incoming.method, verified.path);
     let content_type = incoming.headers.get("content-type").cloned();
     lock(&inner.received).push(Received {
         did: verified.caller.did().to_string(),
         raw: incoming,
     });
+    if let Some((status, body)) = lock(&inner.answers).get(&line) {
+        return plain(StatusCode::from_u16(*status).unwrap(), body.clone());
+    }
     let path = verified.path.as_str();
     match path.strip_prefix("/api/v1/openrouter/").unwrap_or(path) {
         "echo" => {
