@@ -4,6 +4,8 @@
 //!
 //! The requested model chooses the behaviour: see [`Script`].
 
+pub mod sdks;
+
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -212,7 +214,7 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     };
     let line = format!("{} {}", head.method, head.uri);
     lock(&inner.received).push(Received {
-        line,
+        line: line.clone(),
         headers: head.headers.clone(),
         body: body.clone(),
     });
@@ -227,6 +229,15 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
     let key = key.unwrap_or_default();
+    if let Some(script) = sdks::script(&body) {
+        let is_attempt = |it: &&Received| {
+            it.line == line
+                && it.headers.get(header::AUTHORIZATION) == head.headers.get(header::AUTHORIZATION)
+                && sdks::script(&it.body) == Some(script)
+        };
+        let attempts = lock(&inner.received).iter().filter(is_attempt).count();
+        return sdks::answer(script, head.uri.path(), &body, attempts);
+    }
     match head.uri.path() {
         "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
             bill(&inner, key, &body);

@@ -81,8 +81,9 @@ impl Tools {
     pub fn install(workspace: &Workspace) -> Result<Self, InstallError> {
         let root = workspace.tools();
         let _lock = lock(&root)?;
-        install_npm_packages(workspace, &root.join("npm"))?;
-        install_python_packages(workspace, &root.join("venv"))?;
+        let assets = workspace.assets();
+        install_npm_packages(&assets, &root.join("npm"))?;
+        install_python_packages(&assets.join("requirements.txt"), &root.join("venv"))?;
         let site_packages = site_packages(&root.join("venv"))?;
         Ok(Self {
             root,
@@ -121,6 +122,35 @@ impl Tools {
     }
 }
 
+/// Installs the npm packages that `project` locks into `.tools/{name}/`, as [`Tools::install`] does.
+///
+/// Returns that folder, which has `node_modules` and a copy of the project's `package.json`.
+pub fn npm_packages(
+    workspace: &Workspace,
+    project: &Path,
+    name: &str,
+) -> Result<PathBuf, InstallError> {
+    let target = workspace.tools().join(name);
+    let _lock = lock(&workspace.tools())?;
+    install_npm_packages(project, &target)?;
+    Ok(target)
+}
+
+/// Installs the Python packages of a file of requirements into `.tools/{name}/`, a virtual
+/// environment, as [`Tools::install`] does.
+///
+/// Returns its interpreter.
+pub fn python_packages(
+    workspace: &Workspace,
+    requirements: &Path,
+    name: &str,
+) -> Result<PathBuf, InstallError> {
+    let target = workspace.tools().join(name);
+    let _lock = lock(&workspace.tools())?;
+    install_python_packages(requirements, &target)?;
+    Ok(target.join("bin/python"))
+}
+
 /// Installs a cargo plugin into `.tools/cargo/` if this version of it isn't there yet.
 ///
 /// Returns its executable.
@@ -151,21 +181,20 @@ pub fn cargo_plugin(
     Ok(executable)
 }
 
-fn install_npm_packages(workspace: &Workspace, target: &Path) -> Result<(), InstallError> {
+fn install_npm_packages(project: &Path, target: &Path) -> Result<(), InstallError> {
     let node = version(
         "node",
         NODE,
         "install Node.js from https://nodejs.org or your package manager",
     )?;
-    let assets = workspace.assets();
-    let stamp = format!("node {node}\n{}", read(&assets.join("package-lock.json"))?);
+    let stamp = format!("node {node}\n{}", read(&project.join("package-lock.json"))?);
     if is_stamped(target, &stamp) {
         return Ok(());
     }
     version("npm", Version(9, 0), "it comes with Node.js")?;
     recreate(target)?;
     for name in ["package.json", "package-lock.json"] {
-        write(&target.join(name), &read(&assets.join(name))?)?;
+        write(&target.join(name), &read(&project.join(name))?)?;
     }
     step("installing npm packages (about 10 s)", || {
         process::run(
@@ -182,18 +211,17 @@ fn install_npm_packages(workspace: &Workspace, target: &Path) -> Result<(), Inst
     write(&target.join(STAMP), &stamp)
 }
 
-fn install_python_packages(workspace: &Workspace, target: &Path) -> Result<(), InstallError> {
+fn install_python_packages(requirements: &Path, target: &Path) -> Result<(), InstallError> {
     let python = version(
         "python3",
         PYTHON,
         "install it from https://python.org or your package manager",
     )?;
-    let requirements = workspace.assets().join("requirements.txt");
     // A virtual environment holds absolute paths: one that was moved has to be made again.
     let stamp = format!(
         "python {python} in {}\n{}",
         target.display(),
-        read(&requirements)?
+        read(requirements)?
     );
     if is_stamped(target, &stamp) {
         return Ok(());
@@ -208,7 +236,7 @@ fn install_python_packages(workspace: &Workspace, target: &Path) -> Result<(), I
             Command::new(target.join("bin/python"))
                 .args(["-m", "pip", "install", "--quiet", "--no-input"])
                 .args(["--disable-pip-version-check", "--requirement"])
-                .arg(&requirements),
+                .arg(requirements),
         )
     })
     .map_err(|cause| InstallError::Failed {

@@ -27,6 +27,7 @@
 
 pub mod aimock;
 pub mod cargo;
+pub mod clients;
 pub mod database;
 pub mod install;
 pub mod moto;

@@ -1,39 +1,130 @@
-//! Real client libraries.
+//! Other people's SDKs, each with the signing helper as its users install it. The scripts in
+//! `tools/e2e/clients` report what such a user sees.
 
-use std::process::Command;
+use std::{collections::BTreeMap, io::Write as _, process::Command, sync::LazyLock};
 
-use e2e::world::{AUDIENCE, with_world};
-use serde_json::json;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use e2e::{
+    upstream::sdks,
+    world::{AUDIENCE, User, World, with_world},
+};
+use serde_json::{Value, json};
+use stack::{
+    Workspace,
+    clients::{ClientError, Sdks},
+};
+use tempfile::NamedTempFile;
+
+static SDKS: LazyLock<Result<Sdks, ClientError>> =
+    LazyLock::new(|| Sdks::install(&Workspace::locate()));
+
+/// The user's identity file; temporary files are readable by their owner alone.
+fn identity(user: &User<'_>) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    let seed = BASE64_URL_SAFE_NO_PAD.encode(user.seed);
+    let stored = json!({"did": user.did.as_str(), "secret_key_seed": seed});
+    file.write_all(stored.to_string().as_bytes()).unwrap();
+    file
+}
+
+/// What the script reports, and the books, after comparing each body that the SDK let it see with
+/// what OpenRouter's stub sent.
+async fn transcript(world: &World, mut script: Command) -> String {
+    let user = world.user().unwrap();
+    let (own, stranger) = (identity(&user), identity(&world.stranger().unwrap()));
+    let output = script
+        .env("GATEWAY", world.url("proxy", ""))
+        .env("AUDIENCE", AUDIENCE)
+        .env("IDENTITY", own.path())
+        .env("STRANGER", stranger.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut seen: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
+    for (body, sent) in [
+        ("chat_body", sdks::CHAT),
+        ("stream_body", sdks::CHAT_STREAM),
+        ("message_body", sdks::MESSAGE),
+        ("message_stream_body", sdks::MESSAGE_STREAM),
+    ] {
+        if let Some(received) = seen.remove(body) {
+            assert_eq!(received, String::from_utf8_lossy(sent), "{body}");
+        }
+    }
+    let mut lines: Vec<_> = seen
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    lines.push("the books:".to_owned());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for row in user.rows().await.unwrap() {
+        let columns = ["endpoint", "status", "cost_state"].map(|column| text(&row[column]));
+        lines.push(format!("  {}", columns.join(" ")));
+    }
+    lines.join("\n")
+}
+
+fn sdks() -> &'static Sdks {
+    SDKS.as_ref().unwrap()
+}
 
 #[test]
-fn openai_python_works_with_a_signing_auth() {
+fn openai_python_2() {
     with_world(async |world| {
-        let user = world.user().unwrap();
-        let output = Command::new(world.tools.python())
-            .arg(world.project("tools/e2e/tests/gateway/openai_client.py"))
-            .env("PYTHONPATH", world.project("tools/clients/python"))
-            .env("GATEWAY", world.url("proxy", ""))
-            .env("AUDIENCE", AUDIENCE)
-            .env("SEED_HEX", hex::encode(user.seed))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "{said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        insta::assert_snapshot!(said);
-        let rows = user.rows().await.unwrap();
-        let verdicts: Vec<_> = rows
-            .iter()
-            .map(|row| (&row["status"], &row["cost_state"]))
-            .collect();
-        let (ok, failed) = (
-            (&json!("completed"), &json!("final")),
-            (&json!("failed"), &json!("none")),
-        );
-        // The last request is refused with 429, and tried twice, each time signed anew.
-        assert_eq!(verdicts, [ok, ok, failed, failed]);
+        let script = sdks().python("openai-2", "openai_python.py");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn openai_python_3() {
+    with_world(async |world| {
+        let script = sdks().python("openai-3", "openai_python.py");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn openrouter_python() {
+    with_world(async |world| {
+        let script = sdks().python("openai-3", "openrouter_python.py");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn openai_node() {
+    with_world(async |world| {
+        let script = sdks().node("openai_node.mjs");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn openrouter_node() {
+    with_world(async |world| {
+        let script = sdks().node("openrouter_node.mjs");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn vercels_ai_sdk() {
+    with_world(async |world| {
+        let script = sdks().node("ai_sdk.mjs");
+        insta::assert_snapshot!(transcript(world, script).await);
+    });
+}
+
+#[test]
+fn anthropic_node() {
+    with_world(async |world| {
+        let script = sdks().node("anthropic_node.mjs");
+        insta::assert_snapshot!(transcript(world, script).await);
     });
 }

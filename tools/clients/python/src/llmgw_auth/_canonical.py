@@ -1,0 +1,79 @@
+"""The one spelling of an address that is signed; as in the gateway's `shared::canonical`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+_PATH = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*")
+# Of the characters that separate segments somewhere, the one that _PATH takes.
+_ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HOST_NAME = re.compile(r"[A-Za-z0-9\-._]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def canonical_path(raw: str) -> str:
+    """Decodes a path once; raises ValueError for what gateways refuse."""
+    decoded = unquote_to_bytes(raw)
+    if _ENCODED_SLASH.search(raw) or not _PATH.fullmatch(decoded):
+        raise ValueError(f"a gateway's path is of A-Za-z0-9-._~!$&'()*+,;=:@/, not {raw!r}")
+    path = decoded.decode("ascii")
+    segments = path[1:].removesuffix("/").split("/")
+    if path != "/" and not {"", ".", ".."}.isdisjoint(segments):
+        raise ValueError(f"a gateway's path has no empty and no dot segments: {raw!r}")
+    return path
+
+
+def canonical_query(raw: str) -> str:
+    """Encodes a query (without `?`) as RFC 3986 does and sorts it; raises ValueError for broken
+    escapes and for escapes that are not UTF-8."""
+    if _BROKEN_ESCAPE.search(raw):
+        raise ValueError("the query has a % that two hex digits do not follow")
+    pairs = [piece.partition("=") for piece in raw.split("&") if piece]
+    return "&".join(
+        f"{name}={value}"
+        for name, value in sorted((_encode(name), _encode(value)) for name, _, value in pairs)
+    )
+
+
+def canonical_base(text: str) -> str:
+    """A base URL as it is signed: scheme and host in lower case, without the default port and
+    trailing slash; raises ValueError for what is no base URL."""
+    parts = urlsplit(text)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{text!r} is not a base URL like https://gw.example.com")
+    if "@" in parts.netloc or "?" in text or "#" in text:
+        raise ValueError("a base URL has no user, query or fragment")
+    host = _host(parts.hostname)
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    path = canonical_path(parts.path or "/").rstrip("/")
+    return f"{parts.scheme}://{host}{port}{path}"
+
+
+def base_path(base: str) -> str:
+    """The path of a canonical base URL, without trailing slash: empty, or `/Prod`."""
+    _, _, rest = base.partition("://")
+    _, slash, path = rest.partition("/")
+    return slash + path
+
+
+def split_target(url: str) -> tuple[str, str]:
+    """The path and the query of a URL, as they are sent."""
+    parts = urlsplit(url)
+    return parts.path or "/", parts.query
+
+
+def _encode(text: str) -> str:
+    decoded = unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
+    return quote(decoded, safe="-._~")
+
+
+def _host(name: str) -> str:
+    if ":" in name:
+        return f"[{ipaddress.IPv6Address(name)}]"
+    if not _HOST_NAME.fullmatch(name):
+        # Two ways to encode them are in use, and the gateway's is not in the standard library.
+        raise ValueError(f"write the host {name!r} as DNS has it, in ASCII (xn--…)")
+    return name.lower()

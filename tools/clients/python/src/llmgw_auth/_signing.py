@@ -1,0 +1,103 @@
+"""The scheme `x-did-v1`: what is signed, and the headers that carry it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+
+from ._canonical import base_path, canonical_base, canonical_path, canonical_query, split_target
+from ._identity import Identity
+
+
+class Signer:
+    """Signs requests to one gateway, for any HTTP library.
+
+    `audience` is the base URL that the gateway is configured with; `base_url` is the one that
+    requests are sent to, where it is another (a tunnel, a local process). `clock` gives Unix time,
+    `nonce` 16 to 128 characters of `A-Za-z0-9_-` that never came before.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        audience: str,
+        *,
+        base_url: str | None = None,
+        clock: Callable[[], float] = time.time,
+        nonce: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+    ) -> None:
+        self.identity = identity
+        self.audience = canonical_base(audience)
+        self._base_path = base_path(canonical_base(base_url or audience))
+        self._clock = clock
+        self._nonce = nonce
+
+    def headers(self, method: str, url: str, body: bytes = b"") -> dict[str, str]:
+        """The headers to send with this request, once: each call gives others.
+
+        `url` and `body` have to be those that are sent, to the byte. Raises ValueError for an
+        address that is not the gateway's or that gateways refuse.
+        """
+        path, query = split_target(url)
+        timestamp = str(int(self._clock()))
+        nonce = self._nonce()
+        text = signing_string(
+            audience=self.audience,
+            did=self.identity.did,
+            timestamp=timestamp,
+            nonce=nonce,
+            method=method,
+            path=self._below_base(canonical_path(path)),
+            query=query,
+            body=body,
+        )
+        signature = base64.urlsafe_b64encode(self.identity.sign(text.encode("ascii")))
+        return {
+            "x-did": self.identity.did,
+            "x-did-timestamp": timestamp,
+            "x-did-nonce": nonce,
+            "x-did-signature": signature.rstrip(b"=").decode("ascii"),
+        }
+
+    def __repr__(self) -> str:
+        return f"Signer(did={self.identity.did!r}, audience={self.audience!r})"
+
+    def _below_base(self, path: str) -> str:
+        if path == self._base_path:
+            return "/"
+        if path.startswith(self._base_path + "/"):
+            return path[len(self._base_path) :]
+        raise ValueError(
+            f"{path} is not below {self._base_path}, the path of the gateway's base URL; "
+            "give base_url where it is not the audience"
+        )
+
+
+def signing_string(
+    *,
+    audience: str,
+    did: str,
+    timestamp: str,
+    nonce: str,
+    method: str,
+    path: str,
+    query: str,
+    body: bytes,
+) -> str:
+    """The text that is signed: nine lines. `nonce` is empty where none is sent; `path` is relative
+    to the audience."""
+    lines = (
+        "x-did-v1",
+        audience,
+        did,
+        timestamp,
+        nonce,
+        method,
+        canonical_path(path),
+        canonical_query(query),
+        hashlib.sha256(body).hexdigest(),
+    )
+    return "\n".join(lines)

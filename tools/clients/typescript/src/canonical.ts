@@ -1,0 +1,100 @@
+/** The one spelling of an address that is signed; as in the gateway's `shared::canonical`. */
+
+import { SigningError } from "./error.js";
+import { utf8, type Bytes } from "./encoding.js";
+
+const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*$/;
+/** Of the characters that separate segments somewhere, the one that PATH takes. */
+const ENCODED_SLASH = /%2f/i;
+const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
+
+/** Decodes a path once; throws for what gateways refuse. */
+export function canonicalPath(raw: string): string {
+  // A broken escape stays as it is, and its `%` is refused below.
+  const path = String.fromCharCode(...percentDecode(raw));
+  if (ENCODED_SLASH.test(raw) || !PATH.test(path)) {
+    throw new SigningError(
+      `a gateway's path is of A-Za-z0-9-._~!$&'()*+,;=:@/, not ${JSON.stringify(raw)}`,
+    );
+  }
+  const segments = path.slice(1).replace(/\/$/, "").split("/");
+  if (path !== "/" && segments.some((it) => it === "" || it === "." || it === "..")) {
+    throw new SigningError(
+      `a gateway's path has no empty and no dot segments: ${JSON.stringify(raw)}`,
+    );
+  }
+  return path;
+}
+
+/**
+ * Encodes a query (without `?`) as RFC 3986 does and sorts it; throws for broken escapes and for
+ * escapes that are not UTF-8.
+ */
+export function canonicalQuery(raw: string): string {
+  if (BROKEN_ESCAPE.test(raw)) {
+    throw new SigningError("the query has a % that two hex digits do not follow");
+  }
+  return raw
+    .split("&")
+    .filter((piece) => piece !== "")
+    .map((piece) => {
+      const [name = "", ...value] = piece.split("=");
+      return { name: reencode(name), value: reencode(value.join("=")) };
+    })
+    .sort((a, b) => order(a.name, b.name) || order(a.value, b.value))
+    .map(({ name, value }) => `${name}=${value}`)
+    .join("&");
+}
+
+/** A base URL as it is signed: without default port and trailing slash; throws for what is none. */
+export function canonicalBase(text: string): { base: string; path: string } {
+  if (!URL.canParse(text)) {
+    throw new SigningError(`${JSON.stringify(text)} is not a base URL like https://gw.example.com`);
+  }
+  const url = new URL(text);
+  if (url.protocol !== "https:" && url.protocol !== "http:") {
+    throw new SigningError("a base URL's scheme is https or http");
+  }
+  if (/[?#]/.test(text) || url.username !== "" || url.password !== "") {
+    throw new SigningError("a base URL has no user, query or fragment");
+  }
+  const path = canonicalPath(url.pathname).replace(/\/$/, "");
+  return { base: url.origin + path, path };
+}
+
+function percentDecode(text: string): Bytes {
+  const bytes = utf8(text);
+  const decoded: number[] = [];
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const escape = byte === 0x25 ? String.fromCharCode(...bytes.subarray(at + 1, at + 3)) : "";
+    if (/^[0-9A-Fa-f]{2}$/.test(escape)) {
+      decoded.push(Number.parseInt(escape, 16));
+      at += 2;
+    } else {
+      decoded.push(byte);
+    }
+  }
+  return Uint8Array.from(decoded);
+}
+
+function reencode(text: string): string {
+  return encodeURIComponent(decodeText(text.replaceAll("+", " "))).replace(
+    // What it leaves alone although RFC 3986 §2.3 does not call it unreserved.
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}
+
+function decodeText(text: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(percentDecode(text));
+  } catch {
+    throw new SigningError("the query is not UTF-8");
+  }
+}
+
+/** Of ASCII, which both texts are. */
+function order(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

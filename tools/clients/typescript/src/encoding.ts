@@ -1,0 +1,43 @@
+/** Bytes as text, in the ways that DIDs and signatures need; nothing of Node's, nothing of the DOM's. */
+
+const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+/** RFC 4648 §5, without padding. */
+const BASE64URL = /^[A-Za-z0-9_-]*$/;
+
+/** Bytes of which WebCrypto knows that nobody else changes them. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+export function utf8(text: string): Bytes {
+  return new TextEncoder().encode(text);
+}
+
+export function hex(bytes: Bytes): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** base64url without padding (RFC 4648 §5). */
+export function base64url(bytes: Bytes): string {
+  const binary = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** Only the canonical spelling: no padding, no spaces, no bits left over. */
+export function fromBase64url(text: string): Bytes | undefined {
+  if (!BASE64URL.test(text) || text.length % 4 === 1) {
+    return undefined;
+  }
+  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
+  return base64url(bytes) === text ? bytes : undefined;
+}
+
+/** base58btc of bytes that do not begin with zero. */
+export function base58(bytes: Bytes): string {
+  let number = BigInt(`0x${hex(bytes)}`);
+  let digits = "";
+  while (number > 0n) {
+    digits = BASE58.charAt(Number(number % 58n)) + digits;
+    number /= 58n;
+  }
+  return digits;
+}

@@ -1,0 +1,114 @@
+/** The scheme `x-did-v1`: what is signed, and the headers that carry it. */
+
+import { canonicalBase, canonicalPath, canonicalQuery } from "./canonical.js";
+import { base64url, hex, utf8, type Bytes } from "./encoding.js";
+import { SigningError } from "./error.js";
+import type { Identity } from "./identity.js";
+
+export interface SignerOptions {
+  /** Who signs. */
+  readonly identity: Identity;
+  /** The base URL that the gateway is configured with. */
+  readonly audience: string;
+  /** The base URL that requests are sent to, where it is another: a tunnel, a local process. */
+  readonly baseUrl?: string | undefined;
+  /** Unix time in milliseconds; `Date.now` unless given. */
+  readonly clock?: (() => number) | undefined;
+  /** 16 to 128 characters of `A-Za-z0-9_-` that never came before; random unless given. */
+  readonly nonce?: (() => string) | undefined;
+}
+
+/** A request as it is sent. */
+export interface Target {
+  /** Exactly as on the wire: methods are case-sensitive (RFC 9110 §9.1). */
+  readonly method: string;
+  readonly url: string | URL;
+  /** To the byte as on the wire. */
+  readonly body?: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** Header names and values. */
+export type SignedHeaders = Record<
+  "x-did" | "x-did-timestamp" | "x-did-nonce" | "x-did-signature",
+  string
+>;
+
+/**
+ * Gives a function that signs one request, once, for any HTTP library: each call gives other headers.
+ * Throws a `SigningError` for an address that is not the gateway's or that gateways refuse.
+ */
+export function createSigner(options: SignerOptions): (target: Target) => Promise<SignedHeaders> {
+  const { identity } = options;
+  const audience = canonicalBase(options.audience);
+  const sentTo = canonicalBase(options.baseUrl ?? options.audience);
+  const clock = options.clock ?? Date.now;
+  const nonceOf = options.nonce ?? randomNonce;
+  return async ({ method, url, body }) => {
+    const { pathname, search } = new URL(url);
+    const timestamp = String(Math.floor(clock() / 1000));
+    const nonce = nonceOf();
+    const text = await signingString({
+      audience: audience.base,
+      did: identity.did,
+      timestamp,
+      nonce,
+      method,
+      path: below(sentTo.path, canonicalPath(pathname)),
+      query: search.slice(1),
+      body: body ?? new Uint8Array(),
+    });
+    return {
+      "x-did": identity.did,
+      "x-did-timestamp": timestamp,
+      "x-did-nonce": nonce,
+      "x-did-signature": base64url(await identity.sign(utf8(text))),
+    };
+  };
+}
+
+/** All that is signed. */
+export interface SignedParts {
+  readonly audience: string;
+  readonly did: string;
+  readonly timestamp: string;
+  /** Empty where none is sent. */
+  readonly nonce: string;
+  readonly method: string;
+  /** Relative to the audience. */
+  readonly path: string;
+  /** Without `?`. */
+  readonly query: string;
+  readonly body: Bytes;
+}
+
+/** The text that is signed: nine lines. */
+export async function signingString(parts: SignedParts): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", parts.body));
+  return [
+    "x-did-v1",
+    parts.audience,
+    parts.did,
+    parts.timestamp,
+    parts.nonce,
+    parts.method,
+    canonicalPath(parts.path),
+    canonicalQuery(parts.query),
+    hex(digest),
+  ].join("\n");
+}
+
+function below(base: string, path: string): string {
+  if (path === base) {
+    return "/";
+  }
+  if (!path.startsWith(`${base}/`)) {
+    throw new SigningError(
+      `${path} is not below ${base}, the path of the gateway's base URL; give baseUrl where it is not the audience`,
+    );
+  }
+  return path.slice(base.length);
+}
+
+function randomNonce(): string {
+  return base64url(crypto.getRandomValues(new Uint8Array(16)));
+}

@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { inspect } from "node:util";
+
+import { Identity, SigningError } from "../src/index.js";
+import { readIdentity } from "../src/node.js";
+import { CANONICAL, ENCODED_SEED, IDENTITY, SEED } from "./vectors.js";
+
+let directory = "";
+let path = "";
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), "llmgw-"));
+  path = join(directory, "identity.json");
+});
+after(() => rm(directory, { recursive: true }));
+
+async function store(text: string, mode = 0o600): Promise<void> {
+  await writeFile(path, text);
+  await chmod(path, mode);
+}
+
+const stored = (did: string, seed: unknown = ENCODED_SEED) =>
+  JSON.stringify({ did, secret_key_seed: seed });
+
+/** All that is printed of an error. */
+function printed(error: unknown): string {
+  assert.ok(error instanceof SigningError);
+  return inspect(error, { depth: null, showHidden: true });
+}
+
+test("only a key's own DIDs are taken", async () => {
+  assert.equal(CANONICAL.dids.length, 22);
+  for (const { did, of_the_seed: ofTheSeed } of CANONICAL.dids) {
+    await store(stored(did));
+    if (ofTheSeed) {
+      assert.equal((await readIdentity(path)).did, did);
+    } else {
+      await assert.rejects(readIdentity(path), SigningError, did);
+    }
+  }
+});
+
+test("an identity that others may read is refused", async () => {
+  for (const mode of [0o640, 0o604, 0o620, 0o660]) {
+    await store(stored(IDENTITY.did), mode);
+    await assert.rejects(readIdentity(path), new RegExp(`mode 0${mode.toString(8)}.*chmod 600`));
+  }
+  for (const mode of [0o600, 0o400]) {
+    await store(stored(IDENTITY.did), mode);
+    assert.equal((await readIdentity(path)).did, IDENTITY.did);
+    await rm(path);
+  }
+  await assert.rejects(readIdentity(path), /llmgw identity new/);
+});
+
+test("broken files are explained and not quoted", async () => {
+  const { did } = IDENTITY;
+  const notAnIdentity = [
+    "",
+    "{",
+    "[]",
+    "null",
+    JSON.stringify(ENCODED_SEED),
+    JSON.stringify({ secret_key_seed: ENCODED_SEED }),
+    JSON.stringify({ did }),
+    stored(did, [ENCODED_SEED]),
+    stored(did) + ENCODED_SEED,
+    JSON.stringify({ [ENCODED_SEED]: "a".repeat(5000), did, secret_key_seed: ENCODED_SEED }),
+  ];
+  for (const text of notAnIdentity) {
+    await store(text);
+    await assert.rejects(readIdentity(path), (error) => {
+      assert.match(printed(error), /not an identity/);
+      assert.doesNotMatch(printed(error), /nWGxne/);
+      return true;
+    });
+  }
+  const seeds = ["", ENCODED_SEED.slice(1), `${ENCODED_SEED}=`, `${ENCODED_SEED.slice(0, 42)}B`];
+  for (const seed of [...seeds, "nWGx+e", "é".repeat(43)]) {
+    await store(stored(did, seed));
+    await assert.rejects(readIdentity(path), (error) => {
+      assert.match(printed(error), /is not 32 bytes in base64url/);
+      assert.doesNotMatch(printed(error), /nWGxne/);
+      return true;
+    });
+  }
+});
+
+test("the key does not print", () => {
+  const outputs = [
+    inspect(IDENTITY, { depth: null, showHidden: true }),
+    JSON.stringify(IDENTITY),
+    JSON.stringify({ ...IDENTITY }),
+    String(IDENTITY),
+  ];
+  for (const output of outputs) {
+    assert.doesNotMatch(output, /nWGxne/);
+    assert.doesNotMatch(output, new RegExp(SEED.toString("hex").slice(0, 6)));
+  }
+  assert.equal(JSON.stringify(IDENTITY), JSON.stringify({ did: IDENTITY.did }));
+  assert.equal(structuredClone({ ...IDENTITY }).did, IDENTITY.did);
+});
+
+test("seeds and key pairs", async () => {
+  await assert.rejects(Identity.fromSeed(SEED.subarray(1)), SigningError);
+  const pair = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
+  assert.ok("publicKey" in pair);
+  const identity = await Identity.fromKeyPair(pair);
+  const message = new TextEncoder().encode("message");
+  const signature = await identity.sign(message);
+  assert.ok(await crypto.subtle.verify("Ed25519", pair.publicKey, signature, message));
+  assert.match(identity.did, /^did:key:z6Mk/);
+  await assert.rejects(Identity.fromKeyPair(pair, IDENTITY.did), SigningError);
+  const other = { name: "ECDSA", namedCurve: "P-256" };
+  const ecdsa = await crypto.subtle.generateKey(other, false, ["sign", "verify"]);
+  await assert.rejects(Identity.fromKeyPair(ecdsa), /not an Ed25519 key/);
+});

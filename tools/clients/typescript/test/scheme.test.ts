@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  canonicalPath,
+  canonicalQuery,
+  createSigner,
+  SigningError,
+  signingString,
+} from "../src/index.js";
+import { canonicalBase } from "../src/canonical.js";
+import { utf8 } from "../src/encoding.js";
+import { CANONICAL, GATEWAY, IDENTITY, VECTORS } from "./vectors.js";
+
+test("the vectors", async () => {
+  assert.equal(VECTORS.cases.length, 3);
+  for (const it of VECTORS.cases) {
+    const text = await signingString({
+      audience: it.aud,
+      did: it.did,
+      timestamp: it.ts,
+      nonce: it.nonce,
+      method: it.method,
+      path: it.path,
+      query: it.query,
+      body: utf8(it.body),
+    });
+    assert.equal(text, it.canonical);
+    const signature = await IDENTITY.sign(utf8(text));
+    assert.equal(Buffer.from(signature).toString("base64url"), it.sig);
+    assert.equal(IDENTITY.did, it.did);
+  }
+});
+
+const forms = {
+  paths: canonicalPath,
+  queries: canonicalQuery,
+  audiences: (raw: string) => canonicalBase(raw).base,
+};
+for (const kind of ["paths", "queries", "audiences"] as const) {
+  test(`canonical ${kind}, and those that are refused`, () => {
+    assert.ok(CANONICAL[kind].length > 20);
+    for (const { raw, canonical } of CANONICAL[kind]) {
+      if (canonical === null) {
+        assert.throws(() => forms[kind](raw), SigningError, raw);
+      } else {
+        assert.equal(forms[kind](raw), canonical, raw);
+      }
+    }
+  });
+}
+
+test("headers for any other HTTP library", async () => {
+  for (const it of VECTORS.cases.filter(({ nonce }) => nonce !== "")) {
+    const sign = createSigner({
+      identity: IDENTITY,
+      audience: it.aud,
+      clock: () => Number(it.ts) * 1000 + 999,
+      nonce: () => it.nonce,
+    });
+    const target = { method: it.method, url: `${it.aud}${it.path}`, body: utf8(it.body) };
+    assert.deepEqual(await sign(target), {
+      "x-did": it.did,
+      "x-did-timestamp": it.ts,
+      "x-did-nonce": it.nonce,
+      "x-did-signature": it.sig,
+    });
+  }
+});
+
+test("an address that is not the audience", async () => {
+  const [, , it] = VECTORS.cases;
+  assert.ok(it);
+  const here = createSigner({
+    identity: IDENTITY,
+    audience: it.aud,
+    baseUrl: "http://[::1]:9000/here/",
+    clock: () => Number(it.ts) * 1000,
+    nonce: () => it.nonce,
+  });
+  const headers = await here({ method: it.method, url: `http://[::1]:9000/here${it.path}` });
+  assert.equal(headers["x-did-signature"], it.sig);
+
+  const sign = createSigner({ identity: IDENTITY, audience: `${GATEWAY}/Prod` });
+  for (const path of ["/api/v1/usage", "/Prodigy/usage"]) {
+    await assert.rejects(sign({ method: "GET", url: GATEWAY + path }), /baseUrl/);
+  }
+});

@@ -1,0 +1,55 @@
+// What the scripts for Node's SDKs share.
+
+import { createSigningFetch } from "llmgw-auth";
+import { readIdentity } from "llmgw-auth/node";
+import { readFile } from "node:fs/promises";
+
+const { GATEWAY, AUDIENCE } = process.env;
+
+export const BASE_URL = `${GATEWAY}/api/v1/openrouter`;
+export const MESSAGES = [{ role: "user", content: "Say hello" }];
+export const WEATHER = { type: "object", properties: { city: { type: "string" } } };
+export const AUDIO = new File(["RIFF\0 not really audio"], "hello.wav", { type: "audio/wav" });
+
+/** Signs for the one whose identity file the environment names. */
+export async function signingFetch(identity) {
+  return createSigningFetch({
+    identity: await readIdentity(process.env[identity]),
+    audience: AUDIENCE,
+    baseUrl: GATEWAY,
+  });
+}
+
+/** The same, and keeps the bodies of all answers. */
+export async function recordingFetch(identity) {
+  const signed = await signingFetch(identity);
+  const bodies = [];
+  const fetch = async (...call) => {
+    const response = await signed(...call);
+    const [ours, theirs] = response.body.tee();
+    bodies.push(new Response(ours).text());
+    return new Response(theirs, response);
+  };
+  return { fetch, bodies };
+}
+
+/** The version of an installed package. */
+export async function version(name) {
+  const file = new URL(`node_modules/${name}/package.json`, import.meta.url);
+  return JSON.parse(await readFile(file, "utf8")).version;
+}
+
+/** What comes of a promise that has to fail. */
+export async function refusal(promise, describe) {
+  try {
+    await promise;
+  } catch (error) {
+    return describe(error);
+  }
+  return "none";
+}
+
+/** What the SDK's user sees, for the test to judge. */
+export function report(seen) {
+  process.stdout.write(JSON.stringify(seen));
+}

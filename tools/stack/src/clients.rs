@@ -1,0 +1,162 @@
+//! The signing helpers of `tools/clients`, ready to run, and SDKs to run them with. Installed into
+//! `.tools/clients/` when they are first needed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::install::{self, InstallError};
+use crate::process::{self, ProcessError};
+use crate::workspace::Workspace;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error("can't build a client: {0}")]
+    Build(#[from] ProcessError),
+    #[error("{}: {cause}", path.display())]
+    File { path: PathBuf, cause: io::Error },
+}
+
+/// The Python that tests, checks and builds `llmgw-auth`.
+pub fn python(workspace: &Workspace) -> Result<PathBuf, ClientError> {
+    let requirements = python_source(workspace).join("requirements.txt");
+    let python = install::python_packages(workspace, &requirements, "clients/python")?;
+    Ok(python)
+}
+
+/// The folder of the Python package.
+#[must_use]
+pub fn python_source(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tools/clients/python")
+}
+
+/// Builds the wheel and the source distribution of `llmgw-auth`. Returns their folder.
+pub fn python_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
+    let python = python(workspace)?;
+    let folder = workspace.tools().join("clients/dist");
+    process::run(
+        Command::new(python)
+            .args(["-m", "hatchling", "build", "--directory"])
+            .arg(&folder)
+            .current_dir(python_source(workspace)),
+    )?;
+    Ok(folder)
+}
+
+/// Compiles `tools/clients/typescript`, strictly. Returns a folder that is the package as its users
+/// have it, with `package.json` and `dist/`; its tests are in `dist/test/`.
+pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
+    let source = typescript_source(workspace);
+    let package = install::npm_packages(workspace, &source, "clients/typescript")?;
+    copy(&source, &package, "package.json")?;
+    let modules = package.join("node_modules");
+    process::run(
+        Command::new("node")
+            .arg(modules.join("typescript/bin/tsc"))
+            .arg("--project")
+            .arg(&source)
+            .arg("--typeRoots")
+            .arg(modules.join("@types"))
+            .arg("--outDir")
+            .arg(package.join("dist")),
+    )?;
+    Ok(package)
+}
+
+/// The folder of the TypeScript package.
+#[must_use]
+pub fn typescript_source(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tools/clients/typescript")
+}
+
+/// Other people's SDKs, each beside the helper as its users have it: the built package.
+#[derive(Debug)]
+pub struct Sdks {
+    source: PathBuf,
+    node: PathBuf,
+    tools: PathBuf,
+}
+
+impl Sdks {
+    /// Installs what `tools/e2e/clients` locks. Not for two threads at once.
+    pub fn install(workspace: &Workspace) -> Result<Self, ClientError> {
+        let source = workspace.root().join("tools/e2e/clients");
+        let wheels = python_package(workspace)?;
+        for name in ["openai-2", "openai-3"] {
+            let requirements = source.join(format!("{name}.txt"));
+            let python =
+                install::python_packages(workspace, &requirements, &format!("clients/{name}"))?;
+            process::run(
+                Command::new(python)
+                    .args(["-m", "pip", "install", "--quiet", "--no-input"])
+                    .args(["--disable-pip-version-check", "--no-index", "--no-deps"])
+                    .args(["--force-reinstall", "llmgw-auth", "--find-links"])
+                    .arg(&wheels),
+            )?;
+        }
+        let helper = typescript_package(workspace)?;
+        let node = install::npm_packages(workspace, &source, "clients/sdks")?;
+        link(&helper, &node.join("node_modules/llmgw-auth"))?;
+        // Node looks for packages where a script is.
+        for script in scripts(&source)? {
+            copy(&source, &node, &script)?;
+        }
+        Ok(Self {
+            source,
+            node,
+            tools: workspace.tools(),
+        })
+    }
+
+    /// Runs a script of `tools/e2e/clients` with the Python packages of `{environment}.txt`.
+    #[must_use]
+    pub fn python(&self, environment: &str, script: &str) -> Command {
+        let interpreter = format!("clients/{environment}/bin/python");
+        let mut command = Command::new(self.tools.join(interpreter));
+        command.arg("-B").arg(self.source.join(script));
+        command
+    }
+
+    /// Runs a script of `tools/e2e/clients` with Node.
+    #[must_use]
+    pub fn node(&self, script: &str) -> Command {
+        let mut command = Command::new("node");
+        command.arg(self.node.join(script));
+        command
+    }
+}
+
+/// The names of the scripts for Node.
+fn scripts(folder: &Path) -> Result<Vec<String>, ClientError> {
+    let entries = fs::read_dir(folder).map_err(|cause| ClientError::File {
+        path: folder.to_owned(),
+        cause,
+    })?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.ends_with(".mjs"))
+        .collect())
+}
+
+fn link(to: &Path, link: &Path) -> Result<(), ClientError> {
+    match symlink(to, link) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(ClientError::File {
+            path: link.to_owned(),
+            cause,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn copy(from: &Path, to: &Path, name: &str) -> Result<(), ClientError> {
+    let path = to.join(name);
+    match fs::copy(from.join(name), &path) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(ClientError::File { path, cause }),
+    }
+}
