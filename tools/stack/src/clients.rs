@@ -98,6 +98,9 @@ impl Sdks {
                     .arg(&wheels),
             )?;
         }
+        // Programs that know nothing of the gateway.
+        let requirements = source.join("programs.txt");
+        install::python_packages(workspace, &requirements, "clients/programs")?;
         let helper = typescript_package(workspace)?;
         let node = install::npm_packages(workspace, &source, "clients/sdks")?;
         link(&helper, &node.join("node_modules/llmgw-auth"))?;

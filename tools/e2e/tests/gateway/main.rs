@@ -13,3 +13,4 @@ mod limits;
 mod reconciliation;
 mod refusals;
 mod secrecy;
+mod serve;
