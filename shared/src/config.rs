@@ -8,12 +8,15 @@ use url::Url;
 
 use crate::{
     auth::{Audience, Audiences},
+    clock::Clock,
     endpoint::AllowedFamilies,
-    http_client::HttpClientError,
+    http_client::{self, HttpClientError},
+    ledger,
     money::Usd,
-    openrouter::Timeouts,
-    secrets_manager::{AwsCredentials, KeysetLocation},
-    storage::StorageKey,
+    openrouter::{OpenRouter, Timeouts},
+    reconcile::{ABANDONED_AFTER, Reconciler},
+    secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+    storage::{Storage, StorageKey},
 };
 
 /// What is wrong with one variable.
@@ -131,6 +134,20 @@ impl<'a> Env<'a> {
 
     fn fault(&mut self, variable: &'static str, problem: String) {
         self.faults.push(Fault { variable, problem });
+    }
+
+    fn abandoned_after(&mut self) -> Duration {
+        let variable = "ABANDONED_AFTER_SECONDS";
+        let value = self.optional(variable);
+        self.parsed(variable, value, |value| {
+            value
+                .parse::<u64>()
+                .ok()
+                .filter(|seconds| (1..=86_400).contains(seconds))
+                .map(Duration::from_secs)
+                .ok_or("must be a number of seconds from 1 to 86400")
+        })
+        .unwrap_or(ABANDONED_AFTER)
     }
 
     fn milliseconds(&mut self, variable: &'static str, default: Duration) -> Duration {
@@ -273,6 +290,14 @@ pub struct StorageConfig {
     pub key: StorageKey,
 }
 
+impl StorageConfig {
+    /// Reads it, for tools that need nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let storage = env.storage();
+        env.finish(storage)
+    }
+}
+
 /// Where the master keyset is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
@@ -301,6 +326,8 @@ pub struct ProxyConfig {
     pub hold: Usd,
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// How long closing a request's books is tried.
+    pub ledger_patience: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
 }
@@ -322,6 +349,7 @@ impl ProxyConfig {
             // Streams carry a comment every few seconds while the model is silent.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
         };
+        let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
         let config = (|| {
             Some(Self {
@@ -333,6 +361,7 @@ impl ProxyConfig {
                 timeouts,
                 hold: hold?,
                 requests_per_minute,
+                ledger_patience,
                 allowed_families: allowed_families?,
             })
         })();
@@ -369,6 +398,10 @@ pub struct ReconcileConfig {
     pub keyset: KeysetConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
+    /// The age from which on a pending row counts as abandoned, and the least that a run may be asked
+    /// for. Below the 15 minutes that a function may live, a request in flight would be given up; only
+    /// tests, whose functions end sooner, set it.
+    pub abandoned_after: Duration,
 }
 
 impl ReconcileConfig {
@@ -376,14 +409,37 @@ impl ReconcileConfig {
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (storage, keyset) = (env.storage(), env.keyset());
         let openrouter = env.openrouter_url();
+        let abandoned_after = env.abandoned_after();
         let config = (|| {
             Some(Self {
                 storage: storage?,
                 keyset: keyset?,
                 openrouter: openrouter?,
+                abandoned_after,
             })
         })();
         env.finish(config)
+    }
+
+    /// What it configures. Nothing is asked over the network yet.
+    pub fn reconciler(self) -> Result<Reconciler, HttpClientError> {
+        const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+        // Not used by the questions that are asked, which have limits of their own.
+        const TIMEOUTS: Timeouts = Timeouts {
+            first_byte: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+        };
+        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+        Ok(Reconciler::new(
+            Clock::system(),
+            Storage::new(client.clone(), &self.storage.url, self.storage.key),
+            KeysetCache::new(KeysetSource::new(
+                client.clone(),
+                self.keyset.location,
+                &self.keyset.credentials,
+            )),
+            OpenRouter::new(client, self.openrouter, TIMEOUTS),
+        ))
     }
 }
 
@@ -465,6 +521,7 @@ mod tests {
         assert_eq!(config.timeouts.idle, Duration::from_mins(2));
         assert_eq!(config.hold.to_string(), "0.01");
         assert_eq!(config.requests_per_minute, None);
+        assert_eq!(config.ledger_patience, Duration::from_mins(1));
         assert!(
             !format!("{config:?}").to_lowercase().contains("planted"),
             "{config:?}"
@@ -502,6 +559,24 @@ mod tests {
             ]
         );
         assert!(!faults.to_string().contains("anted"), "{faults}");
+    }
+
+    #[test]
+    fn a_request_in_flight_is_not_abandoned_by_default() {
+        let with = |value: Option<&'static str>| {
+            ReconcileConfig::read(Env::new(move |name| match name {
+                "ABANDONED_AFTER_SECONDS" => value.map(str::to_owned),
+                name => complete(name),
+            }))
+        };
+        let config = with(None).unwrap();
+        // A function lives 15 minutes, and clocks differ.
+        assert_eq!(config.abandoned_after, Duration::from_mins(20));
+        assert_eq!(with(Some("1")).unwrap().abandoned_after.as_secs(), 1);
+        for value in ["0", "-1", "86401", "soon", "1.5"] {
+            let faults = with(Some(value)).unwrap_err();
+            assert_eq!(faults.0[0].variable, "ABANDONED_AFTER_SECONDS", "{value}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Which OpenRouter endpoint a path names, whether it costs money, and which paths the gateway
 //! refuses to pass on.
 
+mod job;
+
 use http::Method;
+
+pub use self::job::Job;
 
 /// Everything below this prefix is passed on to OpenRouter.
 pub const PROXY_PREFIX: &str = "/api/v1/openrouter";
@@ -83,6 +87,22 @@ impl Endpoint {
         }
     }
 
+    /// The folder of the jobs that the endpoint creates, if it does: it answers before the work is
+    /// done, and the cost is known only later.
+    fn folder_of_jobs(self) -> Option<&'static str> {
+        match self {
+            Self::Videos => Some("videos"),
+            Self::Batches => Some("batches"),
+            _ => None,
+        }
+    }
+
+    /// Whether a request creates an asynchronous [`Job`].
+    #[must_use]
+    pub fn creates_jobs(self) -> bool {
+        self.folder_of_jobs().is_some()
+    }
+
     /// Presets and interns answer in the dialect of the endpoint that they wrap.
     fn of(path: &str) -> Self {
         let wrapped = ["presets/", "interns/"]
@@ -150,6 +170,7 @@ pub struct Route {
     upstream_path: String,
     endpoint: Endpoint,
     billable: bool,
+    polled_job: Option<Job>,
 }
 
 impl Route {
@@ -179,6 +200,7 @@ impl Route {
             endpoint: Endpoint::of(name),
             billable: !is_known_to_be_free(method)
                 && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
+            polled_job: (*method == Method::GET).then(|| Job::at(path)).flatten(),
         })
     }
 
@@ -192,6 +214,12 @@ impl Route {
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
+    }
+
+    /// The job whose state the request asks for. The answer may tell what the job cost.
+    #[must_use]
+    pub fn polled_job(&self) -> Option<&Job> {
+        self.polled_job.as_ref()
     }
 
     /// Whether the request gets a row in the books.
@@ -288,6 +316,24 @@ mod tests {
                 .is_billable()
         );
         assert!(route(&Method::POST, "/filesystem").unwrap().is_billable());
+    }
+
+    #[test]
+    fn a_poll_names_its_job_and_is_free() {
+        let poll = route(&Method::GET, "/v1/videos/gen-vid-1").unwrap();
+        assert_eq!(
+            poll.polled_job().map(Job::path).as_deref(),
+            Some("/videos/gen-vid-1")
+        );
+        assert!(!poll.is_billable());
+        for (method, path) in [
+            (Method::DELETE, "/batches/batch_1"),
+            (Method::POST, "/videos"),
+            (Method::GET, "/videos/models"),
+            (Method::GET, "/videos/gen-vid-1/"),
+        ] {
+            assert_eq!(route(&method, path).unwrap().polled_job(), None, "{path}");
+        }
     }
 
     #[test]

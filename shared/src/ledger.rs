@@ -1,5 +1,10 @@
 //! The books: every billable request has an open entry before OpenRouter is asked, and every
 //! entry is closed exactly once, whatever happens.
+//!
+//! What closing cannot wait for is written before: the generation's id as soon as it is known
+//! ([`Entry::note_generation`]), so that a function that is killed leaves a row whose cost can be
+//! found out. What comes after it is written when it comes: the cost of a job, when its owner asks how
+//! far it is ([`JobPoll`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,17 +16,23 @@ use uuid::Uuid;
 use crate::{
     causes::causes,
     clock::Clock,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Job},
     error::Error,
-    meter::{Malformed, Reading, Usage},
+    meter::{JobCost, JobReading, Malformed, Reading, Usage},
     request::Invocation,
     secret::without_keys,
-    storage::{Cost, CostState, Failure, Finish, Finished, Status, Storage, StorageError, Tokens},
+    storage::{
+        Cost, CostState, Failure, Finding, Finish, Finished, NoteGeneration, SettleJob, Status,
+        Storage, StorageError, Tokens,
+    },
 };
 
-/// How long closing an entry is tried: an outage of the database must not keep every environment
-/// busy, and billed, until its deadline.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long closing an entry is tried unless configured: an outage of the database must not keep every
+/// environment busy, and billed, until its deadline.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How long naming the generation is tried. It is of use only before the entry is closed, which names
+/// it, too; and an outage of the database must not fill environments with it.
+const PATIENCE_FOR_NOTES: Duration = Duration::from_secs(5);
 /// Kept free before the deadline, for writing the emergency record.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
 /// How long closing an entry is tried that may not exist.
@@ -125,6 +136,17 @@ impl Outcome {
     }
 }
 
+/// Where entries are kept.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// The database.
+    pub storage: Arc<Storage>,
+    /// Says when something was written.
+    pub clock: Clock,
+    /// How long writing is tried, at the longest until the invocation's deadline.
+    pub patience: Duration,
+}
+
 /// An open row of `request_logs`. Dropped without [`Entry::close`], it closes itself as failed, in
 /// a task that the invocation waits for.
 #[derive(Debug)]
@@ -135,38 +157,85 @@ pub struct Entry {
 
 #[derive(Debug)]
 struct Row {
-    storage: Arc<Storage>,
-    clock: Clock,
+    ledger: Ledger,
     id: Uuid,
     endpoint: Endpoint,
     until: Instant,
     /// Whether the database is known to hold the row.
     certain: bool,
+    /// As it was noted.
+    generation_id: Option<String>,
 }
 
-impl Entry {
+impl Ledger {
     /// The entry that `begin_request` has opened under the invocation's id.
     #[must_use]
-    pub fn opened(
-        storage: &Arc<Storage>,
-        clock: &Clock,
-        endpoint: Endpoint,
-        invocation: &Invocation,
-    ) -> Self {
-        Self {
+    pub fn opened(&self, endpoint: Endpoint, invocation: &Invocation) -> Entry {
+        Entry {
             row: Some(Row {
-                storage: Arc::clone(storage),
-                clock: clock.clone(),
+                ledger: self.clone(),
                 id: invocation.id,
                 endpoint,
-                until: invocation
-                    .deadline
-                    .checked_sub(LAST_MOMENT)
-                    .unwrap_or(invocation.deadline),
+                until: last_moment(invocation),
                 certain: true,
+                generation_id: None,
             }),
             tasks: invocation.tasks.clone(),
         }
+    }
+
+    /// The question of `did` about its job.
+    #[must_use]
+    pub fn poll(&self, did: &str, job: &Job, invocation: &Invocation) -> JobPoll {
+        JobPoll {
+            ledger: self.clone(),
+            did: did.to_owned(),
+            job: job.clone(),
+            until: last_moment(invocation),
+        }
+    }
+}
+
+fn last_moment(invocation: &Invocation) -> Instant {
+    invocation
+        .deadline
+        .checked_sub(LAST_MOMENT)
+        .unwrap_or(invocation.deadline)
+}
+
+impl Entry {
+    /// Writes the generation's id into the row, unless that was done, without waiting for it: in a
+    /// task of the invocation. Should it not succeed, closing the entry writes it.
+    pub fn note_generation(&mut self, generation_id: &str) {
+        let Some(row) = &mut self.row else { return };
+        if row.generation_id.is_some() || generation_id.is_empty() {
+            return;
+        }
+        row.generation_id = Some(generation_id.to_owned());
+        let (storage, id) = (Arc::clone(&row.ledger.storage), row.id);
+        let until = row.until.min(Instant::now() + PATIENCE_FOR_NOTES);
+        let generation_id = generation_id.to_owned();
+        self.tasks.spawn(async move {
+            let note = NoteGeneration {
+                id,
+                generation_id: &generation_id,
+            };
+            if let Err(error) = storage.note_generation(&note, until).await {
+                tracing::warn!(
+                    request.id = %id,
+                    error = causes(&error),
+                    "the generation could not be noted; closing the request does it"
+                );
+            }
+        });
+    }
+
+    /// Whether the generation's id was [noted](Self::note_generation).
+    #[must_use]
+    pub fn has_generation(&self) -> bool {
+        self.row
+            .as_ref()
+            .is_some_and(|row| row.generation_id.is_some())
     }
 
     /// Makes this the entry of a `begin_request` whose answer was lost: it may never have been
@@ -180,8 +249,8 @@ impl Entry {
         self
     }
 
-    /// Writes how the request ended. Retries for a minute, at the longest until the deadline; then
-    /// the record goes to the log, whole, so that nothing is lost.
+    /// Writes how the request ended. Retries as long as the ledger's patience lasts, at the longest
+    /// until the deadline; then the record goes to the log, whole, so that nothing is lost.
     pub async fn close(mut self, outcome: Outcome) {
         if let Some(row) = self.row.take() {
             row.close(outcome).await;
@@ -203,9 +272,10 @@ impl Drop for Entry {
 
 impl Row {
     async fn close(self, outcome: Outcome) {
-        let record = Record::of(self.endpoint, outcome);
-        let finish = record.finish(self.id, self.clock.now());
-        let until = self.until.min(Instant::now() + PATIENCE);
+        let mut record = Record::of(self.endpoint, outcome);
+        record.generation_id = record.generation_id.or(self.generation_id.clone());
+        let finish = record.finish(self.id, self.ledger.clock.now());
+        let until = self.until.min(Instant::now() + self.ledger.patience);
         if let Some(malformed) = record.malformed {
             tracing::warn!(request.id = %self.id, %malformed, "an answer is not as documented");
         }
@@ -237,7 +307,7 @@ impl Row {
     /// once.
     async fn finish(&self, finish: &Finish<'_>, until: Instant) -> Result<Finished, StorageError> {
         loop {
-            match self.storage.finish(finish, until).await {
+            match self.ledger.storage.finish(finish, until).await {
                 Err(StorageError::NoSuchRequest)
                     if !self.certain && Instant::now() + DOUBT_PAUSE < until =>
                 {
@@ -246,6 +316,67 @@ impl Row {
                 answer => return answer,
             }
         }
+    }
+}
+
+/// A question about a job whose answer may tell what the job cost.
+#[derive(Debug)]
+pub struct JobPoll {
+    ledger: Ledger,
+    did: String,
+    job: Job,
+    until: Instant,
+}
+
+impl JobPoll {
+    /// Settles the row that created the job, if `reading` tells the cost of just this job. Nothing is
+    /// lost where that fails: reconciliation asks by itself.
+    pub async fn settle(self, http_status: u16, reading: JobReading) {
+        let JobCost::Final(usage) = reading.cost() else {
+            return;
+        };
+        let (Some(openrouter), 200) = (usage.cost, http_status) else {
+            return;
+        };
+        if reading.id.as_deref() != Some(self.job.id()) {
+            return;
+        }
+        let settle = SettleJob {
+            did: &self.did,
+            endpoint: self.job.endpoint().as_str(),
+            job_id: self.job.id(),
+            time: self.ledger.clock.now(),
+            finding: Finding::Final {
+                openrouter,
+                upstream_inference: usage.upstream_inference_cost,
+                is_byok: usage.is_byok,
+                tokens: tokens(&usage),
+                model: reading.model.as_deref(),
+            },
+        };
+        let until = self.until.min(Instant::now() + self.ledger.patience);
+        match self.ledger.storage.settle_job(&settle, until).await {
+            Ok(settled) => tracing::info!(
+                job.id = self.job.id(),
+                usage.cost = %openrouter,
+                recorded = settled.by_this_call,
+                "job settled"
+            ),
+            Err(error) => tracing::warn!(
+                job.id = self.job.id(),
+                error = causes(&error),
+                "a job's cost could not be written; reconciliation does it"
+            ),
+        }
+    }
+}
+
+fn tokens(usage: &Usage) -> Tokens {
+    Tokens {
+        input: usage.input_tokens,
+        output: usage.output_tokens,
+        cached: usage.cached_tokens,
+        reasoning: usage.reasoning_tokens,
     }
 }
 
@@ -262,6 +393,7 @@ struct Record {
     http_status: Option<u16>,
     first_byte: Option<Duration>,
     generation_id: Option<String>,
+    job: Option<Job>,
     model: Option<String>,
 }
 
@@ -284,6 +416,15 @@ impl Record {
                 generation_id,
                 first_byte,
             } => {
+                // What such an endpoint names is the job.
+                let job = reading
+                    .generation_id
+                    .as_deref()
+                    .and_then(|id| Job::new(endpoint, id));
+                let named = reading
+                    .generation_id
+                    .clone()
+                    .filter(|_| !endpoint.creates_jobs());
                 let has_generation = generation_id.is_some() || reading.generation_id.is_some();
                 Self {
                     failure: failure(http_status, ending, &reading),
@@ -297,7 +438,8 @@ impl Record {
                     )),
                     http_status: Some(http_status),
                     first_byte: Some(first_byte),
-                    generation_id: reading.generation_id.or(generation_id),
+                    generation_id: named.or(generation_id),
+                    job,
                     model: reading.model,
                     ..reading
                         .usage
@@ -311,12 +453,7 @@ impl Record {
 
     fn of_usage(usage: &Usage) -> Self {
         Self {
-            tokens: Tokens {
-                input: usage.input_tokens,
-                output: usage.output_tokens,
-                cached: usage.cached_tokens,
-                reasoning: usage.reasoning_tokens,
-            },
+            tokens: tokens(usage),
             cost: usage.cost.as_ref().map(ToString::to_string),
             upstream_inference_cost: usage
                 .upstream_inference_cost
@@ -340,6 +477,7 @@ impl Record {
             http_status: self.http_status,
             model: self.model.as_deref(),
             generation_id: self.generation_id.as_deref(),
+            job_id: self.job.as_ref().map(Job::id),
             tokens: self.tokens,
             cost: Cost {
                 state: self.cost_state.unwrap_or(CostState::None),
@@ -383,9 +521,10 @@ fn cost_state(
     reading: &Reading,
     has_generation: bool,
 ) -> CostState {
-    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !has_generation);
+    let sold = has_generation || reading.may_hide_cost;
+    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !sold);
     let may_cost = ending != Ending::Complete
-        || has_generation
+        || sold
         || reading.usage.is_some()
         || endpoint != Endpoint::Other;
     if reading
@@ -476,6 +615,35 @@ mod tests {
                 "{endpoint:?} {status} {ending:?} {body}"
             );
             assert_eq!(cost.as_deref(), (state == Final).then_some("0.0000007434"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_free() {
+        use crate::json_scan::{CAPTURE_LIMIT, DEPTH_LIMIT};
+        let long = "x".repeat(CAPTURE_LIMIT);
+        let deep = "[".repeat(DEPTH_LIMIT) + &"]".repeat(DEPTH_LIMIT);
+        for body in [
+            // A captured value beyond the limit, before and after what it hides.
+            format!(r#"{{"id":"gen-1","usage":{{"cost":1,"note":"{long}"}}}}"#),
+            format!(r#"{{"usage":{{"note":"{long}","cost":1}},"id":"gen-1"}}"#),
+            format!(r#"{{"usage":{{"cost":1,"note":"{long}"}}}}"#),
+            // A number longer than any amount.
+            format!(
+                r#"{{"id":"gen-1","usage":{{"cost":0.{}}}}}"#,
+                "1".repeat(CAPTURE_LIMIT)
+            ),
+            format!(r#"{{"id":"gen-1","usage":{{"cost":{}}}}}"#, "1".repeat(400)),
+            // An id that cannot be read, with an error: something was sold.
+            format!(r#"{{"id":"{long}","error":{{"message":"late"}}}}"#),
+            // Nested deeper than is followed, with the usage behind it.
+            format!(r#"{{"id":"gen-1","a":{deep},"usage":{{"cost":1}}}}"#),
+            format!(r#"{{"a":{deep},"usage":{{"cost":1}}}}"#),
+        ] {
+            for endpoint in [Endpoint::ChatCompletions, Endpoint::Other] {
+                let (_, state, _) = books(endpoint, 200, Ending::Complete, &body);
+                assert_eq!(state, CostState::Pending, "{endpoint:?} {}", &body[..40]);
+            }
         }
     }
 

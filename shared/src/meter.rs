@@ -13,20 +13,35 @@
 //! The **last** `usage` that is not null counts, as a whole. Messages streams alone spread theirs:
 //! tokens in `message_start`, final tokens and the cost in `message_delta`. After a `message.usage`
 //! the members that are known of a later usage replace those of an earlier one.
+//!
+//! What is held does not grow with the answer, nor with an event, which may be of any size: the members
+//! above, each up to [`CAPTURE_LIMIT`](crate::json_scan::CAPTURE_LIMIT) bytes, and one bit for each of
+//! the [`DEPTH_LIMIT`](crate::json_scan::DEPTH_LIMIT) levels of nesting. Whatever exceeds a limit is
+//! forwarded all the same, and read as follows, so that it is never taken to be free:
+//!
+//! | what exceeds | outcome |
+//! |---|---|
+//! | a usage, or a number in it | the usage is unknown, an earlier one out of date: the cost is asked for by the generation's id |
+//! | the generation's id | the header's counts; without one the cost is unknown for good |
+//! | the model, an error | absent; of an error remains that there was one |
+//! | the nesting | the rest of that event, or JSON body, is not read; a usage before it in another event is out of date |
+//! | a key | it is none of those above |
 
 use crate::{
-    json_scan::Scanner,
+    json_scan::{Scanner, Status},
     sse::{Framer, Piece},
 };
 
 use self::tally::{ANSWER, Member, Tally};
 pub use self::{
     failure::UpstreamError,
+    job::{JobCost, JobMeter, JobReading},
     reading::{Malformed, Reading},
     usage::Usage,
 };
 
 mod failure;
+mod job;
 mod reading;
 mod tally;
 #[cfg(test)]
@@ -127,6 +142,16 @@ impl Meter {
     #[must_use]
     pub fn generation_id(&self) -> Option<&str> {
         self.tally.generation_id()
+    }
+
+    /// Whether the answer has said by itself that it is whole: the JSON text, or the stream's end mark.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.source {
+            Source::Json(scanner) => scanner.status() == Status::Complete,
+            Source::EventStream { .. } => self.tally.end_seen(),
+            Source::Opaque => false,
+        }
     }
 
     /// What the answer said. `end` matters only where the bytes don't tell whether they are all.

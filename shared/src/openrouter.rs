@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 pub use self::generation::{Generation, GenerationError};
@@ -80,6 +80,18 @@ pub struct Answer {
     pub first_chunk: Option<Bytes>,
 }
 
+impl Answer {
+    /// The generation that the head names. Of a binary answer, as of speech, nothing else does.
+    #[must_use]
+    pub fn generation_id(&self) -> Option<&str> {
+        generation_id(self.head.headers())
+    }
+}
+
+/// How long a head may wait for its body before it counts as alone. Short JSON answers come with
+/// theirs.
+const HEAD_ALONE: Duration = Duration::from_millis(100);
+
 /// OpenRouter.
 #[derive(Debug, Clone)]
 pub struct OpenRouter {
@@ -107,11 +119,15 @@ impl OpenRouter {
 
     /// Sends `request` with the user's `key` and waits for the first byte of the answer's body,
     /// so that an upstream that dies before it still becomes an honest status.
+    ///
+    /// `head_alone` gets the id of the generation where the head names it and the first byte is late,
+    /// or never comes: who dies in between, or gives up, has spent money all the same.
     pub async fn send(
         &self,
         request: UpstreamRequest<'_>,
         key: &ApiKey,
         deadline: Instant,
+        head_alone: impl FnOnce(&str),
     ) -> Result<Answer, UpstreamError> {
         let url = self.url(request.path, request.query)?;
         let mut headers = forwarded_headers(request.headers);
@@ -131,7 +147,21 @@ impl OpenRouter {
         let until = deadline.min(Instant::now() + self.timeouts.first_byte);
         timeout_at(until, async {
             let mut head = sending.await.map_err(classify)?;
-            let first_chunk = head.chunk().await.map_err(classify)?;
+            let generation_id = generation_id(head.headers()).map(str::to_owned);
+            // Losing this future loses nothing: a chunk is taken out only when it is returned.
+            let first_chunk = match timeout(HEAD_ALONE, head.chunk()).await {
+                Ok(Ok(chunk)) => chunk,
+                late_or_broken => {
+                    if let Some(id) = generation_id {
+                        head_alone(&id);
+                    }
+                    match late_or_broken {
+                        Ok(broken) => broken,
+                        Err(_) => head.chunk().await,
+                    }
+                    .map_err(classify)?
+                }
+            };
             Ok(Answer { head, first_chunk })
         })
         .await
@@ -235,6 +265,14 @@ const NOT_RETURNED: [&str; 4] = [
     "strict-transport-security",
 ];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
+
+/// `x-generation-id`, unless it is empty.
+fn generation_id(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("x-generation-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| !id.is_empty())
+}
 
 /// The client's headers that go upstream. `accept-encoding` becomes `identity`, so that the answer
 /// can be read and passed on unchanged.

@@ -3,7 +3,11 @@
 //!
 //! A [run](Reconciler::run) claims a bounded number of rows, asks OpenRouter for each with its
 //! user's key, and closes it exactly once. What is not told yet is left to a later run; after
-//! [`PATIENCE`] its cost is unknown, with the reason. Runs may overlap: none gets another's rows.
+//! [`PATIENCE`], or [`PATIENCE_FOR_JOBS`], its cost is unknown, with the reason. Runs may overlap: none
+//! gets another's rows.
+//!
+//! A row that created an asynchronous job is asked for at the job's own address, which is made of the
+//! row's endpoint and the job's id, never taken from an answer.
 
 use std::time::Duration;
 
@@ -14,6 +18,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     causes::causes,
     clock::Clock,
+    endpoint::Job,
+    meter::{JobCost, JobMeter, Usage},
     openrouter::{Generation, GenerationError, OpenRouter},
     secret::{ApiKey, SealedKey},
     secrets_manager::{KeysetCache, VaultError},
@@ -22,6 +28,12 @@ use crate::{
 
 /// From a request's beginning until its cost counts as unknown.
 pub const PATIENCE: Duration = Duration::from_hours(24);
+/// The same for requests that created a job: a batch's may run for 96 hours.
+pub const PATIENCE_FOR_JOBS: Duration = Duration::from_hours(7 * 24);
+
+/// From a request's beginning until nobody can be at work on it any more, unless configured: a
+/// function lives 15 minutes at most.
+pub const ABANDONED_AFTER: Duration = Duration::from_mins(20);
 
 /// When a row is due again after its first, second, … claim; the last one repeats. The first is
 /// longer than a run may take, so that nobody takes a row from a run that is still at it.
@@ -38,6 +50,8 @@ const BATCH: u16 = 200;
 const CONCURRENCY: usize = 8;
 /// How long one question may take.
 const ASKING: Duration = Duration::from_secs(10);
+/// How long one about a job may: the answer holds all results of a batch.
+const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
 /// one asks again within the run.
@@ -92,6 +106,10 @@ enum Obstacle {
     Vault(#[from] VaultError),
     #[error("OpenRouter did not tell the cost")]
     Generation(#[from] GenerationError),
+    #[error("OpenRouter did not tell what the job cost")]
+    Job(#[source] GenerationError),
+    #[error("the job goes on")]
+    JobRunning,
     #[error("the run's time is over")]
     OutOfTime,
 }
@@ -103,23 +121,27 @@ impl Obstacle {
             Self::NoGenerationId => "no_generation_id",
             Self::NoKey => "no_key_for_did",
             Self::Vault(_) => "key_unusable",
-            Self::Generation(GenerationError::NotFound) => "generation_not_found",
-            Self::Generation(GenerationError::Refused(_)) => "upstream_refused",
-            Self::Generation(GenerationError::NotAnswered(_)) => "upstream_unavailable",
-            Self::Generation(GenerationError::NoCost) => "cost_not_reported",
+            Self::Job(GenerationError::NotFound) => "job_not_found",
+            Self::JobRunning => "job_still_running",
+            Self::Generation(error) | Self::Job(error) => match error {
+                GenerationError::NotFound => "generation_not_found",
+                GenerationError::Refused(_) => "upstream_refused",
+                GenerationError::NotAnswered(_) => "upstream_unavailable",
+                GenerationError::NoCost => "cost_not_reported",
+            },
             Self::OutOfTime => "not_asked",
         }
     }
 
-    /// What to do about it, `age` after the request began.
-    fn verdict(&self, age: Duration) -> Verdict {
+    /// What to do about it, `age` after the request began, if it may be asked for until `patience`.
+    fn verdict(&self, age: Duration, patience: Duration) -> Verdict {
         match self {
             // Nothing can ever be asked.
             Self::NoGenerationId => Verdict::GiveUp,
             // The gateway's own failure is no reason to write anything off.
             Self::Vault(VaultError::Keyset(_)) => Verdict::Fail,
             Self::OutOfTime => Verdict::Retry,
-            _ if age >= PATIENCE => Verdict::GiveUp,
+            _ if age >= patience => Verdict::GiveUp,
             _ => Verdict::Retry,
         }
     }
@@ -141,6 +163,16 @@ pub struct Reconciler {
     openrouter: OpenRouter,
 }
 
+/// Which rows a run takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// This DID's only.
+    pub did: Option<&'a str>,
+    /// The age from which on a pending row counts as abandoned. A row that a function is still at work
+    /// on must never be younger than that: its cost would be given up under its hands.
+    pub abandoned_after: Duration,
+}
+
 impl Reconciler {
     /// With the gateway's own clients.
     #[must_use]
@@ -158,16 +190,17 @@ impl Reconciler {
         }
     }
 
-    /// One run, over one DID's rows or everyone's. It begins nothing new after `until`.
+    /// One run over the rows of `scope`. It begins nothing new after `until`.
     ///
     /// Only a claim that fails is an error; what goes wrong with single rows is in the summary and
     /// in the log.
-    pub async fn run(&self, did: Option<&str>, until: Instant) -> Result<Summary, StorageError> {
+    pub async fn run(&self, scope: Scope<'_>, until: Instant) -> Result<Summary, StorageError> {
         let claim = Claim {
             now: self.clock.now(),
             limit: BATCH,
             leases: &LEASES,
-            did,
+            abandoned_after: scope.abandoned_after,
+            did: scope.did,
         };
         let rows = self.storage.claim_unsettled(&claim, until).await?;
         let claimed = Summary {
@@ -200,15 +233,8 @@ impl Reconciler {
                 fate
             }
             Err(obstacle) => {
-                let verdict = obstacle.verdict(row.age);
-                tracing::warn!(
-                    request.id = %row.id,
-                    reason = obstacle.reason(),
-                    attempts = row.attempts,
-                    gives_up = verdict == Verdict::GiveUp,
-                    error = causes(&obstacle),
-                    "a cost could not be found out"
-                );
+                let verdict = obstacle.verdict(row.age, patience(&row));
+                report(&row, &obstacle, verdict);
                 match verdict {
                     Verdict::Retry => Fate::Retried,
                     Verdict::Fail => Fate::Failed,
@@ -222,6 +248,10 @@ impl Reconciler {
     }
 
     async fn ask(&self, row: &Unsettled, until: Instant) -> Result<Generation, Obstacle> {
+        if let Some(job) = job(row) {
+            let key = self.key(row).await?;
+            return self.ask_job(&job, &key, until).await;
+        }
         let id = row
             .generation_id
             .as_deref()
@@ -246,6 +276,36 @@ impl Reconciler {
                 },
                 answer => return Ok(answer?),
             }
+        }
+    }
+
+    async fn ask_job(
+        &self,
+        job: &Job,
+        key: &ApiKey,
+        until: Instant,
+    ) -> Result<Generation, Obstacle> {
+        let left = || match until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(Obstacle::OutOfTime),
+            left => Ok(left),
+        };
+        let mut meter = JobMeter::default();
+        self.openrouter
+            .job(job, key, left()?.min(ASKING_FOR_JOB), |chunk| {
+                meter.feed(chunk);
+            })
+            .await
+            .map_err(Obstacle::Job)?;
+        let reading = meter.finish();
+        match (reading.cost(), reading.generation_id) {
+            (JobCost::Running, _) => Err(Obstacle::JobRunning),
+            (JobCost::Final(usage), _) => Ok(charged(&usage, reading.model)),
+            // A video's state tells no provider's charge, which with BYOK is most of the cost.
+            (JobCost::NotTold, Some(id)) => {
+                let time = left()?.min(ASKING);
+                Ok(self.openrouter.generation(&id, key, time).await?)
+            }
+            (JobCost::NotTold, None) => Err(Obstacle::Job(GenerationError::NoCost)),
         }
     }
 
@@ -274,6 +334,48 @@ impl Reconciler {
                 Fate::Failed
             }
         }
+    }
+}
+
+/// The job whose cost is the row's.
+fn job(row: &Unsettled) -> Option<Job> {
+    Job::of_row(row.endpoint.as_deref()?, row.job_id.as_deref()?)
+}
+
+fn patience(row: &Unsettled) -> Duration {
+    if row.job_id.is_some() {
+        PATIENCE_FOR_JOBS
+    } else {
+        PATIENCE
+    }
+}
+
+fn report(row: &Unsettled, obstacle: &Obstacle, verdict: Verdict) {
+    if matches!(obstacle, Obstacle::JobRunning) && verdict == Verdict::Retry {
+        tracing::info!(request.id = %row.id, job.id = row.job_id, "a job goes on");
+        return;
+    }
+    tracing::warn!(
+        request.id = %row.id,
+        reason = obstacle.reason(),
+        attempts = row.attempts,
+        gives_up = verdict == Verdict::GiveUp,
+        error = causes(obstacle),
+        "a cost could not be found out"
+    );
+}
+
+/// A job's charge, in the form in which a generation's is told.
+fn charged(usage: &Usage, model: Option<String>) -> Generation {
+    Generation {
+        cost: usage.cost.unwrap_or_default(),
+        upstream_inference_cost: usage.upstream_inference_cost,
+        is_byok: usage.is_byok,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        model,
     }
 }
 
@@ -317,17 +419,32 @@ mod tests {
             GenerationError::NotFound.into(),
             GenerationError::Refused(StatusCode::UNAUTHORIZED).into(),
             GenerationError::NoCost.into(),
+            Obstacle::Job(GenerationError::NotFound),
+            Obstacle::JobRunning,
         ];
         for obstacle in asked {
-            let before = PATIENCE.saturating_sub(Duration::from_secs(1));
-            assert_eq!(obstacle.verdict(before), Verdict::Retry, "{obstacle:?}");
-            assert_eq!(obstacle.verdict(PATIENCE), Verdict::GiveUp, "{obstacle:?}");
+            for patience in [PATIENCE, PATIENCE_FOR_JOBS] {
+                let before = patience.saturating_sub(Duration::from_secs(1));
+                assert_eq!(
+                    obstacle.verdict(before, patience),
+                    Verdict::Retry,
+                    "{obstacle:?}"
+                );
+                assert_eq!(
+                    obstacle.verdict(patience, patience),
+                    Verdict::GiveUp,
+                    "{obstacle:?}"
+                );
+            }
         }
         assert_eq!(
-            Obstacle::NoGenerationId.verdict(Duration::ZERO),
+            Obstacle::NoGenerationId.verdict(Duration::ZERO, PATIENCE),
             Verdict::GiveUp
         );
-        assert_eq!(Obstacle::OutOfTime.verdict(PATIENCE * 2), Verdict::Retry);
+        assert_eq!(
+            Obstacle::OutOfTime.verdict(PATIENCE * 2, PATIENCE),
+            Verdict::Retry
+        );
     }
 
     #[test]

@@ -19,14 +19,18 @@ use tokio::{
 use crate::{
     causes::causes,
     endpoint::Endpoint,
-    ledger::{Ending, Entry, Outcome},
-    meter::{AnswerFormat, BodyEnd, Malformed, Meter, Reading, Usage},
+    ledger::{Ending, Entry, JobPoll, Outcome},
+    meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
     openrouter::{Answer, returned_headers},
     request::Invocation,
 };
 
 /// How many chunks may wait for a slow client before reading from OpenRouter pauses.
 const CHUNKS_IN_FLIGHT: usize = 16;
+
+/// An answer that is announced to be no longer than this is whole within a moment, so that its
+/// generation need not be noted before the books are closed.
+const SHORT_ANSWER: u64 = 16 * 1024;
 
 /// Says that an answer is OpenRouter's own, errors included.
 const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
@@ -69,14 +73,26 @@ pub struct Relayed {
     pub arrived: Instant,
     /// How long OpenRouter may be silent in the middle of an answer.
     pub idle: Duration,
-    /// The open entry of a billable request.
-    pub entry: Option<Entry>,
+    /// What the books learn from the answer.
+    pub books: Books,
+}
+
+/// What the books learn from an answer.
+#[derive(Debug)]
+pub enum Books {
+    /// Nothing.
+    Closed,
+    /// How a billable request ends.
+    Open(Entry),
+    /// What a job costs.
+    Job(JobPoll),
 }
 
 /// Starts passing `answer` on. The books are closed by a task of the invocation, after the
 /// client's end of stream; it runs to the end also when the client has left.
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
+    let answer_generation = answer.generation_id().map(str::to_owned);
     let Answer { head, first_chunk } = answer;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT + 1);
     let mut response = Response::new(RelayBody(receiver));
@@ -89,7 +105,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
 
     let format = AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref());
     let mut pump = Pump {
-        meter: relayed.entry.is_some().then(|| Meter::new(format)),
+        watch: Watch::new(relayed.books, format),
+        endpoint: relayed.endpoint,
+        idle: relayed.idle,
         format,
         first_byte: relayed.arrived.elapsed(),
         until: invocation.closing_time(),
@@ -98,8 +116,11 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
             .then(|| sender.clone().try_reserve_owned().ok())
             .flatten(),
         sender: Some(sender),
+        generation_id: answer_generation,
+        is_short: head
+            .content_length()
+            .is_some_and(|length| length <= SHORT_ANSWER),
         head,
-        relayed,
     };
     let Some(first_chunk) = first_chunk else {
         invocation.tasks.spawn(pump.close(Ending::Complete));
@@ -119,12 +140,37 @@ struct Pump {
     sender: Option<mpsc::Sender<Bytes>>,
     /// A place in the channel for an error event, which a slow client cannot take up.
     last_word: Option<mpsc::OwnedPermit<Bytes>>,
-    meter: Option<Meter>,
+    watch: Watch,
+    endpoint: Endpoint,
+    idle: Duration,
     format: AnswerFormat,
     tail: Tail,
     first_byte: Duration,
     until: Instant,
-    relayed: Relayed,
+    /// The head's `x-generation-id`.
+    generation_id: Option<String>,
+    is_short: bool,
+}
+
+/// What looks at the bytes of an answer while they pass.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives per request, and it is moved twice"
+)]
+enum Watch {
+    Nothing,
+    Answer(Meter, Entry),
+    Job(JobMeter, JobPoll),
+}
+
+impl Watch {
+    fn new(books: Books, format: AnswerFormat) -> Self {
+        match books {
+            Books::Closed => Self::Nothing,
+            Books::Open(entry) => Self::Answer(Meter::new(format), entry),
+            Books::Job(poll) => Self::Job(JobMeter::default(), poll),
+        }
+    }
 }
 
 impl Pump {
@@ -140,31 +186,40 @@ impl Pump {
         } else {
             BodyEnd::Cut
         };
-        let reading = self.meter.take().map(|meter| meter.finish(body_end));
-        let ending = match &reading {
-            Some(reading) => self.corrected(ending, reading),
-            None => ending,
-        };
-        self.tell_client(ending);
-        // The client's end of stream; the books must not delay it.
-        (self.sender, self.last_word) = (None, None);
-        if let (Some(entry), Some(reading)) = (self.relayed.entry.take(), reading) {
-            entry
-                .close(Outcome::Answered {
-                    http_status: self.head.status().as_u16(),
-                    ending,
-                    reading,
-                    generation_id: text(self.head.headers(), "x-generation-id"),
-                    first_byte: self.first_byte,
-                })
-                .await;
+        let http_status = self.head.status().as_u16();
+        match std::mem::replace(&mut self.watch, Watch::Nothing) {
+            Watch::Nothing => self.end_stream(ending),
+            Watch::Job(meter, poll) => {
+                self.end_stream(ending);
+                poll.settle(http_status, meter.finish()).await;
+            }
+            Watch::Answer(meter, entry) => {
+                let reading = meter.finish(body_end);
+                let ending = self.corrected(ending, &reading);
+                self.end_stream(ending);
+                entry
+                    .close(Outcome::Answered {
+                        http_status,
+                        ending,
+                        reading,
+                        generation_id: self.generation_id.take(),
+                        first_byte: self.first_byte,
+                    })
+                    .await;
+            }
         }
+    }
+
+    /// The client's end of stream; the books must not delay it.
+    fn end_stream(&mut self, ending: Ending) {
+        self.tell_client(ending);
+        (self.sender, self.last_word) = (None, None);
     }
 
     /// Passes chunks on until the answer ends, however it ends.
     async fn forward(&mut self) -> Ending {
         loop {
-            let idle_until = Instant::now() + self.relayed.idle;
+            let idle_until = Instant::now() + self.idle;
             let chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
@@ -183,8 +238,20 @@ impl Pump {
     }
 
     fn observe(&mut self, chunk: &[u8]) {
-        if let Some(meter) = &mut self.meter {
-            meter.feed(chunk);
+        match &mut self.watch {
+            Watch::Nothing => {}
+            Watch::Job(meter, _) => meter.feed(chunk),
+            Watch::Answer(meter, entry) => {
+                meter.feed(chunk);
+                // Of an answer that is whole, or about to be, closing the books tells it.
+                if !entry.has_generation()
+                    && !self.is_short
+                    && let Some(id) = meter.generation_id().or(self.generation_id.as_deref())
+                    && !meter.is_complete()
+                {
+                    entry.note_generation(id);
+                }
+            }
         }
         self.tail.push(chunk);
     }
@@ -229,7 +296,7 @@ impl Pump {
     /// For a stream without its end mark. Endpoints whose dialect is not known may have none.
     fn stream_ends_in_the_middle(&self, reading: &Reading) -> bool {
         let no_error = reading.upstream_error.is_none();
-        match self.relayed.endpoint {
+        match self.endpoint {
             // Their streams tell tokens early on, so a usage says nothing about the end.
             Endpoint::Responses | Endpoint::Messages => no_error,
             Endpoint::ChatCompletions | Endpoint::Completions => {
@@ -243,12 +310,7 @@ impl Pump {
     /// never looks like a clean end. A broken JSON answer shows itself.
     fn tell_client(&mut self, ending: Ending) {
         if let (Some(reason), Some(last_word)) = (ending.reason(), self.last_word.take()) {
-            let event = error_event(
-                self.relayed.endpoint,
-                ending.code(),
-                reason,
-                ending.message(),
-            );
+            let event = error_event(self.endpoint, ending.code(), reason, ending.message());
             let separator = self.tail.separator();
             last_word.send(Bytes::from(format!("{separator}{event}")));
         }

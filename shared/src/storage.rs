@@ -1,8 +1,9 @@
 //! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
-//! The work is done by database functions (`migrations/`): `begin_request`, `finish_request`,
-//! `usage_summary`, and for reconciliation `claim_unsettled` and `settle_request`. Each is one round
-//! trip with a JSON body, so no value ever enters a URL. The contract:
+//! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
+//! `finish_request`, `settle_job`, `usage_summary`, and for reconciliation `claim_unsettled` and
+//! `settle_request`. Each is one round trip with a JSON body, so no value ever enters a URL. The
+//! contract:
 //!
 //! - money is decimal text, never a float;
 //! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
@@ -24,10 +25,10 @@ use url::Url;
 
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
-pub use reconciliation::{Claim, Finding, Settle, Settled, Unsettled};
+pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, Period, ReplayGuard, Status,
-    Tokens, UsageQuery, UsageSummary,
+    Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
+    NoteGeneration, Noted, Period, ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
 };
 pub use transport::ping;
 
@@ -82,6 +83,21 @@ impl Storage {
             .await
     }
 
+    /// Names the generation of a request that is still running, so that its cost can be asked for
+    /// should the function not live to finish it. May come before [`finish`](Self::finish), after it,
+    /// or twice; it is only of use before, so it is repeated at most twice, until `until`.
+    pub async fn note_generation(
+        &self,
+        note: &NoteGeneration<'_>,
+        until: Instant,
+    ) -> Result<Noted, StorageError> {
+        let arguments = records::NoteArguments {
+            request: note.into(),
+        };
+        self.call("note_generation", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
     /// Closes the books of one request, exactly once however often it is called. Retries until
     /// `until`, because nobody else knows what the request cost.
     pub async fn finish(
@@ -92,6 +108,18 @@ impl Storage {
         let arguments = records::FinishArguments {
             outcome: finish.into(),
         };
+        self.call("finish_request", &arguments, u32::MAX, until)
+            .await
+    }
+
+    /// Closes the books of a request with what its function could only log. As
+    /// [`finish`](Self::finish), also where the row was given up as abandoned meanwhile.
+    pub async fn restore(
+        &self,
+        record: &EmergencyRecord,
+        until: Instant,
+    ) -> Result<Finished, StorageError> {
+        let arguments = records::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
         self.call("finish_request", &arguments, u32::MAX, until)
             .await
     }
@@ -137,6 +165,19 @@ impl Storage {
         };
         self.call("settle_request", &arguments, u32::MAX, until)
             .await
+    }
+
+    /// Closes the row that created a job, exactly once however often it is called. Retries until
+    /// `until`.
+    pub async fn settle_job(
+        &self,
+        settle: &SettleJob<'_>,
+        until: Instant,
+    ) -> Result<Settled, StorageError> {
+        let arguments = reconciliation::SettleJobArguments {
+            outcome: settle.into(),
+        };
+        self.call("settle_job", &arguments, u32::MAX, until).await
     }
 
     /// Calls one database function, at most `attempts` times and not beyond `until`. All of them

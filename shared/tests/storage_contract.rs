@@ -31,9 +31,9 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish, Finished, Period,
-        Refusal, ReplayGuard, Settle, Settled, Status, Storage, StorageError, StorageKey, Tokens,
-        Unavailable, Unsettled, UsageQuery,
+        Begin, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish, Finished,
+        NoteGeneration, Period, Refusal, ReplayGuard, Settle, SettleJob, Settled, Status, Storage,
+        StorageError, StorageKey, Tokens, Unavailable, Unsettled, UsageQuery,
     },
 };
 use tokio::time::Instant;
@@ -1067,12 +1067,7 @@ async fn an_abandoned_request_gives_its_hold_back() {
             "the other one"
         );
 
-        // Its function was not dead after all: too late.
-        let late = user.finish(&completed(lost.id, "0.1")).await.unwrap();
-        assert!(!late.by_this_call);
-        assert_eq!(user.account().await, ("0".into(), "0.25".into()));
-
-        // But the cost can still be entered, once.
+        // The cost can still be entered, once.
         let entered = Settle {
             finding: billed("0.1", None),
             ..unknown(lost.id)
@@ -1083,6 +1078,161 @@ async fn an_abandoned_request_gives_its_hold_back() {
         let row = user.row(lost.id).await;
         assert_eq!(row["cost_state"], "final");
         assert_eq!(row["unknown_cost_reason"], Value::Null);
+        // Its function was not dead after all: too late.
+        let late = user.finish(&completed(lost.id, "0.1")).await.unwrap();
+        assert!(!late.by_this_call);
+        assert_eq!(user.account().await, ("0.1".into(), "0.25".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_late_record_takes_an_abandoned_row_back_once() {
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        for (outcome, spent) in [
+            (
+                completed as fn(Uuid, &'static str) -> Finish<'static>,
+                "0.1",
+            ),
+            (|id, _| cut(id), "0.1"),
+        ] {
+            let begin = user.billable("0.5");
+            user.begin(&begin).await.unwrap();
+            user.settle(&unknown(begin.id)).await;
+            assert_eq!(user.account().await.1, "0");
+
+            let record = outcome(begin.id, "0.1");
+            let answers = join_all(
+                (0..10).map(|_| async { user.finish(&record).await.unwrap().by_this_call }),
+            )
+            .await;
+            assert_eq!(answers.into_iter().filter(|first| *first).count(), 1);
+            // What was released stays released.
+            assert_eq!(user.account().await, (spent.into(), "0".into()));
+            let row = user.row(begin.id).await;
+            assert_eq!(row["status"], record.status.as_str());
+            assert_eq!(row["cost_state"], record.cost.state.as_str());
+            assert_eq!(
+                (&row["unknown_cost_reason"], &row["settled_at"]),
+                (&Value::Null, &Value::Null)
+            );
+        }
+        // A cost that is asked for once more.
+        let rows = user.claim(far_future(), 9).await;
+        assert_eq!((rows.len(), rows[0].abandoned), (1, false));
+        assert_eq!(rows[0].generation_id.as_deref(), Some("gen-1"));
+
+        // What was given up for other reasons has been finished before.
+        user.settle(&unknown(rows[0].id)).await;
+        let late = user.finish(&completed(rows[0].id, "0.1")).await.unwrap();
+        assert!(!late.by_this_call);
+        assert_eq!(user.account().await, ("0.1".into(), "0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_generation_is_noted_once_and_only_while_the_request_runs() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0");
+        assert!(!user.note(begin.id, "gen-early").await, "it never began");
+        user.begin(&begin).await.unwrap();
+        let notes = join_all((0..10).map(|_| user.note(begin.id, "gen-noted"))).await;
+        assert_eq!(notes.into_iter().filter(|noted| *noted).count(), 1);
+        assert!(!user.note(begin.id, "gen-other").await);
+        assert_eq!(user.row(begin.id).await["generation_id"], "gen-noted");
+        let abandoned = user.claim(far_future(), 9).await;
+        assert_eq!(abandoned[0].generation_id.as_deref(), Some("gen-noted"));
+
+        // Finishing keeps it where it knows none, and knows better where it does.
+        for (finished, expected) in [(None, "gen-noted"), (Some("gen-1"), "gen-1")] {
+            let begin = user.billable("0");
+            user.begin(&begin).await.unwrap();
+            assert!(user.note(begin.id, "gen-noted").await);
+            let finish = Finish {
+                generation_id: finished,
+                ..cut(begin.id)
+            };
+            user.finish(&finish).await.unwrap();
+            assert_eq!(user.row(begin.id).await["generation_id"], expected);
+            assert!(!user.note(begin.id, "gen-late").await);
+            assert_eq!(user.row(begin.id).await["generation_id"], expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_row_is_abandoned_when_the_caller_says_so() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0");
+        user.begin(&begin).await.unwrap();
+        for (seconds, claimed) in [(61, 0), (59, 1)] {
+            let claim = Claim {
+                now: Clock::system().now() + SignedDuration::from_mins(1),
+                limit: 9,
+                leases: &[Duration::from_mins(1)],
+                abandoned_after: Duration::from_secs(seconds),
+                did: Some(&user.did),
+            };
+            let rows = user.storage.claim_unsettled(&claim, soon()).await.unwrap();
+            assert_eq!(rows.len(), claimed, "{seconds}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_job_is_paid_for_once_by_the_request_that_created_it() {
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        let (first, second) = (user.billable("0.5"), user.billable("0.5"));
+        for begin in [&first, &second] {
+            user.begin(begin).await.unwrap();
+        }
+        assert!(
+            !user.settle_job("job-1", "0.1").await,
+            "nobody knows it yet"
+        );
+        // Both were answered with the same job: one of them carries it.
+        for begin in [&first, &second] {
+            let finish = Finish {
+                job_id: Some("job-1"),
+                ..cut(begin.id)
+            };
+            user.finish(&finish).await.unwrap();
+        }
+        assert_eq!(user.row(second.id).await["cost_state"], "none");
+        assert_eq!(user.account().await, ("0".into(), "0.5".into()));
+        let rows = user.claim(Clock::system().now(), 9).await;
+        assert_eq!(
+            (rows.len(), rows[0].id, rows[0].job_id.as_deref()),
+            (1, first.id, Some("job-1"))
+        );
+
+        // Another user's job of the same name is not this one.
+        with_user(json!({}), async |stranger| {
+            assert!(!stranger.settle_job("job-1", "9").await);
+        })
+        .await;
+        assert!(!user.settle_job("job-2", "9").await);
+        let answers = join_all((0..20).map(|_| user.settle_job("job-1", "0.1"))).await;
+        assert_eq!(answers.into_iter().filter(|settled| *settled).count(), 1);
+        // Reconciliation, which had claimed it before, comes too late.
+        let late = Settle {
+            finding: billed("0.2", None),
+            ..unknown(first.id)
+        };
+        assert!(!user.settle(&late).await.by_this_call);
+        assert_eq!(user.account().await, ("0.1".into(), "0".into()));
+        let row = user.row(first.id).await;
+        assert_eq!(
+            (&row["cost_state"], &row["job_id"]),
+            (&json!("final"), &json!("job-1"))
+        );
     })
     .await;
 }
@@ -1125,6 +1275,16 @@ async fn reconciliation_insists_on_its_members() {
             ("claim_unsettled", json!({"request": {"now": 0, "limit": 5, "leases": []}})),
             ("claim_unsettled", json!({"request": {"now": 0, "limit": 0, "leases": [60]}})),
             ("claim_unsettled", json!({"request": {"limit": 5, "leases": [60]}})),
+            (
+                "claim_unsettled",
+                json!({"request": {"now": 0, "limit": 5, "leases": [60], "abandoned_after": 0}}),
+            ),
+            ("note_generation", json!({"request": {"id": id}})),
+            ("note_generation", json!({"request": {"id": id, "generation_id": ""}})),
+            (
+                "settle_job",
+                json!({"outcome": {"did": user.did, "settled_at": 0, "cost_state": "final", "openrouter_cost": "1"}}),
+            ),
             ("settle_request", json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "final"}})),
             ("settle_request", json!({"outcome": {"id": id, "settled_at": 0, "cost_state": "unknown"}})),
             (
@@ -1284,6 +1444,17 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
             }}),
         ),
         (
+            "note_generation",
+            json!({"request": {"id": id.to_string(), "generation_id": "gen-forged"}}),
+        ),
+        (
+            "settle_job",
+            json!({"outcome": {
+                "did": user.did, "endpoint": "chat", "job_id": "job-1",
+                "settled_at": 0, "cost_state": "final", "openrouter_cost": "0",
+            }}),
+        ),
+        (
             "use_fingerprint",
             json!({"request": {
                 "id": id.to_string(), "request_time": 0,
@@ -1438,9 +1609,29 @@ impl User {
             now,
             limit,
             leases: &[Duration::from_mins(1), Duration::from_mins(10)],
+            abandoned_after: Duration::from_mins(20),
             did: Some(&self.did),
         };
         self.storage.claim_unsettled(&claim, soon()).await.unwrap()
+    }
+
+    async fn note(&self, id: Uuid, generation_id: &str) -> bool {
+        let note = NoteGeneration { id, generation_id };
+        let noted = self.storage.note_generation(&note, soon()).await;
+        noted.unwrap().by_this_call
+    }
+
+    /// Settles the row of a job of the endpoint `chat`.
+    async fn settle_job(&self, job_id: &str, usd: &str) -> bool {
+        let settle = SettleJob {
+            did: &self.did,
+            endpoint: "chat",
+            job_id,
+            time: Clock::system().now(),
+            finding: billed(usd, None),
+        };
+        let settled = self.storage.settle_job(&settle, soon()).await;
+        settled.unwrap().by_this_call
     }
 
     async fn settle(&self, settle: &Settle<'_>) -> Settled {
@@ -1523,7 +1714,7 @@ impl User {
                  generation_id,http_status::text,input_tokens::text,output_tokens::text,\
                  cached_tokens::text,reasoning_tokens::text,first_byte_ms::text,is_byok,\
                  total_cost::text,openrouter_cost::text,upstream_inference_cost::text,\
-                 error_reason,error_message,unknown_cost_reason,hold::text"
+                 error_reason,error_message,unknown_cost_reason,hold::text,job_id,settled_at"
             }
         };
         let path = format!("{table}?select={select}&did=eq.{}", self.did);
@@ -1625,6 +1816,7 @@ fn completed(id: Uuid, usd: &str) -> Finish<'_> {
         http_status: Some(200),
         model: Some("anthropic/claude-4.6-sonnet-20260217"),
         generation_id: Some("gen-1"),
+        job_id: None,
         tokens: Tokens {
             input: Some(12),
             output: Some(34),

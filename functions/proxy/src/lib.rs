@@ -11,11 +11,11 @@ use shared::{
     endpoint::{AllowedFamilies, Route},
     error::Error,
     http_client,
-    ledger::{Entry, Outcome},
+    ledger::{Entry, Ledger, Outcome},
     money::Usd,
     openrouter::{Answer, OpenRouter, UpstreamRequest},
     payload::Payload,
-    relay::{RelayBody, Relayed, relay},
+    relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
     secret::SealedKey,
@@ -36,7 +36,7 @@ pub struct Proxy {
     allowed_families: AllowedFamilies,
     hold: Usd,
     requests_per_minute: Option<NonZeroU32>,
-    storage: Arc<Storage>,
+    ledger: Ledger,
     keyset: KeysetCache,
     openrouter: OpenRouter,
 }
@@ -52,11 +52,15 @@ impl Proxy {
             allowed_families: config.allowed_families,
             hold: config.hold,
             requests_per_minute: config.requests_per_minute,
-            storage: Arc::new(Storage::new(
-                client.clone(),
-                &config.storage.url,
-                config.storage.key,
-            )),
+            ledger: Ledger {
+                storage: Arc::new(Storage::new(
+                    client.clone(),
+                    &config.storage.url,
+                    config.storage.key,
+                )),
+                clock: Clock::system(),
+                patience: config.ledger_patience,
+            },
             keyset: KeysetCache::new(KeysetSource::new(
                 client.clone(),
                 config.keyset.location,
@@ -125,8 +129,8 @@ impl Proxy {
             Ok(begun) => begun,
             Err(error) => return Err(self.close_if_begun(&call, error)),
         };
-        let entry = self.entry(&call);
-        match self.ask(&call, &begun, keyset).await {
+        let mut entry = self.entry(&call);
+        match self.ask(&call, &begun, keyset, entry.as_mut()).await {
             Ok(answer) => Ok(self.relay(&call, answer, entry)),
             Err(error) => Err(close_unanswered(entry, &call, error)),
         }
@@ -154,7 +158,7 @@ impl Proxy {
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
         Ok(tokio::try_join!(
-            self.storage.begin(&asked, until),
+            self.ledger.storage.begin(&asked, until),
             warming
         )?)
     }
@@ -172,18 +176,17 @@ impl Proxy {
     }
 
     fn entry(&self, call: &Call<'_>) -> Option<Entry> {
-        let open = || {
-            Entry::opened(
-                &self.storage,
-                &self.clock,
-                call.route.endpoint(),
-                call.invocation,
-            )
-        };
+        let open = || self.ledger.opened(call.route.endpoint(), call.invocation);
         call.route.is_billable().then(open)
     }
 
-    async fn ask(&self, call: &Call<'_>, begun: &Begun, warmed: Warmed) -> Result<Answer, Error> {
+    async fn ask(
+        &self,
+        call: &Call<'_>,
+        begun: &Begun,
+        warmed: Warmed,
+        entry: Option<&mut Entry>,
+    ) -> Result<Answer, Error> {
         warmed.map_err(VaultError::from)?;
         let did = call.authenticated.caller.did().as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
@@ -198,16 +201,27 @@ impl Proxy {
         };
         Ok(self
             .openrouter
-            .send(request, &key, call.invocation.closing_time())
+            .send(request, &key, call.invocation.closing_time(), |id| {
+                if let Some(entry) = entry {
+                    entry.note_generation(id);
+                }
+            })
             .await?)
     }
 
     fn relay(&self, call: &Call<'_>, answer: Answer, entry: Option<Entry>) -> Response<RelayBody> {
+        let poll = |job| {
+            let did = call.authenticated.caller.did().as_str();
+            relay::Books::Job(self.ledger.poll(did, job, call.invocation))
+        };
         let relayed = Relayed {
             endpoint: call.route.endpoint(),
             arrived: call.arrived,
             idle: self.openrouter.timeouts().idle,
-            entry,
+            books: match entry {
+                Some(entry) => relay::Books::Open(entry),
+                None => call.route.polled_job().map_or(relay::Books::Closed, poll),
+            },
         };
         relay(answer, relayed, call.invocation)
     }

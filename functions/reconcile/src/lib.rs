@@ -4,43 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use shared::{
-    clock::Clock,
     config::{Env, ReconcileConfig, StartError},
-    http_client,
-    openrouter::{OpenRouter, Timeouts},
-    reconcile::{Reconciler, Summary},
+    reconcile::{Reconciler, Scope, Summary},
     request::Invocation,
-    secrets_manager::{KeysetCache, KeysetSource},
-    storage::{Storage, StorageError},
-};
-
-/// How long a connection to anything may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Not used by the one question that is asked here, which has a limit of its own.
-const TIMEOUTS: Timeouts = Timeouts {
-    first_byte: Duration::from_secs(10),
-    idle: Duration::from_secs(10),
+    storage::StorageError,
 };
 
 /// What the function keeps between runs.
 #[derive(Debug)]
-pub struct Reconcile(Reconciler);
+pub struct Reconcile {
+    reconciler: Reconciler,
+    abandoned_after: Duration,
+}
 
 impl Reconcile {
     /// Builds it from the environment. Nothing is asked over the network yet.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ReconcileConfig::read(env)?;
-        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        Ok(Self(Reconciler::new(
-            Clock::system(),
-            Storage::new(client.clone(), &config.storage.url, config.storage.key),
-            KeysetCache::new(KeysetSource::new(
-                client.clone(),
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            OpenRouter::new(client, config.openrouter, TIMEOUTS),
-        )))
+        Ok(Self {
+            abandoned_after: config.abandoned_after,
+            reconciler: config.reconciler()?,
+        })
     }
 }
 
@@ -49,7 +33,17 @@ impl Reconcile {
 pub enum RunError {
     /// The event's `did` is no text.
     #[error("the event's member did must be a string")]
-    MalformedEvent,
+    MalformedDid,
+    /// The event's `abandoned_after_seconds` would give up requests that may still be in flight, or is
+    /// no number.
+    #[error(
+        "the event's member abandoned_after_seconds must be a number from {} to {}",
+        .least.as_secs(), LONGEST_ABANDONED_AFTER.as_secs()
+    )]
+    MalformedAge {
+        /// What the function is configured with.
+        least: Duration,
+    },
     /// No rows could be claimed.
     #[error("no rows could be claimed")]
     NotClaimed(#[from] StorageError),
@@ -59,27 +53,44 @@ pub enum RunError {
     Incomplete(Summary),
 }
 
-/// One run. Any event starts it; one with a member `did` restricts it to that user's rows, for runs
-/// by hand.
+/// The most that an event may ask for.
+const LONGEST_ABANDONED_AFTER: Duration = Duration::from_hours(24);
+
+/// One run. Any event starts it. For runs by hand it may have the members `did`, which restricts it to
+/// that user's rows, and `abandoned_after_seconds`, which makes it wait longer than configured for
+/// requests that never ended.
 pub async fn handle(
     reconcile: Arc<Reconcile>,
     event: Value,
     invocation: Invocation,
 ) -> Result<Summary, RunError> {
-    let did = only(&event)?;
-    let summary = reconcile.0.run(did, invocation.closing_time()).await?;
+    let scope = scope(&event, reconcile.abandoned_after)?;
+    let until = invocation.closing_time();
+    let summary = reconcile.reconciler.run(scope, until).await?;
     if summary.failed > 0 {
         return Err(RunError::Incomplete(summary));
     }
     Ok(summary)
 }
 
-fn only(event: &Value) -> Result<Option<&str>, RunError> {
-    match event.get("did") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(did)) => Ok(Some(did)),
-        Some(_) => Err(RunError::MalformedEvent),
-    }
+fn scope(event: &Value, least: Duration) -> Result<Scope<'_>, RunError> {
+    let did = match event.get("did") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(did)) => Some(did.as_str()),
+        Some(_) => return Err(RunError::MalformedDid),
+    };
+    let abandoned_after = match event.get("abandoned_after_seconds") {
+        None | Some(Value::Null) => least,
+        Some(age) => age
+            .as_u64()
+            .map(Duration::from_secs)
+            .filter(|age| (least..=LONGEST_ABANDONED_AFTER).contains(age))
+            .ok_or(RunError::MalformedAge { least })?,
+    };
+    Ok(Scope {
+        did,
+        abandoned_after,
+    })
 }
 
 #[cfg(test)]
@@ -87,6 +98,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(event: &Value) -> Result<(Option<&str>, u64), RunError> {
+        let scope = scope(event, Duration::from_mins(20))?;
+        Ok((scope.did, scope.abandoned_after.as_secs()))
+    }
 
     #[test]
     fn any_event_runs_for_everyone_and_one_with_a_did_for_that_one() {
@@ -97,14 +113,37 @@ mod tests {
             json!("x"),
             json!({"did": null}),
         ] {
-            assert_eq!(only(&event).unwrap(), None, "{event}");
+            assert_eq!(read(&event).unwrap(), (None, 1200), "{event}");
         }
         assert_eq!(
-            only(&json!({"did": "did:key:z"})).unwrap(),
-            Some("did:key:z")
+            read(&json!({"did": "did:key:z"})).unwrap(),
+            (Some("did:key:z"), 1200)
         );
         // Not taken for everyone.
-        assert!(only(&json!({"did": ["did:key:z"]})).is_err());
+        assert!(read(&json!({"did": ["did:key:z"]})).is_err());
+    }
+
+    #[test]
+    fn an_event_may_ask_for_more_patience_but_not_for_less() {
+        let age = |seconds: Value| json!({"abandoned_after_seconds": seconds});
+        for seconds in [1200, 86_400] {
+            assert_eq!(read(&age(json!(seconds))).unwrap().1, seconds);
+        }
+        for seconds in [
+            json!(1199),
+            json!(0),
+            json!(-1),
+            json!(86_401),
+            json!("1300"),
+            json!(1300.5),
+        ] {
+            let error = read(&age(seconds.clone())).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the event's member abandoned_after_seconds must be a number from 1200 to 86400",
+                "{seconds}"
+            );
+        }
     }
 
     #[test]
@@ -115,6 +154,6 @@ mod tests {
         );
         let event: Value = serde_json::from_slice(&std::fs::read(sample).unwrap()).unwrap();
         assert_eq!(event["source"], "aws.scheduler");
-        assert_eq!(only(&event).unwrap(), None);
+        assert_eq!(read(&event).unwrap(), (None, 1200));
     }
 }

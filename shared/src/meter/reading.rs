@@ -12,6 +12,9 @@ pub struct Reading {
     pub model: Option<String>,
     /// The upstream's id of the generation, under which it tells the cost later.
     pub generation_id: Option<String>,
+    /// Whether it holds something that could not be read and may have told a cost, or that there is
+    /// one: then it is not free, and what it says of a usage is not the last word.
+    pub may_hide_cost: bool,
     /// The first error in the answer, whatever its HTTP status.
     pub upstream_error: Option<UpstreamError>,
     /// Whether the end was seen: of a JSON text its last byte; of a stream `[DONE]` or the

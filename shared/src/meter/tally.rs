@@ -59,6 +59,7 @@ pub(super) enum Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     generation_id: Option<String>,
+    may_hide_cost: bool,
     model: Option<String>,
     usage: Option<Usage>,
     /// A Messages stream: a usage completes the one before it.
@@ -116,6 +117,10 @@ impl Tally {
         self.generation_id.as_deref()
     }
 
+    pub(super) fn end_seen(&self) -> bool {
+        self.end_seen
+    }
+
     /// Takes in a member of the current JSON text.
     pub(super) fn note(&mut self, member: Member, found: Found<'_>) {
         match found {
@@ -129,8 +134,8 @@ impl Tally {
     pub(super) fn end_event(&mut self, event: Event<'_>, status: Status) {
         match status {
             _ if event.done => {}
-            Status::Malformed(fault) => self.note_malformed(Malformed::Json(fault)),
-            Status::Incomplete => self.note_malformed(Malformed::Truncated),
+            Status::Malformed(fault) => self.note_unread(Malformed::Json(fault)),
+            Status::Incomplete => self.note_unread(Malformed::Truncated),
             Status::Blank | Status::Complete => {}
         }
         self.settle(event, status);
@@ -139,7 +144,7 @@ impl Tally {
     /// Takes in that a JSON body ended; whether that was its end.
     pub(super) fn end_body(&mut self, status: Status) -> bool {
         if let Status::Malformed(fault) = status {
-            self.note_malformed(Malformed::Json(fault));
+            self.note_unread(Malformed::Json(fault));
         }
         let unnamed = Event {
             name: b"",
@@ -165,6 +170,7 @@ impl Tally {
             usage: self.usage,
             model: self.model,
             generation_id: self.generation_id,
+            may_hide_cost: self.may_hide_cost,
             upstream_error: self.error,
             complete,
             malformed: self.malformed,
@@ -174,7 +180,10 @@ impl Tally {
     fn note_text(&mut self, member: Member, text: &[u8]) {
         match member {
             Member::Id if self.generation_id.is_some() => {}
-            Member::Id => self.generation_id = decode_string(text).map(Into::into),
+            Member::Id => {
+                self.generation_id = decode_string(text).map(Into::into);
+                self.may_hide_cost |= self.generation_id.is_none();
+            }
             Member::Model => {
                 let model = decode_string(text);
                 if model.is_some() && model.as_deref() != self.model.as_deref() {
@@ -212,7 +221,10 @@ impl Tally {
                 self.note_error(Some(UpstreamError::default()));
                 "error"
             }
-            Member::Id => "id",
+            Member::Id => {
+                self.may_hide_cost = true;
+                "id"
+            }
             Member::Model => "model",
             Member::Type => "type",
             Member::Code => "code",
@@ -227,6 +239,20 @@ impl Tally {
         }
     }
 
+    /// The rest of the current text was not read: a usage may stand there.
+    fn note_unread(&mut self, malformed: Malformed) {
+        self.note_malformed(malformed);
+        if self.current.usage.is_none() {
+            self.forget_usage();
+        }
+    }
+
+    /// An older usage is out of date, and the newer one could not be read.
+    fn forget_usage(&mut self) {
+        self.usage = None;
+        self.may_hide_cost = true;
+    }
+
     fn note_malformed(&mut self, malformed: Malformed) {
         self.malformed.get_or_insert(malformed);
     }
@@ -239,7 +265,7 @@ impl Tally {
                 self.usage = Some(usage.or(&self.usage.take().unwrap_or_default()));
             }
             Some(Reported::Usage(usage)) => self.usage = Some(usage),
-            Some(Reported::Unreadable) => self.usage = None,
+            Some(Reported::Unreadable) => self.forget_usage(),
             None => {}
         }
         if matches!(current.kind, Kind::Error | Kind::LastFailed) || event.name == b"error" {

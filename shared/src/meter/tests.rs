@@ -4,7 +4,10 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use serde::Deserialize;
 
 use super::*;
-use crate::{json_scan::Fault, money::Usd};
+use crate::{
+    json_scan::{CAPTURE_LIMIT, DEPTH_LIMIT, Fault},
+    money::Usd,
+};
 
 /// Answers in `testdata/meter`, and what they say: see [`show`].
 const FIXTURES: [(&str, &str); 18] = [
@@ -325,6 +328,36 @@ fn a_usage_that_cannot_be_read_does_not_leave_an_older_one_in_force() {
     assert_eq!(
         stream("data: {\"usage\":{\"cost\":1}}\n\ndata: {\"usage\":7}\n\n"),
         "cut; usage has a value that cannot be used"
+    );
+}
+
+#[test]
+fn an_event_beyond_the_limits_puts_an_older_usage_out_of_date() {
+    let deep = "[".repeat(DEPTH_LIMIT + 1);
+    let long = "x".repeat(CAPTURE_LIMIT);
+    let first = r#"data: {"id":"gen-1","usage":{"cost":1}}"#;
+    for second in [
+        format!(r#"data: {{"usage":{{"cost":2,"note":"{long}"}}}}"#),
+        format!(r#"data: {{"choices":{deep}"#),
+        r#"data: {"choices":nonsense,"usage":{"cost":2}}"#.to_owned(),
+    ] {
+        let body = format!("{first}\n\n{second}\n\ndata: [DONE]\n\n");
+        let answer = Answer::new(AnswerFormat::EventStream, body);
+        for reading in [answer.read_whole(), answer.read(answer.body.chunks(1000))] {
+            assert_eq!((reading.usage, reading.may_hide_cost), (None, true));
+            assert_eq!(reading.generation_id.as_deref(), Some("gen-1"));
+            assert!(reading.complete && reading.malformed.is_some());
+        }
+    }
+    // Whatever else is large is passed over.
+    let large = format!(r#"data: {{"choices":[{{"delta":{{"content":"{long}{long}"}}}}]}}"#);
+    let body = format!("{first}\n\n{large}\n\ndata: [DONE]\n\n");
+    let reading = Answer::new(AnswerFormat::EventStream, body).read_whole();
+    assert_eq!(
+        show(&reading),
+        "gen-1 cost=1 complete",
+        "{:?}",
+        reading.malformed
     );
 }
 

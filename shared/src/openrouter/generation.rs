@@ -1,4 +1,20 @@
-//! `GET /generation`: what a generation cost, told afterwards.
+//! What something cost, told afterwards: `GET /generation`, and the state of a job.
+//!
+//! With BYOK `total_cost` is what OpenRouter takes, without the provider's charge, so the two are
+//! added. OpenRouter's documentation does not say so of this endpoint; the evidence (as of 2026-11):
+//!
+//! - Usage accounting: `cost` is "the total amount charged to your account",
+//!   `upstream_inference_cost` "the actual cost charged by the upstream AI provider", and its example
+//!   has 0.95 and 19: BYOK's fee of 5 %.
+//!   <https://openrouter.ai/docs/use-cases/usage-accounting#cost-breakdown>
+//! - Kilo Code's gateway, which checks every request's `usage` against `GET /generation` and reports a
+//!   difference, takes `total_cost` of a BYOK generation for those 5 % (it multiplies by 20 where
+//!   `upstream_inference_cost` is missing): `mapToUsageStats` in Kilo-Org's sources.
+//! - "for bring your own key requests, the total cost only covers the openrouter cost, not the
+//!   upstream provider cost": <https://github.com/polka-codes/polka-codes/issues/118>
+//! - Measured of `usage`, without BYOK: `cost` = `upstream_inference_cost`, a breakdown; with BYOK:
+//!   `cost` 0 and `upstream_inference_cost` to be added.
+//!   <https://github.com/OpenRouterTeam/ai-sdk-provider/issues/532>
 
 use std::time::Duration;
 
@@ -8,7 +24,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::{OpenRouter, UpstreamError, classify};
-use crate::{money::Usd, secret::ApiKey};
+use crate::{endpoint::Job, money::Usd, secret::ApiKey};
 
 /// The longest answer that is read. Real ones have about 1 kB.
 const LONGEST_ANSWER: usize = 256 * 1024;
@@ -17,7 +33,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 /// <https://openrouter.ai/docs/api-reference/get-a-generation>
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Generation {
-    /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing.
+    /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing; see above.
     pub cost: Usd,
     /// What the provider takes; there whenever [`is_byok`](Self::is_byok).
     pub upstream_inference_cost: Option<Usd>,
@@ -35,11 +51,11 @@ pub struct Generation {
     pub model: Option<String>,
 }
 
-/// Why the figures are not known, yet or ever.
+/// Why what was asked for is not known, yet or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
     /// 404. Common while it is young.
-    #[error("OpenRouter does not know the generation")]
+    #[error("OpenRouter does not know it")]
     NotFound,
     /// Any other refusal, of the key for instance.
     #[error("OpenRouter answered {0}")]
@@ -64,9 +80,43 @@ impl OpenRouter {
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("id", id)
             .finish();
+        let mut body = Vec::new();
+        self.read("/generation", &query, key, time, |chunk| {
+            // One byte too many tells that it is too long.
+            let room = (LONGEST_ANSWER + 1).saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        })
+        .await?;
+        (body.len() <= LONGEST_ANSWER)
+            .then(|| Generation::from_json(&body))
+            .flatten()
+            .ok_or(GenerationError::NoCost)
+    }
+
+    /// Asks how far `job` is, with the key of the user who created it, and gives the answer's bytes to
+    /// `read` as they come: a batch's holds all its results. One attempt within `time`.
+    pub async fn job(
+        &self,
+        job: &Job,
+        key: &ApiKey,
+        time: Duration,
+        read: impl FnMut(&[u8]),
+    ) -> Result<(), GenerationError> {
+        self.read(&job.path(), "", key, time, read).await
+    }
+
+    /// Reads the body of a 200.
+    async fn read(
+        &self,
+        path: &str,
+        query: &str,
+        key: &ApiKey,
+        time: Duration,
+        mut read: impl FnMut(&[u8]),
+    ) -> Result<(), GenerationError> {
         let asking = self
             .client
-            .get(self.url("/generation", &query)?)
+            .get(self.url(path, query)?)
             .header(header::AUTHORIZATION, key.authorization_header())
             .header(
                 header::ACCEPT_ENCODING,
@@ -80,14 +130,10 @@ impl OpenRouter {
                 StatusCode::NOT_FOUND => return Err(GenerationError::NotFound),
                 status => return Err(GenerationError::Refused(status)),
             }
-            let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await.map_err(classify)? {
-                body.extend_from_slice(&chunk);
-                if body.len() > LONGEST_ANSWER {
-                    return Err(GenerationError::NoCost);
-                }
+                read(&chunk);
             }
-            Generation::from_json(&body).ok_or(GenerationError::NoCost)
+            Ok(())
         })
         .await
         .unwrap_or(Err(GenerationError::NotAnswered(

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::records::{Tokens, clamped, count, storable};
 use crate::money::Usd;
 
-/// Asks for rows whose cost is pending, and for abandoned ones: pending for more than 20 minutes.
+/// Asks for rows whose cost is pending, and for abandoned ones: pending for so long that no function
+/// can be at work on them any more.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The present time.
@@ -19,6 +20,9 @@ pub struct Claim<'a> {
     /// How long a row belongs to who claims it for the first, second, … time; the last one repeats.
     /// Whole seconds. It is due again afterwards, so this is the backoff, too.
     pub leases: &'a [Duration],
+    /// The age from which on a row that is still pending counts as abandoned. Whole seconds, from one
+    /// to a day.
+    pub abandoned_after: Duration,
     /// This DID's rows only.
     pub did: Option<&'a str>,
 }
@@ -37,6 +41,8 @@ pub struct Unsettled {
     pub endpoint: Option<String>,
     /// `OpenRouter`'s id of the generation.
     pub generation_id: Option<String>,
+    /// The asynchronous job that it created.
+    pub job_id: Option<String>,
     /// Since the request began.
     #[serde(rename = "age_seconds", deserialize_with = "seconds")]
     pub age: Duration,
@@ -51,6 +57,7 @@ impl fmt::Debug for Unsettled {
         f.debug_struct("Unsettled")
             .field("id", &self.id)
             .field("generation_id", &self.generation_id)
+            .field("job_id", &self.job_id)
             .field("age", &self.age)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
@@ -62,6 +69,22 @@ impl fmt::Debug for Unsettled {
 pub struct Settle<'a> {
     /// The request's id.
     pub id: Uuid,
+    /// The present time.
+    pub time: Timestamp,
+    /// What was found out.
+    pub finding: Finding<'a>,
+}
+
+/// How the row that created a job is to be closed, by who has learned the job's cost but not which row
+/// that is.
+#[derive(Debug, Clone, Copy)]
+pub struct SettleJob<'a> {
+    /// Who created it.
+    pub did: &'a str,
+    /// The kind of endpoint that it was created at.
+    pub endpoint: &'a str,
+    /// `OpenRouter`'s id of it.
+    pub job_id: &'a str,
     /// The present time.
     pub time: Timestamp,
     /// What was found out.
@@ -91,11 +114,11 @@ pub enum Finding<'a> {
     },
 }
 
-/// What became of a [`Settle`].
+/// What became of a [`Settle`] or [`SettleJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Settled {
     /// Whether this call closed the row. False after an earlier one did, be it an attempt of the
-    /// same call whose answer was lost.
+    /// same call whose answer was lost, and where there is no such row.
     #[serde(rename = "settled")]
     pub by_this_call: bool,
 }
@@ -111,6 +134,7 @@ pub(super) struct ClaimJson<'a> {
     now: i64,
     limit: u16,
     leases: Vec<u64>,
+    abandoned_after: u64,
     did: Option<&'a str>,
 }
 
@@ -120,6 +144,7 @@ impl<'a> From<&Claim<'a>> for ClaimJson<'a> {
             now: claim.now.as_millisecond(),
             limit: claim.limit,
             leases: claim.leases.iter().map(Duration::as_secs).collect(),
+            abandoned_after: claim.abandoned_after.as_secs(),
             did: claim.did,
         }
     }
@@ -131,9 +156,31 @@ pub(super) struct SettleArguments<'a> {
     pub(super) outcome: SettleJson<'a>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 pub(super) struct SettleJson<'a> {
     id: String,
+    #[serde(flatten)]
+    finding: FindingJson<'a>,
+}
+
+/// The named argument of `settle_job`.
+#[derive(Serialize)]
+pub(super) struct SettleJobArguments<'a> {
+    pub(super) outcome: SettleJobJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SettleJobJson<'a> {
+    did: &'a str,
+    endpoint: &'a str,
+    job_id: &'a str,
+    #[serde(flatten)]
+    finding: FindingJson<'a>,
+}
+
+/// What both have in common.
+#[derive(Default, Serialize)]
+struct FindingJson<'a> {
     settled_at: i64,
     cost_state: &'static str,
     unknown_cost_reason: Option<&'a str>,
@@ -149,12 +196,31 @@ pub(super) struct SettleJson<'a> {
 
 impl<'a> From<&Settle<'a>> for SettleJson<'a> {
     fn from(settle: &Settle<'a>) -> Self {
-        let common = Self {
+        Self {
             id: settle.id.to_string(),
-            settled_at: settle.time.as_millisecond(),
+            finding: FindingJson::of(settle.finding, settle.time),
+        }
+    }
+}
+
+impl<'a> From<&SettleJob<'a>> for SettleJobJson<'a> {
+    fn from(settle: &SettleJob<'a>) -> Self {
+        Self {
+            did: settle.did,
+            endpoint: settle.endpoint,
+            job_id: settle.job_id,
+            finding: FindingJson::of(settle.finding, settle.time),
+        }
+    }
+}
+
+impl<'a> FindingJson<'a> {
+    fn of(finding: Finding<'a>, time: Timestamp) -> Self {
+        let common = Self {
+            settled_at: time.as_millisecond(),
             ..Self::default()
         };
-        match settle.finding {
+        match finding {
             Finding::Unknown { reason } => Self {
                 cost_state: "unknown",
                 unknown_cost_reason: Some(reason),
@@ -198,7 +264,7 @@ mod tests {
     fn a_claimed_row_is_read_and_hides_its_key() {
         let row: Unsettled = serde_json::from_str(
             r#"{"id":"fd8b67e2-5797-4521-81a0-426af37311db","did":"did:key:z","abandoned":false,
-                "endpoint":null,"generation_id":"gen-1","age_seconds":"90","attempts":2,
+                "endpoint":null,"generation_id":"gen-1","job_id":null,"age_seconds":"90","attempts":2,
                 "sealed_key":"v1.planted"}"#,
         )
         .unwrap();

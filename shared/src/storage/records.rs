@@ -80,12 +80,32 @@ pub struct Finish<'a> {
     pub model: Option<&'a str>,
     /// `OpenRouter`'s id of the generation.
     pub generation_id: Option<&'a str>,
+    /// The asynchronous job that the request created.
+    pub job_id: Option<&'a str>,
     /// What was counted.
     pub tokens: Tokens,
     /// What is to be paid.
     pub cost: Cost<'a>,
     /// What went wrong.
     pub error: Option<Failure<'a>>,
+}
+
+/// The generation of a request that is still running.
+#[derive(Debug, Clone, Copy)]
+pub struct NoteGeneration<'a> {
+    /// The id it began with.
+    pub id: Uuid,
+    /// `OpenRouter`'s id of the generation; not empty.
+    pub generation_id: &'a str,
+}
+
+/// What became of a [`NoteGeneration`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Noted {
+    /// Whether this call named it. False where the request has ended, names one already, or never
+    /// began.
+    #[serde(rename = "noted")]
+    pub by_this_call: bool,
 }
 
 /// Where a request's row stands.
@@ -166,6 +186,76 @@ impl Finish<'_> {
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(&FinishJson::from(self)).unwrap_or_default()
+    }
+}
+
+/// What a [`Finish`] left in the log because the database did not hear it: the argument of
+/// `finish_request`, as [`Finish::to_json`] wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmergencyRecord {
+    id: Uuid,
+    json: String,
+}
+
+/// Why a text is no emergency record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no record of a finished request: id, status and cost_state are needed, and amounts as text"
+)]
+pub struct NotARecord;
+
+impl EmergencyRecord {
+    /// Reads one. Members that it does not know are kept: the database knows which it takes.
+    pub fn parse(text: &str) -> Result<Self, NotARecord> {
+        let members: RecordMembers<'_> = serde_json::from_str(text).map_err(|_| NotARecord)?;
+        let id = members.id.parse().map_err(|_| NotARecord)?;
+        let is_record = ["none", "pending", "final"].contains(&members.cost_state.as_ref())
+            && ["completed", "failed"].contains(&members.status.as_ref())
+            && [members.openrouter_cost, members.upstream_inference_cost]
+                .into_iter()
+                .flatten()
+                .all(|amount| amount.parse::<Usd>().is_ok());
+        is_record
+            .then(|| Self {
+                id,
+                json: text.trim().to_owned(),
+            })
+            .ok_or(NotARecord)
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Amounts are text: as numbers they may have lost digits on their way.
+#[derive(Deserialize)]
+struct RecordMembers<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    cost_state: Cow<'a, str>,
+    #[serde(borrow)]
+    openrouter_cost: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    upstream_inference_cost: Option<Cow<'a, str>>,
+}
+
+/// The named argument of `finish_request`, already JSON.
+#[derive(Serialize)]
+pub(super) struct RestoreArguments<'a> {
+    outcome: &'a RawValue,
+}
+
+impl<'a> RestoreArguments<'a> {
+    /// `None` only for what is no JSON, which no record is.
+    pub(super) fn of(record: &'a EmergencyRecord) -> Option<Self> {
+        let outcome = serde_json::from_str(&record.json).ok()?;
+        Some(Self { outcome })
     }
 }
 
@@ -313,6 +403,7 @@ pub(super) struct FinishJson<'a> {
     http_status: Option<u16>,
     model: Option<Cow<'a, str>>,
     generation_id: Option<Cow<'a, str>>,
+    job_id: Option<&'a str>,
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     cached_tokens: Option<i32>,
@@ -337,6 +428,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
             http_status: finish.http_status,
             model: finish.model.map(storable),
             generation_id: finish.generation_id.map(storable),
+            job_id: finish.job_id,
             input_tokens: finish.tokens.input.map(clamped),
             output_tokens: finish.tokens.output.map(clamped),
             cached_tokens: finish.tokens.cached.map(clamped),
@@ -347,6 +439,27 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
             is_byok: finish.cost.is_byok,
             error_reason: finish.error.map(|error| error.reason),
             error_message: finish.error.map(|error| storable(error.message)),
+        }
+    }
+}
+
+/// The named argument of `note_generation`.
+#[derive(Serialize)]
+pub(super) struct NoteArguments<'a> {
+    pub(super) request: NoteJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NoteJson<'a> {
+    id: String,
+    generation_id: Cow<'a, str>,
+}
+
+impl<'a> From<&NoteGeneration<'a>> for NoteJson<'a> {
+    fn from(note: &NoteGeneration<'a>) -> Self {
+        Self {
+            id: note.id.to_string(),
+            generation_id: storable(note.generation_id),
         }
     }
 }

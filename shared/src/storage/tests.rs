@@ -111,6 +111,7 @@ fn finish() -> Finish<'static> {
         http_status: None,
         model: None,
         generation_id: None,
+        job_id: None,
         tokens: Tokens::default(),
         cost: Cost {
             state: CostState::Pending,

@@ -1,5 +1,7 @@
 //! The harness of the end-to-end tests: the built functions on Lambda's runtime protocol, between
 //! a real database, a real Secrets Manager API and an OpenRouter that breaks on demand.
 
+pub mod jobs;
+pub mod storage_door;
 pub mod upstream;
 pub mod world;

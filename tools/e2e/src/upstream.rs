@@ -25,6 +25,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::jobs;
+
 /// What the stub does with a request, by the last segment of the model's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
@@ -43,6 +45,14 @@ pub enum Script {
     PoliteCut,
     /// Streams two events, then says nothing more.
     Stall,
+    /// As [`Script::Stall`], and billed as [`Script::CutBilled`].
+    StallBilled,
+    /// Billed as [`Script::CutBilled`], names the generation in the head, and then breaks the
+    /// connection, or says nothing more, before the body's first byte.
+    HeadOnly {
+        /// It says nothing more.
+        silent: bool,
+    },
     /// Accepts the request and never answers.
     Silent,
     /// Closes the connection without an answer.
@@ -67,6 +77,9 @@ impl Script {
             "cut-billed-byok" => Self::CutBilled { byok: true },
             "polite-cut" => Self::PoliteCut,
             "stall" => Self::Stall,
+            "stall-billed" => Self::StallBilled,
+            "head-only" => Self::HeadOnly { silent: false },
+            "head-silent" => Self::HeadOnly { silent: true },
             "silent" => Self::Silent,
             "hangup" => Self::Hangup,
             "error-event" => Self::ErrorEvent,
@@ -99,6 +112,7 @@ pub struct Upstream {
 struct Inner {
     keys: Mutex<Vec<String>>,
     bills: Mutex<Vec<Bill>>,
+    pub(crate) jobs: Mutex<Vec<jobs::Job>>,
     received: Mutex<Vec<Received>>,
 }
 
@@ -150,6 +164,16 @@ impl Upstream {
     /// Makes `key` valid.
     pub fn accept_key(&self, key: &str) {
         lock(&self.inner.keys).push(key.to_owned());
+    }
+
+    /// Bills `key` for a generation, as [`Script::CutBilled`] is.
+    pub fn bill(&self, key: &str, generation_id: &str, byok: bool) {
+        lock(&self.inner.bills).push(Bill {
+            key: key.to_owned(),
+            generation_id: generation_id.to_owned(),
+            byok,
+            asked: 0,
+        });
     }
 
     /// The requests so far whose line or body contains `text`.
@@ -246,6 +270,11 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         "/api/v1/generation" if head.method == Method::GET => {
             generation(&inner, key, head.uri.query().unwrap_or_default())
         }
+        "/api/v1/audio/speech" => {
+            bill(&inner, key, &body);
+            speech(&body)
+        }
+        path if jobs::is_one(path) => jobs::answer(&inner.jobs, key, &head.method, path, &body),
         "/api/v1/echo" => echo(&head.headers, body),
         "/api/v1/models" => json_response(StatusCode::OK, r#"{"data":[{"id":"stub/ok"}]}"#.into()),
         _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
@@ -315,6 +344,7 @@ async fn chat(path: &str, headers: &HeaderMap, body: &[u8]) -> Response {
         // hyper closes a connection whose service panics, without an answer.
         Script::Hangup => std::panic::resume_unwind(Box::new("scripted")),
         Script::EchoKey => refusal(StatusCode::UNAUTHORIZED, &echoed_key(headers)),
+        Script::HeadOnly { silent } => head_only(&id, silent),
         Script::PoliteCut if path.ends_with("/messages") => message_start(&id),
         _ if request["stream"] == true => streamed(script, &id),
         _ => whole(script, &id),
@@ -324,7 +354,12 @@ async fn chat(path: &str, headers: &HeaderMap, body: &[u8]) -> Response {
 /// Notes what a stream that is about to break costs.
 fn bill(inner: &Inner, key: &str, body: &[u8]) {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
-    if let Some(Script::CutBilled { byok }) = request["model"].as_str().and_then(Script::of) {
+    let byok = match request["model"].as_str().and_then(Script::of) {
+        Some(Script::CutBilled { byok }) => Some(byok),
+        Some(Script::StallBilled | Script::HeadOnly { .. }) => Some(false),
+        _ => None,
+    };
+    if let Some(byok) = byok {
         lock(&inner.bills).push(Bill {
             key: key.to_owned(),
             generation_id: request["user"].as_str().unwrap_or_default().to_owned(),
@@ -375,6 +410,30 @@ fn message_start(id: &str) -> Response {
     )
 }
 
+/// Audio, of which only the head names the generation.
+fn speech(body: &[u8]) -> Response {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let chunks = [b"ID3\x04".repeat(9_000), vec![0xff, 0xfb, 0x00], vec![0; 7]];
+    let response = raw_body("audio/mpeg", chunks.into_iter().map(Ok).collect());
+    naming(response, request["user"].as_str().unwrap_or_default())
+}
+
+fn head_only(id: &str, silent: bool) -> Response {
+    let wait = if silent {
+        Duration::from_mins(2)
+    } else {
+        Duration::from_millis(200)
+    };
+    naming(raw_body("application/json", vec![Err(wait)]), id)
+}
+
+fn naming(mut response: Response, id: &str) -> Response {
+    if let Ok(id) = id.parse() {
+        response.headers_mut().insert("x-generation-id", id);
+    }
+    response
+}
+
 fn whole(script: Script, id: &str) -> Response {
     match script {
         Script::Cut | Script::CutBilled { .. } => raw_body(
@@ -398,7 +457,7 @@ fn streamed(script: Script, id: &str) -> Response {
         Script::Status(status) => return status_response(status),
         Script::Cut | Script::CutBilled { .. } => [part, vec![Err(Duration::ZERO)]].concat(),
         Script::PoliteCut => part,
-        Script::Stall => [part, vec![Err(Duration::from_mins(2))]].concat(),
+        Script::Stall | Script::StallBilled => [part, vec![Err(Duration::from_mins(2))]].concat(),
         Script::ErrorEvent => {
             let event = json!({"id": id, "error": {"code": 502, "message": "Provider disconnected"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]});
             vec![
@@ -411,9 +470,12 @@ fn streamed(script: Script, id: &str) -> Response {
             let pause = Duration::from_millis(50);
             return paced(chunks, pause);
         }
-        Script::Ok | Script::ErrorBody | Script::Silent | Script::Hangup | Script::EchoKey => {
-            chunks.into_iter().map(Ok).collect()
-        }
+        Script::Ok
+        | Script::ErrorBody
+        | Script::Silent
+        | Script::Hangup
+        | Script::HeadOnly { .. }
+        | Script::EchoKey => chunks.into_iter().map(Ok).collect(),
     };
     raw_body("text/event-stream", steps)
 }
@@ -453,12 +515,12 @@ fn status_response(status: u16) -> Response {
     response
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response {
+pub(crate) fn refusal(status: StatusCode, message: &str) -> Response {
     let body = json!({"error": {"code": status.as_u16(), "message": message}, "user_id": "user_x"});
     json_response(status, body.to_string().into_bytes())
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+pub(crate) fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = typed("application/json", Body::from(body));
     *response.status_mut() = status;
     response
@@ -481,7 +543,7 @@ fn typed(content_type: &str, body: Body) -> Response {
     response
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

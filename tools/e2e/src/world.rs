@@ -1,6 +1,6 @@
 //! Everything a test needs, started once for all of them.
 
-use std::{fs, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{fs, path::PathBuf, process::Command, sync::LazyLock, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
@@ -47,6 +47,7 @@ pub struct World {
     workspace: Workspace,
     vault: Vault,
     database: Database,
+    env: Env,
     deployed: Vec<Deployed>,
     /// Stopped when the world ends.
     _services: (Moto, Aimock, RunDir),
@@ -55,12 +56,12 @@ pub struct World {
 /// Functions with one configuration, behind an API Gateway stand-in of their own: it serves only
 /// functions that are named like an executable of the workspace.
 #[derive(Debug)]
-struct Deployed {
+pub struct Deployed {
     /// What tests call the functions: the executable's name, then a dash and the configuration's.
     names: Vec<&'static str>,
     watch: Watch,
     run: RunDir,
-    _instances: Vec<Function>,
+    instances: Vec<Function>,
 }
 
 impl Deployed {
@@ -88,8 +89,42 @@ impl Deployed {
             names: names.to_vec(),
             watch,
             run,
-            _instances: instances,
+            instances,
         })
+    }
+
+    /// The URL at which the executable `function` sees `path`.
+    #[must_use]
+    pub fn url(&self, function: &str, path: &str) -> String {
+        format!("{}/lambda-url/{function}{path}", self.watch.url())
+    }
+
+    /// Where an event for the executable `function` goes.
+    fn invocations(&self, function: &str) -> String {
+        let url = self.watch.url();
+        format!("{url}/2015-03-31/functions/{function}/invocations")
+    }
+
+    /// Ends all instances as the platform does, with SIGKILL, and returns once they are gone.
+    pub fn kill(&mut self) -> Result<()> {
+        for instance in &mut self.instances {
+            let process = instance.process_mut();
+            let id = process.id().to_string();
+            let killed = Command::new("sh")
+                .args(["-c", &format!("kill -s KILL {id}")])
+                .status()?;
+            anyhow::ensure!(killed.success(), "no signal to {id}: {killed}");
+            while process.exit_status().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that its instances of the executable `function` have logged.
+    pub fn log(&self, function: &str) -> Result<String> {
+        let log = fs::read(self.run.path().join(format!("{function}.log")))?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
     }
 
     /// The executable behind a name.
@@ -130,7 +165,10 @@ impl World {
         let workspace = Workspace::locate();
         let tools = Tools::install(&workspace)?;
         let run = RunDir::unique(&workspace, "e2e")?;
-        let functions = Functions::build(&workspace, &["proxy", "usage", "health", "reconcile"])?;
+        let functions = Functions::build(
+            &workspace,
+            &["proxy", "usage", "health", "reconcile", "llmgw"],
+        )?;
         let upstream = Upstream::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
@@ -215,6 +253,7 @@ impl World {
             functions,
             workspace,
             database,
+            env,
             deployed,
             _services: (secrets, aimock, run),
         };
@@ -229,29 +268,72 @@ impl World {
     #[must_use]
     pub fn url(&self, function: &str, path: &str) -> String {
         let deployed = self.deployed(function);
-        format!(
-            "{}/lambda-url/{}{path}",
-            deployed.watch.url(),
-            Deployed::function(function)
+        deployed.url(Deployed::function(function), path)
+    }
+
+    /// Executables with the usual configuration but for `changes`, for one test alone: it may spoil or
+    /// kill them.
+    pub fn deploy(
+        &self,
+        binaries: &[&'static str],
+        changes: &[(&'static str, String)],
+    ) -> Result<Deployed> {
+        let mut env = self.env.clone();
+        env.extend(changes.iter().cloned());
+        Deployed::start(
+            &self.workspace,
+            &self.tools,
+            &self.functions,
+            binaries,
+            binaries,
+            &env,
         )
+    }
+
+    /// The operator's command line, with the gateway's own variables, but for `changes`.
+    pub fn operator(&self, changes: &[(&'static str, String)]) -> Result<Command> {
+        let mut command = Command::new(self.functions.binary("llmgw")?);
+        let env = self.env.iter().chain(changes);
+        command
+            .env_clear()
+            .env("HOME", &self.logs)
+            .envs(env.map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// Where the storage is, for [`StorageDoor`](crate::storage_door::StorageDoor).
+    #[must_use]
+    pub fn storage_url(&self) -> String {
+        self.database.url()
+    }
+
+    /// The key with which the gateway asks the storage.
+    #[must_use]
+    pub fn storage_key(&self) -> &'static str {
+        self.database.secret_key()
     }
 
     /// Invokes `function` with a raw event, as `cargo lambda invoke --data-file` does.
     pub async fn invoke(&self, function: &str, event: Vec<u8>) -> Result<Bytes> {
-        let deployed = self.deployed(function);
-        let name = Deployed::function(function);
-        let url = format!(
-            "{}/2015-03-31/functions/{name}/invocations",
-            deployed.watch.url()
-        );
-        Ok(self
-            .client
-            .post(url)
-            .body(event)
-            .send()
-            .await?
-            .bytes()
-            .await?)
+        let url = self
+            .deployed(function)
+            .invocations(Deployed::function(function));
+        self.event(&url, event).await
+    }
+
+    /// The same for an executable of a test's own.
+    pub async fn invoke_at(
+        &self,
+        deployed: &Deployed,
+        function: &str,
+        event: Vec<u8>,
+    ) -> Result<Bytes> {
+        self.event(&deployed.invocations(function), event).await
+    }
+
+    async fn event(&self, url: &str, event: Vec<u8>) -> Result<Bytes> {
+        let answer = self.client.post(url).body(event).send().await?;
+        Ok(answer.bytes().await?)
     }
 
     /// Where `cargo lambda invoke` finds `function`.
@@ -383,8 +465,19 @@ impl<'a> User<'a> {
         path_and_query: &str,
         body: Vec<u8>,
     ) -> Result<RequestBuilder> {
-        let headers = self.headers(&method, path_and_query, &body)?;
         let url = self.world.url(function, path_and_query);
+        self.request_at(&url, method, path_and_query, body)
+    }
+
+    /// A signed request to a function of a test's own, at `url`.
+    pub fn request_at(
+        &self,
+        url: &str,
+        method: Method,
+        path_and_query: &str,
+        body: Vec<u8>,
+    ) -> Result<RequestBuilder> {
+        let headers = self.headers(&method, path_and_query, &body)?;
         Ok(self
             .world
             .client

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
 use crate::{
+    books::BooksCommand,
     commands::{
         chat::ChatArgs,
         completions::CompletionsArgs,
@@ -82,6 +83,9 @@ pub enum Command {
     Sign(SignArgs),
     /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
     Serve(ServeArgs),
+    /// Keep the gateway's books in order (for operators)
+    #[command(subcommand)]
+    Books(BooksCommand),
     /// Print a script that completes commands in a shell
     Completions(CompletionsArgs),
 }

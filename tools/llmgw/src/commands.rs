@@ -24,6 +24,7 @@ use shared::{clock::Clock, signing::Nonce};
 use crate::{
     answer,
     api::Refused,
+    books,
     cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
     client::{Client, FillRandom},
     curl,
@@ -105,6 +106,7 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
         Command::Request(args) => request(&settings, args, around),
         Command::Sign(args) => sign(&settings, args, around),
         Command::Serve(args) => serve::run(&settings, args, around),
+        Command::Books(command) => books::run(command, around),
         Command::Completions(args) => completions::run(&args, around),
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! main (clock, randomness, environment)
-//!   └─ cli · commands · serve
+//!   └─ cli · commands · serve · books (the operator's)
 //!        ├─ settings ── config                   (profiles)
 //!        ├─ answer · curl · markdown · table · terminal  (what is shown)
 //!        └─ api ── client
@@ -15,6 +15,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod books;
 pub mod cli;
 pub mod client;
 pub mod commands;

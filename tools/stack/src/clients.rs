@@ -52,7 +52,7 @@ pub fn python_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
 pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
     let source = typescript_source(workspace);
     let package = install::npm_packages(workspace, &source, "clients/typescript")?;
-    copy(&source, &package, "package.json")?;
+    copy(&source.join("package.json"), &package)?;
     let modules = package.join("node_modules");
     process::run(
         Command::new("node")
@@ -106,7 +106,7 @@ impl Sdks {
         link(&helper, &node.join("node_modules/llmgw-auth"))?;
         // Node looks for packages where a script is.
         for script in scripts(&source)? {
-            copy(&source, &node, &script)?;
+            copy(&script, &node)?;
         }
         Ok(Self {
             source,
@@ -133,16 +133,15 @@ impl Sdks {
     }
 }
 
-/// The names of the scripts for Node.
-fn scripts(folder: &Path) -> Result<Vec<String>, ClientError> {
+/// The scripts for Node in a folder.
+fn scripts(folder: &Path) -> Result<Vec<PathBuf>, ClientError> {
     let entries = fs::read_dir(folder).map_err(|cause| ClientError::File {
         path: folder.to_owned(),
         cause,
     })?;
-    let names = entries.flatten().map(|entry| entry.file_name());
-    Ok(names
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.ends_with(".mjs"))
+    let files = entries.flatten().map(|entry| entry.path());
+    Ok(files
+        .filter(|path| path.extension().is_some_and(|it| it == "mjs"))
         .collect())
 }
 
@@ -156,9 +155,10 @@ fn link(to: &Path, link: &Path) -> Result<(), ClientError> {
     }
 }
 
-fn copy(from: &Path, to: &Path, name: &str) -> Result<(), ClientError> {
-    let path = to.join(name);
-    match fs::copy(from.join(name), &path) {
+/// Copies a file into a folder.
+fn copy(file: &Path, folder: &Path) -> Result<(), ClientError> {
+    let path = folder.join(file.file_name().unwrap_or_default());
+    match fs::copy(file, &path) {
         Ok(_) => Ok(()),
         Err(cause) => Err(ClientError::File { path, cause }),
     }

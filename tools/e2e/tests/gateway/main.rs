@@ -2,14 +2,18 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 
+mod accounting;
 mod answers;
 mod clients;
 mod events;
 mod failures;
+mod jobs;
 mod limits;
+mod operator;
 mod reconciliation;
 mod refusals;
 mod secrecy;

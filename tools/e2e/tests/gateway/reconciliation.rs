@@ -17,19 +17,19 @@ fn event(world: &World, user: &User<'_>) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
-async fn run(world: &World, function: &str, user: &User<'_>) -> Value {
+pub(crate) async fn run(world: &World, function: &str, user: &User<'_>) -> Value {
     let answer = world.invoke(function, event(world, user)).await.unwrap();
     serde_json::from_slice(&answer)
         .map_err(|_| String::from_utf8_lossy(&answer).into_owned())
         .unwrap()
 }
 
-fn summary(claimed: u32, settled: u32, given_up: u32, retried: u32) -> Value {
+pub(crate) fn summary(claimed: u32, settled: u32, given_up: u32, retried: u32) -> Value {
     json!({"claimed": claimed, "settled": settled, "given_up": given_up, "retried": retried, "failed": 0})
 }
 
 /// The user's only row, as it is in the books.
-fn books(world: &World, user: &User<'_>) -> String {
+pub(crate) fn books(world: &World, user: &User<'_>) -> String {
     let sql = format!(
         "SELECT l.status, l.cost_state, l.total_cost, l.input_tokens, l.output_tokens, l.error_reason,
                 l.unknown_cost_reason, k.spent, k.reserved
