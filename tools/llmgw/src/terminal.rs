@@ -129,7 +129,10 @@ pub fn hidden(
         return read();
     };
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
+    // As glibc's getpass: whoever is killed by Ctrl-C here would leave a terminal that shows nothing.
+    silent
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG);
     silent.local_modes.insert(LocalModes::ECHONL);
     termios::tcsetattr(stdin.as_fd(), OptionalActions::Flush, &silent)?;
     let line = read();

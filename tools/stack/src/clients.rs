@@ -73,7 +73,8 @@ pub fn typescript_source(workspace: &Workspace) -> PathBuf {
     workspace.root().join("tools/clients/typescript")
 }
 
-/// Other people's SDKs, each beside the helper as its users have it: the built package.
+/// Other people's SDKs, each beside the helper as its users have it: the built package. Those in
+/// `programs` are without it.
 #[derive(Debug)]
 pub struct Sdks {
     source: PathBuf,
