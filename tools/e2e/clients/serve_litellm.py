@@ -7,6 +7,9 @@ from importlib.metadata import version
 
 import litellm
 
+# It would print advice to stdout.
+litellm.suppress_debug_info = True
+
 MESSAGES = [{"role": "user", "content": "Say hello"}]
 WEATHER = {
     "type": "function",

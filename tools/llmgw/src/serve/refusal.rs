@@ -181,12 +181,14 @@ fn sentence(error: &SendError) -> String {
     }
 }
 
-/// <https://platform.openai.com/docs/guides/error-codes>
+/// <https://platform.openai.com/docs/guides/error-codes>. `litellm` takes any `invalid_request_error` for
+/// a bad request, whatever its status.
 fn openai_type(status: StatusCode) -> &'static str {
-    if status.is_server_error() {
-        "server_error"
-    } else {
-        "invalid_request_error"
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
     }
 }
 
@@ -199,5 +201,71 @@ fn anthropic_type(status: StatusCode) -> &'static str {
         StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
         status if status.is_server_error() => "api_error",
         _ => "invalid_request_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_dialect_has_its_own_words() {
+        for (refusal, status, openai, anthropic) in [
+            (
+                Intruder::Token.into(),
+                401,
+                ["authentication_error", "invalid_local_token"],
+                "authentication_error",
+            ),
+            (
+                Intruder::Page.into(),
+                403,
+                ["permission_error", "origin_not_allowed"],
+                "permission_error",
+            ),
+            (
+                Refusal::Route(RouteError::NotFound),
+                404,
+                ["invalid_request_error", "not_found"],
+                "not_found_error",
+            ),
+            (
+                Refusal::BodyTooLarge,
+                413,
+                ["invalid_request_error", "body_too_large"],
+                "request_too_large",
+            ),
+            (
+                Refusal::ContentEncoding,
+                415,
+                ["invalid_request_error", "content_encoding_not_supported"],
+                "invalid_request_error",
+            ),
+            (
+                Refusal::Redirected {
+                    location: "https://other".to_owned(),
+                },
+                502,
+                ["server_error", "gateway_redirects"],
+                "api_error",
+            ),
+        ] {
+            assert_eq!(refusal.status(), status);
+            let message = refusal.message();
+            assert!(message.ends_with('.'), "{message}");
+            let [kind, code] = openai;
+            assert_eq!(
+                refusal.body(Dialect::OpenAi),
+                json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+            );
+            assert_eq!(
+                refusal.body(Dialect::OpenRouter),
+                json!({"error": {"code": status, "message": message, "metadata": {"reason": code}}})
+            );
+            assert_eq!(
+                refusal.body(Dialect::Anthropic),
+                json!({"type": "error", "error": {"type": anthropic, "message": message}})
+            );
+        }
     }
 }
