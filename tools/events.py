@@ -40,6 +40,9 @@ USER_AGENT = "llm-gateway-events/1"
 
 OPENROUTER = "/api/v1/openrouter"
 USAGE = "/api/v1/usage"
+REQUESTS = f"{USAGE}/requests"
+CSV = ("format", "csv")
+KEYS = "/api/v1/keys"
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,10 @@ ENDPOINTS = f"{OPENROUTER}/models/deepseek/deepseek-r1%3Afree/endpoints"
 ANY_ORDER = (("q", "a b/你"), ("category", "programming"), ("category", "法律"))
 JANUARY = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
 NO_DAY = (("start_date", "2025-02-30"),)
+BY_DAY = (*JANUARY, ("time_zone", "Europe/Berlin"), ("group_by", "day,model"))
+FAILED = (("status", "failed"), ("min_cost", "0.01"), ("limit", "100"))
+# No key of anyone's.
+BROUGHT = b'{"api_key":"sk-or-v1-for-the-samples-only","key_name":"sample","verify":false}'
 P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 
@@ -214,6 +221,27 @@ def samples() -> list[Sample]:
         get("usage-v1", USAGE, JANUARY),
         get("usage-v2", USAGE, JANUARY),
         Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
+        get("usage-groups-v1", USAGE, BY_DAY, note="sums by local day and model"),
+        get("usage-csv-v1", USAGE, (*BY_DAY, CSV), note="the same as CSV"),
+        get("usage-requests-v1", REQUESTS, FAILED, note="single requests"),
+        get("usage-requests-v2", REQUESTS, FAILED, note="single requests"),
+        get("usage-requests-csv-v1", REQUESTS, (CSV,), note="the latest requests, as CSV"),
+        get(
+            "usage-bad-time-zone",
+            USAGE,
+            (("time_zone", "Mars/Olympus"),),
+            status=400,
+            reason="invalid_parameter",
+            note="no such zone",
+        ),
+        get(
+            "usage-requests-bad-cursor",
+            REQUESTS,
+            (("cursor", "AAAA"),),
+            status=400,
+            reason="invalid_parameter",
+            note="a cursor of nobody's",
+        ),
         get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
         post(
             "usage-method-not-allowed-v2",
@@ -223,7 +251,44 @@ def samples() -> list[Sample]:
             reason="method_not_allowed",
             note=unrouted,
         ),
+        #
+        put("keys-put-v1", BROUGHT, note="not checked with OpenRouter"),
+        put("keys-put-v2", BROUGHT, note="not checked with OpenRouter"),
+        get("keys-get-v1", KEYS),
+        get("keys-get-v2", KEYS),
+        post(
+            "keys-post-v1",
+            b"{}",
+            KEYS,
+            status=403,
+            reason="provisioning_not_allowed",
+            note="unless the operator provides keys",
+        ),
+        Sample("keys-delete-v1", "DELETE", KEYS, credentials=SIGNED),
+        Sample("keys-missing-credentials", "GET", KEYS, status=401, reason="missing_credentials"),
+        put("keys-malformed-body", b"sk-or-v1-sample", status=400, reason="malformed_body"),
+        put(
+            "keys-unknown-member",
+            b'{"key":"sk-or-v1-sample"}',
+            status=400,
+            reason="invalid_parameter",
+            note="`api_key` is its name",
+        ),
+        Sample(
+            "keys-method-not-allowed-v2",
+            "PATCH",
+            KEYS,
+            credentials=SIGNED,
+            status=405,
+            reason="method_not_allowed",
+            note=unrouted,
+        ),
     ]
+
+
+def put(name: str, body: bytes, **more: Any) -> Sample:
+    """A signed PUT of a key."""
+    return Sample(name, "PUT", KEYS, body=body, **({"credentials": SIGNED} | more))
 
 
 def get(name: str, path: str, query: tuple[tuple[str, str], ...] = (), **more: Any) -> Sample:

@@ -16,6 +16,7 @@ pub use crate::signing::Audience;
 use crate::{
     canonical::{CanonicalPath, CanonicalQuery, PathError, QueryError},
     did::{Did, DidError, DidUrl},
+    observe,
     request::Incoming,
     signing::{
         self, BodyDigest, MalformedNonce, MalformedSignature, MalformedTimestamp, Nonce, SignedAt,
@@ -72,6 +73,7 @@ pub fn authenticate(
             let text = signed_text(audience, &path);
             if is_signed(&key, text.as_bytes(), &credentials.signature) {
                 let caller = Caller::new(credentials, &text);
+                observe::caller(caller.did());
                 return Ok(Authenticated {
                     caller,
                     path,

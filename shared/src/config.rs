@@ -3,6 +3,8 @@
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
+use jiff::SignedDuration;
+use reqwest::Client;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -10,13 +12,17 @@ use crate::{
     auth::{Audience, Audiences},
     clock::Clock,
     endpoint::AllowedFamilies,
-    http_client::{self, HttpClientError},
+    http_client::HttpClientError,
     ledger,
     money::Usd,
     openrouter::{OpenRouter, Timeouts},
+    provisioning::{Policy, UpstreamKeys},
     reconcile::{ABANDONED_AFTER, Reconciler},
-    secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
-    storage::{Storage, StorageKey},
+    secrets_manager::{
+        AwsCredentials, KEYSET_LIFETIME, KeysetCache, KeysetLocation, KeysetSource,
+        ManagementKeyCache,
+    },
+    storage::{Grant, LimitReset, Storage, StorageKey},
 };
 
 /// What is wrong with one variable.
@@ -233,6 +239,7 @@ impl<'a> Env<'a> {
         let endpoint = self.optional("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         let endpoint = endpoint
             .map(|url| self.parsed("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(url), http_url));
+        let lifetime = self.keyset_lifetime();
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
@@ -242,12 +249,100 @@ impl<'a> Env<'a> {
                 region: region?,
                 endpoint_url: endpoint
                     .map_or(Some(None), |url| url.map(|url| Some(url.to_string())))?,
+                lifetime,
             },
             credentials: AwsCredentials {
                 access_key_id: access_key_id?,
                 secret_access_key: secret_access_key?.into(),
                 session_token: session_token.map(Into::into),
             },
+        })
+    }
+
+    /// Never more than an operator who rotates the keyset waits for.
+    fn keyset_lifetime(&mut self) -> SignedDuration {
+        let value = self.optional("KEYSET_CACHE_SECONDS");
+        self.parsed("KEYSET_CACHE_SECONDS", value, |value| {
+            value
+                .parse()
+                .ok()
+                .map(SignedDuration::from_secs)
+                .filter(|it| it.is_positive() && *it <= KEYSET_LIFETIME)
+                .ok_or("must be a number of seconds from 1 to 300")
+        })
+        .unwrap_or(KEYSET_LIFETIME)
+    }
+
+    /// The management key's secret, which is in the same place as the keyset's.
+    fn management(&self, keyset: Option<&KeysetConfig>) -> Option<KeysetConfig> {
+        let secret_id = self.optional("MANAGEMENT_KEY_SECRET_NAME")?;
+        let mut secret = keyset?.clone();
+        secret.location.secret_id = secret_id;
+        Some(secret)
+    }
+
+    fn policy(&mut self) -> Option<Policy> {
+        let variable = "PROVISION_KEYS_FOR";
+        let value = self.optional(variable).unwrap_or_else(|| "off".to_owned());
+        let policy = self.parsed(variable, Some(value), Policy::parse)?;
+        if policy != Policy::Off && !self.is_set("MANAGEMENT_KEY_SECRET_NAME") {
+            self.fault(
+                "MANAGEMENT_KEY_SECRET_NAME",
+                "is not set; PROVISION_KEYS_FOR needs the secret of OpenRouter's management key"
+                    .to_owned(),
+            );
+        }
+        Some(policy)
+    }
+
+    fn on_first_request(&mut self, keyset: Option<&KeysetConfig>) -> Option<ProvisioningConfig> {
+        let variable = "PROVISION_ON_FIRST_REQUEST";
+        let value = self
+            .optional(variable)
+            .unwrap_or_else(|| "false".to_owned());
+        let is_on = self.parsed(variable, Some(value), |value| {
+            value.parse().map_err(|_| "must be true or false")
+        });
+        // What it would use is not read without it.
+        if !is_on? {
+            return None;
+        }
+        let (policy, grant) = (self.policy(), self.grant());
+        Some(ProvisioningConfig {
+            management: self.management(keyset)?,
+            policy: policy?,
+            grant: grant?,
+        })
+    }
+
+    fn grant(&mut self) -> Option<Grant> {
+        let limit = self
+            .optional("PROVISIONED_KEY_LIMIT_USD")
+            .unwrap_or_else(|| "1".to_owned());
+        let limit = self.parsed("PROVISIONED_KEY_LIMIT_USD", Some(limit), |value| {
+            value
+                .parse()
+                .ok()
+                .filter(|limit: &Usd| *limit > Usd::ZERO)
+                .ok_or("must be an amount of US dollars above zero, such as 1")
+        });
+        let reset = self
+            .optional("PROVISIONED_KEY_LIMIT_RESET")
+            .unwrap_or_else(|| "monthly".to_owned());
+        let reset = self.parsed(
+            "PROVISIONED_KEY_LIMIT_RESET",
+            Some(reset),
+            |value| match value {
+                "daily" => Ok(Some(LimitReset::Daily)),
+                "weekly" => Ok(Some(LimitReset::Weekly)),
+                "monthly" => Ok(Some(LimitReset::Monthly)),
+                "never" => Ok(None),
+                _ => Err("must be daily, weekly, monthly or never"),
+            },
+        );
+        Some(Grant {
+            limit: limit?,
+            reset: reset?,
         })
     }
 
@@ -298,13 +393,21 @@ impl StorageConfig {
     }
 }
 
-/// Where the master keyset is, and the right to read it.
+/// Where the master keyset, or another secret, is, and the right to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
     /// The secret.
     pub location: KeysetLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
+}
+
+impl KeysetConfig {
+    /// Reads it, for whoever needs nothing else.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let keyset = env.keyset();
+        env.finish(keyset)
+    }
 }
 
 /// The proxy's configuration.
@@ -330,6 +433,19 @@ pub struct ProxyConfig {
     pub ledger_patience: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
+    /// Where a DID's first request has a key made.
+    pub provisioning: Option<ProvisioningConfig>,
+}
+
+/// How keys are made for users.
+#[derive(Debug, Clone)]
+pub struct ProvisioningConfig {
+    /// The management key's secret.
+    pub management: KeysetConfig,
+    /// For whom.
+    pub policy: Policy,
+    /// What they may spend.
+    pub grant: Grant,
 }
 
 impl ProxyConfig {
@@ -351,6 +467,7 @@ impl ProxyConfig {
         };
         let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
+        let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
@@ -363,6 +480,7 @@ impl ProxyConfig {
                 requests_per_minute,
                 ledger_patience,
                 allowed_families: allowed_families?,
+                provisioning,
             })
         })();
         env.finish(config)
@@ -389,6 +507,48 @@ impl UsageConfig {
     }
 }
 
+/// The keys function's configuration.
+#[derive(Debug, Clone)]
+pub struct KeysConfig {
+    /// Who this gateway is, to its users.
+    pub audiences: Audiences,
+    /// The database.
+    pub storage: StorageConfig,
+    /// The master keyset.
+    pub keyset: KeysetConfig,
+    /// OpenRouter's API root.
+    pub openrouter: Url,
+    /// The management key's secret, if there is one. Without it provisioned keys are not deleted
+    /// either.
+    pub management: Option<KeysetConfig>,
+    /// For whom keys are made.
+    pub policy: Policy,
+    /// What those may spend.
+    pub grant: Grant,
+}
+
+impl KeysConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let (audiences, storage, keyset) = (env.audiences(), env.storage(), env.keyset());
+        let openrouter = env.openrouter_url();
+        let management = env.management(keyset.as_ref());
+        let (policy, grant) = (env.policy(), env.grant());
+        let config = (|| {
+            Some(Self {
+                audiences: audiences?,
+                storage: storage?,
+                keyset: keyset?,
+                openrouter: openrouter?,
+                management,
+                policy: policy?,
+                grant: grant?,
+            })
+        })();
+        env.finish(config)
+    }
+}
+
 /// The reconcile function's configuration. It has no clients, so it needs no audience.
 #[derive(Debug, Clone)]
 pub struct ReconcileConfig {
@@ -402,6 +562,8 @@ pub struct ReconcileConfig {
     /// for. Below the 15 minutes that a function may live, a request in flight would be given up; only
     /// tests, whose functions end sooner, set it.
     pub abandoned_after: Duration,
+    /// The management key's secret, for deleting provisioned keys.
+    pub management: Option<KeysetConfig>,
 }
 
 impl ReconcileConfig {
@@ -410,36 +572,60 @@ impl ReconcileConfig {
         let (storage, keyset) = (env.storage(), env.keyset());
         let openrouter = env.openrouter_url();
         let abandoned_after = env.abandoned_after();
+        let management = env.management(keyset.as_ref());
         let config = (|| {
             Some(Self {
                 storage: storage?,
                 keyset: keyset?,
                 openrouter: openrouter?,
                 abandoned_after,
+                management,
             })
         })();
         env.finish(config)
     }
 
-    /// What it configures. Nothing is asked over the network yet.
-    pub fn reconciler(self) -> Result<Reconciler, HttpClientError> {
-        const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The storage that it configures.
+    #[must_use]
+    pub fn storage(&self, client: Client) -> Storage {
+        Storage::new(client, &self.storage.url, self.storage.key.clone())
+    }
+
+    /// What settles open costs. Nothing is asked over the network yet.
+    #[must_use]
+    pub fn reconciler(&self, client: Client) -> Reconciler {
+        Reconciler::new(
+            Clock::system(),
+            self.storage(client.clone()),
+            KeysetCache::new(KeysetSource::new(
+                client.clone(),
+                self.keyset.location.clone(),
+                &self.keyset.credentials,
+            )),
+            self.openrouter(client),
+        )
+    }
+
+    /// What deletes provisioned keys, where there is a management key to do it with.
+    #[must_use]
+    pub fn upstream_keys(&self, client: Client) -> Option<UpstreamKeys> {
+        let secret = self.management.as_ref()?;
+        let source =
+            KeysetSource::new(client.clone(), secret.location.clone(), &secret.credentials);
+        Some(UpstreamKeys::new(
+            Clock::system(),
+            self.openrouter(client),
+            ManagementKeyCache::new(source),
+        ))
+    }
+
+    fn openrouter(&self, client: Client) -> OpenRouter {
         // Not used by the questions that are asked, which have limits of their own.
         const TIMEOUTS: Timeouts = Timeouts {
             first_byte: Duration::from_secs(10),
             idle: Duration::from_secs(10),
         };
-        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        Ok(Reconciler::new(
-            Clock::system(),
-            Storage::new(client.clone(), &self.storage.url, self.storage.key),
-            KeysetCache::new(KeysetSource::new(
-                client.clone(),
-                self.keyset.location,
-                &self.keyset.credentials,
-            )),
-            OpenRouter::new(client, self.openrouter, TIMEOUTS),
-        ))
+        OpenRouter::new(client, self.openrouter.clone(), TIMEOUTS)
     }
 }
 
@@ -580,6 +766,46 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_provisioned_only_as_configured() {
+        let with = |name: &'static str, value: &'static str| {
+            KeysConfig::read(Env::new(move |asked| match asked {
+                _ if asked == name => Some(value.to_owned()),
+                "MANAGEMENT_KEY_SECRET_NAME" if name != "PROVISION_KEYS_FOR" => {
+                    Some("llm-gateway/management".to_owned())
+                }
+                _ => complete(asked),
+            }))
+        };
+        let config = with("PROVISIONED_KEY_LIMIT_USD", "2.50").unwrap();
+        assert_eq!(config.policy, Policy::Off);
+        assert_eq!(config.grant.limit.to_string(), "2.5");
+        assert_eq!(config.grant.reset, Some(LimitReset::Monthly));
+        let management = config.management.unwrap();
+        assert_eq!(management.location.secret_id, "llm-gateway/management");
+        assert_eq!(management.location.region, "us-east-1");
+
+        let config = with("PROVISIONED_KEY_LIMIT_RESET", "never").unwrap();
+        assert_eq!(config.grant.reset, None);
+        for (name, value, faulty) in [
+            ("PROVISION_KEYS_FOR", "anyone", "MANAGEMENT_KEY_SECRET_NAME"),
+            ("PROVISION_KEYS_FOR", "everyone", "PROVISION_KEYS_FOR"),
+            (
+                "PROVISIONED_KEY_LIMIT_USD",
+                "0",
+                "PROVISIONED_KEY_LIMIT_USD",
+            ),
+            (
+                "PROVISIONED_KEY_LIMIT_RESET",
+                "yearly",
+                "PROVISIONED_KEY_LIMIT_RESET",
+            ),
+        ] {
+            let faults = with(name, value).unwrap_err();
+            assert_eq!(faults.0[0].variable, faulty, "{name}={value}");
+        }
+    }
+
+    #[test]
     fn no_function_needs_more_than_it_uses() {
         let without = |hidden: &'static [&'static str]| {
             Env::new(move |name| {
@@ -591,6 +817,7 @@ mod tests {
             })
         };
         UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
+        KeysConfig::read(without(&["MANAGEMENT_KEY_SECRET_NAME"])).unwrap();
         HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "KEYSET_SECRET_NAME"])).unwrap();
         ReconcileConfig::read(without(&["GATEWAY_AUDIENCES"])).unwrap();
     }

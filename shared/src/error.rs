@@ -7,7 +7,9 @@ use crate::{
     auth::AuthError,
     canonical::{PathError, QueryError},
     endpoint::RouteError,
-    openrouter::UpstreamError,
+    keys::BodyError,
+    openrouter::{KeyCheckError, UpstreamError},
+    provisioning::ProvisioningError,
     secrets_manager::VaultError,
     storage::StorageError,
     usage::ParameterError,
@@ -34,6 +36,9 @@ pub enum Error {
     /// A query parameter is not usable.
     #[error("a parameter is not usable")]
     Parameter(#[from] ParameterError),
+    /// A body that is not what the route takes.
+    #[error("the body is not usable")]
+    Body(#[from] BodyError),
     /// The route exists, but not for this method.
     #[error("{method} is not allowed here")]
     MethodNotAllowed {
@@ -54,6 +59,12 @@ pub enum Error {
     /// OpenRouter did not answer.
     #[error("OpenRouter did not answer")]
     Upstream(#[from] UpstreamError),
+    /// The key that a user brings is not known to be good.
+    #[error("the key was not stored")]
+    KeyCheck(#[from] KeyCheckError),
+    /// No key was provisioned.
+    #[error("no key was provisioned")]
+    Provisioning(#[from] ProvisioningError),
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {

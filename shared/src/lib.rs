@@ -7,7 +7,7 @@
 //! respond (the one file that knows HTTP statuses) · relay (answers, as they stream) · config
 //!   └─ ledger (the books) · reconcile (what they left open)
 //!        └─ error
-//!             └─ stages:  auth · meter · usage
+//!             └─ stages:  auth · keys · meter · provisioning · usage
 //!                  └─ clients:  storage (PostgREST) · openrouter · secrets_manager
 //!                       └─ parts:  aws_http · endpoint · http_client · json_scan · money · payload ·
 //!                          clock · sse · signing · vault
@@ -30,11 +30,14 @@ pub mod endpoint;
 pub mod error;
 pub mod http_client;
 pub mod json_scan;
+pub mod keys;
 pub mod ledger;
 pub mod meter;
 pub mod money;
+pub mod observe;
 pub mod openrouter;
 pub mod payload;
+pub mod provisioning;
 pub mod reconcile;
 pub mod relay;
 pub mod request;

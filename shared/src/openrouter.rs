@@ -2,6 +2,7 @@
 //! wrong before an answer is there.
 
 mod generation;
+mod management;
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 pub use self::generation::{Generation, GenerationError};
+pub use self::management::{
+    KeyCheckError, KeyOrder, MadeKey, MalformedHash, ManagementError, UpstreamHash,
+};
 
 use crate::secret::ApiKey;
 

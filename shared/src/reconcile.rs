@@ -199,7 +199,7 @@ impl Reconciler {
             now: self.clock.now(),
             limit: BATCH,
             leases: &LEASES,
-            abandoned_after: scope.abandoned_after,
+            abandoned_after: Some(scope.abandoned_after),
             did: scope.did,
         };
         let rows = self.storage.claim_unsettled(&claim, until).await?;

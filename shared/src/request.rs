@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// The largest body that can reach a function, in bytes: Lambda's invocation payload. API Gateway
@@ -51,7 +52,24 @@ pub struct Invocation {
     pub deadline: Instant,
     /// Work that must be done before the environment may freeze. Tasks spawned anywhere else
     /// are lost.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
+}
+
+/// The tasks of one invocation. They belong to its request in the log, too.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks(TaskTracker);
+
+impl Tasks {
+    /// Runs `task` beside the answer and, if it takes longer, after it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task.in_current_span());
+    }
+
+    /// Waits until all tasks are done, those that they have spawned themselves included.
+    pub async fn done(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
 }
 
 /// Kept free before the deadline, for telling the client and closing the books.

@@ -13,7 +13,10 @@ use crate::{
     causes::causes,
     endpoint::RouteError,
     error::Error,
-    openrouter::UpstreamError,
+    keys::BodyError,
+    observe,
+    openrouter::{KeyCheckError, UpstreamError},
+    provisioning::ProvisioningError,
     secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},
 };
@@ -22,9 +25,11 @@ use crate::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
 const EXPOSED_HEADERS: &str =
-    "date,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
+    "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
+/// The same while another call does what was asked for.
+const RETRY_IN_PROGRESS: u32 = 2;
 
 /// `{"success":true,"data":…}`
 #[must_use]
@@ -54,14 +59,42 @@ pub fn json(body: &impl Serialize, id: Uuid) -> Response<Bytes> {
             return failure(&Error::Panicked, id);
         }
     };
-    let mut response = Response::new(Bytes::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
+    whole(
+        body.into(),
         HeaderValue::from_static("application/json"),
-    );
+        id,
+    )
+}
+
+/// A 200 with comma-separated values (RFC 4180), to be saved under the name `file`.
+#[must_use]
+pub fn csv(body: String, file: &'static str, id: Uuid) -> Response<Bytes> {
+    let media_type = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+    let mut response = whole(body.into(), media_type, id);
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{file}\"")) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_DISPOSITION, disposition);
+    }
     response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// `response` with the place of the next page (RFC 8288): the same path with another query. It is
+/// relative, because behind a stage or a custom domain the gateway does not know its own URL.
+#[must_use]
+pub fn with_next(mut response: Response<Bytes>, query: &str) -> Response<Bytes> {
+    if let Ok(link) = HeaderValue::from_str(&format!("<?{query}>; rel=\"next\"")) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// A 200 that nobody is to keep.
+fn whole(body: Bytes, media_type: HeaderValue, id: Uuid) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     identified(response, id)
 }
 
@@ -126,10 +159,9 @@ struct ErrorMember<'a> {
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {
     let (status, reason) = (failure.status.as_u16(), failure.reason);
+    observe::record("request.reason", reason);
     if failure.status.is_server_error() {
-        tracing::error!(request.id = %id, http.status = status, reason, error = causes(error), "request failed");
-    } else {
-        tracing::info!(request.id = %id, http.status = status, reason, "request refused");
+        tracing::error!(request.id = %id, http.status = status, request.reason = reason, error = causes(error), "request failed");
     }
 }
 
@@ -180,6 +212,7 @@ impl Failure {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("The parameter {error}."))
                     .with("parameter", error.name.clone())
             }
+            Error::Body(error) => of_body(error),
             Error::MalformedEvent => Self::new(
                 StatusCode::BAD_REQUEST,
                 "malformed_body",
@@ -197,11 +230,13 @@ impl Failure {
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage and /api/v1/openrouter/….",
+                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
             Error::Vault(error) => of_vault(error),
             Error::Upstream(error) => of_upstream(error),
+            Error::KeyCheck(error) => of_key_check(error),
+            Error::Provisioning(error) => of_provisioning(error),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unhealthy",
@@ -305,7 +340,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         Refusal::NoKeyForDid => Failure::new(
             StatusCode::NOT_FOUND,
             "no_key_for_did",
-            "No OpenRouter key is stored for this DID; store one first.",
+            "No OpenRouter key is stored for this DID; store one with PUT /api/v1/keys.",
         ),
         Refusal::KeyDisabled => Failure::new(
             StatusCode::FORBIDDEN,
@@ -334,6 +369,90 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .with("requests_per_minute", *requests_per_minute)
         .with("retry_after", *retry_after)
         .retry_after(*retry_after),
+        Refusal::KeyExists => Failure::new(
+            StatusCode::CONFLICT,
+            "key_exists",
+            "This DID has brought an OpenRouter key of its own; DELETE it before asking for one.",
+        ),
+        Refusal::ProvisioningInProgress => Failure::new(
+            StatusCode::CONFLICT,
+            "provisioning_in_progress",
+            "A key is being made for this DID at the moment; ask again, then it is there.",
+        )
+        .retry_after(RETRY_IN_PROGRESS),
+        Refusal::ProvisioningUsedUp { available_at } => Failure::new(
+            StatusCode::FORBIDDEN,
+            "provisioning_used_up",
+            match available_at {
+                Some(at) => format!("This DID gave up a key that the gateway had made for it; the next one can be had from {at} on."),
+                None => "This DID gave up the key that the gateway had made for it; only the operator can allow another.".to_owned(),
+            },
+        )
+        .with("available_at", available_at.map(|at| at.to_string())),
+    }
+}
+
+fn of_body(error: &BodyError) -> Failure {
+    match error {
+        BodyError::NotAnObject => {
+            Failure::new(StatusCode::BAD_REQUEST, "malformed_body", sentence(error))
+        }
+        BodyError::Member { name, .. } => Failure::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_parameter",
+            sentence(error),
+        )
+        .with("parameter", name.clone()),
+    }
+}
+
+fn of_key_check(error: &KeyCheckError) -> Failure {
+    match error {
+        KeyCheckError::Refused(_) => Failure::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "key_refused",
+            "OpenRouter does not accept this key, so it was not stored; look for it at https://openrouter.ai/settings/keys.",
+        ),
+        KeyCheckError::ManagementKey => Failure::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "key_refused",
+            "This is a management key, which OpenRouter answers no completion with; bring an API key.",
+        ),
+        KeyCheckError::Undecided(_) | KeyCheckError::NotAnswered(_) => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "key_not_checked",
+            "OpenRouter does not say whether the key is good, so it was not stored; try again, or send \"verify\": false.",
+        )
+        .retry_after(RETRY_AFTER),
+    }
+}
+
+fn of_provisioning(error: &ProvisioningError) -> Failure {
+    match error {
+        ProvisioningError::NotAllowed => Failure::new(
+            StatusCode::FORBIDDEN,
+            "provisioning_not_allowed",
+            "This gateway makes no OpenRouter key for this DID; bring one with PUT /api/v1/keys.",
+        ),
+        ProvisioningError::ManagementKey(_) | ProvisioningError::NotMade(_) => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "provisioning_unavailable",
+            "OpenRouter has made no key at the moment; try again in a moment, or bring one with PUT /api/v1/keys.",
+        )
+        .retry_after(RETRY_AFTER),
+        ProvisioningError::Keyset(error) => of_vault(&VaultError::Keyset(error.clone())),
+        ProvisioningError::NotReserved(error) => of_storage(error),
+        ProvisioningError::Overtaken => Failure::new(
+            StatusCode::CONFLICT,
+            "key_changed_meanwhile",
+            "This DID's key changed while another was being made; see with GET /api/v1/keys what it is now.",
+        ),
+        ProvisioningError::InDoubt(_) => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage_unavailable",
+            "The gateway's database does not say whether the new key is stored; see with GET /api/v1/keys, or ask again in two minutes.",
+        )
+        .retry_after(RETRY_AFTER),
     }
 }
 

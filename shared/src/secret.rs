@@ -120,7 +120,9 @@ pub fn without_keys(text: &str) -> String {
 }
 
 /// The number by which a ciphertext names the master key that sealed it; Tink's key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+)]
 #[serde(transparent)]
 pub struct KeyId(pub u32);
 

@@ -1,9 +1,10 @@
 //! The only speaker of `PostgREST`: users' sealed keys and the books of their requests.
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
-//! `finish_request`, `settle_job`, `usage_summary`, and for reconciliation `claim_unsettled` and
-//! `settle_request`. Each is one round trip with a JSON body, so no value ever enters a URL. The
-//! contract:
+//! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
+//! `claim_unsettled` and `settle_request`, those for keys (`migrations/20260107000000_keys.sql`), and
+//! those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
+//! URL. The contract:
 //!
 //! - money is decimal text, never a float;
 //! - what the database refuses on purpose comes back as an HTTP status and a word in `details`,
@@ -11,11 +12,15 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
+pub mod administration;
+mod emergency;
 mod error;
 mod key;
+mod keys;
 mod reconciliation;
 mod records;
 mod transport;
+mod usage;
 
 use std::{fmt, time::Duration};
 
@@ -23,16 +28,27 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use emergency::{EmergencyRecord, NotARecord};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
+pub use keys::{
+    Asking, Condemned, Grant, KeyDescription, KeySource, LimitReset, NewKey, Reserved, RevokedKey,
+    StoredKey,
+};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, EmergencyRecord, Failure, Finish, Finished, NotARecord,
-    NoteGeneration, Noted, Period, ReplayGuard, Status, Tokens, UsageQuery, UsageSummary,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
+    ReplayGuard, Status, Tokens,
 };
 pub use transport::ping;
+pub use usage::{
+    Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,
+    RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageQuery, UsageReport,
+};
 
+use keys::{ActivateJson, Arguments};
 use transport::Transport;
+use uuid::Uuid;
 
 use crate::causes::causes;
 
@@ -119,21 +135,35 @@ impl Storage {
         record: &EmergencyRecord,
         until: Instant,
     ) -> Result<Finished, StorageError> {
-        let arguments = records::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
+        let arguments = emergency::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
         self.call("finish_request", &arguments, u32::MAX, until)
             .await
     }
 
-    /// Sums up one DID's requests over a time. A DID without requests has all zeros.
-    pub async fn usage_summary(
+    /// Sums up one DID's requests over a time, in groups if asked to. A DID without requests has all
+    /// zeros.
+    pub async fn usage_report(
         &self,
-        query: &UsageQuery<'_>,
+        query: &ReportQuery<'_>,
         until: Instant,
-    ) -> Result<UsageSummary, StorageError> {
-        let arguments = records::UsageArguments {
-            request: query.into(),
+    ) -> Result<UsageReport, StorageError> {
+        let arguments = usage::Arguments {
+            request: usage::ReportJson::from(query),
         };
-        self.call("usage_summary", &arguments, ATTEMPTS_IN_FRONT, until)
+        self.call("usage_report", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// One page of a DID's requests, the newest first.
+    pub async fn usage_requests(
+        &self,
+        query: &RequestsQuery<'_>,
+        until: Instant,
+    ) -> Result<RequestPage, StorageError> {
+        let arguments = usage::Arguments {
+            request: usage::RequestsJson::from(query),
+        };
+        self.call("usage_requests", &arguments, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -178,6 +208,138 @@ impl Storage {
             outcome: settle.into(),
         };
         self.call("settle_job", &arguments, u32::MAX, until).await
+    }
+
+    /// What the caller may know of their key.
+    pub async fn describe_key(
+        &self,
+        asking: &Asking<'_>,
+        until: Instant,
+    ) -> Result<KeyDescription, StorageError> {
+        let arguments = Arguments {
+            request: keys::AskingJson::from(asking),
+        };
+        self.call("describe_key", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Stores the caller's key, or puts it in the place of their last one; their account stays.
+    pub async fn store_key(
+        &self,
+        asking: &Asking<'_>,
+        key: &NewKey<'_>,
+        until: Instant,
+    ) -> Result<StoredKey, StorageError> {
+        let arguments = Arguments {
+            request: keys::StoreJson {
+                asking: asking.into(),
+                key: key.into(),
+            },
+        };
+        self.call("store_key", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Deletes the caller's key; their account stays.
+    pub async fn revoke_key(
+        &self,
+        asking: &Asking<'_>,
+        until: Instant,
+    ) -> Result<RevokedKey, StorageError> {
+        let arguments = Arguments {
+            request: keys::AskingJson::from(asking),
+        };
+        self.call("revoke_key", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Reserves the provisioning of a key for the caller, for as long as `lease` (whole seconds). The
+    /// provisioning's id is that of the request.
+    pub async fn reserve_provisioning(
+        &self,
+        asking: &Asking<'_>,
+        grant: Grant,
+        lease: Duration,
+        until: Instant,
+    ) -> Result<Reserved, StorageError> {
+        let function = "reserve_provisioning";
+        let arguments = Arguments {
+            request: keys::ReserveJson {
+                asking: asking.into(),
+                lease: lease.as_secs(),
+                limit: grant.limit,
+                limit_reset: grant.reset,
+            },
+        };
+        let answer: keys::ReserveAnswer = self
+            .call(function, &arguments, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(answer.read().ok_or(Protocol::UnexpectedBody { function })?)
+    }
+
+    /// Stores a provisioned key. `None`: its reservation was given up, or the DID has brought a key
+    /// meanwhile; then the new one is to be deleted. Retries until `until`: the key exists.
+    pub async fn activate_provisioning(
+        &self,
+        id: Uuid,
+        did: &str,
+        key: &NewKey<'_>,
+        until: Instant,
+    ) -> Result<Option<KeyDescription>, StorageError> {
+        let arguments = Arguments {
+            request: ActivateJson {
+                id: id.to_string(),
+                did,
+                upstream_hash: key.hash,
+                key: key.into(),
+            },
+        };
+        let answer: keys::ActivateAnswer = self
+            .call("activate_provisioning", &arguments, u32::MAX, until)
+            .await?;
+        Ok(answer.key)
+    }
+
+    /// Gives a reservation up. `made`: a key may exist, so it is to be deleted.
+    pub async fn abandon_provisioning(
+        &self,
+        id: Uuid,
+        made: bool,
+        until: Instant,
+    ) -> Result<(), StorageError> {
+        let arguments = Arguments {
+            request: keys::AbandonJson {
+                id: id.to_string(),
+                made,
+            },
+        };
+        let keys::Done {} = self
+            .call("abandon_provisioning", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes provisioned keys that are to be deleted, and reservations that nobody works on any more;
+    /// as [`claim_unsettled`](Self::claim_unsettled).
+    pub async fn claim_provisionings(
+        &self,
+        claim: &Claim<'_>,
+        until: Instant,
+    ) -> Result<Vec<Condemned>, StorageError> {
+        let arguments = keys::claim(claim);
+        self.call("claim_provisionings", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Notes that OpenRouter has a provisioning's key no more.
+    pub async fn finish_provisioning(&self, id: Uuid, until: Instant) -> Result<(), StorageError> {
+        let arguments = Arguments {
+            request: keys::FinishJson { id: id.to_string() },
+        };
+        let keys::Done {} = self
+            .call("finish_provisioning", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(())
     }
 
     /// Calls one database function, at most `attempts` times and not beyond `until`. All of them

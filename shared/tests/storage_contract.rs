@@ -31,9 +31,11 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish, Finished,
-        NoteGeneration, Period, Refusal, ReplayGuard, Settle, SettleJob, Settled, Status, Storage,
-        StorageError, StorageKey, Tokens, Unavailable, Unsettled, UsageQuery,
+        Begin, Begun, Books, Claim, Cost, CostState, Dimension, Failure, Finding, Finish, Finished,
+        LocalOffset, NoteGeneration, Period, Place, Refusal, ReplayGuard, ReportQuery,
+        RequestEntry, RequestFilter, RequestPage, RequestsQuery, Settle, SettleJob, Settled,
+        Status, Storage, StorageError, StorageKey, Tokens, Unavailable, Unsettled, UsageQuery,
+        UsageReport,
     },
 };
 use tokio::time::Instant;
@@ -883,6 +885,16 @@ async fn usage_is_summed_over_a_half_open_range() {
                 "requests_by_model": {"m/a": 2, "m/\"ü\"": 1, "anthropic/claude-sonnet-4.6": 1},
             })
         );
+        // What the release before asks still answers.
+        let request = json!({"request": {"did": user.did, "start": start, "end": end}}).to_string();
+        let before = user
+            .rest(Method::POST, "rpc/usage_summary", Some(&request))
+            .await;
+        let before: Value = serde_json::from_str(&before).unwrap();
+        assert_eq!(
+            (&before["total_requests"], &before["total_cost"]),
+            (&json!("4"), &day["total_cost"])
+        );
         assert_eq!(
             user.usage(None, Some(start)).await["requests_by_model"],
             json!({"m/before": 1})
@@ -900,6 +912,347 @@ async fn usage_is_summed_over_a_half_open_range() {
                 "requests_by_model": {},
             })
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn usage_is_grouped_by_what_is_asked_for() {
+    with_user(json!({}), async |user| {
+        user.log(&[
+            json!({"request_time": "2026-01-01T00:00:00Z", "model": "m/b", "endpoint": "chat", "total_cost": "0.1"}),
+            json!({"request_time": "2026-01-01T23:59:59Z", "model": "m/a", "endpoint": "messages", "input_tokens": 3,
+                   "cached_tokens": 2, "reasoning_tokens": 1, "output_tokens": 4}),
+            json!({"request_time": "2026-01-02T00:00:00Z", "model": "m/b", "endpoint": null, "status": "failed"}),
+            json!({"request_time": "2026-01-02T00:00:01Z", "model": "m/b", "status": "pending"}),
+            json!({"request_time": "2026-01-02T00:00:02Z", "model": "m/b", "endpoint": "chat", "total_cost": "0.2",
+                   "cost_state": "final"}),
+            json!({"request_time": "2026-01-02T00:00:03Z", "model": "m/b", "endpoint": "chat", "cost_state": "pending"}),
+            json!({"request_time": "2026-01-02T00:00:04Z", "model": "m/b", "endpoint": "chat", "cost_state": "unknown"}),
+        ])
+        .await;
+
+        let by_model = user.report(&[Dimension::Model], &[], 10).await;
+        assert_eq!(keys(&by_model), ["m/a 1", "m/b 6"]);
+        let [a, b] = by_model.groups.as_slice() else {
+            panic!("{by_model:?}")
+        };
+        assert_eq!(
+            (a.input_tokens, a.output_tokens, a.cached_tokens, a.reasoning_tokens),
+            (3, 4, 2, 1)
+        );
+        assert_eq!(b.cost.to_string(), "0.3");
+        assert_eq!(
+            (b.successful_requests, b.failed_requests, b.pending_requests),
+            (4, 1, 1)
+        );
+        assert_eq!((b.cost_pending_requests, b.cost_unknown_requests), (1, 1));
+        assert_eq!((by_model.cost_pending_requests, by_model.pending_requests), (1, 1));
+        assert_eq!((by_model.total_cached_tokens, by_model.total_reasoning_tokens), (2, 1));
+
+        let utc = [LocalOffset { from: None, seconds: 0 }];
+        let by_both = user.report(&[Dimension::Day, Dimension::Model], &utc, 10).await;
+        assert_eq!(
+            keys(&by_both),
+            ["2026-01-01 m/a 1", "2026-01-01 m/b 1", "2026-01-02 m/b 5"]
+        );
+        let model_first = user.report(&[Dimension::Model, Dimension::Day], &utc, 10).await;
+        assert_eq!(
+            keys(&model_first),
+            ["m/a 2026-01-01 1", "m/b 2026-01-01 1", "m/b 2026-01-02 5"]
+        );
+        // What is not known is a group, too; it comes last.
+        let by_endpoint = user.report(&[Dimension::Endpoint], &[], 10).await;
+        assert_eq!(keys(&by_endpoint), ["chat 4", "messages 1", "- 2"]);
+
+        // All groups or none.
+        let few = user.report(&[Dimension::Day, Dimension::Model], &utc, 2).await;
+        assert_eq!((few.groups.len(), few.group_count, few.total_requests), (0, 3, 7));
+        let one = user.report(&[], &[], 1).await;
+        assert_eq!((one.models, one.requests_by_model.into_iter().collect::<Vec<_>>()), (2, vec![("m/b".into(), 6)]));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn days_and_hours_are_those_of_the_local_clock() {
+    with_user(json!({}), async |user| {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        // Berlin in October 2026, when 02:00 to 03:00 comes twice.
+        let berlin = [
+            LocalOffset {
+                from: None,
+                seconds: 7200,
+            },
+            LocalOffset {
+                from: at("2026-10-25T01:00:00Z"),
+                seconds: 3600,
+            },
+        ];
+        let times = [
+            "2026-10-24T21:59:59.999999Z",
+            "2026-10-24T22:00:00Z",
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T00:59:59.999999Z",
+            "2026-10-25T01:00:00Z",
+            "2026-10-25T02:00:00Z",
+            "2026-10-25T22:59:59.999999Z",
+            "2026-10-25T23:00:00Z",
+        ];
+        user.log(&times.map(|time| json!({"request_time": time})))
+            .await;
+        assert_eq!(
+            keys(&user.report(&[Dimension::Day], &berlin, 10).await),
+            ["2026-10-24 1", "2026-10-25 6", "2026-10-26 1"]
+        );
+        assert_eq!(
+            keys(&user.report(&[Dimension::Hour], &berlin, 10).await),
+            [
+                "2026-10-24T23:00:00+02:00 1",
+                "2026-10-25T00:00:00+02:00 1",
+                "2026-10-25T02:00:00+02:00 2",
+                "2026-10-25T02:00:00+01:00 1",
+                "2026-10-25T03:00:00+01:00 1",
+                "2026-10-25T23:00:00+01:00 1",
+                "2026-10-26T00:00:00+01:00 1",
+            ]
+        );
+        // West of Greenwich, and not by whole hours.
+        let st_johns = [LocalOffset {
+            from: None,
+            seconds: -9000,
+        }];
+        assert_eq!(
+            keys(&user.report(&[Dimension::Day], &st_johns, 10).await),
+            ["2026-10-24 6", "2026-10-25 2"]
+        );
+        assert_eq!(
+            keys(&user.report(&[Dimension::Hour], &st_johns, 10).await)[0],
+            "2026-10-24T19:00:00-02:30 2"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn percentiles_are_exact() {
+    with_user(json!({}), async |user| {
+        let none = user.report(&[], &[], 1).await;
+        assert_eq!((none.duration_ms.p50, none.first_byte_ms.p99), (None, None));
+
+        // 1 to 200 ms, each once, and some without an end or a first byte.
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut rows: Vec<_> = (1..=200_i64)
+            .map(|n| {
+                let end = start + SignedDuration::from_millis(n * 7 % 200 + 1);
+                json!({"request_time": start, "response_time": end, "first_byte_ms": n * 10})
+            })
+            .collect();
+        rows.extend((0..50).map(|_| json!({"request_time": start, "status": "pending"})));
+        user.log(&rows).await;
+        let report = user.report(&[], &[], 1).await;
+        let of = report.duration_ms;
+        assert_eq!((of.p50, of.p90, of.p99), (Some(100), Some(180), Some(198)));
+        let of = report.first_byte_ms;
+        assert_eq!(
+            (of.p50, of.p90, of.p99),
+            (Some(1000), Some(1800), Some(1980))
+        );
+        // Not asked for.
+        let asked = question(&user.did, Period::default(), None);
+        let report = user
+            .storage
+            .usage_report(&sums(asked), soon())
+            .await
+            .unwrap();
+        assert_eq!((report.duration_ms.p50, report.total_requests), (None, 250));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_report_tells_the_account() {
+    let account = |report: UsageReport| {
+        [report.limit, report.spent, report.held, report.remaining]
+            .map(|it| it.map(|amount| amount.to_string()))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        let (done, running) = (user.billable("0.5"), user.billable("0.5"));
+        user.begin(&done).await.unwrap();
+        user.finish(&completed(done.id, "2.25")).await.unwrap();
+        user.begin(&running).await.unwrap();
+        // What a request to this model has cost is what the next one holds.
+        assert_eq!(
+            account(user.report(&[], &[], 1).await),
+            [some("10"), some("2.25"), some("2.25"), some("5.5")]
+        );
+        user.change_key(json!({"credit_limit": "2"})).await;
+        assert_eq!(account(user.report(&[], &[], 1).await)[3], some("0"));
+        user.change_key(json!({"credit_limit": null})).await;
+        assert_eq!(
+            account(user.report(&[], &[], 1).await),
+            [None, some("2.25"), some("2.25"), None]
+        );
+        user.delete("user_api_keys", "did", &user.did).await;
+        assert_eq!(
+            account(user.report(&[], &[], 1).await),
+            [None, None, None, None]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn pages_name_each_request_once_while_others_arrive() {
+    with_user(json!({}), async |user| {
+        with_user(json!({}), async |other| {
+            other
+                .log(&[json!({}), json!({"request_time": "2026-01-01T00:00:00Z"})])
+                .await;
+            // Many in the same millisecond: the id decides.
+            let time = |n: i64| format!("2026-01-01T00:00:00.{:03}Z", n / 5);
+            let rows: Vec<_> = (0..43).map(|n| json!({"request_time": time(n)})).collect();
+            let mut expected = user.log(&rows).await;
+            expected.sort();
+
+            let mut seen = Vec::new();
+            let mut before = None;
+            loop {
+                let page = user.page(&RequestFilter::default(), 7, before).await;
+                seen.extend(page.requests.iter().map(RequestEntry::place));
+                before = page.requests.last().map(RequestEntry::place);
+                if !page.more {
+                    break;
+                }
+                assert_eq!(page.requests.len(), 7);
+                user.log(&[json!({"request_time": "2026-01-02T00:00:00Z"})])
+                    .await;
+            }
+            assert!(seen.is_sorted_by_key(|it| std::cmp::Reverse((it.request_time, it.id))));
+            let mut ids: Vec<_> = seen.into_iter().map(|place| place.id).collect();
+            ids.sort();
+            assert_eq!(ids, expected);
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn requests_are_listed_with_all_that_a_user_may_see() {
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        let begin = user.billable("0.25");
+        user.begin(&begin).await.unwrap();
+        let finish = Finish {
+            response_time: begin.request_time + SignedDuration::from_millis(1234),
+            cost: Cost {
+                upstream_inference: Some("0.5"),
+                is_byok: Some(true),
+                ..cost("7.434e-07")
+            },
+            ..completed(begin.id, "0")
+        };
+        user.finish(&finish).await.unwrap();
+        let page = user.page(&RequestFilter::default(), 1, None).await;
+        assert!(!page.more);
+        let mut json = serde_json::to_value(&page.requests[0]).unwrap();
+        // As a number with all its digits, which a `Value` does not keep.
+        assert!(
+            serde_json::to_string(&page.requests[0])
+                .unwrap()
+                .contains(r#""total_cost":0.5000007434,"openrouter_cost":0.0000007434,"upstream_inference_cost":0.5"#)
+        );
+        for cost in ["total_cost", "openrouter_cost", "upstream_inference_cost"] {
+            json.as_object_mut().unwrap().remove(cost);
+        }
+        let milliseconds = |at: Timestamp| Timestamp::from_millisecond(at.as_millisecond()).unwrap();
+        assert_eq!(
+            json,
+            json!({
+                "id": begin.id, "request_time": milliseconds(begin.request_time),
+                "response_time": milliseconds(finish.response_time), "duration_ms": 1234, "first_byte_ms": 321,
+                "method": "POST", "path": "/chat/completions", "endpoint": "chat",
+                "requested_model": "anthropic/claude-sonnet-4.6", "model": "anthropic/claude-4.6-sonnet-20260217",
+                "generation_id": "gen-1", "streamed": true, "status": "completed", "http_status": 200,
+                "error_reason": null, "error_message": null, "input_tokens": 12, "output_tokens": 34,
+                "cached_tokens": 5, "reasoning_tokens": null, "cost_state": "final",
+                "unknown_cost_reason": null, "is_byok": true,
+            })
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn requests_are_filtered() {
+    with_user(json!({}), async |user| {
+        let ids = user
+            .log(&[
+                json!({"request_time": "2026-01-01T00:00:00Z", "model": "m/a", "endpoint": "chat", "total_cost": "0.01"}),
+                json!({"request_time": "2026-01-02T00:00:00Z", "status": "failed", "cost_state": "pending"}),
+                json!({"request_time": "2026-01-03T00:00:00Z", "status": "pending", "total_cost": null}),
+                json!({"request_time": "2026-01-04T00:00:00Z", "model": "m/a\"ü", "total_cost": "0.0099"}),
+            ])
+            .await;
+        let none = RequestFilter::default;
+        let filters = [
+            (RequestFilter { model: Some("m/a".into()), ..none() }, 0),
+            (RequestFilter { endpoint: Some("chat".into()), ..none() }, 0),
+            (RequestFilter { status: Some("failed"), ..none() }, 1),
+            (RequestFilter { cost_state: Some("pending"), ..none() }, 1),
+            (RequestFilter { status: Some("pending"), ..none() }, 2),
+            (RequestFilter { model: Some("m/a\"ü".into()), ..none() }, 3),
+            (RequestFilter { min_cost: Some("0.01".parse().unwrap()), ..none() }, 0),
+        ];
+        for (filter, expected) in filters {
+            let page = user.page(&filter, 10, None).await;
+            let found: Vec<_> = page.requests.iter().map(|request| request.id).collect();
+            assert_eq!(found, [ids[expected]], "{filter:?}");
+        }
+        let period = Period {
+            start: Some("2026-01-02T00:00:00Z".parse().unwrap()),
+            end: Some("2026-01-03T00:00:00Z".parse().unwrap()),
+        };
+        let asked = RequestsQuery {
+            asked: question(&user.did, period, None),
+            filter: &none(),
+            limit: 10,
+            before: None,
+        };
+        let page = user.storage.usage_requests(&asked, soon()).await.unwrap();
+        assert_eq!(page.requests.len(), 1);
+        assert_eq!(page.requests[0].id, ids[1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn a_page_of_long_rows_is_shorter() {
+    with_user(json!({}), async |user| {
+        // 2,000 characters of four bytes each, as long as a message can be.
+        let row = json!({"error_message": "\u{1f980}".repeat(2000), "status": "failed"});
+        for _ in 0..3 {
+            user.log(&vec![row.clone(); 100]).await;
+        }
+        let first = user.page(&RequestFilter::default(), 1000, None).await;
+        assert!(
+            first.more && (200..250).contains(&first.requests.len()),
+            "{}",
+            first.requests.len()
+        );
+        let last = first.requests.last().map(RequestEntry::place);
+        let second = user.page(&RequestFilter::default(), 1000, last).await;
+        assert!(!second.more);
+        assert_eq!(first.requests.len() + second.requests.len(), 300);
     })
     .await;
 }
@@ -1175,7 +1528,7 @@ async fn a_row_is_abandoned_when_the_caller_says_so() {
                 now: Clock::system().now() + SignedDuration::from_mins(1),
                 limit: 9,
                 leases: &[Duration::from_mins(1)],
-                abandoned_after: Duration::from_secs(seconds),
+                abandoned_after: Some(Duration::from_secs(seconds)),
                 did: Some(&user.did),
             };
             let rows = user.storage.claim_unsettled(&claim, soon()).await.unwrap();
@@ -1434,6 +1787,14 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
         ),
         ("usage_summary", json!({"request": {"did": user.did}})),
         (
+            "usage_report",
+            json!({"request": {"did": user.did, "max_groups": 1}}),
+        ),
+        (
+            "usage_requests",
+            json!({"request": {"did": user.did, "limit": 9}}),
+        ),
+        (
             "claim_unsettled",
             json!({"request": {"did": user.did, "now": 4_000_000_000_000_u64, "limit": 9, "leases": [60]}}),
         ),
@@ -1521,7 +1882,10 @@ async fn an_unreachable_storage_is_not_an_empty_one() {
     let nobody: Url = "http://127.0.0.1:9/rest/v1".parse().unwrap();
     let storage = Storage::new(client(), &nobody, key());
     let answer = storage
-        .usage_summary(&question("did:key:z", Period::default(), None), soon())
+        .usage_report(
+            &sums(question("did:key:z", Period::default(), None)),
+            soon(),
+        )
         .await;
     assert!(matches!(
         answer,
@@ -1540,19 +1904,62 @@ async fn an_unreachable_storage_is_not_an_empty_one() {
 #[ignore = "needs STORAGE_URL"]
 async fn a_guarded_question_passes_once() {
     with_user(json!({}), async |user| {
-        let guard = user.look_up().fingerprint;
-        let mut asked = question(&user.did, Period::default(), guard);
+        let mut asked = question(&user.did, Period::default(), user.look_up().fingerprint);
         asked.id = user.id();
-        user.storage.usage_summary(&asked, soon()).await.unwrap();
+        user.storage
+            .usage_report(&sums(asked), soon())
+            .await
+            .unwrap();
         // A retry of the same request, whose answer was lost.
-        user.storage.usage_summary(&asked, soon()).await.unwrap();
+        user.storage
+            .usage_report(&sums(asked), soon())
+            .await
+            .unwrap();
         asked.id = user.id();
         assert!(matches!(
-            user.storage.usage_summary(&asked, soon()).await,
+            user.storage.usage_report(&sums(asked), soon()).await,
             Err(StorageError::Refused(Refusal::Replayed))
         ));
+
+        let filter = RequestFilter::default();
+        let requests = |asked| RequestsQuery {
+            asked,
+            filter: &filter,
+            limit: 1,
+            before: None,
+        };
+        assert!(matches!(
+            user.storage.usage_requests(&requests(asked), soon()).await,
+            Err(StorageError::Refused(Refusal::Replayed))
+        ));
+        asked.fingerprint = user.look_up().fingerprint;
+        user.storage
+            .usage_requests(&requests(asked), soon())
+            .await
+            .unwrap();
     })
     .await;
+}
+
+/// The question for totals alone.
+fn sums(asked: UsageQuery<'_>) -> ReportQuery<'_> {
+    ReportQuery {
+        asked,
+        group_by: &[],
+        offsets: &[],
+        max_groups: 100,
+        percentiles: false,
+    }
+}
+
+/// The keys of each group, and how many requests it has.
+fn keys(report: &UsageReport) -> Vec<String> {
+    let line = |group: &shared::storage::UsageGroup| {
+        let keys = group.keys.iter().map(|key| key.as_deref().unwrap_or("-"));
+        let keys: Vec<_> = keys.collect();
+        format!("{} {}", keys.join(" "), group.requests)
+    };
+    report.groups.iter().map(line).collect()
 }
 
 fn question(did: &str, period: Period, fingerprint: Option<ReplayGuard>) -> UsageQuery<'_> {
@@ -1609,7 +2016,7 @@ impl User {
             now,
             limit,
             leases: &[Duration::from_mins(1), Duration::from_mins(10)],
-            abandoned_after: Duration::from_mins(20),
+            abandoned_after: Some(Duration::from_mins(20)),
             did: Some(&self.did),
         };
         self.storage.claim_unsettled(&claim, soon()).await.unwrap()
@@ -1638,12 +2045,12 @@ impl User {
         self.storage.settle(settle, soon()).await.unwrap()
     }
 
-    /// A usage summary as JSON, for comparison.
+    /// A usage report as JSON, for comparison, but for account, percentiles and groups.
     async fn usage(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> Value {
-        let period = Period { start, end };
+        let asked = question(&self.did, Period { start, end }, None);
         let usage = self
             .storage
-            .usage_summary(&question(&self.did, period, None), soon())
+            .usage_report(&sums(asked), soon())
             .await
             .unwrap();
         json!({
@@ -1652,9 +2059,63 @@ impl User {
             "failed_requests": usage.failed_requests,
             "total_input_tokens": usage.total_input_tokens,
             "total_output_tokens": usage.total_output_tokens,
-            "total_cost": usage.total_cost,
+            "total_cost": usage.total_cost.to_string(),
             "requests_by_model": usage.requests_by_model,
         })
+    }
+
+    /// The usage of all time, in groups.
+    async fn report(
+        &self,
+        group_by: &[Dimension],
+        offsets: &[LocalOffset],
+        max_groups: u32,
+    ) -> UsageReport {
+        let query = ReportQuery {
+            asked: question(&self.did, Period::default(), None),
+            group_by,
+            offsets,
+            max_groups,
+            percentiles: true,
+        };
+        self.storage.usage_report(&query, soon()).await.unwrap()
+    }
+
+    async fn page(&self, filter: &RequestFilter, limit: u16, before: Option<Place>) -> RequestPage {
+        let query = RequestsQuery {
+            asked: question(&self.did, Period::default(), None),
+            filter,
+            limit,
+            before,
+        };
+        self.storage.usage_requests(&query, soon()).await.unwrap()
+    }
+
+    /// Puts rows into the books, as they stand; returns their ids.
+    async fn log(&self, rows: &[Value]) -> Vec<Uuid> {
+        let ids: Vec<_> = rows.iter().map(|_| random_id()).collect();
+        let rows: Vec<_> = std::iter::zip(&ids, rows)
+            .map(|(id, row)| {
+                // A bulk insert wants the same members in each.
+                let mut whole = json!({
+                    "id": id, "did": self.did, "model": "m", "endpoint": null, "status": "completed",
+                    "cost_state": "none", "total_cost": null, "request_time": "2026-01-01T00:00:00Z",
+                    "response_time": null, "first_byte_ms": null, "input_tokens": null, "output_tokens": null,
+                    "cached_tokens": null, "reasoning_tokens": null, "error_message": null,
+                });
+                for (name, value) in row.as_object().unwrap() {
+                    whole[name] = value.clone();
+                }
+                whole
+            })
+            .collect();
+        self.rest(
+            Method::POST,
+            "request_logs",
+            Some(&Value::from(rows).to_string()),
+        )
+        .await;
+        ids
     }
 
     fn id(&self) -> Uuid {
@@ -1762,6 +2223,7 @@ impl User {
         }
         self.delete("request_logs", "did", &self.did).await;
         self.delete("user_api_keys", "did", &self.did).await;
+        self.delete("key_settings", "did", &self.did).await;
     }
 
     /// One exchange with the tables, as the service.

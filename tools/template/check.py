@@ -33,6 +33,7 @@ OFFLINE = {
 os.environ.update(OFFLINE)
 
 from expansion import expand, packaged, read  # noqa: E402
+import operations  # noqa: E402, F401 - registers its rules
 from mutations import MUTATIONS  # noqa: E402
 from rules import RULES  # noqa: E402
 

@@ -23,11 +23,15 @@ USAGE_PATH: Place = (*PATHS, "/api/v1/usage")
 OWN_ERRORS: Place = (*DEFINITION, "x-amazon-apigateway-gateway-responses")
 PROXY: Place = ("Resources", "ProxyFunction", "Properties")
 USAGE: Place = ("Resources", "UsageFunction", "Properties")
+KEYS: Place = ("Resources", "KeysFunction", "Properties")
 HEALTH: Place = ("Resources", "HealthFunction", "Properties")
 RECONCILE: Place = ("Resources", "ReconcileFunction", "Properties")
 SCHEDULE: Place = (*RECONCILE, "Events", "Schedule")
 VARIABLES: Place = ("Environment", "Variables")
 READ_KEYSET: Place = (*PROXY, "Policies", 0, "Statement", 0)
+KEYS_STATEMENTS: Place = (*KEYS, "Policies", 0, "Statement")
+READ_MANAGEMENT_KEY: Place = (*KEYS_STATEMENTS, 1, "Fn::If")
+KEYS_PATH: Place = (*PATHS, "/api/v1/keys")
 SECRET_KEY: Place = (*USAGE, *VARIABLES, "SUPABASE_SECRET_KEY")
 
 
@@ -91,7 +95,7 @@ def generated_by_sam(mode: str) -> Change:
     def change(template: Template) -> None:
         put((*API, "MergeDefinitions"), True)(template)
         drop((*PROXY_PATH, ANY))(template)
-        for function in (USAGE, HEALTH):
+        for function in (USAGE, KEYS, HEALTH):
             drop((*function, "Events"))(template)
         event = look(template, (*PROXY, "Events", "OpenRouter", "Properties"))
         event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900_000}
@@ -112,10 +116,12 @@ MUTATIONS: dict[str, dict[str, Change]] = {
     },
     "others-are-buffered": {
         "streamed usage": put((*USAGE_PATH, "get", INTEGRATION, "responseTransferMode"), "STREAM"),
+        "streamed keys": put((*KEYS_PATH, "put", INTEGRATION, "responseTransferMode"), "STREAM"),
         "usage outlives its integration": put((*USAGE, "Timeout"), 60),
     },
     "routes-are-complete": {
         "dropped route": drop((*USAGE_PATH, "get")),
+        "nobody can revoke": drop((*KEYS_PATH, "delete")),
         "extra route": copy((*PATHS, "/"), (*PATHS, "/debug")),
         "only GET on the proxy": both(
             copy((*PROXY_PATH, ANY), (*PROXY_PATH, "get")), drop((*PROXY_PATH, ANY))
@@ -146,7 +152,23 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "wildcard action": put((*READ_KEYSET, "Action"), "secretsmanager:*"),
         "managed policy": put((*USAGE, "Policies"), ["arn:aws:iam::aws:policy/SecretsManagerReadWrite"]),
     },
-    "only-who-opens-keys-reads-the-keyset": {
+    "only-who-needs-a-secret-reads-it": {
+        "usage reads the management key": copy((*KEYS, "Policies"), (*USAGE, "Policies")),
+        "keys cannot read the keyset": drop((*KEYS_STATEMENTS, 0)),
+        "keys cannot read the management key": drop((*KEYS_STATEMENTS, 1)),
+        "the management key without a condition": copy((*READ_MANAGEMENT_KEY, 1), (*KEYS_STATEMENTS, 1)),
+        "the management key where there is none": copy(
+            (*READ_MANAGEMENT_KEY, 1), (*READ_MANAGEMENT_KEY, 2)
+        ),
+        "the proxy reads it all the same": put(
+            (*PROXY, "Policies", 0, "Statement", 1, "Fn::If", 0), "HasManagementKey"
+        ),
+        "a condition that always holds": put(
+            ("Conditions", "ProxyMakesKeys"), {"Fn::Equals": ["true", "true"]}
+        ),
+        "all secrets, where there is no management key": edit(
+            (*READ_MANAGEMENT_KEY, 1, "Resource"), "${ManagementKeySecretName}-??????", "*"
+        ),
         "usage reads it": copy((*PROXY, "Policies"), (*USAGE, "Policies")),
         "proxy cannot read it": drop((*PROXY, "Policies")),
         "reconcile cannot read it": drop((*RECONCILE, "Policies")),

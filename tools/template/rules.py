@@ -18,14 +18,29 @@ ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_
 
 SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
 EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-upstream", "x-generation-id"}
-KEYSET_ARN = (
-    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${KeysetSecretName}-??????"
-)
-OPENS_KEYS = {"proxy", "reconcile"}
+SECRET_ARN = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${%s}-??????"
+SEALS_OR_OPENS_KEYS = {"proxy", "keys", "reconcile"}
+# Who reads the management key, and under which condition.
+MANAGES_KEYS = {"keys": "HasManagementKey", "reconcile": "HasManagementKey", "proxy": "ProxyMakesKeys"}
+CONDITIONS = {
+    "HasManagementKey": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ManagementKeySecretName"}, ""]}]},
+    "ProxyMakesKeys": {
+        "Fn::And": [
+            {"Condition": "HasManagementKey"},
+            {"Fn::Equals": [{"Ref": "ProvisionOnFirstRequest"}, "true"]},
+        ]
+    },
+}
 # The longest that a run's rows are its own: the first of shared::reconcile::LEASES.
 LEASE_SECONDS = 120
 # The longest that API Gateway waits for a buffered answer without a raised quota.
 BUFFERED_SECONDS = 29
+
+MANAGED_POLICIES = {
+    "AWSLambdaBasicExecutionRole",
+    "AWSXrayWriteOnlyAccess",
+    "AmazonAPIGatewayPushToCloudWatchLogs",
+}
 
 Rule = Callable[[Expansion], Iterator[str]]
 RULES: dict[str, Rule] = {}
@@ -90,6 +105,8 @@ def api_may_invoke(stack: Expansion) -> Iterator[str]:
     logical = {name: binary for binary, (name, _) in stack.functions().items()}
     found = set()
     for permission in stack.of_type("AWS::Lambda::Permission").values():
+        if permission.get("FunctionUrlAuthType") or permission.get("InvokedViaFunctionUrl"):
+            continue  # function_url_streams
         if permission["Principal"] != "apigateway.amazonaws.com":
             yield f"open to {permission['Principal']}"
         source = re.fullmatch(
@@ -166,10 +183,10 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
 
 @rule
 def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
-    """Own statements name their resources; the one managed policy is for logs."""
+    """Own statements name their resources; managed policies are for logs and traces."""
     for name, role in stack.of_type("AWS::IAM::Role").items():
         for policy in role.get("ManagedPolicyArns", []):
-            if policy.rsplit("/", 1)[-1] != "AWSLambdaBasicExecutionRole":
+            if text(policy).rsplit("/", 1)[-1] not in MANAGED_POLICIES:
                 yield f"{name}: managed policy {policy}"
         for statement in statements(role):
             resources = as_list(statement["Resource"])
@@ -180,19 +197,27 @@ def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
 
 
 @rule
-def only_who_opens_keys_reads_the_keyset(stack: Expansion) -> Iterator[str]:
-    """And no other secret."""
+def only_who_needs_a_secret_reads_it(stack: Expansion) -> Iterator[str]:
+    """Of the keyset and the management key; and no other. The latter only where there is one."""
     for binary, (_, function) in stack.functions().items():
         granted = {
-            (action, text(resource))
-            for statement in statements(stack.role_of(function))
+            (condition, action, text(resource))
+            for condition, statement in conditional_statements(stack.role_of(function))
             for action in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
             if action == "*" or action.startswith("secretsmanager:") or ":secretsmanager:" in text(resource)
         }
-        expected = {("secretsmanager:GetSecretValue", KEYSET_ARN)} if binary in OPENS_KEYS else set()
+        expected = set()
+        if binary in SEALS_OR_OPENS_KEYS:
+            expected.add(("", "secretsmanager:GetSecretValue", SECRET_ARN % "KeysetSecretName"))
+        if binary in MANAGES_KEYS:
+            arn = SECRET_ARN % "ManagementKeySecretName"
+            expected.add((MANAGES_KEYS[binary], "secretsmanager:GetSecretValue", arn))
         if granted != expected:
             yield f"{binary}: {sorted(granted)}"
+    for name, condition in CONDITIONS.items():
+        if (found := stack.source["Conditions"].get(name)) != condition:
+            yield f"{name} is {found}"
 
 
 @rule
@@ -357,6 +382,19 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
         "": False,
     },
     "OpenRouterBaseUrl": {"https://openrouter.ai/api/v1": True, "https://openrouter.ai/api/v1/": False},
+    "ManagementKeySecretName": {"": True, "llm-gateway/management": True, "*": False, "a:b": False},
+    "ProvisionKeysFor": {
+        "off": True,
+        "anyone": True,
+        "did:key:z6MkgszBQJH1xBExaxT1M8K441Z19BjALPu9anFjLZSU7rK6": True,
+        "did:key:z6MkgszBQJH1xBExaxT1M8K441Z19BjALPu9anFjLZSU7rK6,did:jwk:eyJrdHkiOiJPS1AifQ": True,
+        "": False,
+        "everyone": False,
+        "did:web:example.com": False,
+        "did:key:z6Mk,": False,
+        "anyone,did:key:z6Mk": False,
+    },
+    "ProvisionedKeyLimitUsd": {"1": True, "0.5": True, "100": True, "0": False, "0.0": False, "-1": False, "": False},
     "KeysetSecretName": {"llm-gateway/keyset": True, "*": False, "": False, "a:b": False},
     "SupabaseSecretName": {"llm-gateway/supabase": True, "a}}": False, "name:SecretString:key": False},
 }
@@ -389,12 +427,22 @@ def variables(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """All statements of a role's own policies."""
-    return [
-        statement
-        for policy in role.get("Policies", [])
-        for statement in as_list(policy["PolicyDocument"]["Statement"])
-    ]
+    """All statements of a role's own policies, whatever the condition."""
+    return [statement for _, statement in conditional_statements(role)]
+
+
+def conditional_statements(role: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same, each with its condition: its name, with an exclamation mark where it must not hold,
+    or nothing."""
+    for policy in role.get("Policies", []):
+        for statement in as_list(policy["PolicyDocument"]["Statement"]):
+            if "Fn::If" not in statement:
+                yield "", statement
+                continue
+            condition, then, otherwise = statement["Fn::If"]
+            for name, branch in ((condition, then), (f"!{condition}", otherwise)):
+                if branch != {"Ref": "AWS::NoValue"}:
+                    yield name, branch
 
 
 def as_list(value: Any) -> list[Any]:

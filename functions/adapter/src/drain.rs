@@ -1,27 +1,35 @@
 //! Keeps an invocation open until its tasks are done.
 //!
 //! Lambda freezes the environment as soon as the runtime asks for the next invocation, and a task
-//! that was merely spawned is lost then. This layer gives each invocation a [`TaskTracker`] and,
+//! that was merely spawned is lost then. This layer gives each invocation its [`Tasks`] and,
 //! after the response has been sent to its last byte and before the next invocation is asked for,
 //! waits for what the handler has spawned on it.
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
 };
 
 use lambda_runtime::{Error, LambdaInvocation};
-use tokio_util::task::TaskTracker;
+use shared::{
+    observe,
+    request::{Tasks, invocation_id},
+};
 use tower::{Layer, Service};
+use tracing::Instrument;
+
+/// Whether the environment has had no invocation yet.
+static IS_COLD: AtomicBool = AtomicBool::new(true);
 
 tokio::task_local! {
-    static TASKS: TaskTracker;
+    static TASKS: Tasks;
 }
 
-/// The current invocation's tracker. Outside of one, a tracker that nobody waits for.
-pub(crate) fn tasks() -> TaskTracker {
-    TASKS.try_with(TaskTracker::clone).unwrap_or_default()
+/// The current invocation's tasks. Outside of one, some that nobody waits for.
+pub(crate) fn tasks() -> Tasks {
+    TASKS.try_with(Tasks::clone).unwrap_or_default()
 }
 
 /// Adds [`Drain`] to a runtime.
@@ -54,14 +62,23 @@ where
     }
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
-        let tasks = TaskTracker::new();
-        let responding = TASKS.sync_scope(tasks.clone(), || self.0.call(invocation));
-        Box::pin(TASKS.scope(tasks.clone(), async move {
+        let tasks = Tasks::default();
+        let span = observe::request(
+            invocation_id(&invocation.context.request_id),
+            IS_COLD.swap(false, Ordering::Relaxed),
+            invocation.context.xray_trace_id.as_deref(),
+        );
+        let responding =
+            span.in_scope(|| TASKS.sync_scope(tasks.clone(), || self.0.call(invocation)));
+        let scope = tasks.clone();
+        // The span ends with the last of the work, and its line is written before Lambda may freeze
+        // the environment.
+        let work = async move {
             let responded = responding.await;
-            tasks.close();
-            tasks.wait().await;
+            tasks.done().await;
             responded
-        }))
+        };
+        Box::pin(TASKS.scope(scope, work).instrument(span))
     }
 }
 

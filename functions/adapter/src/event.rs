@@ -145,7 +145,14 @@ mod tests {
                 // Refused for another cause, by a later stage.
                 (
                     Ok(_),
-                    None | Some("path_not_allowed" | "invalid_parameter" | "method_not_allowed"),
+                    None
+                    | Some(
+                        "path_not_allowed"
+                        | "invalid_parameter"
+                        | "malformed_body"
+                        | "method_not_allowed"
+                        | "provisioning_not_allowed",
+                    ),
                 ) => {}
                 (Err(error), Some(reason)) => assert_eq!(error.reason(), reason, "{file}"),
                 (verdict, _) => panic!("{file}: {} {verdict:?}", expected.status),

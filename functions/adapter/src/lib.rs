@@ -38,6 +38,7 @@ use serde_json::Value;
 use shared::{
     clock::Clock,
     config::Env,
+    observe,
     request::{Incoming, Invocation},
 };
 use tokio::time::Instant;
@@ -190,21 +191,26 @@ where
     let invocation = invocation(&context);
     let id = invocation.id;
     // serde's message may quote the event.
-    match payload
+    let response = match payload
         .map_err(|_| EventError::NotAnEvent)
         .and_then(event::request)
     {
-        Ok(request) => AssertUnwindSafe(handler(state, request, invocation))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_panic| {
-                shared::respond::failure(&shared::error::Error::Panicked, id).map(B::from)
-            }),
+        Ok(request) => {
+            observe::asked(&request);
+            AssertUnwindSafe(handler(state, request, invocation))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_panic| {
+                    shared::respond::failure(&shared::error::Error::Panicked, id).map(B::from)
+                })
+        }
         Err(error) => {
             tracing::error!(request.id = %id, error = shared::causes::causes(&error), "not a request");
             shared::respond::failure(&shared::error::Error::MalformedEvent, id).map(B::from)
         }
-    }
+    };
+    observe::record("http.status", response.status().as_u16());
+    response
 }
 
 fn invocation(context: &lambda_runtime::Context) -> Invocation {

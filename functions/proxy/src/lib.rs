@@ -13,20 +13,24 @@ use shared::{
     http_client,
     ledger::{Entry, Ledger, Outcome},
     money::Usd,
+    observe,
     openrouter::{Answer, OpenRouter, UpstreamRequest},
     payload::Payload,
+    provisioning::{Provisioner, UpstreamKeys},
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
     secret::SealedKey,
-    secrets_manager::{KeysetCache, KeysetError, KeysetSource, VaultError},
-    storage::{Begin, Begun, Books, Protocol, Storage, StorageError},
+    secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
+    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, Storage, StorageError},
     vault::Keyset,
 };
 use tokio::time::Instant;
 
 /// How long a request may wait for the database before it is refused.
 const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
+/// The same for the making of a DID's first key.
+const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
 
 /// What the function keeps between requests.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Proxy {
     ledger: Ledger,
     keyset: KeysetCache,
     openrouter: OpenRouter,
+    /// Where the operator lets a DID's first request have a key made.
+    provisioner: Option<Provisioner>,
 }
 
 impl Proxy {
@@ -46,6 +52,14 @@ impl Proxy {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ProxyConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), config.connect_timeout)?;
+        let openrouter = OpenRouter::new(client.clone(), config.openrouter, config.timeouts);
+        let provisioner = config.provisioning.map(|provisioning| {
+            let secret = provisioning.management;
+            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
+            let management_key = ManagementKeyCache::new(source);
+            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
+            Provisioner::new(upstream, provisioning.policy, provisioning.grant)
+        });
         Ok(Self {
             clock: Clock::system(),
             audiences: config.audiences,
@@ -62,11 +76,12 @@ impl Proxy {
                 patience: config.ledger_patience,
             },
             keyset: KeysetCache::new(KeysetSource::new(
-                client.clone(),
+                client,
                 config.keyset.location,
                 &config.keyset.credentials,
             )),
-            openrouter: OpenRouter::new(client, config.openrouter, config.timeouts),
+            openrouter,
+            provisioner,
         })
     }
 }
@@ -125,7 +140,7 @@ impl Proxy {
             arrived,
         };
 
-        let (begun, keyset) = match self.begin(&call).await {
+        let (begun, keyset) = match self.begin_with_key(&call).await {
             Ok(begun) => begun,
             Err(error) => return Err(self.close_if_begun(&call, error)),
         };
@@ -134,6 +149,37 @@ impl Proxy {
             Ok(answer) => Ok(self.relay(&call, answer, entry)),
             Err(error) => Err(close_unanswered(entry, &call, error)),
         }
+    }
+
+    /// Begins; for a DID without a key after one was made, where the operator wants that.
+    async fn begin_with_key(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
+        let did = call.authenticated.caller.did().as_str();
+        match (self.begin(call).await, &self.provisioner) {
+            (
+                Err(Error::Storage(StorageError::Refused(Refusal::NoKeyForDid))),
+                Some(provisioner),
+            ) if provisioner.allows(did) => {
+                // Boxed: it rarely happens, and every request would carry its size.
+                Box::pin(self.provision(call, provisioner)).await?;
+                self.begin(call).await
+            }
+            (begun, _) => begun,
+        }
+    }
+
+    async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
+        let asking = Asking {
+            id: call.invocation.id,
+            did: call.authenticated.caller.did().as_str(),
+            request_time: self.clock.now(),
+            // The request itself is what passes once.
+            fingerprint: None,
+        };
+        let until = call.arrived + PATIENCE_FOR_KEY;
+        provisioner
+            .provision(&self.ledger.storage, &self.keyset, &asking, None, until)
+            .await?;
+        Ok(())
     }
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
@@ -154,13 +200,16 @@ impl Proxy {
                 hold: self.hold,
             }),
         };
-        let until = call.arrived + PATIENCE_FOR_STORAGE;
+        let until = Instant::now() + PATIENCE_FOR_STORAGE;
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
-        Ok(tokio::try_join!(
-            self.ledger.storage.begin(&asked, until),
-            warming
-        )?)
+        let beginning = async {
+            let since = Instant::now();
+            let begun = self.ledger.storage.begin(&asked, until).await;
+            observe::began(&asked, since.elapsed());
+            begun
+        };
+        Ok(tokio::try_join!(beginning, warming)?)
     }
 
     /// After a lost answer the database may hold a pending row all the same.

@@ -2,30 +2,53 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
 use serde_json::Value;
 use shared::{
     config::{Env, ReconcileConfig, StartError},
+    http_client,
+    provisioning::{Swept, UpstreamKeys},
     reconcile::{Reconciler, Scope, Summary},
     request::Invocation,
-    storage::StorageError,
+    storage::{Storage, StorageError},
 };
+use tokio::time::Instant;
+
+/// How long a connection to anything may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the function keeps between runs.
 #[derive(Debug)]
 pub struct Reconcile {
     reconciler: Reconciler,
     abandoned_after: Duration,
+    storage: Storage,
+    /// Where the operator has configured a management key.
+    upstream_keys: Option<UpstreamKeys>,
 }
 
 impl Reconcile {
     /// Builds it from the environment. Nothing is asked over the network yet.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ReconcileConfig::read(env)?;
+        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             abandoned_after: config.abandoned_after,
-            reconciler: config.reconciler()?,
+            storage: config.storage(client.clone()),
+            upstream_keys: config.upstream_keys(client.clone()),
+            reconciler: config.reconciler(client),
         })
     }
+}
+
+/// What one run did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    rows: Summary,
+    /// Provisioned keys that were due for deletion; absent where none can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Swept>,
 }
 
 /// Why a run counts as failed, so that the function's error metric shows it.
@@ -51,6 +74,9 @@ pub enum RunError {
     /// takes them again.
     #[error("{} of {} rows could not be worked on", .0.failed, .0.claimed)]
     Incomplete(Summary),
+    /// Some provisioned keys could not be deleted; a later run tries again.
+    #[error("{} of {} provisioned keys could not be deleted", .0.failed, .0.claimed)]
+    KeysLeft(Swept),
 }
 
 /// The most that an event may ask for.
@@ -63,14 +89,33 @@ pub async fn handle(
     reconcile: Arc<Reconcile>,
     event: Value,
     invocation: Invocation,
-) -> Result<Summary, RunError> {
+) -> Result<Report, RunError> {
     let scope = scope(&event, reconcile.abandoned_after)?;
     let until = invocation.closing_time();
-    let summary = reconcile.reconciler.run(scope, until).await?;
-    if summary.failed > 0 {
-        return Err(RunError::Incomplete(summary));
+    let rows = reconcile.reconciler.run(scope, until);
+    let (rows, keys) = tokio::join!(rows, reconcile.clean_up(scope.did, until));
+    let (rows, keys) = (rows?, keys?);
+    if rows.failed > 0 {
+        return Err(RunError::Incomplete(rows));
     }
-    Ok(summary)
+    match keys {
+        Some(keys) if keys.failed > 0 => Err(RunError::KeysLeft(keys)),
+        keys => Ok(Report { rows, keys }),
+    }
+}
+
+impl Reconcile {
+    /// Deletes provisioned keys that nobody uses any more.
+    async fn clean_up(
+        &self,
+        did: Option<&str>,
+        until: Instant,
+    ) -> Result<Option<Swept>, StorageError> {
+        match &self.upstream_keys {
+            Some(keys) => keys.clean_up(&self.storage, did, until).await.map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 fn scope(event: &Value, least: Duration) -> Result<Scope<'_>, RunError> {

@@ -1,19 +1,21 @@
-//! `GET /api/v1/usage`: what the caller has used, summed in the database.
+//! `GET /api/v1/usage`, what the caller has used, summed in the database, and
+//! `GET /api/v1/usage/requests`, the requests it is the sum of.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response};
+use jiff::Timestamp;
 use shared::{
-    auth::{self, Audiences},
+    auth::{self, Audiences, Authenticated},
     clock::Clock,
     config::{Env, StartError, UsageConfig},
     error::Error,
     http_client,
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Storage, UsageQuery, UsageSummary},
-    usage,
+    storage::{Period, Storage, UsageQuery},
+    usage::{Format, RequestsQuestion, SummaryQuestion},
 };
 use tokio::time::Instant;
 
@@ -35,7 +37,9 @@ impl Usage {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = UsageConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        let storage = Storage::new(client, &config.storage.url, config.storage.key);
+        let storage = Storage::new(client, &config.storage.url, config.storage.key)
+            // Sums over a million rows take a small database seconds; asking again would not help.
+            .with_attempt_timeout(PATIENCE);
         Ok(Self {
             clock: Clock::system(),
             audiences: config.audiences,
@@ -50,41 +54,110 @@ pub async fn handle(
     request: Incoming,
     invocation: Invocation,
 ) -> Response<Bytes> {
-    match usage.summary(&request, &invocation).await {
-        Ok(summary) => respond::data(&summary, invocation.id),
-        Err(error) => respond::failure(&error, invocation.id),
+    usage
+        .answer(&request, &invocation)
+        .await
+        .unwrap_or_else(|error| respond::failure(&error, invocation.id))
+}
+
+enum Route {
+    Summary,
+    Requests,
+}
+
+impl Route {
+    fn of(authenticated: &Authenticated, method: &Method) -> Result<Self, Error> {
+        let route = match authenticated.path.as_str().trim_end_matches('/') {
+            "/api/v1/usage" => Self::Summary,
+            "/api/v1/usage/requests" => Self::Requests,
+            _ => return Err(Error::NotFound),
+        };
+        if method == Method::GET {
+            Ok(route)
+        } else {
+            Err(Error::MethodNotAllowed {
+                method: method.clone(),
+                allow: "GET",
+            })
+        }
     }
 }
 
 impl Usage {
-    async fn summary(
+    async fn answer(
         &self,
         request: &Incoming,
         invocation: &Invocation,
-    ) -> Result<UsageSummary, Error> {
+    ) -> Result<Response<Bytes>, Error> {
         let now = self.clock.now();
         let authenticated = auth::authenticate(request, &self.audiences, request::MAX_BODY, now)?;
-        match authenticated.path.as_str().trim_end_matches('/') {
-            "/api/v1/usage" if request.method == Method::GET => {}
-            "/api/v1/usage" => {
-                return Err(Error::MethodNotAllowed {
-                    method: request.method.clone(),
-                    allow: "GET",
-                });
-            }
-            _ => return Err(Error::NotFound),
-        }
-        let caller = &authenticated.caller;
-        let query = UsageQuery {
-            id: invocation.id,
-            did: caller.did().as_str(),
-            request_time: now,
-            fingerprint: caller.replay_guard(&request.method),
-            period: usage::period(&authenticated.query)?,
+        let ask = Ask {
+            request,
+            invocation,
+            now,
+            authenticated: &authenticated,
         };
-        Ok(self
+        match Route::of(&authenticated, &request.method)? {
+            Route::Summary => self.summary(ask).await,
+            Route::Requests => self.requests(ask).await,
+        }
+    }
+
+    async fn summary(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
+        let query = &ask.authenticated.query;
+        let question = SummaryQuestion::read(query, &ask.request.headers, ask.now)?;
+        let asked = ask.about(question.period());
+        let report = self
             .storage
-            .usage_summary(&query, Instant::now() + PATIENCE)
-            .await?)
+            .usage_report(&question.of(asked), Instant::now() + PATIENCE)
+            .await?;
+        let summary = question.answer(report)?;
+        let id = ask.invocation.id;
+        Ok(match question.format() {
+            Format::Json => respond::data(&summary, id),
+            Format::Csv => respond::csv(summary.to_csv(), "usage.csv", id),
+        })
+    }
+
+    async fn requests(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
+        let query = &ask.authenticated.query;
+        let question = RequestsQuestion::read(query, &ask.request.headers)?;
+        let asked = ask.about(question.period());
+        let page = self
+            .storage
+            .usage_requests(&question.of(asked), Instant::now() + PATIENCE)
+            .await?;
+        let page = question.answer(page);
+        let id = ask.invocation.id;
+        let response = match question.format() {
+            Format::Json => respond::data(&page, id),
+            Format::Csv => respond::csv(page.to_csv(), "usage-requests.csv", id),
+        };
+        Ok(match page.next_query(query) {
+            Some(next) => respond::with_next(response, &next),
+            None => response,
+        })
+    }
+}
+
+/// A request whose sender is known.
+struct Ask<'a> {
+    request: &'a Incoming,
+    invocation: &'a Invocation,
+    now: Timestamp,
+    authenticated: &'a Authenticated,
+}
+
+impl<'a> Ask<'a> {
+    /// The caller's own question, about a time.
+    fn about(&self, period: Period) -> UsageQuery<'a> {
+        let caller = &self.authenticated.caller;
+        UsageQuery {
+            id: self.invocation.id,
+            did: caller.did().as_str(),
+            request_time: self.now,
+            fingerprint: caller.replay_guard(&self.request.method),
+            period,
+        }
     }
 }

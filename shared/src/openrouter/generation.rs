@@ -9,7 +9,8 @@
 //!   <https://openrouter.ai/docs/use-cases/usage-accounting#cost-breakdown>
 //! - Kilo Code's gateway, which checks every request's `usage` against `GET /generation` and reports a
 //!   difference, takes `total_cost` of a BYOK generation for those 5 % (it multiplies by 20 where
-//!   `upstream_inference_cost` is missing): `mapToUsageStats` in Kilo-Org's sources.
+//!   `upstream_inference_cost` is missing): `mapToUsageStats` in
+//!   <https://github.com/Kilo-Org/cloud/blob/90ce0c09dff6bafcd3532a2c51dd67f4cac03561/src/lib/processUsage.ts>
 //! - "for bring your own key requests, the total cost only covers the openrouter cost, not the
 //!   upstream provider cost": <https://github.com/polka-codes/polka-codes/issues/118>
 //! - Measured of `usage`, without BYOK: `cost` = `upstream_inference_cost`, a breakdown; with BYOK:

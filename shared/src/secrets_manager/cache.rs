@@ -13,8 +13,6 @@ use crate::{
     vault::{Keyset, KeysetFault, OpenError},
 };
 
-/// How long a keyset is used. A rotation waits longer than this before a new key seals.
-const LIFETIME: SignedDuration = SignedDuration::from_secs(300);
 /// How long a keyset is used further after it could not be refreshed, before that is tried again:
 /// an outage costs one request in this time the fetch's timeout, not every request.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
@@ -22,7 +20,8 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// into a call to Secrets Manager.
 const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
-/// Keeps the keyset for 300 s, and in an outage for as long as it lasts.
+/// Keeps the keyset for its source's [`lifetime`](FetchKeyset::lifetime) (300 s), and in an outage
+/// for as long as it lasts.
 ///
 /// At most one fetch runs at any time. Whoever has no keyset waits for it and shares its outcome,
 /// a failure too; whoever has one that is merely old uses it meanwhile. A caller that goes away
@@ -65,7 +64,7 @@ impl KeysetCache {
         }
     }
 
-    /// The keyset, fetched if there is none or it is older than 300 s.
+    /// The keyset, fetched if there is none or it is older than its lifetime.
     ///
     /// Once there is one, this does not fail: if it can neither be fetched nor read, the old one
     /// stays, and a warning is logged.
@@ -84,7 +83,7 @@ impl KeysetCache {
             return outcome;
         }
         let fetched = self.fetch().await;
-        self.state().record(fetched, now)
+        self.state().record(fetched, now, self.source.lifetime())
     }
 
     /// A keyset that may know a key id that `keyset` does not: the one that replaced it meanwhile,
@@ -109,7 +108,9 @@ impl KeysetCache {
         let fetched = self.fetch().await;
         let mut state = self.state();
         state.forced_at = Some(now);
-        state.record(fetched, now).unwrap_or(keyset)
+        state
+            .record(fetched, now, self.source.lifetime())
+            .unwrap_or(keyset)
     }
 
     /// Opens a user's key with the keyset, or with a newer one if it does not know the master key.
@@ -150,6 +151,7 @@ impl State {
         &mut self,
         fetched: Result<Keyset, KeysetError>,
         now: Timestamp,
+        lifetime: SignedDuration,
     ) -> Result<Arc<Keyset>, KeysetError> {
         self.fetches += 1;
         match (fetched, &mut self.cached) {
@@ -158,7 +160,7 @@ impl State {
                 self.cached = Some(Cached {
                     keyset: Arc::clone(&keyset),
                     since: now,
-                    lifetime: LIFETIME,
+                    lifetime,
                 });
                 self.failure = None;
                 Ok(keyset)
@@ -357,6 +359,25 @@ mod tests {
         assert_eq!(primary(&cache, 300).await, 2);
         assert_eq!(primary(&cache, 599).await, 2);
         assert_eq!(script.fetches(), 2);
+    }
+
+    /// What a test of a rotation sets, to see one in less than ten minutes.
+    #[tokio::test]
+    async fn a_source_may_ask_for_less() {
+        struct Brief(Script);
+        impl FetchKeyset for Brief {
+            fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
+                self.0.fetch()
+            }
+            fn lifetime(&self) -> SignedDuration {
+                SignedDuration::from_secs(2)
+            }
+        }
+        let (script, _) = Script::new(&[Answer::Keyset(1), Answer::Keyset(2)]);
+        let cache = KeysetCache::new(Brief(script));
+        assert_eq!(primary(&cache, 0).await, 1);
+        assert_eq!(primary(&cache, 1).await, 1);
+        assert_eq!(primary(&cache, 2).await, 2);
     }
 
     #[tokio::test]

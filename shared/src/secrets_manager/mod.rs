@@ -1,10 +1,11 @@
-//! AWS Secrets Manager, which keeps the master keyset.
+//! AWS Secrets Manager, which keeps the master keyset and OpenRouter's management key.
 //!
-//! [`KeysetSource`] reads the secret, [`KeysetCache`] decides when.
+//! [`KeysetSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
 
 mod cache;
 #[cfg(test)]
 mod log;
+mod management;
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -15,16 +16,18 @@ use aws_sdk_secretsmanager::{
         BehaviorVersion, Config, Region, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::{ProvideErrorMetadata as _, SdkError},
-    operation::{RequestId as _, get_secret_value::GetSecretValueError},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::aws_http::AwsHttp;
 
 pub use self::cache::{KeysetCache, KeysetError, VaultError};
+pub use self::management::{ManagementKeyCache, ManagementKeyError};
 
 /// One attempt: the service answers within 100 ms, a cold connection adds as much.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,10 +35,19 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Where the keyset's text comes from.
+/// How long functions use a keyset before they look for another, unless they are told to look
+/// sooner. A rotation waits longer than this between its steps.
+pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
+
+/// Where the text of the keyset, or of another secret, comes from.
 pub trait FetchKeyset: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
+
+    /// How long a text may be used once it was fetched.
+    fn lifetime(&self) -> SignedDuration {
+        KEYSET_LIFETIME
+    }
 }
 
 /// Temporary credentials of the function's role, as Lambda puts them into the environment.
@@ -64,13 +76,17 @@ pub struct KeysetLocation {
     pub region: String,
     /// Another endpoint than the region's: a stand-in, or a VPC endpoint.
     pub endpoint_url: Option<String>,
+    /// How long the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which is what an
+    /// operator who rotates it counts on.
+    pub lifetime: SignedDuration,
 }
 
-/// The secret that holds the keyset, at version stage AWSCURRENT.
+/// The secret that holds the keyset, or another one, at version stage AWSCURRENT.
 #[derive(Debug, Clone)]
 pub struct KeysetSource {
     client: Client,
     secret_id: String,
+    lifetime: SignedDuration,
 }
 
 impl KeysetSource {
@@ -106,7 +122,14 @@ impl KeysetSource {
         Self {
             client: Client::from_conf(config.build()),
             secret_id: location.secret_id,
+            lifetime: location.lifetime,
         }
+    }
+
+    /// For what no function does: the operator's command line also writes the secret.
+    #[must_use]
+    pub fn client(&self) -> (&Client, &str) {
+        (&self.client, &self.secret_id)
     }
 }
 
@@ -121,6 +144,10 @@ impl FetchKeyset for KeysetSource {
                 .map(Zeroizing::new)
                 .ok_or(FetchError::NotText)
         })
+    }
+
+    fn lifetime(&self) -> SignedDuration {
+        self.lifetime
     }
 }
 
@@ -161,8 +188,11 @@ pub enum FetchError {
     NotText,
 }
 
-impl From<SdkError<GetSecretValueError>> for FetchError {
-    fn from(error: SdkError<GetSecretValueError>) -> Self {
+impl<E> From<SdkError<E>> for FetchError
+where
+    E: Error + ProvideErrorMetadata + RequestId + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
         match error {
             SdkError::TimeoutError(_) => Self::TimedOut,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::TimedOut,
@@ -186,7 +216,7 @@ impl From<SdkError<GetSecretValueError>> for FetchError {
 }
 
 /// The cause of an error that happened before there was a response.
-fn source(error: SdkError<GetSecretValueError>) -> Box<dyn Error + Send + Sync> {
+fn source<E: Error + Send + Sync + 'static>(error: SdkError<E>) -> Box<dyn Error + Send + Sync> {
     let source = error.into_source().unwrap_or_else(Into::into);
     match source.downcast::<ConnectorError>() {
         // Its own text is but "dispatch failure".
@@ -226,6 +256,7 @@ mod tests {
             secret_id: "llm-gateway/keyset".to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(endpoint_url),
+            lifetime: KEYSET_LIFETIME,
         };
         KeysetSource::new(http, location, &credentials())
     }

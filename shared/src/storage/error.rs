@@ -1,6 +1,7 @@
 //! What can go wrong between the gateway and its storage.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use thiserror::Error;
 
 /// Why a storage call did not succeed. No variant holds a key, sealed or plain.
@@ -59,6 +60,19 @@ pub enum Refusal {
         requests_per_minute: u32,
         /// Seconds until the next request would pass, rounded up.
         retry_after: u32,
+    },
+    /// A key was to be provisioned for a DID that has brought one.
+    #[error("this DID has brought a key")]
+    KeyExists,
+    /// Another call provisions the DID's key at the moment.
+    #[error("another call provisions this DID's key")]
+    ProvisioningInProgress,
+    /// A key with the whole limit of the present day, week or month was provisioned for the DID, and
+    /// is gone.
+    #[error("this DID has had its key")]
+    ProvisioningUsedUp {
+        /// When the next one begins; `None`: there is but one.
+        available_at: Option<Timestamp>,
     },
 }
 

@@ -20,9 +20,9 @@ pub struct Claim<'a> {
     /// How long a row belongs to who claims it for the first, second, … time; the last one repeats.
     /// Whole seconds. It is due again afterwards, so this is the backoff, too.
     pub leases: &'a [Duration],
-    /// The age from which on a row that is still pending counts as abandoned. Whole seconds, from one
-    /// to a day.
-    pub abandoned_after: Duration,
+    /// The age from which on a request that is still pending counts as abandoned. Whole seconds, from
+    /// one to a day; `None` where it makes no difference.
+    pub abandoned_after: Option<Duration>,
     /// This DID's rows only.
     pub did: Option<&'a str>,
 }
@@ -134,7 +134,8 @@ pub(super) struct ClaimJson<'a> {
     now: i64,
     limit: u16,
     leases: Vec<u64>,
-    abandoned_after: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abandoned_after: Option<u64>,
     did: Option<&'a str>,
 }
 
@@ -144,7 +145,7 @@ impl<'a> From<&Claim<'a>> for ClaimJson<'a> {
             now: claim.now.as_millisecond(),
             limit: claim.limit,
             leases: claim.leases.iter().map(Duration::as_secs).collect(),
-            abandoned_after: claim.abandoned_after.as_secs(),
+            abandoned_after: claim.abandoned_after.map(|age| age.as_secs()),
             did: claim.did,
         }
     }
@@ -248,11 +249,11 @@ impl<'a> FindingJson<'a> {
     }
 }
 
-fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+pub(super) fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
     Uuid::parse_str(&Cow::<'de, str>::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     count(deserializer).map(Duration::from_secs)
 }
 

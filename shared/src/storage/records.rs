@@ -1,10 +1,9 @@
 //! What goes to the storage and what comes back, and both in JSON.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
+use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
 use crate::money::Usd;
@@ -189,76 +188,6 @@ impl Finish<'_> {
     }
 }
 
-/// What a [`Finish`] left in the log because the database did not hear it: the argument of
-/// `finish_request`, as [`Finish::to_json`] wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmergencyRecord {
-    id: Uuid,
-    json: String,
-}
-
-/// Why a text is no emergency record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no record of a finished request: id, status and cost_state are needed, and amounts as text"
-)]
-pub struct NotARecord;
-
-impl EmergencyRecord {
-    /// Reads one. Members that it does not know are kept: the database knows which it takes.
-    pub fn parse(text: &str) -> Result<Self, NotARecord> {
-        let members: RecordMembers<'_> = serde_json::from_str(text).map_err(|_| NotARecord)?;
-        let id = members.id.parse().map_err(|_| NotARecord)?;
-        let is_record = ["none", "pending", "final"].contains(&members.cost_state.as_ref())
-            && ["completed", "failed"].contains(&members.status.as_ref())
-            && [members.openrouter_cost, members.upstream_inference_cost]
-                .into_iter()
-                .flatten()
-                .all(|amount| amount.parse::<Usd>().is_ok());
-        is_record
-            .then(|| Self {
-                id,
-                json: text.trim().to_owned(),
-            })
-            .ok_or(NotARecord)
-    }
-
-    /// The request's id.
-    #[must_use]
-    pub fn id(&self) -> Uuid {
-        self.id
-    }
-}
-
-/// Amounts are text: as numbers they may have lost digits on their way.
-#[derive(Deserialize)]
-struct RecordMembers<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    cost_state: Cow<'a, str>,
-    #[serde(borrow)]
-    openrouter_cost: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    upstream_inference_cost: Option<Cow<'a, str>>,
-}
-
-/// The named argument of `finish_request`, already JSON.
-#[derive(Serialize)]
-pub(super) struct RestoreArguments<'a> {
-    outcome: &'a RawValue,
-}
-
-impl<'a> RestoreArguments<'a> {
-    /// `None` only for what is no JSON, which no record is.
-    pub(super) fn of(record: &'a EmergencyRecord) -> Option<Self> {
-        let outcome = serde_json::from_str(&record.json).ok()?;
-        Some(Self { outcome })
-    }
-}
-
 /// Why a request failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Failure<'a> {
@@ -277,56 +206,6 @@ pub struct Finished {
     pub by_this_call: bool,
     /// How they were closed.
     pub status: Status,
-}
-
-/// One user's question about usage.
-#[derive(Debug, Clone)]
-pub struct UsageQuery<'a> {
-    /// The gateway's id of the request.
-    pub id: Uuid,
-    /// The caller.
-    pub did: &'a str,
-    /// When it arrived.
-    pub request_time: Timestamp,
-    /// Set where the signed request may pass only once.
-    pub fingerprint: Option<ReplayGuard>,
-    /// The time asked about.
-    pub period: Period,
-}
-
-/// A time, on the requests' `request_time`. An absent side is open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Period {
-    /// The first moment in it.
-    pub start: Option<Timestamp>,
-    /// The first moment after it.
-    pub end: Option<Timestamp>,
-}
-
-/// The sums of one DID's requests. Pending ones count in `total_requests` and `requests_by_model`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct UsageSummary {
-    /// All that began.
-    #[serde(deserialize_with = "count")]
-    pub total_requests: u64,
-    /// Those that completed.
-    #[serde(deserialize_with = "count")]
-    pub successful_requests: u64,
-    /// Those that failed.
-    #[serde(deserialize_with = "count")]
-    pub failed_requests: u64,
-    /// Tokens of all prompts.
-    #[serde(deserialize_with = "count")]
-    pub total_input_tokens: u64,
-    /// Tokens of all answers.
-    #[serde(deserialize_with = "count")]
-    pub total_output_tokens: u64,
-    /// The exact sum in US dollars, decimal text. Serialised as a JSON number with all its digits.
-    #[serde(serialize_with = "number")]
-    pub total_cost: String,
-    /// Requests by the model that answered, or was asked for.
-    #[serde(deserialize_with = "counts")]
-    pub requests_by_model: BTreeMap<String, u64>,
 }
 
 impl fmt::Debug for Begun {
@@ -464,37 +343,6 @@ impl<'a> From<&NoteGeneration<'a>> for NoteJson<'a> {
     }
 }
 
-/// The named argument of `usage_summary`.
-#[derive(Serialize)]
-pub(super) struct UsageArguments<'a> {
-    pub(super) request: UsageJson<'a>,
-}
-
-#[derive(Serialize)]
-pub(super) struct UsageJson<'a> {
-    id: String,
-    did: &'a str,
-    request_time: i64,
-    fingerprint: Option<String>,
-    fingerprint_expires_at: Option<i64>,
-    start: Option<String>,
-    end: Option<String>,
-}
-
-impl<'a> From<&UsageQuery<'a>> for UsageJson<'a> {
-    fn from(query: &UsageQuery<'a>) -> Self {
-        Self {
-            id: query.id.to_string(),
-            did: query.did,
-            request_time: query.request_time.as_millisecond(),
-            fingerprint: query.fingerprint.map(|f| hex::encode(f.digest)),
-            fingerprint_expires_at: query.fingerprint.map(|f| f.expires_at.as_millisecond()),
-            start: query.period.start.map(|time| time.to_string()),
-            end: query.period.end.map(|time| time.to_string()),
-        }
-    }
-}
-
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
@@ -515,26 +363,11 @@ pub(super) fn clamped(count: u64) -> i32 {
     count.try_into().unwrap_or(i32::MAX)
 }
 
-/// Decimal text as a JSON number, without passing through a float.
-fn number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    RawValue::from_string(text.to_owned())
-        .map_err(ser::Error::custom)?
-        .serialize(serializer)
-}
-
 /// A count that travels as text.
-#[derive(Deserialize)]
-struct Count(#[serde(deserialize_with = "count")] u64);
-
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Cow::<'de, str>::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)
-}
-
-fn counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u64>, D::Error> {
-    let counts = BTreeMap::<String, Count>::deserialize(deserializer)?;
-    Ok(counts.into_iter().map(|(key, Count(n))| (key, n)).collect())
 }
 
 #[cfg(test)]
@@ -573,19 +406,6 @@ mod tests {
                 "requests_per_minute": 60,
             })
         );
-    }
-
-    #[test]
-    fn numbers_of_a_summary_are_text() {
-        let text = r#"{"total_requests":"3","successful_requests":"2","failed_requests":"1",
-            "total_input_tokens":"9007199254740993","total_output_tokens":"0",
-            "total_cost":"0.0076509169000000005","requests_by_model":{"m\"x":"3"}}"#;
-        let summary: UsageSummary = serde_json::from_str(text).unwrap();
-        assert_eq!(summary.total_input_tokens, 9_007_199_254_740_993);
-        assert_eq!(summary.total_cost, "0.0076509169000000005");
-        assert_eq!(summary.requests_by_model["m\"x"], 3);
-
-        assert!(serde_json::from_str::<UsageSummary>(&text.replace("\"3\"", "3")).is_err());
     }
 
     #[test]

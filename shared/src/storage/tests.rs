@@ -268,7 +268,7 @@ async fn what_will_not_pass_is_tried_once() {
 
 #[tokio::test]
 async fn refusals_need_status_and_word() {
-    let cases: [(u16, &str, Option<Refusal>); 9] = [
+    let cases: [(u16, &str, Option<Refusal>); 12] = [
         (
             404,
             r#"{"details":"no_key_for_did"}"#,
@@ -302,6 +302,19 @@ async fn refusals_need_status_and_word() {
                 retry_after: 7,
             }),
         ),
+        (
+            409,
+            r#"{"details":"provisioning_in_progress"}"#,
+            Some(Refusal::ProvisioningInProgress),
+        ),
+        (
+            403,
+            r#"{"details":"provisioning_used_up","hint":"{\"available_at\":\"1798761600\"}"}"#,
+            Some(Refusal::ProvisioningUsedUp {
+                available_at: Some(Timestamp::constant(1_798_761_600, 0)),
+            }),
+        ),
+        (403, r#"{"details":"provisioning_used_up"}"#, None),
         (429, r#"{"details":"rate_limited","hint":"soon"}"#, None),
         (402, r#"{"details":"rate_limited","hint":"{}"}"#, None),
         (404, r#"{"details":"replayed_request"}"#, None),
@@ -355,13 +368,19 @@ async fn nobody_there_is_unavailable() {
     let until = within(Duration::from_secs(4));
     assert!(matches!(
         storage
-            .usage_summary(
-                &UsageQuery {
-                    id: Uuid::nil(),
-                    did: "did:key:z",
-                    request_time: Timestamp::UNIX_EPOCH,
-                    fingerprint: None,
-                    period: Period::default(),
+            .usage_report(
+                &ReportQuery {
+                    asked: UsageQuery {
+                        id: Uuid::nil(),
+                        did: "did:key:z",
+                        request_time: Timestamp::UNIX_EPOCH,
+                        fingerprint: None,
+                        period: Period::default(),
+                    },
+                    group_by: &[],
+                    offsets: &[],
+                    max_groups: 1,
+                    percentiles: false,
                 },
                 until
             )

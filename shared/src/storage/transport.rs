@@ -2,12 +2,19 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
+use jiff::Timestamp;
 use postgrest::Postgrest;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use super::{Protocol, Refusal, StorageError, StorageKey, Unavailable};
+use super::{
+    Protocol, Refusal, StorageError, StorageKey, Unavailable,
+    administration::{Feature, Probed},
+};
 
 /// Supabase refuses secret keys that come with a browser's `User-Agent`, hence our own.
 const OUR_USER_AGENT: HeaderValue =
@@ -34,6 +41,46 @@ pub async fn ping(
         });
     }
     Ok(())
+}
+
+/// Asks for a feature; see [`administration::probe`](super::administration::probe).
+pub(super) async fn probe(
+    client: &reqwest::Client,
+    rest_url: &Url,
+    key: Option<&StorageKey>,
+    feature: &Feature,
+    timeout: Duration,
+) -> Result<Probed, Unavailable> {
+    let base = base(rest_url);
+    let request = match feature {
+        // Names of the migrations' own, which need no escaping.
+        Feature::Column { table, column } => {
+            client.get(format!("{base}/{table}?select={column}&limit=0"))
+        }
+        Feature::Function { name, argument } => client
+            .post(format!("{base}/rpc/{name}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(format!(r#"{{"{argument}":{{}}}}"#)),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, OUR_USER_AGENT);
+    if let Some(key) = key {
+        key.apply(&mut headers);
+    }
+    let answer = request
+        .headers(headers)
+        .timeout(timeout)
+        .send()
+        .await
+        .map_err(Unavailable::from_client)?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer.bytes().await.map_err(Unavailable::from_client)?;
+    let Problem { code, .. } = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Probed {
+        status,
+        code: code.filter(|code| is_code(code)),
+        headers,
+    })
 }
 
 /// Builds requests with the `postgrest` crate and sends them with the gateway's client: the
@@ -149,6 +196,12 @@ struct RateLimit {
     retry_after: u32,
 }
 
+/// The hint of `provisioning_used_up`.
+#[derive(Deserialize)]
+struct UsedUp {
+    available_at: Option<String>,
+}
+
 /// Reads an error answer. The pair of status and `details` decides: a proxy in between may well
 /// answer 401 or 404 by itself, but not with our word in it.
 fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageError {
@@ -174,6 +227,15 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
             hinted(function, hint, |it: RateLimit| Refusal::RateLimited {
                 requests_per_minute: it.requests_per_minute,
                 retry_after: it.retry_after,
+            })
+        }
+        (409, Some("key_exists")) => Refusal::KeyExists.into(),
+        (409, Some("provisioning_in_progress")) => Refusal::ProvisioningInProgress.into(),
+        (403, Some("provisioning_used_up")) => {
+            hinted(function, hint, |it: UsedUp| Refusal::ProvisioningUsedUp {
+                available_at: it
+                    .available_at
+                    .and_then(|at| Timestamp::from_second(at.parse().ok()?).ok()),
             })
         }
         (404, Some("no_such_request")) => StorageError::NoSuchRequest,

@@ -65,57 +65,111 @@ pub enum KeysetFault {
     PrimaryNotEnabled(KeyId),
 }
 
+/// A key as the keyset's text holds it.
+pub(super) struct Entry {
+    pub(super) id: KeyId,
+    pub(super) state: State,
+}
+
+/// What may be done with a key.
+pub(super) enum State {
+    Enabled(Box<KeyMaterial>),
+    Disabled(Box<KeyMaterial>),
+    Destroyed,
+}
+
 pub(super) fn parse(json: &str) -> Result<Keyset, KeysetFault> {
+    let (primary_id, entries) = entries(json)?;
+    let mut primary = None;
+    let mut others = Vec::with_capacity(entries.len());
+    for Entry { id, state } in entries {
+        match state {
+            State::Enabled(material) if id == primary_id => {
+                primary = Some(MasterKey { id, material });
+            }
+            State::Enabled(material) => others.push(OtherKey::Enabled(MasterKey { id, material })),
+            State::Disabled(_) | State::Destroyed => others.push(OtherKey::Disabled(id)),
+        }
+    }
+    let primary = primary.ok_or(KeysetFault::NoPrimary(primary_id))?;
+    Ok(Keyset { primary, others })
+}
+
+/// The primary key's id and all keys, in which the primary is one that is enabled.
+pub(super) fn entries(json: &str) -> Result<(KeyId, Vec<Entry>), KeysetFault> {
     let RawKeyset {
         primary_key_id,
         key,
     } = serde_json::from_str(json).map_err(|e| shape(&e))?;
-    let mut primary = None;
-    let mut others: Vec<OtherKey> = Vec::with_capacity(key.len());
+    let mut entries: Vec<Entry> = Vec::with_capacity(key.len());
     for raw in key {
         let id = raw.key_id;
-        if primary.as_ref().is_some_and(|key: &MasterKey| key.id == id)
-            || others.iter().any(|key| key.id() == id)
-        {
+        if entries.iter().any(|entry| entry.id == id) {
             return Err(KeysetFault::DuplicateId(id));
         }
-        match raw.check()? {
-            OtherKey::Enabled(key) if id == primary_key_id => primary = Some(key),
-            OtherKey::Disabled(id) if id == primary_key_id => {
-                return Err(KeysetFault::PrimaryNotEnabled(id));
-            }
-            other => others.push(other),
-        }
+        entries.push(raw.check()?);
     }
-    let primary = primary.ok_or(KeysetFault::NoPrimary(primary_key_id))?;
-    Ok(Keyset { primary, others })
+    let primary = entries.iter().find(|entry| entry.id == primary_key_id);
+    match primary.map(|entry| &entry.state) {
+        Some(State::Enabled(_)) => Ok((primary_key_id, entries)),
+        Some(_) => Err(KeysetFault::PrimaryNotEnabled(primary_key_id)),
+        None => Err(KeysetFault::NoPrimary(primary_key_id)),
+    }
 }
 
 pub(super) fn generate(material: &KeyMaterial, id: KeyId) -> Zeroizing<String> {
-    let mut message = Zeroizing::new(Vec::with_capacity(MESSAGE_LEN));
-    message.extend_from_slice(&KEY_VALUE_FIELD);
-    message.extend_from_slice(&**material);
-    let value = Zeroizing::new(STANDARD.encode(&*message));
-    // Nothing here needs escaping: numbers and base64.
-    Zeroizing::new(format!(
-        r#"{{
-  "primaryKeyId": {id},
-  "key": [
-    {{
-      "keyData": {{
-        "typeUrl": "{TYPE_URL}",
-        "value": "{value}",
-        "keyMaterialType": "SYMMETRIC"
-      }},
-      "status": "ENABLED",
-      "keyId": {id},
-      "outputPrefixType": "TINK"
-    }}
-  ]
-}}
-"#,
-        value = *value,
-    ))
+    let mut text = beginning(id, 1);
+    write_key(&mut text, id, "ENABLED", Some(material));
+    text.push_str(END);
+    text
+}
+
+pub(super) fn write(primary: KeyId, entries: &[Entry]) -> Zeroizing<String> {
+    let mut text = beginning(primary, entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push_str(",\n");
+        }
+        let (status, material) = match &entry.state {
+            State::Enabled(material) => ("ENABLED", Some(&**material)),
+            State::Disabled(material) => ("DISABLED", Some(&**material)),
+            State::Destroyed => ("DESTROYED", None),
+        };
+        write_key(&mut text, entry.id, status, material);
+    }
+    text.push_str(END);
+    text
+}
+
+/// With room for all of it: a text that grows leaves copies behind.
+fn beginning(primary: KeyId, keys: usize) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(512 * (keys + 1)));
+    text.push_str("{\n  \"primaryKeyId\": ");
+    text.push_str(&primary.to_string());
+    text.push_str(",\n  \"key\": [\n");
+    text
+}
+
+const END: &str = "\n  ]\n}\n";
+
+/// Nothing here needs escaping: numbers, words and base64.
+fn write_key(text: &mut String, id: KeyId, status: &str, material: Option<&KeyMaterial>) {
+    text.push_str("    {\n");
+    if let Some(material) = material {
+        let mut message = Zeroizing::new(Vec::with_capacity(MESSAGE_LEN));
+        message.extend_from_slice(&KEY_VALUE_FIELD);
+        message.extend_from_slice(&**material);
+        text.push_str("      \"keyData\": {\n        \"typeUrl\": \"");
+        text.push_str(TYPE_URL);
+        text.push_str("\",\n        \"value\": \"");
+        STANDARD.encode_string(&*message, text);
+        text.push_str("\",\n        \"keyMaterialType\": \"SYMMETRIC\"\n      },\n");
+    }
+    text.push_str("      \"status\": \"");
+    text.push_str(status);
+    text.push_str("\",\n      \"keyId\": ");
+    text.push_str(&id.to_string());
+    text.push_str(",\n      \"outputPrefixType\": \"TINK\"\n    }");
 }
 
 const TYPE_URL: &str = "type.googleapis.com/google.crypto.tink.AesSivKey";
@@ -193,21 +247,20 @@ impl<'de> Deserialize<'de> for Base64Secret {
 }
 
 impl RawKey {
-    fn check(self) -> Result<OtherKey, KeysetFault> {
+    fn check(self) -> Result<Entry, KeysetFault> {
         let id = self.key_id;
         if self.output_prefix_type != OutputPrefix::Tink {
             return Err(KeysetFault::NotTinkPrefix(id));
         }
-        match self.status {
-            Status::Unknown => Err(KeysetFault::UnknownStatus(id)),
-            Status::Destroyed => Ok(OtherKey::Disabled(id)),
+        let state = match self.status {
+            Status::Unknown => return Err(KeysetFault::UnknownStatus(id)),
+            Status::Destroyed => State::Destroyed,
             // A disabled key is read like an enabled one, so that enabling it again holds no
             // surprise.
-            Status::Disabled => self.material().map(|_| OtherKey::Disabled(id)),
-            Status::Enabled => self
-                .material()
-                .map(|material| OtherKey::Enabled(MasterKey { id, material })),
-        }
+            Status::Disabled => State::Disabled(self.material()?),
+            Status::Enabled => State::Enabled(self.material()?),
+        };
+        Ok(Entry { id, state })
     }
 
     fn material(&self) -> Result<Box<KeyMaterial>, KeysetFault> {

@@ -2,6 +2,10 @@
 //! a real database, a real Secrets Manager API and an OpenRouter that breaks on demand.
 
 pub mod jobs;
+pub mod management;
+pub mod samples;
+pub mod signer;
 pub mod storage_door;
+pub mod storage_fault;
 pub mod upstream;
 pub mod world;

@@ -25,7 +25,10 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::jobs;
+use crate::{
+    jobs,
+    management::{Asked, Management},
+};
 
 /// What the stub does with a request, by the last segment of the model's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +117,7 @@ struct Inner {
     bills: Mutex<Vec<Bill>>,
     pub(crate) jobs: Mutex<Vec<jobs::Job>>,
     received: Mutex<Vec<Received>>,
+    management: Management,
 }
 
 /// What was billed for a stream that broke.
@@ -174,6 +178,12 @@ impl Upstream {
             byok,
             asked: 0,
         });
+    }
+
+    /// The keys that it made, and who may manage them.
+    #[must_use]
+    pub fn management(&self) -> &Management {
+        &self.inner.management
     }
 
     /// The requests so far whose line or body contains `text`.
@@ -249,10 +259,27 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    if !key.is_some_and(|key| lock(&inner.keys).iter().any(|known| known == key)) {
+    let key = key.unwrap_or_default();
+    let path = head.uri.path();
+    let is_known =
+        lock(&inner.keys).iter().any(|known| known == key) || inner.management.is_live(key);
+    if path == "/api/v1/key" && head.method == Method::GET {
+        return inner.management.describe(key, is_known);
+    }
+    if path == "/api/v1/keys" || path.starts_with("/api/v1/keys/") {
+        let asked = Asked {
+            method: &head.method,
+            path,
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            key,
+            body: &body,
+        };
+        return inner.management.answer(asked).await;
+    }
+    if !is_known {
         return refusal(StatusCode::UNAUTHORIZED, "No auth credentials found");
     }
-    let key = key.unwrap_or_default();
     if let Some(script) = sdks::script(&body) {
         let is_attempt = |it: &&Received| {
             it.line == line
@@ -260,9 +287,9 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
                 && sdks::script(&it.body) == Some(script)
         };
         let attempts = lock(&inner.received).iter().filter(is_attempt).count();
-        return sdks::answer(script, head.uri.path(), &body, attempts);
+        return sdks::answer(script, path, &body, attempts);
     }
-    match head.uri.path() {
+    match path {
         "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
             bill(&inner, key, &body);
             chat(head.uri.path(), &head.headers, &body).await
@@ -282,7 +309,8 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 }
 
 /// What the gateway must never send, and what it must always send.
-fn fault(headers: &HeaderMap) -> Option<String> {
+#[must_use]
+pub fn fault(headers: &HeaderMap) -> Option<String> {
     let forbidden = [
         "x-did",
         "signature",

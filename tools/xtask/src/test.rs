@@ -11,6 +11,7 @@ use stack::{Database, Functions, Port, RunDir, Tools, Workspace, cargo, clients,
 
 use crate::dev::FUNCTIONS;
 use crate::needs::Needs;
+use crate::package;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// The steps; cheap ones first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -59,7 +60,12 @@ const STEPS: [Step; 13] = [
         Functions::build(&it.workspace, &FUNCTIONS)?;
         Ok(Outcome::default())
     }),
+    Step("package", |it| {
+        package::build(&it.workspace, &it.tools, None)?;
+        Ok(Outcome::default())
+    }),
     Step("end to end", end_to_end),
+    Step("ledger", ledger),
 ];
 
 struct Step(&'static str, fn(&Bench) -> Result<Outcome>);
@@ -182,6 +188,8 @@ impl Bench {
         let mut available = vec![
             ("ORACLE_PYTHON", tools.python()),
             ("TOOLS", workspace.tools()),
+            // What the step "package" builds.
+            ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
         ];
         for (name, given, default) in folders {
             if let Some(folder) = given {
@@ -346,6 +354,14 @@ fn tests(bench: &Bench) -> Result<Outcome> {
 
 fn end_to_end(bench: &Bench) -> Result<Outcome> {
     bench.test(&["--package", "e2e"])
+}
+
+/// A short run with a seed that never changes; `cargo xtask ledger` makes longer ones, and others.
+fn ledger(_bench: &Bench) -> Result<Outcome> {
+    if ::ledger::run(&::ledger::Options::default())? {
+        return Ok(Outcome::default());
+    }
+    bail!("the ledgers differ")
 }
 
 /// PGlite runs as the tables' owner, so lite gives `anon` everything back; only row level security

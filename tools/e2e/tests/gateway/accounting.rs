@@ -61,7 +61,7 @@ fn a_process_killed_in_the_middle_of_a_stream_leaves_exact_books() {
         ] {
             let user = world.user().unwrap();
             limited(world, &user);
-            let mut proxy = world.deploy(&["proxy"], &[]).unwrap();
+            let proxy = world.deploy(&["proxy"], &[]).unwrap();
             let impatient = [("ABANDONED_AFTER_SECONDS", "1".to_owned())];
             let reconcile = world.deploy(&["reconcile"], &impatient).unwrap();
             let noted = column(&user, "generation_id");

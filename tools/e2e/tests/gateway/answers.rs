@@ -119,13 +119,22 @@ fn usage_sums_what_the_rows_say() {
         assert_eq!(answer.status(), 200);
         let text = answer.text().await.unwrap();
         assert!(text.contains(r#""total_cost":0.0000014868"#), "{text}");
-        let body: Value = serde_json::from_str(&text).unwrap();
+        let mut body: Value = serde_json::from_str(&text).unwrap();
+        for measured in ["duration_ms", "first_byte_ms"] {
+            let of = body["data"][measured].take();
+            let of = |percentile: &str| of[percentile].as_u64().unwrap();
+            assert!(of("p50") <= of("p90") && of("p90") <= of("p99"));
+        }
         assert_eq!(
             body,
             json!({"success": true, "data": {
-                "total_requests": 3, "successful_requests": 2, "failed_requests": 1,
-                "total_input_tokens": 22, "total_output_tokens": 14, "total_cost": 1.4868e-6,
-                "requests_by_model": {"stub/served-model": 2, "stub/429": 1},
+                "total_requests": 3, "successful_requests": 2, "failed_requests": 1, "pending_requests": 0,
+                "cost_pending_requests": 0, "cost_unknown_requests": 0,
+                "total_input_tokens": 22, "total_output_tokens": 14, "total_cached_tokens": 6,
+                "total_reasoning_tokens": 4, "total_cost": 1.4868e-6,
+                "limit": null, "spent": 1.4868e-6, "held": 0, "remaining": null,
+                "duration_ms": null, "first_byte_ms": null,
+                "requests_by_model": {"stub/served-model": 2, "stub/429": 1}, "models": 2,
             }})
         );
         let before = user

@@ -9,12 +9,17 @@
 mod accounting;
 mod answers;
 mod clients;
+mod concurrency;
+mod emulator;
 mod events;
 mod failures;
 mod jobs;
+mod keys;
 mod limits;
 mod operator;
 mod reconciliation;
 mod refusals;
+mod rotation;
 mod secrecy;
 mod serve;
+mod usage;

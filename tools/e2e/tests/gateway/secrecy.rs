@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use e2e::world::with_world;
+use e2e::world::{World, random_key, with_world};
 use http::Method;
 
 #[test]
@@ -55,20 +55,21 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             .unwrap();
         let broken = user.chat("proxy", "stub/ok", true, "x").await.unwrap();
         emitted.push_str(&broken.text().await.unwrap());
+        emitted.push_str(&key_changes(world).await);
         user.rows().await.unwrap();
-        emitted.push_str(
-            &world
-                .sql("SELECT json_agg(r) FROM public.request_logs r")
-                .unwrap(),
-        );
-        emitted.push_str(
-            &world
-                .sql("SELECT json_agg(k) FROM public.user_api_keys k")
-                .unwrap(),
-        );
+        for table in [
+            "request_logs",
+            "user_api_keys",
+            "key_events",
+            "key_provisionings",
+            "key_settings",
+        ] {
+            let rows = format!("SELECT json_agg(r) FROM public.{table} r");
+            emitted.push_str(&world.sql(&rows).unwrap());
+        }
         let log = world.logged().unwrap();
         assert!(
-            log.contains("request closed") && log.contains("Connection refused"),
+            log.contains("\"books.recorded\":true") && log.contains("Connection refused"),
             "the log is not what this test thinks it is"
         );
         emitted.push_str(&log);
@@ -76,7 +77,15 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
         let mut secrets = world.planted_secrets();
         secrets.extend(signatures);
         secrets.push(user.api_key.expose_secret().to_owned());
-        secrets.extend(["planted-bearer", "planted-cookie", "sk-or-v1-planted"].map(str::to_owned));
+        secrets.extend(
+            [
+                "planted-bearer",
+                "planted-cookie",
+                "sk-or-v1-planted",
+                "sk-v1-planted",
+            ]
+            .map(str::to_owned),
+        );
         for secret in secrets {
             let place = emitted.find(&secret);
             assert!(!secret.is_empty());
@@ -94,4 +103,60 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             assert!(!text.contains("planted-prompt") && !text.contains("planted-query"));
         }
     });
+}
+
+/// All that is answered to keys that are brought, well or badly, and made, well or badly.
+async fn key_changes(world: &World) -> String {
+    let user = world.stranger().unwrap();
+    let good = user.api_key.expose_secret().to_owned();
+    world.upstream.accept_key(&good);
+    let unknown = random_key("planted").unwrap();
+    let brought = |key: &str| serde_json::json!({"api_key": key, "key_name": "n"}).to_string();
+    let mut emitted = String::new();
+    for (function, method, body) in [
+        // OpenRouter's refusal quotes it.
+        ("keys", Method::PUT, brought(&unknown)),
+        ("keys", Method::PUT, format!("{unknown}\n")),
+        ("keys", Method::PUT, format!(r#"{{"{unknown}":true}}"#)),
+        (
+            "keys",
+            Method::PUT,
+            format!(r#"{{"api_key":["{unknown}"]}}"#),
+        ),
+        ("keys", Method::PUT, brought(&format!(" {unknown}"))),
+        ("keys", Method::PUT, brought(&unknown.replace("-or-", "-"))),
+        (
+            "keys",
+            Method::PUT,
+            format!(r#"{{"api_key":"{good}","key_name":"{unknown}"}}"#),
+        ),
+        (
+            "keys",
+            Method::PUT,
+            format!(r#"{{"api_key":"{good}","verify":"{unknown}"}}"#),
+        ),
+        ("keys", Method::PUT, brought(world.management_key())),
+        ("keys-astray", Method::PUT, brought(&good)),
+        ("keys-dark", Method::PUT, brought(&good)),
+        ("keys", Method::PUT, brought(&good)),
+        ("keys", Method::GET, String::new()),
+        ("keys", Method::DELETE, String::new()),
+        ("keys-failed-late", Method::POST, String::new()),
+        ("keys-hung-up", Method::POST, String::new()),
+        ("keys-giving", Method::POST, String::new()),
+        ("keys-giving", Method::GET, String::new()),
+        ("keys-giving", Method::DELETE, String::new()),
+    ] {
+        let request = user
+            .request(function, method, "/api/v1/keys", body.into_bytes())
+            .unwrap();
+        let answer = request.send().await.unwrap();
+        write!(emitted, "{:?}", answer.headers()).unwrap();
+        emitted.push_str(&answer.text().await.unwrap());
+    }
+    assert!(emitted.contains("key_refused") && emitted.contains("provisioned"));
+    let event = serde_json::json!({"did": user.did.as_str()}).to_string();
+    let swept = world.invoke("reconcile-giving", event.into_bytes()).await;
+    emitted.push_str(&String::from_utf8_lossy(&swept.unwrap()));
+    emitted
 }

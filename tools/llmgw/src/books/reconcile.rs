@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use shared::{
     config::{Env, ReconcileConfig},
+    http_client,
     reconcile::Scope,
 };
 use tokio::time::Instant;
 
+use crate::client::CONNECT_TIMEOUT;
 use crate::commands::{Outcome, Surroundings};
 
 /// Shorter than the 2 minutes for which a run's rows are its own.
@@ -48,7 +50,8 @@ pub(super) async fn run(args: &Args, around: &mut Surroundings<'_>) -> Result<Ou
         did: args.did.as_deref(),
         abandoned_after,
     };
-    let reconciler = config.reconciler()?;
+    let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+    let reconciler = config.reconciler(client);
     let summary = reconciler.run(scope, Instant::now() + PATIENCE).await?;
     if args.json {
         writeln!(around.stdout, "{}", serde_json::to_string(&summary)?)?;

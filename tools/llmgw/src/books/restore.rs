@@ -18,9 +18,9 @@ use shared::{
 use tokio::time::Instant;
 
 use super::find;
+use crate::client::CONNECT_TIMEOUT;
 use crate::commands::{Outcome, Surroundings};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one record is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 

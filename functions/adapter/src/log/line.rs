@@ -1,0 +1,169 @@
+//! One line of the log: what it holds, and how it is written.
+
+use std::{error::Error, fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json};
+use shared::causes::causes;
+use tracing::{
+    Level,
+    field::{Field, Visit},
+};
+
+/// The metrics' namespace in CloudWatch.
+const NAMESPACE: &str = "LlmGateway";
+
+/// Members that are metrics, with CloudWatch's word for their unit.
+const METRICS: [(&str, &str); 14] = [
+    ("request.duration_ms", "Milliseconds"),
+    ("request.first_byte_ms", "Milliseconds"),
+    ("storage.begin_ms", "Milliseconds"),
+    ("storage.finish_ms", "Milliseconds"),
+    ("request.cold_start", "Count"),
+    ("usage.input_tokens", "Count"),
+    ("usage.output_tokens", "Count"),
+    (COST_METRIC, "None"),
+    ("emergency.records", "Count"),
+    ("reconcile.claimed", "Count"),
+    ("reconcile.settled", "Count"),
+    ("reconcile.given_up", "Count"),
+    ("reconcile.retried", "Count"),
+    ("reconcile.failed", "Count"),
+];
+
+/// The cost as decimal text, which is exact…
+const COST: &str = "usage.cost";
+/// …and as the number that CloudWatch can add up.
+const COST_METRIC: &str = "usage.cost_usd";
+const REQUEST_ID: &str = "request.id";
+const DURATION: &str = "request.duration_ms";
+
+/// Members in the order in which they were recorded first.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn set(&mut self, name: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Takes over the id of the request that a line belongs to.
+    pub(super) fn inherit(&mut self, request: &Self) {
+        if self.get(REQUEST_ID).is_none()
+            && let Some(id) = request.get(REQUEST_ID)
+        {
+            self.set(REQUEST_ID, id.clone());
+        }
+    }
+
+    /// How long the request took, its books included.
+    pub(super) fn set_duration(&mut self, duration: Duration) {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.set(DURATION, milliseconds.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field.name(), value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), value.into());
+        if field.name() == COST
+            && let Ok(cost) = value.parse::<f64>()
+        {
+            self.set(COST_METRIC, cost.into());
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.set(field.name(), causes(value).into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), format!("{value:?}").into());
+    }
+}
+
+/// A line, ready to be written.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) now: Timestamp,
+    pub(super) level: Level,
+    pub(super) target: &'a str,
+    pub(super) function: Option<&'a str>,
+    pub(super) fields: Fields,
+}
+
+impl Line<'_> {
+    /// The embedded metric format's declaration of the metrics in this line, if it has any.
+    fn metrics(&self) -> Option<Value> {
+        let metrics: Vec<Value> = METRICS
+            .iter()
+            .filter(|(name, _)| self.fields.get(name).is_some_and(Value::is_number))
+            .map(|(name, unit)| json!({"Name": name, "Unit": unit}))
+            .collect();
+        (!metrics.is_empty()).then(|| {
+            json!({
+                "Timestamp": self.now.as_millisecond(),
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["faas.name"]],
+                    "Metrics": metrics,
+                }],
+            })
+        })
+    }
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("timestamp", &format_args!("{:.6}", self.now))?;
+        line.serialize_entry("level", self.level.as_str())?;
+        for (name, value) in &self.fields.0 {
+            line.serialize_entry(name, value)?;
+        }
+        line.serialize_entry("target", self.target)?;
+        if let (Some(function), Some(metrics)) = (self.function, self.metrics()) {
+            line.serialize_entry("faas.name", function)?;
+            line.serialize_entry("_aws", &metrics)?;
+        }
+        line.end()
+    }
+}
+
+impl fmt::Display for Line<'_> {
+    /// With its line feed. What cannot be written as JSON is left out as a whole: there is no such
+    /// value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match serde_json::to_string(self) {
+            Ok(line) => writeln!(f, "{line}"),
+            Err(_) => Ok(()),
+        }
+    }
+}

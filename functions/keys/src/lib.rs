@@ -1,0 +1,225 @@
+//! `/api/v1/keys`: the caller's OpenRouter key. `PUT` brings one, `POST` has the gateway make one,
+//! `GET` describes it, `DELETE` revokes it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use serde::Serialize;
+use shared::{
+    auth::{self, Audiences, Authenticated},
+    canonical::CanonicalQuery,
+    clock::Clock,
+    config::{Env, KeysConfig, StartError},
+    error::Error,
+    http_client,
+    keys::{Brought, KeyName, Wanted},
+    openrouter::{OpenRouter, Timeouts},
+    provisioning::{Provisioner, ProvisioningError, UpstreamKeys},
+    request::{self, Incoming, Invocation},
+    respond,
+    secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache, VaultError},
+    storage::{Asking, Condemned, KeyDescription, NewKey, RevokedKey, Storage, StoredKey},
+    usage::ParameterError,
+};
+use tokio::time::Instant;
+
+/// How long a connection to anything may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long OpenRouter may take to say whether a key is good.
+const CHECKING: Duration = Duration::from_secs(8);
+/// How long a user waits for an answer. API Gateway waits for 29 s.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Not used by the questions that are asked here, which have limits of their own.
+const TIMEOUTS: Timeouts = Timeouts {
+    first_byte: CHECKING,
+    idle: CHECKING,
+};
+
+/// What the function keeps between requests.
+#[derive(Debug)]
+pub struct Keys {
+    clock: Clock,
+    audiences: Audiences,
+    storage: Storage,
+    keyset: KeysetCache,
+    openrouter: OpenRouter,
+    /// Where the operator has configured a management key.
+    provisioner: Option<Provisioner>,
+}
+
+impl Keys {
+    /// Builds it from the environment. Nothing is asked over the network yet.
+    pub fn load(env: Env<'_>) -> Result<Self, StartError> {
+        let config = KeysConfig::read(env)?;
+        let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
+        let openrouter = OpenRouter::new(client.clone(), config.openrouter, TIMEOUTS);
+        let provisioner = config.management.map(|secret| {
+            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
+            let management_key = ManagementKeyCache::new(source);
+            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
+            Provisioner::new(upstream, config.policy, config.grant)
+        });
+        Ok(Self {
+            clock: Clock::system(),
+            audiences: config.audiences,
+            storage: Storage::new(client.clone(), &config.storage.url, config.storage.key),
+            keyset: KeysetCache::new(KeysetSource::new(
+                client,
+                config.keyset.location,
+                &config.keyset.credentials,
+            )),
+            openrouter,
+            provisioner,
+        })
+    }
+}
+
+/// Answers one request.
+pub async fn handle(keys: Arc<Keys>, request: Incoming, invocation: Invocation) -> Response<Bytes> {
+    match answer(&keys, request, &invocation).await {
+        Ok(answer) => respond::data(&answer, invocation.id),
+        Err(error) => respond::failure(&error, invocation.id),
+    }
+}
+
+/// What a caller is told.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Key(Box<KeyDescription>),
+    Revoked { revoked: bool, hash: String },
+}
+
+impl From<KeyDescription> for Answer {
+    fn from(key: KeyDescription) -> Self {
+        Self::Key(Box::new(key))
+    }
+}
+
+async fn answer(
+    keys: &Arc<Keys>,
+    mut request: Incoming,
+    invocation: &Invocation,
+) -> Result<Answer, Error> {
+    let now = keys.clock.now();
+    let until = invocation.closing_time().min(Instant::now() + PATIENCE);
+    let authenticated = auth::authenticate(&request, &keys.audiences, request::MAX_BODY, now)?;
+    route(&authenticated, &request.method)?;
+    let asking = Asking {
+        id: invocation.id,
+        did: authenticated.caller.did().as_str(),
+        request_time: now,
+        fingerprint: authenticated.caller.replay_guard(&request.method),
+    };
+    let body = std::mem::take(&mut request.body);
+    match request.method {
+        Method::PUT => {
+            let stored = keys
+                .bring(&asking, Brought::from_body(body)?, until)
+                .await?;
+            keys.delete_upstream(stored.condemned, invocation);
+            Ok(stored.key.into())
+        }
+        Method::POST => {
+            let name = Wanted::from_body(&body)?.name;
+            Ok(keys.provision(&asking, name.as_ref(), until).await?.into())
+        }
+        Method::DELETE => {
+            let RevokedKey { hash, condemned } = keys.storage.revoke_key(&asking, until).await?;
+            keys.delete_upstream(condemned, invocation);
+            let revoked = true;
+            Ok(Answer::Revoked { revoked, hash })
+        }
+        _ => Ok(keys.storage.describe_key(&asking, until).await?.into()),
+    }
+}
+
+/// The one route here, its methods, and no parameters: a misspelt `verify` must not go unnoticed.
+fn route(authenticated: &Authenticated, method: &Method) -> Result<(), Error> {
+    if authenticated.path.as_str().trim_end_matches('/') != "/api/v1/keys" {
+        return Err(Error::NotFound);
+    }
+    if ![Method::GET, Method::PUT, Method::POST, Method::DELETE].contains(method) {
+        return Err(Error::MethodNotAllowed {
+            method: method.clone(),
+            allow: "GET, PUT, POST, DELETE",
+        });
+    }
+    Ok(no_parameters(&authenticated.query)?)
+}
+
+fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {
+    match query.pairs().next() {
+        None => Ok(()),
+        Some((name, _)) => Err(ParameterError {
+            name: shared::secret::without_keys(&name)
+                .chars()
+                .take(64)
+                .collect(),
+            problem: "is not a parameter of this route; it takes none",
+        }),
+    }
+}
+
+impl Keys {
+    /// Checks the key that the caller brings, seals it and stores it. The keyset is fetched meanwhile.
+    async fn bring(
+        &self,
+        asking: &Asking<'_>,
+        brought: Brought,
+        until: Instant,
+    ) -> Result<StoredKey, Error> {
+        let check = async {
+            if brought.verify {
+                self.openrouter
+                    .check_key(&brought.api_key, CHECKING)
+                    .await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let keyset = async {
+            let keyset = self.keyset.get(asking.request_time).await;
+            Ok(keyset.map_err(VaultError::from)?)
+        };
+        let ((), keyset) = tokio::try_join!(check, keyset)?;
+        let key = NewKey {
+            hash: &brought.api_key.hash(),
+            sealed: &keyset.seal(asking.did, &brought.api_key),
+            name: brought.name.as_ref().map(KeyName::as_str),
+        };
+        Ok(self.storage.store_key(asking, &key, until).await?)
+    }
+
+    async fn provision(
+        &self,
+        asking: &Asking<'_>,
+        name: Option<&KeyName>,
+        until: Instant,
+    ) -> Result<KeyDescription, Error> {
+        let provisioner = self
+            .provisioner
+            .as_ref()
+            .ok_or(ProvisioningError::NotAllowed)?;
+        let name = name.map(KeyName::as_str);
+        Ok(provisioner
+            .provision(&self.storage, &self.keyset, asking, name, until)
+            .await?)
+    }
+
+    /// Deletes a provisioned key that the caller gave up, without making them wait for it.
+    fn delete_upstream(self: &Arc<Self>, condemned: Option<Condemned>, invocation: &Invocation) {
+        let Some(condemned) = condemned else {
+            return;
+        };
+        let (keys, until) = (Arc::clone(self), invocation.closing_time());
+        invocation.tasks.spawn(async move {
+            if let Some(provisioner) = &keys.provisioner {
+                let upstream = provisioner.upstream();
+                upstream
+                    .try_to_remove(&keys.storage, &condemned, until)
+                    .await;
+            }
+        });
+    }
+}

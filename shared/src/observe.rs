@@ -1,0 +1,116 @@
+//! What a request is remembered by: one span, which the log turns into one line when it closes.
+//!
+//! Stages record what they learn where they learn it. Work that outlives the answer is spawned within
+//! the span ([`crate::request::Tasks`]), so the line comes when the books are closed.
+
+use std::time::Duration;
+
+use tracing::{Span, field::Empty};
+use uuid::Uuid;
+
+use crate::{
+    did::Did,
+    request::Incoming,
+    storage::{Begin, Finish},
+};
+
+/// The span's name.
+pub const REQUEST: &str = "request";
+
+/// The span of one request, entered by whoever runs its handler.
+#[must_use]
+pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
+    tracing::info_span!(
+        REQUEST,
+        message = "request",
+        request.id = %id,
+        request.cold_start = u8::from(cold_start),
+        trace.id = trace,
+        caller.did = Empty,
+        http.method = Empty,
+        http.path = Empty,
+        http.status = Empty,
+        request.reason = Empty,
+        request.endpoint = Empty,
+        request.model = Empty,
+        request.served_model = Empty,
+        request.status = Empty,
+        request.first_byte_ms = Empty,
+        storage.begin_ms = Empty,
+        storage.finish_ms = Empty,
+        usage.input_tokens = Empty,
+        usage.output_tokens = Empty,
+        usage.cost = Empty,
+        usage.cost_state = Empty,
+        books.recorded = Empty,
+    )
+}
+
+/// Who calls, shortened: enough to follow someone through the log, not enough to count on.
+pub fn caller(did: &Did) {
+    Span::current().record("caller.did", shortened(did.as_str()));
+}
+
+/// What is asked. Without the query and the body: those are the caller's.
+pub fn asked(request: &Incoming) {
+    let span = Span::current();
+    span.record("http.method", request.method.as_str());
+    span.record("http.path", request.raw_path.as_str());
+}
+
+/// Whose request is about to begin in the database.
+pub fn began(begin: &Begin<'_>, took: Duration) {
+    if let Some(books) = &begin.books {
+        record("request.endpoint", books.endpoint);
+        record("request.model", books.model);
+    }
+    record("storage.begin_ms", milliseconds(took));
+}
+
+/// What the books say of the request, and how long it took to write them.
+pub fn closed(finish: &Finish<'_>, took: Duration) {
+    record("request.status", finish.status.as_str());
+    record("request.reason", finish.error.map(|failure| failure.reason));
+    record("request.first_byte_ms", finish.first_byte.map(milliseconds));
+    record("request.served_model", finish.model);
+    record("usage.input_tokens", finish.tokens.input);
+    record("usage.output_tokens", finish.tokens.output);
+    record("usage.cost", finish.cost.openrouter);
+    record("usage.cost_state", finish.cost.state.as_str());
+    record("storage.finish_ms", milliseconds(took));
+}
+
+/// Records one member of the request's line; it must be one of [`request`]'s.
+pub fn record(name: &'static str, value: impl tracing::Value) {
+    Span::current().record(name, value);
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn shortened(did: &str) -> String {
+    const HEAD: usize = 16;
+    const TAIL: usize = 6;
+    match (
+        did.get(..HEAD),
+        did.len().checked_sub(TAIL).and_then(|at| did.get(at..)),
+    ) {
+        (Some(head), Some(tail)) if did.len() > HEAD + TAIL => format!("{head}…{tail}"),
+        _ => did.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_dids_are_shortened() {
+        assert_eq!(
+            shortened("did:key:z6MkgszBQJH1xBExaxT1M8K441Z19BjALPu9anFjLZSU7rK6"),
+            "did:key:z6MkgszB…SU7rK6"
+        );
+        assert_eq!(shortened("did:web:a"), "did:web:a");
+    }
+}

@@ -1,0 +1,132 @@
+//! Comma-separated values: RFC 4180, with a header line, UTF-8, CRLF.
+//!
+//! Text is always quoted, so that no text (nothing between the commas) and an empty one (`""`)
+//! differ. Models, paths and messages come from outside, and a spreadsheet takes a cell that begins
+//! with `=`, `+`, `-` or `@` for a formula, wherever the file came from. Such a cell gets an
+//! apostrophe before it, which spreadsheets read as "this is text"; so does one that begins with an
+//! apostrophe, so that taking away one leading apostrophe always restores the text.
+//! <https://owasp.org/www-community/attacks/CSV_Injection>
+
+use std::fmt::{self, Write as _};
+
+/// One value.
+pub(super) enum Cell<'a> {
+    /// Nothing is known.
+    Empty,
+    /// Of our own making: numbers, times, words of ours. Never begins a formula.
+    Plain(&'a dyn fmt::Display),
+    /// Of anyone's making.
+    Text(&'a str),
+}
+
+impl<'a> Cell<'a> {
+    /// What is known, or nothing.
+    pub(super) fn plain<T: fmt::Display>(value: Option<&'a T>) -> Self {
+        value.map_or(Self::Empty, |value| Self::Plain(value))
+    }
+
+    /// What is known, or nothing.
+    pub(super) fn text(value: Option<&'a str>) -> Self {
+        value.map_or(Self::Empty, Self::Text)
+    }
+}
+
+/// A table with a header.
+pub(super) struct Table(String);
+
+impl Table {
+    /// With these columns, whose names are ours.
+    pub(super) fn new<'c>(columns: impl IntoIterator<Item = &'c str>) -> Self {
+        let columns: Vec<_> = columns.into_iter().collect();
+        Self(columns.join(",") + "\r\n")
+    }
+
+    /// Adds a line.
+    pub(super) fn line<'c>(&mut self, cells: impl IntoIterator<Item = Cell<'c>>) {
+        for (place, cell) in cells.into_iter().enumerate() {
+            if place > 0 {
+                self.0.push(',');
+            }
+            match cell {
+                Cell::Empty => {}
+                Cell::Plain(value) => {
+                    // Writing to a string cannot fail.
+                    let _ = write!(self.0, "{value}");
+                }
+                Cell::Text(text) => self.text(text),
+            }
+        }
+        self.0.push_str("\r\n");
+    }
+
+    /// The whole of it.
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.push('"');
+        if text.starts_with(is_dangerous) {
+            self.0.push('\'');
+        }
+        self.0.push_str(&text.replace('"', "\"\""));
+        self.0.push('"');
+    }
+}
+
+/// Whether a cell that begins so may become something else than text. The last four are the full-width
+/// forms, which some spreadsheets take for the others.
+fn is_dangerous(first: char) -> bool {
+    matches!(
+        first,
+        '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '\'' | '＝' | '＋' | '－' | '＠'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(cells: Vec<Cell<'_>>) -> String {
+        let mut table = Table::new(["a", "b"]);
+        table.line(cells);
+        table.finish()
+    }
+
+    #[test]
+    fn lines_and_quotes_are_those_of_rfc_4180() {
+        assert_eq!(Table::new(["a", "b"]).finish(), "a,b\r\n");
+        assert_eq!(
+            line(vec![
+                Cell::Text("say \"hi\", you\r\nthere"),
+                Cell::Plain(&12)
+            ]),
+            "a,b\r\n\"say \"\"hi\"\", you\r\nthere\",12\r\n"
+        );
+        assert_eq!(
+            line(vec![Cell::text(Some("")), Cell::plain::<u8>(None)]),
+            "a,b\r\n\"\",\r\n"
+        );
+    }
+
+    #[test]
+    fn formulas_become_text() {
+        for text in [
+            "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "＝1", "＋1", "－1",
+            "＠1",
+        ] {
+            assert_eq!(
+                line(vec![Cell::Text(text)]),
+                format!("a,b\r\n\"'{text}\"\r\n")
+            );
+        }
+        for text in ["openai/gpt-4o", "/chat/completions", "a=1", " =1", "你好"] {
+            assert_eq!(
+                line(vec![Cell::Text(text)]),
+                format!("a,b\r\n\"{text}\"\r\n")
+            );
+        }
+        // The quote that would end the cell is doubled before anything else is looked at.
+        assert_eq!(line(vec![Cell::Text("\",=1")]), "a,b\r\n\"\"\",=1\"\r\n");
+    }
+}

@@ -1,0 +1,69 @@
+//! The sample events in `events/`, freshly signed, and what they are answered.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::world::{AUDIENCE, World};
+
+/// An event and its answer here, where the samples' identity has no key.
+#[derive(Debug)]
+pub struct Sample {
+    /// The file's name.
+    pub file: String,
+    /// The function that it is for.
+    pub function: String,
+    /// The event.
+    pub event: Vec<u8>,
+    /// The answer's status.
+    pub status: u64,
+    /// The stable name of the refusal, or null.
+    pub reason: Value,
+}
+
+/// All samples, signed now.
+pub fn samples(world: &World) -> Result<Vec<Sample>> {
+    let fresh = tempfile::tempdir_in(&world.logs)?;
+    let signed = Command::new(world.tools.python())
+        .arg(world.project("tools/events.py"))
+        .args(["--now", "--audience", AUDIENCE, "--out"])
+        .arg(fresh.path())
+        .output()?;
+    let complaint = String::from_utf8_lossy(&signed.stderr);
+    ensure!(signed.status.success(), "{complaint}");
+
+    let expected = fs::read(world.project("events/expected.json"))?;
+    let expected: Value = serde_json::from_slice(&expected)?;
+    let expected = expected.as_object().context("not an object")?;
+    ensure!(expected.len() > 20, "the samples are gone");
+    // Those about keys first, from storing one to revoking it.
+    let mut in_order: Vec<_> = expected.iter().collect();
+    in_order.sort_by_key(|(file, _)| match file.as_str() {
+        put if put.starts_with("keys-put") => 0,
+        delete if delete.starts_with("keys-delete") => 2,
+        keys if keys.starts_with("keys-") => 1,
+        _ => 3,
+    });
+    in_order
+        .into_iter()
+        .map(|(file, expected)| {
+            let function = expected["function"].as_str().unwrap_or_default().to_owned();
+            // What would be passed on stops at the missing key.
+            let keyless = expected["status"] == 200 && function == "proxy";
+            let (status, reason) = if keyless {
+                (404, Value::from("no_key_for_did"))
+            } else {
+                let status = expected["status"].as_u64().context("no status")?;
+                (status, expected["reason"].clone())
+            };
+            Ok(Sample {
+                file: file.clone(),
+                event: fs::read(fresh.path().join(file))?,
+                function,
+                status,
+                reason,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,423 @@
+//! Compares the two ledgers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use stack::Database;
+use uuid::Uuid;
+
+use crate::{
+    amount::Amount,
+    client::Seen,
+    door::Planned,
+    kind::Kind,
+    plan::Plan,
+    upstream::{Exchange, Stub},
+};
+
+/// A row of the books.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Row {
+    #[serde(deserialize_with = "uuid")]
+    pub id: Uuid,
+    pub did: String,
+    pub model: String,
+    pub status: String,
+    pub cost_state: String,
+    total_cost: Option<String>,
+    hold: String,
+    pub error_reason: Option<String>,
+    pub unknown_cost_reason: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+/// A user's account.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Account {
+    pub did: String,
+    spent: String,
+    reserved: String,
+    credit_limit: Option<String>,
+    requests_per_minute: Option<u64>,
+}
+
+/// What is in the database.
+#[derive(Debug)]
+pub struct Books {
+    pub rows: Vec<Row>,
+    pub accounts: Vec<Account>,
+}
+
+/// What does not agree, and in which request.
+#[derive(Debug)]
+pub struct Mismatch {
+    pub number: Option<usize>,
+    pub what: String,
+}
+
+/// What was compared.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub mismatches: Vec<Mismatch>,
+    /// What OpenRouter billed.
+    pub billed: Amount,
+    pub bills: usize,
+    /// What the books say.
+    pub booked: Amount,
+    pub pending: usize,
+    pub holds: usize,
+    /// Rows whose cost is unknown, of requests that OpenRouter billed nothing for.
+    pub unknown_and_free: usize,
+}
+
+/// All that was seen of a run.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    pub plans: &'a [Plan],
+    pub dids: &'a [String],
+    pub seen: &'a HashMap<usize, Vec<Seen>>,
+    pub stub: &'a Stub,
+    pub door: &'a Planned,
+    pub books: &'a Books,
+    /// How long requests were sent.
+    pub minutes: f64,
+    /// The least hold of a request.
+    pub least_hold: Amount,
+    /// The requests that functions gave up writing, and left to an operator.
+    pub records: Vec<Uuid>,
+    /// What the functions did that they must not do.
+    pub violations: Vec<String>,
+}
+
+/// What the gateway may say by itself.
+const REASONS: [&str; 7] = [
+    "credit_limit_reached",
+    "rate_limited",
+    "replayed_request",
+    "storage_unavailable",
+    "upstream_unreachable",
+    "upstream_timeout",
+    "upstream_protocol",
+];
+
+impl Books {
+    pub fn read(database: &Database) -> Result<Self> {
+        let server = database.server().context("no server")?;
+        let list = |columns: &str, table: &str| -> Result<String> {
+            Ok(server.query(&format!(
+                "SELECT coalesce(json_agg(t), '[]') FROM (SELECT {columns} FROM public.{table}) AS t"
+            ))?)
+        };
+        let rows = list(
+            "id, did, model, status, cost_state, total_cost::text, hold::text, error_reason,
+             unknown_cost_reason, input_tokens, output_tokens",
+            "request_logs",
+        )?;
+        let accounts = list(
+            "did, spent::text, reserved::text, credit_limit::text, requests_per_minute",
+            "user_api_keys",
+        )?;
+        Ok(Self {
+            rows: serde_json::from_str(&rows)?,
+            accounts: serde_json::from_str(&accounts)?,
+        })
+    }
+}
+
+impl Row {
+    /// What it says that was paid.
+    #[must_use]
+    pub fn total(&self) -> Amount {
+        amount(self.total_cost.as_deref())
+    }
+
+    fn is_final(&self) -> bool {
+        self.cost_state == "final"
+    }
+}
+
+impl Account {
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.credit_limit.is_some() || self.requests_per_minute.is_some()
+    }
+}
+
+fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(D::Error::custom)
+}
+
+/// What cannot be read is more than anyone ever bills, so that it is seen.
+fn amount(text: Option<&str>) -> Amount {
+    text.map_or(Amount::ZERO, |text| {
+        Amount::parse(text).unwrap_or(Amount::new(u64::MAX, 0))
+    })
+}
+
+/// Compares everything with everything.
+#[must_use]
+pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let rows: HashMap<Uuid, &Row> = evidence
+        .books
+        .rows
+        .iter()
+        .map(|row| (row.id, row))
+        .collect();
+    for plan in evidence.plans {
+        let exchange = evidence.stub.books.exchange(plan.number);
+        let of_plan: Vec<&Row> = plan
+            .ids
+            .iter()
+            .filter_map(|id| rows.get(id).copied())
+            .collect();
+        let mut faults = compare(plan, &exchange, &of_plan);
+        faults.extend(delivery(evidence, plan, &exchange));
+        if evidence.records.contains(&plan.ids[0]) && !plan.storage.may_be_given_up() {
+            faults.push("it was left to an operator, though the storage came back".to_owned());
+        }
+        verdict.bills += exchange.bills.len();
+        verdict.billed = verdict.billed + exchange.bills.iter().copied().sum();
+        if exchange.bills.is_empty() {
+            verdict.unknown_and_free += of_plan
+                .iter()
+                .filter(|row| row.cost_state == "unknown")
+                .count();
+        }
+        verdict
+            .mismatches
+            .extend(faults.into_iter().map(|what| Mismatch {
+                number: Some(plan.number),
+                what,
+            }));
+    }
+    verdict.booked = evidence.books.rows.iter().map(Row::total).sum();
+    verdict.pending = evidence
+        .books
+        .rows
+        .iter()
+        .filter(|row| row.status == "pending" || row.cost_state == "pending")
+        .count();
+    verdict.holds = evidence
+        .books
+        .rows
+        .iter()
+        .filter(|row| amount(Some(&row.hold)) != Amount::ZERO)
+        .count();
+    let of_all = strangers(evidence)
+        .into_iter()
+        .chain(accounts(evidence))
+        .chain(models(evidence))
+        .chain(evidence.violations.clone())
+        .chain(evidence.stub.books.faults());
+    verdict
+        .mismatches
+        .extend(of_all.map(|what| Mismatch { number: None, what }));
+    verdict
+}
+
+/// One request's bill and rows.
+fn compare(plan: &Plan, exchange: &Exchange, rows: &[&Row]) -> Vec<String> {
+    let mut faults = Vec::new();
+    if exchange.received > 1 {
+        faults.push(format!("it reached OpenRouter {} times", exchange.received));
+    }
+    if exchange.received > 0 && rows.is_empty() {
+        faults.push("it reached OpenRouter and has no row".to_owned());
+    }
+    for row in rows {
+        if row.status == "pending" || row.cost_state == "pending" {
+            faults.push(format!("{} is pending", row.id));
+        }
+        if amount(Some(&row.hold)) != Amount::ZERO {
+            faults.push(format!("{} holds {}", row.id, row.hold));
+        }
+    }
+    let paid: Vec<&&Row> = rows
+        .iter()
+        .filter(|row| row.is_final() && (!exchange.bills.is_empty() || row.total() != Amount::ZERO))
+        .collect();
+    match (exchange.bills.as_slice(), paid.as_slice()) {
+        ([], []) => {}
+        ([bill], [row]) => faults.extend(same(plan, *bill, row)),
+        (bills, paid) => faults.push(format!(
+            "{} bills and {} rows with a cost",
+            bills.len(),
+            paid.len()
+        )),
+    }
+    let known = rows.iter().filter(|row| !row.is_final());
+    if known.into_iter().any(|row| row.total() != Amount::ZERO) {
+        faults.push("a row without a final cost has a total".to_owned());
+    }
+    faults
+}
+
+fn same(plan: &Plan, bill: Amount, row: &Row) -> Vec<String> {
+    let mut faults = Vec::new();
+    if row.total() != bill {
+        faults.push(format!("billed {bill}, booked {}", row.total()));
+    }
+    if row.model != plan.served {
+        faults.push(format!(
+            "billed as {}, booked as {}",
+            plan.served, row.model
+        ));
+    }
+    let told = (
+        row.input_tokens.unwrap_or_default(),
+        row.output_tokens.unwrap_or_default(),
+    );
+    let counts_tokens = !plan.kind.is_job() && plan.kind != Kind::Rerank;
+    if counts_tokens && told != plan.tokens {
+        faults.push(format!(
+            "billed for {:?} tokens, booked {told:?}",
+            plan.tokens
+        ));
+    }
+    faults
+}
+
+/// What the client received.
+fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<String> {
+    let mut faults = Vec::new();
+    let limited: BTreeSet<&str> = evidence
+        .books
+        .accounts
+        .iter()
+        .filter(|account| account.is_limited())
+        .map(|account| account.did.as_str())
+        .collect();
+    let is_free = evidence
+        .dids
+        .get(plan.user)
+        .is_some_and(|did| !limited.contains(did.as_str()));
+    for seen in evidence.seen.get(&plan.number).into_iter().flatten() {
+        let reason = seen.reason();
+        if let Some(reason) = reason.filter(|reason| !REASONS.contains(&reason.as_str())) {
+            faults.push(format!("the gateway answers {reason}"));
+        }
+        if !plan.must_arrive_whole() {
+            continue;
+        }
+        if seen.is_upstreams() {
+            if !seen.whole || seen.body != exchange.sent {
+                faults.push(format!(
+                    "the client received {} bytes of {}, or others",
+                    seen.body.len(),
+                    exchange.sent.len()
+                ));
+            }
+            if seen.status.map(|status| status.as_u16()) != exchange.status {
+                faults.push(format!("the client saw {:?}", seen.status));
+            }
+        } else if is_free && plan.replay.is_none() && !plan.storage.is_faulty() {
+            faults.push(format!(
+                "nothing was to go wrong, and the client saw {:?}",
+                seen.status
+            ));
+        }
+    }
+    faults
+}
+
+/// Rows that belong to no request.
+fn strangers(evidence: &Evidence<'_>) -> Vec<String> {
+    let ids: BTreeSet<Uuid> = evidence.plans.iter().flat_map(|plan| plan.ids).collect();
+    evidence
+        .books
+        .rows
+        .iter()
+        .filter(|row| !ids.contains(&row.id))
+        .map(|row| format!("{} is a row of no request", row.id))
+        .collect()
+}
+
+fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut billed: BTreeMap<&str, Amount> = BTreeMap::new();
+    for plan in evidence.plans {
+        let bills = evidence.stub.books.exchange(plan.number).bills;
+        if let Some(did) = evidence.dids.get(plan.user) {
+            let sum = billed.entry(did).or_default();
+            *sum = *sum + bills.into_iter().sum();
+        }
+    }
+    let mut faults = Vec::new();
+    for account in &evidence.books.accounts {
+        let did = account.did.as_str();
+        let rows = || evidence.books.rows.iter().filter(|row| row.did == did);
+        let booked: Amount = rows().map(Row::total).sum();
+        let (spent, reserved) = (
+            amount(Some(&account.spent)),
+            amount(Some(&account.reserved)),
+        );
+        let bill = billed.get(did).copied().unwrap_or_default();
+        if bill != booked || bill != spent {
+            faults.push(format!(
+                "{did}: billed {bill}, booked {booked}, spent {spent}"
+            ));
+        }
+        if reserved != Amount::ZERO {
+            faults.push(format!("{did}: {reserved} is still reserved"));
+        }
+        if let Some(limit) = account.credit_limit.as_deref() {
+            let (limit, over) = (amount(Some(limit)), overshoot(evidence, did));
+            if spent.minus(limit) > over {
+                faults.push(format!(
+                    "{did}: spent {spent} of {limit}, with at most {over} to excuse it"
+                ));
+            }
+        }
+        if let Some(rate) = account.requests_per_minute {
+            let admitted = rows().count();
+            #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+            let most = rate as f64 * (1.0 + evidence.minutes) + 1.0;
+            #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+            if admitted as f64 > most {
+                faults.push(format!(
+                    "{did}: {admitted} requests let through, not {most}"
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// By how much a limit may be overshot: what the requests that were open when the last one was let
+/// through, and that one itself, cost beyond the least hold.
+fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
+    let spans: Vec<_> = evidence
+        .books
+        .rows
+        .iter()
+        .filter(|row| row.did == did)
+        .map(|row| (row, evidence.door.span(row.id)))
+        .collect();
+    let last = spans.iter().filter_map(|(_, span)| span.opened).max();
+    spans
+        .iter()
+        .filter(|(_, span)| span.closed.is_none_or(|closed| Some(closed) >= last))
+        .map(|(row, _)| row.total().minus(evidence.least_hold))
+        .sum()
+}
+
+fn models(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut sums: BTreeMap<&str, (Amount, Amount)> = BTreeMap::new();
+    for plan in evidence.plans {
+        let sum = sums.entry(&plan.served).or_default();
+        let bills = evidence.stub.books.exchange(plan.number).bills;
+        sum.0 = sum.0 + bills.into_iter().sum();
+    }
+    for row in &evidence.books.rows {
+        let sum = sums.entry(&row.model).or_default();
+        sum.1 = sum.1 + row.total();
+    }
+    sums.into_iter()
+        .filter(|(_, (billed, booked))| billed != booked)
+        .map(|(model, (billed, booked))| format!("{model}: billed {billed}, booked {booked}"))
+        .collect()
+}

@@ -1,0 +1,162 @@
+"""Rules about what operators need: alarms, dashboard, access log, domain, Function URL; and their faults."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from expansion import Expansion, text
+from mutations import MUTATIONS, PROXY, both, drop, edit, put
+from rules import rule
+
+ALARMS = {
+    "server-errors",
+    "function-errors",
+    "function-throttles",
+    "emergency-records",
+    "open-costs",
+    "unknown-costs",
+    "slow-requests",
+}
+# What the functions put into their log lines as metrics: METRICS in functions/adapter/src/log.rs.
+OWN_NAMESPACE = "LlmGateway"
+# What an access log must not quote: the query and headers are the client's secrets, and API Gateway
+# escapes nothing, so what a client may choose freely could forge members.
+UNSAFE_VARIABLES = re.compile(r"requestOverride|userAgent|querystring|header|body|authorizer|error\.message\b")
+
+
+@rule
+def alarms_are_complete(stack: Expansion) -> Iterator[str]:
+    """Each named alarm is there, reaches whom it should, and watches functions that exist."""
+    alarms = stack.of_type("AWS::CloudWatch::Alarm")
+    found = {text(alarm["AlarmName"]).removeprefix("${AWS::StackName}-") for alarm in alarms.values()}
+    for name in sorted(ALARMS ^ found):
+        yield f"{name}: {'missing' if name in ALARMS else 'not in ALARMS'}"
+    known = {f"${{AWS::StackName}}-{binary}" for binary in stack.functions()}
+    for name, alarm in alarms.items():
+        if alarm.get("TreatMissingData") != "notBreaching":
+            yield f"{name}: silence is an alarm"
+        if "SendsAlarms" not in json.dumps(alarm.get("AlarmActions")):
+            yield f"{name}: tells nobody"
+        watched = {text(value) for value in function_dimensions(alarm)}
+        for function in sorted(watched - known):
+            yield f"{name}: watches {function}, which does not exist"
+        if name in {"FunctionErrorsAlarm", "FunctionThrottlesAlarm"} and watched != known:
+            yield f"{name}: does not watch {sorted(known - watched)}"
+
+
+@rule
+def dashboard_is_sound(stack: Expansion) -> Iterator[str]:
+    """JSON, of functions that exist."""
+    (dashboard,) = stack.of_type("AWS::CloudWatch::Dashboard").values()
+    body = text(dashboard["DashboardBody"])
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        yield f"not JSON: {error}"
+    for binary in set(re.findall(r"\$\{AWS::StackName\}-([a-z]+)", body)) - stack.functions().keys():
+        yield f"shows {binary}, which does not exist"
+
+
+@rule
+def access_log_is_clean(stack: Expansion) -> Iterator[str]:
+    """One JSON object per request, of values that API Gateway itself makes."""
+    (stage,) = stack.of_type("AWS::ApiGateway::Stage").values()
+    setting = stage.get("AccessLogSetting", {})
+    condition, enabled, _ = setting.get("Fn::If", [None, {}, None])
+    if condition != "LogsAccess":
+        yield f"not switched by its parameter: {setting}"
+        return
+    line = enabled["Format"]
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        yield f"not JSON: {error}"
+    for variable in re.findall(r"\$context\.([A-Za-z.]+)", line):
+        if UNSAFE_VARIABLES.search(variable):
+            yield f"quotes $context.{variable}"
+    if "$context.requestId" not in line:
+        yield "a line cannot be told from another"
+
+
+@rule
+def function_url_streams(stack: Expansion) -> Iterator[str]:
+    """Only where it is asked for, only the proxy's, streamed; open to whoever signs."""
+    name, _ = stack.functions()["proxy"]
+    urls = stack.of_type("AWS::Lambda::Url")
+    for url_name, url in urls.items():
+        if stack.resources[url_name].get("Condition") != "HasFunctionUrl":
+            yield f"{url_name}: not switched by its parameter"
+        if url["TargetFunctionArn"] != {"Fn::GetAtt": [name, "Arn"]} or url.get("InvokeMode") != "RESPONSE_STREAM":
+            yield f"{url_name}: {url}"
+    actions = {
+        permission["Action"]
+        for permission_name, permission in stack.of_type("AWS::Lambda::Permission").items()
+        if permission["Principal"] == "*"
+        and permission["FunctionName"] == {"Ref": name}
+        and stack.resources[permission_name].get("Condition") == "HasFunctionUrl"
+    }
+    if actions != {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}:
+        yield f"anyone may {sorted(actions)}"
+
+
+@rule
+def domain_is_an_audience(stack: Expansion) -> Iterator[str]:
+    """A stack with a domain accepts what is signed for it, without being told so twice."""
+    for binary, (_, function) in stack.functions().items():
+        audiences = function["Environment"]["Variables"].get("GATEWAY_AUDIENCES")
+        if audiences is not None and "https://${DomainName}," not in json.dumps(audiences):
+            yield f"{binary}: {audiences}"
+    for kind in ("AWS::ApiGateway::DomainName", "AWS::ApiGateway::BasePathMapping"):
+        for name in stack.of_type(kind):
+            if stack.resources[name].get("Condition") != "HasDomain":
+                yield f"{name}: there without a domain"
+
+
+def function_dimensions(alarm: dict[str, Any]) -> Iterator[Any]:
+    """The names of the functions that an alarm's metrics are about."""
+    metrics = [alarm, *(query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", []))]
+    for metric in metrics:
+        for dimension in metric.get("Dimensions", []):
+            if dimension["Name"] in {"FunctionName", "faas.name"}:
+                yield dimension["Value"]
+
+
+RESOURCES = ("Resources",)
+MUTATIONS |= {
+    "alarms-are-complete": {
+        "an alarm less": drop((*RESOURCES, "EmergencyRecordsAlarm")),
+        "an alarm that tells nobody": drop((*RESOURCES, "OpenCostsAlarm", "Properties", "AlarmActions")),
+        "a misspelt function": edit(
+            (*RESOURCES, "SlowRequestsAlarm", "Properties", "Dimensions", 0, "Value"), "-proxy", "-prox"
+        ),
+        "an unwatched function": drop((*RESOURCES, "FunctionErrorsAlarm", "Properties", "Metrics", 2)),
+        "alarm on silence": drop((*RESOURCES, "ServerErrorsAlarm", "Properties", "TreatMissingData")),
+    },
+    "dashboard-is-sound": {
+        "a comma less": edit((*RESOURCES, "Dashboard", "Properties", "DashboardBody"), '"x": 0,', '"x": 0'),
+        "a misspelt function": edit(
+            (*RESOURCES, "Dashboard", "Properties", "DashboardBody"), "-reconcile", "-reconciler"
+        ),
+    },
+    "access-log-is-clean": {
+        "always on": put((*RESOURCES, "Api", "Properties", "AccessLogSetting"), {"Format": "{}"}),
+        "quotes what clients choose": put(
+            (*RESOURCES, "Api", "Properties", "AccessLogSetting", "Fn::If", 1, "Format"),
+            '{"id":"$context.requestId","agent":"$context.identity.userAgent"}',
+        ),
+    },
+    "function-url-streams": {
+        "buffered": put((*RESOURCES, "ProxyUrl", "Properties", "InvokeMode"), "BUFFERED"),
+        "always there": drop((*RESOURCES, "ProxyUrl", "Condition")),
+        "half a permission": drop((*RESOURCES, "ProxyUrlInvokePermission")),
+    },
+    "domain-is-an-audience": {
+        "not the proxy's": put((*PROXY, "Environment", "Variables", "GATEWAY_AUDIENCES"), {"Ref": "Audiences"}),
+        "a domain that nobody has": both(
+            drop((*RESOURCES, "Domain", "Condition")), drop((*RESOURCES, "DomainAlias"))
+        ),
+    },
+}

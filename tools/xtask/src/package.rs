@@ -1,0 +1,119 @@
+//! `cargo xtask package`: the artifacts that are deployed, built as `sam deploy` wants them, and their
+//! sizes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use stack::process::run_visibly;
+use stack::{Tools, Workspace};
+
+/// The largest that a stripped executable may be, in bytes: its size is a part of every cold start.
+const TARGETS: [(&str, u64); 5] = [
+    ("proxy", 9_000_000),
+    ("usage", 9_000_000),
+    ("keys", 9_000_000),
+    ("reconcile", 9_000_000),
+    ("health", 4_000_000),
+];
+
+/// Where `sam build` puts them, below the workspace's root.
+pub(crate) const ARTIFACTS: &str = ".aws-sam/build";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The processor to build for: arm64 or `x86_64` [default: this machine's]
+    #[arg(long, value_parser = ["arm64", "x86_64"])]
+    architecture: Option<String>,
+}
+
+/// Each function's executable, by the function's name.
+struct Artifacts(BTreeMap<String, PathBuf>);
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::locate();
+    let tools = Tools::install(&workspace)?;
+    build(&workspace, &tools, options.architecture.as_deref())
+}
+
+/// Builds all functions and compares their sizes with the targets.
+pub(crate) fn build(
+    workspace: &Workspace,
+    tools: &Tools,
+    architecture: Option<&str>,
+) -> Result<()> {
+    let architecture = architecture.unwrap_or(match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    });
+    let mut command = Command::new(tools.python_program("sam"));
+    stack::cargo::clean(&mut command);
+    let path = path_with(tools)?;
+    command
+        .args(["build", "--parameter-overrides"])
+        .arg(format!("Architecture={architecture}"))
+        .current_dir(workspace.root())
+        .env("PATH", path)
+        // It wants to know a region, though it asks nobody there.
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("SAM_CLI_TELEMETRY", "0");
+    let status = run_visibly(&mut command)?;
+    if !status.success() {
+        bail!("sam build: {status}");
+    }
+    Artifacts::find(&workspace.root().join(ARTIFACTS))?.check()
+}
+
+/// The path of programs, beginning with where `sam build` finds cargo-lambda.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program's path is no configuration of ours"
+)]
+fn path_with(tools: &Tools) -> Result<OsString> {
+    let ours = tools.python().parent().map(Path::to_owned);
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(
+        ours.into_iter().chain(std::env::split_paths(&others)),
+    )?)
+}
+
+impl Artifacts {
+    fn find(folder: &Path) -> Result<Self> {
+        let mut executables = BTreeMap::new();
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let executable = entry.path().join("bootstrap");
+            let resource = entry.file_name().to_string_lossy().to_ascii_lowercase();
+            if let Some(name) = resource.strip_suffix("function")
+                && executable.is_file()
+            {
+                executables.insert(name.to_owned(), executable);
+            }
+        }
+        Ok(Self(executables))
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        println!("{:<10} {:>12} {:>12}", "function", "bytes", "at most");
+        for (name, target) in TARGETS {
+            let Some(path) = self.0.get(name) else {
+                problems.push(format!("{name} was not built"));
+                continue;
+            };
+            let size = fs::metadata(path)?.len();
+            println!("{name:<10} {size:>12} {target:>12}");
+            if size > target {
+                problems.push(format!("{name} has {size} bytes, more than {target}"));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        bail!("{}", problems.join("; "))
+    }
+}
