@@ -10,6 +10,8 @@ use reqwest::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::terminal::printable;
+
 /// On answers of the upstream that the gateway passed on.
 const UPSTREAM: &str = "x-gateway-upstream";
 /// How much of a refusal is kept to be explained. Its body is short, or it is not ours.
@@ -83,6 +85,43 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The same, of an answer that came from OpenRouter without the gateway.
+    #[must_use]
+    pub fn of_openrouter(self) -> Self {
+        let by_upstream = true;
+        Self {
+            by_upstream,
+            ..self
+        }
+    }
+
+    /// The gateway's stable name for it.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| !self.by_upstream)
+    }
+
+    /// What to do next with this program, where that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self.reason()? {
+            "no_key_for_did" => "`llmgw connect` gives the gateway a key",
+            "timestamp_out_of_window" => {
+                "set this machine's clock; `llmgw doctor` tells how far off it is"
+            }
+            "invalid_signature" => {
+                "if the gateway knows itself by another name, give that with --audience; \
+                 `llmgw doctor` checks the rest"
+            }
+            "credit_limit_reached" => {
+                "`llmgw usage` shows what was spent; ask the operator for more"
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = if self.by_upstream {
@@ -147,11 +186,6 @@ fn head(response: &Response) -> Vec<u8> {
     }
     head.extend(b"\r\n");
     head
-}
-
-/// Text from elsewhere, without what could steer the terminal.
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -6,7 +6,23 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use http::{HeaderName, HeaderValue, Method};
 use shared::signing::Audience;
 
-use crate::{admin::cli::AdminArgs, books::BooksCommand, target::Target};
+use crate::{
+    admin::cli::AdminArgs,
+    books::BooksCommand,
+    commands::{
+        chat::ChatArgs,
+        completions::CompletionsArgs,
+        doctor::DoctorArgs,
+        identity::IdentityCommand,
+        keys::{ConnectArgs, KeysArgs},
+        models::ModelsArgs,
+        profile::ProfileCommand,
+        usage::UsageArgs,
+    },
+    config::ProfileName,
+    serve::ServeArgs,
+    target::Target,
+};
 
 /// Call LLM Gateway as yourself: requests are signed with the key of your DID.
 #[derive(Debug, Parser)]
@@ -15,6 +31,9 @@ pub struct Cli {
     /// The identity file.
     #[arg(long, global = true, env = "LLMGW_IDENTITY", value_name = "PATH", help = IDENTITY_HELP)]
     pub identity: Option<PathBuf>,
+    /// The profile to use, one of `llmgw profile list` [default: the one chosen by `profile use`]
+    #[arg(long, global = true, env = "LLMGW_PROFILE", value_name = "NAME")]
+    pub profile: Option<ProfileName>,
     /// Tell on stderr what is being done
     #[arg(long, global = true)]
     pub debug: bool,
@@ -23,48 +42,58 @@ pub struct Cli {
     pub command: Command,
 }
 
-const IDENTITY_HELP: &str =
-    "The identity file [default: llmgw/identity.json in $XDG_CONFIG_HOME or ~/.config]";
+const IDENTITY_HELP: &str = "The identity file [default: the profile's, or llmgw/identity.json in \
+     $XDG_CONFIG_HOME or ~/.config]";
 
 const EXAMPLES: &str = r#"Examples:
   llmgw identity new
-  export LLMGW_GATEWAY=https://gw.example.com
-  llmgw request openrouter/models
+  llmgw profile add home https://gw.example.com
+  llmgw doctor
+  llmgw connect
+  llmgw chat -m openai/gpt-4o-mini
+  llmgw serve
   llmgw request -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello!"}]}' \
       openrouter/chat/completions
-  llmgw sign --curl '/api/v1/usage?start_date=2026-01-01'
 
-Data goes to stdout, everything else to stderr. Exit status: 0 for an answer below 400, 1 for any
-other and for failures, 2 for wrong arguments."#;
+A gateway, an audience and an identity are taken from arguments, or else from variables, or else
+from the profile. Data goes to stdout, everything else to stderr; with NO_COLOR set, or where that is
+no terminal, without colours. Exit status: 0 for an answer below 400, 1 for any other and for
+failures, 2 for wrong arguments."#;
 
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make or show the identity that signs
+    /// Make, show, import or export the identity that signs
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Keep several gateways and identities by name
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// Give the gateway your OpenRouter key, or have it make one
+    Connect(ConnectArgs),
+    /// Show or revoke your OpenRouter key at the gateway
+    Keys(KeysArgs),
+    /// List models and their prices
+    Models(ModelsArgs),
+    /// Talk to a model
+    Chat(ChatArgs),
+    /// Show what you have used and what it cost
+    Usage(UsageArgs),
+    /// Find out what does not work
+    Doctor(DoctorArgs),
     /// Sign a request, send it, and print the answer as it arrives
     Request(RequestArgs),
     /// Sign a request and print its headers, for another program to send
     Sign(SignArgs),
+    /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
+    Serve(ServeArgs),
     /// Keep the gateway's books in order (for operators)
     #[command(subcommand)]
     Books(BooksCommand),
     /// Operate a gateway: its keyset, its users' keys, its health
     Admin(AdminArgs),
-}
-
-/// What to do with the identity.
-#[derive(Debug, Subcommand)]
-pub enum IdentityCommand {
-    /// Make a key, keep it in the identity file, and print its DID
-    New {
-        /// Replace the identity that is there; it is lost for good
-        #[arg(long)]
-        force: bool,
-    },
-    /// Print the DID
-    Show,
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsArgs),
 }
 
 /// Arguments of `request`.
@@ -96,17 +125,26 @@ pub struct SignArgs {
     pub curl: bool,
 }
 
-const GATEWAY_HELP: &str = "The gateway's base URL, like https://gw.example.com";
+const GATEWAY_HELP: &str =
+    "The gateway's base URL, like https://gw.example.com [default: the profile's]";
+
+/// The gateway that requests are for.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// The gateway's base URL.
+    #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", help = GATEWAY_HELP)]
+    pub gateway: Option<Audience>,
+    /// The base URL that the gateway knows itself by, where it is another
+    #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL")]
+    pub audience: Option<Audience>,
+}
 
 /// A request, and the gateway that it is for.
 #[derive(Debug, Args)]
 pub struct DraftArgs {
-    /// The gateway's base URL.
-    #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", help = GATEWAY_HELP)]
-    pub gateway: Audience,
-    /// The base URL that the gateway knows itself by, where it is another
-    #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL")]
-    pub audience: Option<Audience>,
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// The method [default: GET, or POST with a body]
     #[arg(short = 'X', long = "request", value_name = "METHOD", value_parser = method)]
     pub method: Option<Method>,

@@ -1,36 +1,40 @@
 //! What the commands do.
 
+pub mod chat;
+pub mod completions;
+pub mod doctor;
+pub mod identity;
+pub mod keys;
+pub mod models;
+pub mod pkce;
+pub mod profile;
+pub mod usage;
+
 use std::{
     fmt, fs,
     io::{Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, header::USER_AGENT};
-use shared::{
-    clock::Clock,
-    http_client,
-    signing::{Audience, Nonce},
-};
+use http::{HeaderMap, Method};
+use shared::{clock::Clock, signing::Nonce};
 
 use crate::{
-    admin,
-    answer::{self, Refusal},
+    admin, answer,
+    api::Refused,
     books,
-    cli::{Cli, Command, Data, DraftArgs, Header, IdentityCommand, RequestArgs, SignArgs},
+    cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
+    client::{Client, FillRandom},
     curl, debug,
     gateway::{Draft, Gateway},
-    identity::{Existing, Identity},
+    identity::Identity,
+    serve,
+    settings::Settings,
+    terminal::Terminal,
 };
 
-/// How long making a connection may take. An answer may take as long as it likes: models think for
-/// minutes.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const OUR_USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 const NO_RANDOMNESS: &str = "the system has no randomness to give";
 
 /// What the commands take from the machine that they run on.
@@ -38,9 +42,11 @@ pub struct Surroundings<'a> {
     /// When requests are signed.
     pub clock: Clock,
     /// Fills a buffer with bytes that nobody can guess.
-    pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
-    /// The identity file, unless another is named.
-    pub default_identity: Option<PathBuf>,
+    pub random: FillRandom,
+    /// Where the configuration is.
+    pub config_directory: Option<PathBuf>,
+    /// Which of the three below are terminals, and what these can show.
+    pub terminal: Terminal,
     /// For bodies.
     pub stdin: &'a mut dyn Read,
     /// For data.
@@ -49,11 +55,25 @@ pub struct Surroundings<'a> {
     pub stderr: &'a mut dyn Write,
 }
 
+impl Surroundings<'_> {
+    /// A client of `gateway` that signs with the key in the file `identity`.
+    pub fn client(&self, gateway: Gateway, identity: &Path) -> Result<Client> {
+        let identity = Identity::load(identity)?;
+        Ok(Client::new(
+            gateway,
+            identity,
+            self.clock.clone(),
+            self.random,
+        )?)
+    }
+}
+
 impl fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings")
             .field("clock", &self.clock)
-            .field("default_identity", &self.default_identity)
+            .field("config_directory", &self.config_directory)
+            .field("terminal", &self.terminal)
             .finish_non_exhaustive()
     }
 }
@@ -72,67 +92,65 @@ pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
     if cli.debug {
         debug::init().context("the log cannot be shown")?;
     }
-    let identity = cli.identity.or_else(|| around.default_identity.clone());
-    let identity = || identity.context("there is no home directory; name a file with --identity");
+    let settings = Settings {
+        directory: around.config_directory.clone(),
+        profile: cli.profile,
+        identity: cli.identity,
+    };
     match cli.command {
-        Command::Identity(IdentityCommand::New { force }) => {
-            new_identity(&identity()?, force, around)
-        }
-        Command::Identity(IdentityCommand::Show) => show_identity(&identity()?, around),
-        Command::Request(args) => request(&identity()?, args, around),
-        Command::Sign(args) => sign(&identity()?, args, around),
+        Command::Identity(command) => identity::run(command, &settings, around),
+        Command::Profile(command) => profile::run(command, &settings, around),
+        Command::Connect(args) => keys::connect(&settings, args, around),
+        Command::Keys(args) => keys::run(&settings, args, around),
+        Command::Models(args) => models::run(&settings, args, around),
+        Command::Chat(args) => chat::run(&settings, args, around),
+        Command::Usage(args) => usage::run(&settings, args, around),
+        Command::Doctor(args) => doctor::run(&settings, args, around),
+        Command::Request(args) => request(&settings, args, around),
+        Command::Sign(args) => sign(&settings, args, around),
+        Command::Serve(args) => serve::run(&settings, args, around),
         Command::Admin(args) => admin::run(args, around),
         Command::Books(command) => books::run(command, around),
+        Command::Completions(args) => completions::run(&args, around),
     }
 }
 
-fn new_identity(path: &Path, force: bool, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let existing = if force {
-        Existing::Replace
-    } else {
-        Existing::Keep
-    };
-    let identity = Identity::generate(around.random).context(NO_RANDOMNESS)?;
-    identity.save(path, existing)?;
-    writeln!(
-        around.stderr,
-        "The secret key is in {}; keep a copy of it in a safe place. This is your DID, for the \
-         gateway's operator:",
-        path.display()
-    )?;
-    writeln!(around.stdout, "{}", identity.did())?;
-    Ok(Outcome::Done)
-}
-
-fn show_identity(path: &Path, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    writeln!(around.stdout, "{}", Identity::load(path)?.did())?;
-    Ok(Outcome::Done)
-}
-
-fn request(identity: &Path, args: RequestArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let Prepared { gateway, draft, .. } = Prepared::new(args.draft, around.stdin)?;
-    let identity = Identity::load(identity)?;
-    let request = gateway.signed(&identity, draft, around.clock.now(), &nonce(around)?)?;
-    let sent = send(request, gateway.base(), args.include, around.stdout);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    match runtime.block_on(sent)? {
+fn request(
+    settings: &Settings,
+    args: RequestArgs,
+    around: &mut Surroundings<'_>,
+) -> Result<Outcome> {
+    let Prepared { gateway, draft, .. } = Prepared::new(settings, args.draft, around.stdin)?;
+    let client = around.client(gateway, &settings.identity()?)?;
+    let out = &mut *around.stdout;
+    let refusal = block_on(async {
+        let answer = client.send(draft).await?;
+        anyhow::Ok(answer::relay(answer, args.include, out).await?)
+    })?;
+    match refusal {
         None => Ok(Outcome::Done),
         Some(refusal) => {
-            writeln!(around.stderr, "llmgw: {refusal}")?;
+            writeln!(around.stderr, "llmgw: {}", Refused(refusal))?;
             Ok(Outcome::Refused)
         }
     }
 }
 
-fn sign(identity: &Path, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+/// Runs what waits for the network.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(future)
+}
+
+fn sign(settings: &Settings, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
     let Prepared {
         gateway,
         draft,
         body_file,
-    } = Prepared::new(args.draft, around.stdin)?;
-    let identity = Identity::load(identity)?;
+    } = Prepared::new(settings, args.draft, around.stdin)?;
+    let identity = Identity::load(&settings.identity()?)?;
     let (now, nonce) = (around.clock.now(), nonce(around)?);
     if args.curl {
         let request = gateway.signed(&identity, draft, now, &nonce)?;
@@ -154,12 +172,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
-        let base = Gateway::new(args.gateway);
-        let gateway = match args.audience {
-            Some(audience) => base.with_audience(audience),
-            None => base,
-        };
+    fn new(settings: &Settings, args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
+        let gateway = settings.gateway(args.gateway)?;
         let default_method = match args.data {
             Some(_) => Method::POST,
             None => Method::GET,
@@ -211,25 +225,4 @@ fn nonce(around: &Surroundings<'_>) -> Result<Nonce> {
     let mut bytes = [0; 16];
     (around.random)(&mut bytes).context(NO_RANDOMNESS)?;
     Ok(Nonce::from_random(bytes))
-}
-
-async fn send(
-    mut request: Request<Bytes>,
-    base: &Audience,
-    with_head: bool,
-    out: &mut dyn Write,
-) -> Result<Option<Refusal>> {
-    let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-    request
-        .headers_mut()
-        .entry(USER_AGENT)
-        .or_insert(OUR_USER_AGENT);
-    let answer = client.execute(request.try_into()?).await;
-    let answer = answer.with_context(|| {
-        format!(
-            "no answer from the gateway at {base}; check that it is running and that --gateway \
-             (LLMGW_GATEWAY) is its address"
-        )
-    })?;
-    Ok(answer::relay(answer, with_head, out).await?)
 }

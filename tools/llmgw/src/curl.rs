@@ -73,7 +73,7 @@ fn data(body: &[u8], file: Option<&Path>) -> Result<Option<String>, CurlError> {
 }
 
 /// One word of a POSIX shell (XCU §2.2.2): nothing is special between single quotes but themselves.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut word = String::with_capacity(text.len() + 2);
     for (index, part) in text.split('\'').enumerate() {
         let separator = if index == 0 { "" } else { r"\'" };

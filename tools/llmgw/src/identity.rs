@@ -12,9 +12,9 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,9 @@ use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
 use serde::{Deserialize, Serialize};
 use shared::did::{Did, DidError, DidUrl};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::private_file;
+pub use crate::private_file::Existing;
 
 /// Far more than an identity needs, and little enough to read whatever the path names.
 const MAX_FILE: u64 = 4096;
@@ -56,10 +59,14 @@ impl Identity {
 
     /// Reads an identity file, unless its permissions let others read it too.
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let text = read_private(path)?;
+        Self::parse(&read_private(path)?, path)
+    }
+
+    /// Reads the content of an identity file; `path` is where it comes from, for errors.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, IdentityError> {
         // Its errors quote the text, so only their place is kept.
         let stored: Stored =
-            serde_json::from_slice(&text).map_err(|error| IdentityError::NotAnIdentity {
+            serde_json::from_slice(text).map_err(|error| IdentityError::NotAnIdentity {
                 path: path.to_owned(),
                 line: error.line(),
                 column: error.column(),
@@ -84,7 +91,7 @@ impl Identity {
     /// Writes the identity file: readable by its owner alone, at once or not at all. A missing
     /// directory is made, with mode 0700.
     pub fn save(&self, path: &Path, existing: Existing) -> Result<(), IdentityError> {
-        self.write(path, existing).map_err(|source| {
+        private_file::write(path, &self.to_json(), existing).map_err(|source| {
             let path = path.to_owned();
             match source.kind() {
                 io::ErrorKind::AlreadyExists => IdentityError::Exists { path },
@@ -109,31 +116,15 @@ impl Identity {
         &self.key
     }
 
-    fn write(&self, path: &Path, existing: Existing) -> io::Result<()> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+    /// The file's content. Whoever sees it can be this user.
+    #[must_use]
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         // Enough for no reallocation to leave a copy behind.
         let mut text = Zeroizing::new(Vec::with_capacity(1024));
-        serde_json::to_writer_pretty(&mut *text, &Stored::from(self))?;
+        // Text into memory: neither can fail.
+        let _ = serde_json::to_writer_pretty(&mut *text, &Stored::from(self));
         text.push(b'\n');
-
-        let mut file = tempfile::Builder::new()
-            .prefix(".identity-")
-            .permissions(fs::Permissions::from_mode(0o600))
-            .tempfile_in(directory)?;
-        file.write_all(&text)?;
-        file.as_file().sync_all()?;
-        match existing {
-            Existing::Keep => file.persist_noclobber(path)?,
-            Existing::Replace => file.persist(path)?,
-        };
-        Ok(())
+        text
     }
 }
 
@@ -143,26 +134,6 @@ impl fmt::Debug for Identity {
             .field("did", &self.did.to_string())
             .finish_non_exhaustive()
     }
-}
-
-/// What to do with an identity that is already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave it and fail: a lost key cannot be had back.
-    Keep,
-    /// Put the new one in its place.
-    Replace,
-}
-
-/// Where the identity is without `--identity`: `llmgw/identity.json` below `$XDG_CONFIG_HOME`, or
-/// else below `~/.config`. Relative values are ignored, as the XDG Base Directory Specification asks
-/// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
-#[must_use]
-pub fn default_path(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let absolute = |path: &PathBuf| path.is_absolute();
-    let config_home = config_home.filter(absolute);
-    let config_home = config_home.or_else(|| Some(home.filter(absolute)?.join(".config")));
-    Some(config_home?.join("llmgw").join("identity.json"))
 }
 
 /// Why an identity cannot be read or written. Nothing of the file's content is in it.
@@ -267,7 +238,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{convert::Infallible, fs};
 
     use super::*;
 
@@ -442,19 +413,5 @@ mod tests {
         let identity = identity();
         let debug = format!("{identity:?}");
         assert_eq!(debug, format!("Identity {{ did: \"{DID}\", .. }}"));
-    }
-
-    #[test]
-    fn the_default_path() {
-        let path = |config: Option<&str>, home: Option<&str>| {
-            default_path(config.map(PathBuf::from), home.map(PathBuf::from))
-        };
-        let at = |text: &str| Some(PathBuf::from(text));
-        assert_eq!(path(Some("/c"), Some("/h")), at("/c/llmgw/identity.json"));
-        for ignored in [None, Some(""), Some("c"), Some("./c")] {
-            let expected = at("/h/.config/llmgw/identity.json");
-            assert_eq!(path(ignored, Some("/h")), expected);
-            assert_eq!(path(ignored, None), None);
-        }
     }
 }

@@ -6,21 +6,30 @@
 //!
 //! ```text
 //! main (clock, randomness, environment)
-//!   └─ commands ── cli
-//!        └─ admin · books (the operator's commands) · debug
-//!        └─ answer
-//!        └─ curl
+//!   └─ cli · commands · serve · admin · books (the operator's) · debug
+//!        ├─ settings ── config                   (profiles)
+//!        ├─ answer · curl · markdown · table · terminal  (what is shown)
+//!        └─ api ── client
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
 
 pub mod admin;
 pub mod answer;
+pub mod api;
 pub mod books;
 pub mod cli;
+pub mod client;
 pub mod commands;
+pub mod config;
 pub mod curl;
 pub mod debug;
 pub mod gateway;
 pub mod identity;
+pub mod markdown;
+mod private_file;
+pub mod serve;
+pub mod settings;
+pub mod table;
 pub mod target;
+pub mod terminal;

@@ -1,23 +1,27 @@
 //! `llmgw`, the command line of LLM Gateway's users.
 
-use std::{env, io, io::Write, path::PathBuf, process::ExitCode};
+use std::{env, ffi::OsString, io, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use llmgw::{
     cli::Cli,
     commands::{self, Outcome, Surroundings},
-    identity,
+    config,
+    terminal::Terminal,
 };
 use shared::clock::Clock;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let config_home = variable("XDG_CONFIG_HOME").map(PathBuf::from);
     let result = commands::run(
         cli,
         &mut Surroundings {
             clock: Clock::system(),
             random: getrandom::fill,
-            default_identity: default_identity(),
+            config_directory: config::directory(config_home, env::home_dir()),
+            terminal: Terminal::of_process(no_color),
             stdin: &mut io::stdin().lock(),
             stdout: &mut io::stdout().lock(),
             stderr: &mut io::stderr().lock(),
@@ -36,9 +40,8 @@ fn main() -> ExitCode {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the XDG variable is no configuration of ours, and this is where the environment enters"
+    reason = "common conventions, no configuration of ours, and this is where the environment enters"
 )]
-fn default_identity() -> Option<PathBuf> {
-    let config_home = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    identity::default_path(config_home, env::home_dir())
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
 }

@@ -2,12 +2,14 @@
 
 #![cfg(test)]
 
+mod user;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::fs::{MetadataExt, PermissionsExt},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -19,64 +21,12 @@ use shared::{
     clock::Clock,
     request::{Incoming, RawQuery},
 };
-use tempfile::TempDir;
+
+use crate::user::{User, text};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// Longer than anything here takes; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A user with a home directory and an identity.
-struct User {
-    home: TempDir,
-    did: String,
-}
-
-impl User {
-    fn without_identity() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let did = String::new();
-        Self { home, did }
-    }
-
-    fn new() -> Self {
-        let mut user = Self::without_identity();
-        let output = user.run(&["identity", "new"]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        text(&output.stdout).trim_end().clone_into(&mut user.did);
-        user
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llmgw"));
-        command
-            .args(args)
-            .env_clear()
-            .env("HOME", self.home.path())
-            .current_dir(self.home.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn identity_file(&self) -> std::path::PathBuf {
-        self.home.path().join(".config/llmgw/identity.json")
-    }
-
-    fn secret(&self) -> String {
-        let text = fs::read_to_string(self.identity_file()).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        json["secret_key_seed"].as_str().unwrap().to_owned()
-    }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).unwrap()
-}
 
 /// Answers one request and hands over what arrived.
 struct Server {
@@ -478,7 +428,8 @@ fn refusals_are_data_for_programs_and_a_sentence_for_people() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        "llmgw: the gateway answered 404 Not Found (no_key_for_did): Store a key first.\n"
+        "llmgw: the gateway answered 404 Not Found (no_key_for_did): Store a key first.\n\
+         llmgw: `llmgw connect` gives the gateway a key\n"
     );
     assert_eq!(
         text(&output.stdout),
@@ -524,7 +475,6 @@ fn an_unreachable_gateway_is_explained() {
 fn wrong_arguments_are_explained() {
     let user = User::new();
     for (args, explanation) in [
-        (vec!["usage"], "--gateway"),
         (
             vec!["--gateway", "gw.example.com", "usage"],
             "an audience is a URL like",

@@ -73,7 +73,8 @@ pub fn typescript_source(workspace: &Workspace) -> PathBuf {
     workspace.root().join("tools/clients/typescript")
 }
 
-/// Other people's SDKs, each beside the helper as its users have it: the built package.
+/// Other people's SDKs, each beside the helper as its users have it: the built package. Those in
+/// `programs` are without it.
 #[derive(Debug)]
 pub struct Sdks {
     source: PathBuf,
@@ -98,6 +99,9 @@ impl Sdks {
                     .arg(&wheels),
             )?;
         }
+        // Programs that know nothing of the gateway.
+        let requirements = source.join("programs.txt");
+        install::python_packages(workspace, &requirements, "clients/programs")?;
         let helper = typescript_package(workspace)?;
         let node = install::npm_packages(workspace, &source, "clients/sdks")?;
         link(&helper, &node.join("node_modules/llmgw-auth"))?;

@@ -19,7 +19,7 @@ static SDKS: LazyLock<Result<Sdks, ClientError>> =
     LazyLock::new(|| Sdks::install(&Workspace::locate()));
 
 /// The user's identity file; temporary files are readable by their owner alone.
-fn identity(user: &User<'_>) -> NamedTempFile {
+pub(super) fn identity(user: &User<'_>) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     let seed = BASE64_URL_SAFE_NO_PAD.encode(user.seed);
     let stored = json!({"did": user.did.as_str(), "secret_key_seed": seed});
@@ -27,18 +27,22 @@ fn identity(user: &User<'_>) -> NamedTempFile {
     file
 }
 
-/// What the script reports, and the books, after comparing each body that the SDK let it see with
-/// what OpenRouter's stub sent.
+/// What a script that signs reports, and the books.
 async fn transcript(world: &World, mut script: Command) -> String {
     let user = world.user().unwrap();
     let (own, stranger) = (identity(&user), identity(&world.stranger().unwrap()));
-    let output = script
+    script
         .env("GATEWAY", world.url("proxy", ""))
         .env("AUDIENCE", AUDIENCE)
         .env("IDENTITY", own.path())
-        .env("STRANGER", stranger.path())
-        .output()
-        .unwrap();
+        .env("STRANGER", stranger.path());
+    report(&user, script).await
+}
+
+/// What the script reports, and the books, after comparing each body that the SDK let it see with
+/// what OpenRouter's stub sent.
+pub(super) async fn report(user: &User<'_>, mut script: Command) -> String {
+    let output = script.output().unwrap();
     assert!(
         output.status.success(),
         "{}{}",
@@ -69,7 +73,7 @@ async fn transcript(world: &World, mut script: Command) -> String {
     lines.join("\n")
 }
 
-fn sdks() -> &'static Sdks {
+pub(super) fn sdks() -> &'static Sdks {
     SDKS.as_ref().unwrap()
 }
 

@@ -21,4 +21,5 @@ mod reconciliation;
 mod refusals;
 mod rotation;
 mod secrecy;
+mod serve;
 mod usage;

@@ -15,7 +15,7 @@ use shared::{
 use tokio::time::Instant;
 
 use super::keyset_store::{KeysetFile, KeysetStore};
-use crate::commands::CONNECT_TIMEOUT;
+use crate::client::CONNECT_TIMEOUT;
 
 /// One attempt: a batch of rows takes longer than a request.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);

@@ -10,7 +10,8 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use crate::commands::{CONNECT_TIMEOUT, Outcome, Surroundings};
+use crate::client::CONNECT_TIMEOUT;
+use crate::commands::{Outcome, Surroundings};
 
 /// Shorter than the 2 minutes for which a run's rows are its own.
 const PATIENCE: Duration = Duration::from_secs(90);

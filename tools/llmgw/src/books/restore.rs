@@ -18,7 +18,8 @@ use shared::{
 use tokio::time::Instant;
 
 use super::find;
-use crate::commands::{CONNECT_TIMEOUT, Outcome, Surroundings};
+use crate::client::CONNECT_TIMEOUT;
+use crate::commands::{Outcome, Surroundings};
 
 /// How long one record is tried.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,229 @@
+//! Other people's programs, unchanged: they know a base URL and an API key, and `llmgw serve` does
+//! the rest. The scripts are those of `tools/e2e/clients` that begin with `serve_`.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+};
+
+use e2e::{
+    upstream::{json_bytes, stream_bytes},
+    world::{AUDIENCE, User, World, chat_body, with_world},
+};
+use stack::{Functions, Workspace};
+use tempfile::NamedTempFile;
+
+use crate::clients::{identity, report, sdks};
+
+/// Built like the functions.
+static LLMGW: LazyLock<Functions> =
+    LazyLock::new(|| Functions::build(&Workspace::locate(), &["llmgw"]).unwrap());
+/// A port on which nobody listens.
+const NOBODY: &str = "http://127.0.0.1:9";
+/// What programs get as their API key.
+const TOKEN: &str = "a-token-of-the-tests";
+
+/// A user's proxy.
+struct Serve {
+    child: Child,
+    /// What it tells programs to set.
+    variables: Vec<(String, String)>,
+    _identity: NamedTempFile,
+}
+
+impl Serve {
+    fn start(user: &User<'_>, gateway: &str) -> Self {
+        let identity = identity(user);
+        let mut child = Command::new(LLMGW.binary("llmgw").unwrap())
+            .args(["serve", "--port", "0", "--gateway", gateway])
+            .args(["--audience", AUDIENCE, "--identity"])
+            .arg(identity.path())
+            .env("LLMGW_SERVE_TOKEN", TOKEN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let variables = stdout.lines().take(6).map(|line| {
+            let line = line.unwrap();
+            let (name, value) = line
+                .strip_prefix("export ")
+                .unwrap()
+                .split_once('=')
+                .unwrap();
+            (name.to_owned(), value.trim_matches('\'').to_owned())
+        });
+        Self {
+            variables: variables.collect(),
+            child,
+            _identity: identity,
+        }
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(it, _)| it == name);
+        &found.unwrap().1
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a program reports that is run as its user would run it, and the books.
+async fn transcript(world: &World, mut program: Command) -> String {
+    let user = world.user().unwrap();
+    let gateway = world.url("proxy", "");
+    let own = Serve::start(&user, &gateway);
+    let stranger = Serve::start(&world.stranger().unwrap(), &gateway);
+    let down = Serve::start(&user, NOBODY);
+    program
+        .envs(own.variables.iter().map(|(name, value)| (name, value)))
+        .env("STRANGER", stranger.variable("OPENAI_BASE_URL"))
+        .env("DOWN", down.variable("OPENAI_BASE_URL"))
+        // Else LiteLLM asks GitHub for prices.
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+    report(&user, program).await
+}
+
+#[test]
+fn openai_python_2() {
+    with_world(async |world| {
+        let program = sdks().python("openai-2", "serve_openai.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn openai_python_3() {
+    with_world(async |world| {
+        let program = sdks().python("openai-3", "serve_openai.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn anthropic_python() {
+    with_world(async |world| {
+        let program = sdks().python("programs", "serve_anthropic.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn langchain() {
+    with_world(async |world| {
+        let program = sdks().python("programs", "serve_langchain.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn litellm() {
+    with_world(async |world| {
+        let program = sdks().python("programs", "serve_litellm.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn openai_node() {
+    with_world(async |world| {
+        let program = sdks().node("serve_openai.mjs");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn anthropic_node() {
+    with_world(async |world| {
+        let program = sdks().node("serve_anthropic.mjs");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+/// curl, by each base URL and in each place for the key.
+#[test]
+fn answers_are_those_of_the_upstream_to_the_byte() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let serve = Serve::start(&user, &world.url("proxy", ""));
+        for (variable, path, header) in [
+            (
+                "OPENAI_BASE_URL",
+                "/chat/completions",
+                "authorization: Bearer ",
+            ),
+            ("ANTHROPIC_BASE_URL", "/v1/messages", "x-api-key: "),
+            (
+                "OPENROUTER_BASE_URL",
+                "/chat/completions",
+                "authorization: Bearer ",
+            ),
+            (
+                "OPENROUTER_BASE_URL",
+                "/openrouter/chat/completions",
+                "x-api-key: ",
+            ),
+        ] {
+            for stream in [false, true] {
+                let body = String::from_utf8(chat_body("stub/ok", stream, "gen-curl")).unwrap();
+                let output = Command::new("curl")
+                    .args(["-sSN", "--fail-with-body", "-d", &body])
+                    .args(["-H", "content-type: application/json"])
+                    .args(["-H", &format!("{header}{TOKEN}")])
+                    .arg(format!("{}{path}", serve.variable(variable)))
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+                let sent = if stream {
+                    stream_bytes("gen-curl")
+                } else {
+                    json_bytes("gen-curl")
+                };
+                assert!(output.stdout == sent, "{variable}{path}, stream: {stream}");
+            }
+        }
+        let rows = user.rows().await.unwrap();
+        assert_eq!(rows.len(), 8);
+        for row in rows {
+            assert_eq!(
+                (&row["status"], &row["cost_state"]),
+                (&"completed".into(), &"final".into())
+            );
+        }
+    });
+}
+
+#[test]
+fn a_program_that_is_stopped_leaves_no_open_row() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let serve = Serve::start(&user, &world.url("proxy", ""));
+        let body = String::from_utf8(chat_body("stub/slow", true, "gen-stopped")).unwrap();
+        let mut program = Command::new("curl")
+            .args(["-sSN", "-d", &body, "-H", "content-type: application/json"])
+            .args(["-H", &format!("x-api-key: {TOKEN}")])
+            .arg(format!(
+                "{}/chat/completions",
+                serve.variable("OPENAI_BASE_URL")
+            ))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(program.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, ": OPENROUTER PROCESSING\n");
+        program.kill().unwrap();
+        program.wait().unwrap();
+        let row = user.row().await.unwrap();
+        assert_eq!(row["status"], "completed");
+        assert_eq!(row["cost_state"], "final");
+    });
+}

@@ -1,0 +1,398 @@
+//! `llmgw usage`.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Outcome, Surroundings, block_on};
+use crate::{
+    api::{self, Money, USAGE},
+    cli::GatewayArgs,
+    client::Client,
+    settings::Settings,
+    table::{Align, Table, bar},
+    terminal::{Style, Terminal, printable},
+};
+
+const REQUESTS: &str = "/api/v1/usage/requests";
+/// The longest bar, in columns.
+const WIDEST_BAR: usize = 40;
+/// Between label, cost, requests and bar.
+const GAPS: usize = 6;
+
+/// Arguments of `usage`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct UsageArgs {
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// The first day, or time
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+    /// The last day, or time
+    #[arg(long, value_name = "DATE")]
+    pub until: Option<String>,
+    /// The time zone that days are counted in, like Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "NAME")]
+    pub time_zone: Option<String>,
+    /// What to sum up by; may be repeated [default: by day, and by model]
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "requests")]
+    pub by: Vec<Dimension>,
+    /// List single requests, the latest first
+    #[arg(long)]
+    pub requests: bool,
+    /// How many requests to list
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 50,
+        requires = "requests"
+    )]
+    pub limit: usize,
+    /// Only requests to this model
+    #[arg(long, value_name = "MODEL", requires = "requests")]
+    pub model: Option<String>,
+    /// Print the gateway's answer as it is
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print the gateway's answer as comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+}
+
+/// What usage can be summed up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dimension {
+    /// Model
+    Model,
+    /// Endpoint
+    Endpoint,
+    /// Day
+    Day,
+    /// Hour
+    Hour,
+}
+
+impl Dimension {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Endpoint => "endpoint",
+            Self::Day => "day",
+            Self::Hour => "hour",
+        }
+    }
+}
+
+const EXAMPLES: &str = "Examples:
+  llmgw usage
+  llmgw usage --since 2026-01-01 --until 2026-01-31 --time-zone Europe/Berlin
+  llmgw usage --by model
+  llmgw usage --by day,model --csv > january.csv
+  llmgw usage --requests --limit 20 --model openai/gpt-4o-mini
+  llmgw usage --json | jq .total_cost";
+
+/// Prints what was used.
+pub fn run(settings: &Settings, args: UsageArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
+    let gateway = settings.gateway(args.gateway)?;
+    let client = around.client(gateway, &settings.identity()?)?;
+    let question = Question {
+        since: args.since,
+        until: args.until,
+        time_zone: args.time_zone,
+        model: args.model,
+    };
+    let output = if args.csv {
+        Output::Csv
+    } else if args.json {
+        Output::Json
+    } else {
+        Output::Text
+    };
+    let (terminal, out) = (around.terminal, &mut *around.stdout);
+    block_on(async {
+        if args.requests {
+            requests(&client, &question, args.limit, output, terminal, out).await
+        } else {
+            sums(&client, &question, &args.by, output, terminal, out).await
+        }
+    })?;
+    Ok(Outcome::Done)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Text,
+    Json,
+    Csv,
+}
+
+struct Question {
+    since: Option<String>,
+    until: Option<String>,
+    time_zone: Option<String>,
+    model: Option<String>,
+}
+
+impl Question {
+    /// The parameters that both routes know, and `more`.
+    fn parameters<'a>(
+        &'a self,
+        more: &[(&'static str, Option<&'a str>)],
+    ) -> Vec<(&'static str, Option<&'a str>)> {
+        let common = [
+            ("start_date", self.since.as_deref()),
+            ("end_date", self.until.as_deref()),
+            ("time_zone", self.time_zone.as_deref()),
+        ];
+        [common.as_slice(), more].concat()
+    }
+}
+
+async fn sums(
+    client: &Client,
+    question: &Question,
+    by: &[Dimension],
+    output: Output,
+    terminal: Terminal,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let names: Vec<_> = by.iter().map(|dimension| dimension.name()).collect();
+    let names = names.join(",");
+    let by_given = (!names.is_empty()).then_some(names.as_str());
+    let get = |group_by, format| {
+        let more = [("group_by", group_by), ("format", format)];
+        api::get(USAGE, &question.parameters(&more))
+    };
+    match output {
+        Output::Csv => out.write_all(&api::fetch(client, get(by_given, Some("csv"))?).await?)?,
+        Output::Json => {
+            let data = api::ask_raw(client, get(by_given, None)?).await?;
+            writeln!(out, "{data}")?;
+        }
+        Output::Text => {
+            let groupings = by_given.map_or_else(|| vec!["day", "model"], |names| vec![names]);
+            for (place, group_by) in groupings.into_iter().enumerate() {
+                let summary: Summary = api::ask(client, get(Some(group_by), None)?).await?;
+                if place == 0 {
+                    summary.write(terminal, out)?;
+                }
+                let group_by: Vec<_> = group_by.split(',').collect();
+                write_groups(&summary.groups, &group_by, terminal, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn requests(
+    client: &Client,
+    question: &Question,
+    limit: usize,
+    output: Output,
+    terminal: Terminal,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut cursor: Option<String> = None;
+    let mut left = limit;
+    let mut all = Vec::new();
+    while left > 0 {
+        // As many as the gateway gives at once.
+        let size = left.min(1000).to_string();
+        let parameters = |format| {
+            question.parameters(&[
+                ("model", question.model.as_deref()),
+                ("limit", Some(&size)),
+                ("cursor", cursor.as_deref()),
+                ("format", format),
+            ])
+        };
+        if output == Output::Csv {
+            // Where the next page begins is told in JSON only, so one page it is.
+            let draft = api::get(REQUESTS, &parameters(Some("csv")))?;
+            out.write_all(&api::fetch(client, draft).await?)?;
+            return Ok(());
+        }
+        let page: Page = api::ask(client, api::get(REQUESTS, &parameters(None))?).await?;
+        left -= page.requests.len().min(left);
+        all.extend(page.requests);
+        match page.next_cursor {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    if output == Output::Json {
+        serde_json::to_writer(&mut *out, &all)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let mut table = Table::new([
+        ("TIME", Align::Left),
+        ("MODEL", Align::Left),
+        ("STATUS", Align::Left),
+        ("IN", Align::Right),
+        ("OUT", Align::Right),
+        ("COST", Align::Right),
+    ]);
+    for request in all {
+        let Listed {
+            request_time,
+            model,
+            status,
+            error_reason,
+            input_tokens,
+            output_tokens,
+            cost_state,
+            total_cost,
+        } = api::read(&request)?;
+        let count = |count: Option<u64>| count.map_or_else(String::new, |it| it.to_string());
+        let cost = match (cost_state.as_str(), total_cost) {
+            ("pending" | "unknown", _) => format!("{cost_state}?"),
+            (_, Some(cost)) => cost.to_string(),
+            (_, None) => String::new(),
+        };
+        table.row([
+            printable(&request_time),
+            printable(&model.unwrap_or_default()),
+            printable(&error_reason.unwrap_or(status)),
+            count(input_tokens),
+            count(output_tokens),
+            cost,
+        ]);
+    }
+    table.write(terminal, out)?;
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Page {
+    requests: Vec<Box<RawValue>>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    request_time: String,
+    model: Option<String>,
+    status: String,
+    error_reason: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cost_state: String,
+    total_cost: Option<Money>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    total_requests: u64,
+    #[serde(default)]
+    failed_requests: u64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    total_cost: Money,
+    #[serde(default)]
+    cost_pending_requests: u64,
+    limit: Option<Money>,
+    remaining: Option<Money>,
+    #[serde(default)]
+    groups: Vec<Group>,
+}
+
+impl Summary {
+    fn write(&self, terminal: Terminal, out: &mut dyn Write) -> Result<()> {
+        let cost = terminal.paint(Style::Bold, self.total_cost);
+        let Self {
+            total_requests,
+            failed_requests,
+            total_input_tokens,
+            total_output_tokens,
+            ..
+        } = self;
+        writeln!(
+            out,
+            "{cost} for {total_requests} requests ({failed_requests} failed), \
+             {total_input_tokens} tokens in, {total_output_tokens} out"
+        )?;
+        if self.cost_pending_requests > 0 {
+            let text = format!(
+                "The cost of {} requests is not known yet.",
+                self.cost_pending_requests
+            );
+            writeln!(out, "{}", terminal.paint(Style::Yellow, text))?;
+        }
+        if let (Some(limit), Some(remaining)) = (self.limit, self.remaining) {
+            writeln!(out, "{remaining} of {limit} remaining")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Group {
+    model: Option<String>,
+    endpoint: Option<String>,
+    day: Option<String>,
+    hour: Option<String>,
+    requests: u64,
+    cost: Money,
+}
+
+impl Group {
+    fn key(&self, dimension: &str) -> String {
+        let key = match dimension {
+            "model" => &self.model,
+            "endpoint" => &self.endpoint,
+            "day" => &self.day,
+            _ => &self.hour,
+        };
+        printable(key.as_deref().unwrap_or("–"))
+    }
+}
+
+/// A line for each group, its bar as long as its cost is great.
+fn write_groups(
+    groups: &[Group],
+    group_by: &[&str],
+    terminal: Terminal,
+    out: &mut dyn Write,
+) -> Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let lines: Vec<_> = groups
+        .iter()
+        .map(|group| {
+            let keys: Vec<_> = group_by.iter().map(|name| group.key(name)).collect();
+            let figures = format!("{} req", group.requests);
+            (keys.join("  "), group.cost.to_string(), figures)
+        })
+        .collect();
+    let widest = |texts: &mut dyn Iterator<Item = &String>| {
+        let widths = texts.map(|text| text.chars().count());
+        widths.max().unwrap_or_default()
+    };
+    let labels = widest(&mut lines.iter().map(|(label, _, _)| label));
+    let costs = widest(&mut lines.iter().map(|(_, cost, _)| cost));
+    let counts = widest(&mut lines.iter().map(|(_, _, count)| count));
+    // For lengths of bars, a float is exact enough.
+    let length = |cost: Money| cost.0.to_string().parse().unwrap_or(0.0);
+    let most = groups.iter().map(|group| length(group.cost));
+    let most = most.fold(0.0, f64::max);
+    let room = terminal
+        .columns
+        .saturating_sub(labels + costs + counts + GAPS);
+    for (group, (label, cost, count)) in groups.iter().zip(&lines) {
+        let bar = bar(length(group.cost), most, room.min(WIDEST_BAR));
+        write!(out, "{label:labels$}  {cost:>costs$}  {count:>counts$}")?;
+        if terminal.stdout && !bar.is_empty() {
+            write!(out, "  {}", terminal.paint(Style::Cyan, bar))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

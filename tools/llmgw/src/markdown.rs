@@ -1,0 +1,327 @@
+//! Markdown for a terminal, while it is still coming.
+//!
+//! What models write is rendered as it arrives, in pieces cut anywhere: only what may turn out to be
+//! markup is held back, a few characters at a time, and lines of code until they end. Headings, lists,
+//! quotes, code, bold and italic text are shown; everything else is left as it was written. Control
+//! characters are left out: they would steer the terminal.
+
+use std::mem;
+
+const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[22m");
+const ITALIC: (&str, &str) = ("\u{1b}[3m", "\u{1b}[23m");
+const CODE: (&str, &str) = ("\u{1b}[36m", "\u{1b}[39m");
+const DIM: (&str, &str) = ("\u{1b}[2m", "\u{1b}[22m");
+const FENCE: &str = "```";
+
+/// Renders one text.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each style is on or off, whatever the others are"
+)]
+pub struct Renderer {
+    place: Place,
+    /// What may be markup: the beginning of a line, or a run of stars.
+    held: String,
+    bold: bool,
+    italic: bool,
+    code: bool,
+    heading: bool,
+    /// The last character that was written, to tell emphasis from multiplication.
+    last: Option<char>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    #[default]
+    LineStart,
+    Line,
+    /// Between two fences.
+    CodeBlock,
+    /// In the line that opens one.
+    FenceLine,
+}
+
+/// What the beginning of a line is.
+enum Start {
+    /// Nothing can be said yet.
+    Open,
+    Heading,
+    /// With its indentation.
+    Bullet(usize),
+    Quote,
+    Fence,
+    Text,
+}
+
+impl Renderer {
+    /// Renders the next piece.
+    #[must_use]
+    pub fn push(&mut self, piece: &str) -> String {
+        let mut out = String::with_capacity(piece.len() + 16);
+        for character in piece.chars() {
+            if !character.is_control() || matches!(character, '\n' | '\t') {
+                self.character(character, &mut out);
+            }
+        }
+        out
+    }
+
+    /// Writes what is still held back, and ends every style.
+    #[must_use]
+    pub fn finish(&mut self) -> String {
+        let mut out = String::new();
+        match self.place {
+            Place::LineStart => self.text_so_far(&mut out),
+            Place::Line => self.stars(None, &mut out),
+            Place::CodeBlock => self.code_line(&mut out),
+            Place::FenceLine => {}
+        }
+        self.end_styles(&mut out);
+        *self = Self::default();
+        out
+    }
+
+    fn character(&mut self, character: char, out: &mut String) {
+        match (self.place, character) {
+            (Place::LineStart, '\n') => {
+                self.text_so_far(out);
+                self.end_line(out);
+            }
+            (Place::LineStart, _) => {
+                self.held.push(character);
+                self.start_line(out);
+            }
+            (Place::Line, '\n') => {
+                self.stars(None, out);
+                self.end_line(out);
+            }
+            (Place::Line, _) => self.inline(character, out),
+            (Place::CodeBlock, '\n') => self.code_line(out),
+            (Place::CodeBlock, _) => self.held.push(character),
+            (Place::FenceLine, '\n') => self.place = Place::CodeBlock,
+            (Place::FenceLine, _) => {}
+        }
+    }
+
+    fn start_line(&mut self, out: &mut String) {
+        match start(&self.held) {
+            Start::Open => {}
+            Start::Heading => {
+                self.held.clear();
+                self.heading = true;
+                out.push_str(BOLD.0);
+                self.place = Place::Line;
+            }
+            Start::Bullet(indentation) => {
+                self.held.clear();
+                out.push_str(&" ".repeat(indentation));
+                out.push_str("• ");
+                self.place = Place::Line;
+            }
+            Start::Quote => {
+                self.held.clear();
+                out.push_str(&format_styled(DIM, "│ "));
+                self.place = Place::Line;
+            }
+            Start::Fence => {
+                self.held.clear();
+                self.place = Place::FenceLine;
+            }
+            Start::Text => self.text_so_far(out),
+        }
+    }
+
+    /// Takes what was held at the beginning of a line for text.
+    fn text_so_far(&mut self, out: &mut String) {
+        self.place = Place::Line;
+        for character in mem::take(&mut self.held).chars() {
+            self.inline(character, out);
+        }
+    }
+
+    fn inline(&mut self, character: char, out: &mut String) {
+        if character == '*' && !self.code {
+            self.held.push('*');
+            return;
+        }
+        self.stars(Some(character), out);
+        if character == '`' {
+            self.code = !self.code;
+            out.push_str(if self.code { CODE.0 } else { CODE.1 });
+        } else {
+            out.push(character);
+        }
+        self.last = Some(character);
+    }
+
+    /// Takes a run of stars for emphasis where it touches a word, else for stars.
+    fn stars(&mut self, next: Option<char>, out: &mut String) {
+        let run = mem::take(&mut self.held);
+        if run.is_empty() {
+            return;
+        }
+        let touches = |neighbour: Option<char>| neighbour.is_some_and(|it| !it.is_whitespace());
+        let opens = touches(next);
+        let closes = touches(self.last);
+        let (bold, italic) = match run.len() {
+            1 => (false, true),
+            2 => (true, false),
+            3 => (true, true),
+            _ => (false, false),
+        };
+        let fits = |is_on: bool| if is_on { closes } else { opens };
+        let is_markup =
+            (bold || italic) && (!bold || fits(self.bold)) && (!italic || fits(self.italic));
+        if !is_markup {
+            out.push_str(&run);
+            self.last = Some('*');
+            return;
+        }
+        if bold {
+            self.bold = !self.bold;
+            // Headings are bold throughout.
+            if !self.heading {
+                out.push_str(if self.bold { BOLD.0 } else { BOLD.1 });
+            }
+        }
+        if italic {
+            self.italic = !self.italic;
+            out.push_str(if self.italic { ITALIC.0 } else { ITALIC.1 });
+        }
+    }
+
+    fn code_line(&mut self, out: &mut String) {
+        let line = mem::take(&mut self.held);
+        if line.trim_start().starts_with(FENCE) {
+            self.place = Place::LineStart;
+        } else if !line.is_empty() {
+            out.push_str("  ");
+            out.push_str(&format_styled(CODE, &line));
+            out.push('\n');
+        } else {
+            out.push('\n');
+        }
+    }
+
+    fn end_line(&mut self, out: &mut String) {
+        self.end_styles(out);
+        out.push('\n');
+        self.place = Place::LineStart;
+        self.last = None;
+    }
+
+    fn end_styles(&mut self, out: &mut String) {
+        for (is_on, style) in [
+            (mem::take(&mut self.code), CODE),
+            (mem::take(&mut self.italic), ITALIC),
+            (mem::take(&mut self.bold) || self.heading, BOLD),
+        ] {
+            if is_on {
+                out.push_str(style.1);
+            }
+        }
+        self.heading = false;
+    }
+}
+
+fn start(line: &str) -> Start {
+    let text = line.trim_start_matches(' ');
+    let indentation = line.len() - text.len();
+    let hashes = text.len() - text.trim_start_matches('#').len();
+    match text {
+        "" | "-" | "*" | "+" | ">" | "`" | "``" => Start::Open,
+        "- " | "* " | "+ " => Start::Bullet(indentation),
+        "> " => Start::Quote,
+        FENCE => Start::Fence,
+        _ if (1..=6).contains(&hashes) && hashes == text.len() => Start::Open,
+        _ if (1..=6).contains(&hashes) && text.get(hashes..) == Some(" ") => Start::Heading,
+        _ => Start::Text,
+    }
+}
+
+fn format_styled((on, off): (&str, &str), text: &str) -> String {
+    format!("{on}{text}{off}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(text: &str) -> String {
+        let mut renderer = Renderer::default();
+        renderer.push(text) + &renderer.finish()
+    }
+
+    /// Styles as tags, so that they can be read.
+    fn tagged(text: &str) -> String {
+        [
+            ("\u{1b}[1m", "<b>"),
+            ("\u{1b}[22m", "</b>"),
+            ("\u{1b}[2m", "<d>"),
+            ("\u{1b}[3m", "<i>"),
+            ("\u{1b}[23m", "</i>"),
+            ("\u{1b}[36m", "<c>"),
+            ("\u{1b}[39m", "</c>"),
+        ]
+        .iter()
+        .fold(whole(text), |text, (code, tag)| text.replace(code, tag))
+    }
+
+    #[test]
+    fn markup() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("a\n\nb\n", "a\n\nb\n"),
+            ("# Title\ntext", "<b>Title</b>\ntext"),
+            ("## A **b** c\n", "<b>A b c</b>\n"),
+            ("#hashtag", "#hashtag"),
+            ("####### seven", "####### seven"),
+            ("**bold** and *italic*", "<b>bold</b> and <i>italic</i>"),
+            ("***both***", "<b><i>both</b></i>"),
+            ("2 * 3 * 4", "2 * 3 * 4"),
+            ("a ** b", "a ** b"),
+            ("**open\nnext", "<b>open</b>\nnext"),
+            ("- one\n  * two\n+ three", "• one\n  • two\n• three"),
+            ("-1", "-1"),
+            ("> said", "<d>│ </b>said"),
+            ("use `a*b*` here", "use <c>a*b*</c> here"),
+            (
+                "```rust\nlet a = 1 * 2;\n\n# b\n```\nafter",
+                "  <c>let a = 1 * 2;</c>\n\n  <c># b</c>\nafter",
+            ),
+            ("```\nopen", "  <c>open</c>\n"),
+            ("``a``", "<c></c>a<c></c>"),
+            ("snake_case_name", "snake_case_name"),
+            ("你**好**", "你<b>好</b>"),
+            ("a\u{1b}[2Jb\r\nc\u{7}", "a[2Jb\nc"),
+            ("-", "-"),
+            ("**", "**"),
+        ] {
+            assert_eq!(tagged(text), shown, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_may_be_cut_anywhere(
+            text in "([*`#>\\- \n]|a|é|```|\\*\\*){0,40}",
+            cuts in proptest::collection::vec(0_usize..40, 0..8),
+        ) {
+            let characters: Vec<char> = text.chars().collect();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(characters.len())).collect();
+            cuts.extend([0, characters.len()]);
+            cuts.sort_unstable();
+            let mut renderer = Renderer::default();
+            let mut out = String::new();
+            for cut in cuts.windows(2) {
+                let piece: String = characters[cut[0]..cut[1]].iter().collect();
+                out.push_str(&renderer.push(&piece));
+            }
+            out.push_str(&renderer.finish());
+            prop_assert_eq!(out, whole(&text));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Files that are their owner's alone.
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+};
+
+/// What to do with a file that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and fail with [`io::ErrorKind::AlreadyExists`]: a lost key cannot be had back.
+    Keep,
+    /// Put the new one in its place.
+    Replace,
+}
+
+/// Writes a file that only its owner can read, from the first byte on; at once or not at all. A
+/// missing directory is made, with mode 0700.
+pub(crate) fn write(path: &Path, content: &[u8], existing: Existing) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".llmgw-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    match existing {
+        Existing::Keep => file.persist_noclobber(path)?,
+        Existing::Replace => file.persist(path)?,
+    };
+    Ok(())
+}

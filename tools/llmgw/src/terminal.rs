@@ -1,0 +1,141 @@
+//! What is at the other end of the three standard streams.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+    os::fd::AsFd,
+};
+
+use rustix::termios::{self, LocalModes, OptionalActions};
+use zeroize::Zeroizing;
+
+/// Where no terminal tells.
+const COLUMNS: usize = 80;
+
+/// Which streams are terminals, and what they show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Whether a person types.
+    pub stdin: bool,
+    /// Whether a person reads data.
+    pub stdout: bool,
+    /// Whether colours are wanted on stdout.
+    pub colours: bool,
+    /// How many columns stdout has.
+    pub columns: usize,
+}
+
+impl Terminal {
+    /// That of this process. `no_color` is whether the variable says so
+    /// (<https://no-color.org>).
+    #[must_use]
+    pub fn of_process(no_color: bool) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let columns = termios::tcgetwinsize(stdout.as_fd()).map_or(0, |size| size.ws_col);
+        Self {
+            stdin: io::stdin().is_terminal(),
+            stdout: is_terminal,
+            colours: is_terminal && !no_color,
+            columns: match columns {
+                0 => COLUMNS,
+                columns => columns.into(),
+            },
+        }
+    }
+
+    /// No terminal at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            stdin: false,
+            stdout: false,
+            colours: false,
+            columns: COLUMNS,
+        }
+    }
+
+    /// `text` in a style, where styles are shown.
+    pub fn paint<T: fmt::Display>(self, style: Style, text: T) -> Painted<T> {
+        Painted {
+            style: self.colours.then_some(style),
+            text,
+        }
+    }
+}
+
+/// How text may stand out (ECMA-48 §8.3.117).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// What matters.
+    Bold,
+    /// What matters less.
+    Dim,
+    /// Well.
+    Green,
+    /// Not well.
+    Red,
+    /// Perhaps not well.
+    Yellow,
+    /// Quantities, code.
+    Cyan,
+}
+
+impl Style {
+    fn code(self) -> u8 {
+        match self {
+            Self::Bold => 1,
+            Self::Dim => 2,
+            Self::Red => 31,
+            Self::Green => 32,
+            Self::Yellow => 33,
+            Self::Cyan => 36,
+        }
+    }
+}
+
+/// Text in a style, or plain. Width and alignment are those of the text.
+#[derive(Debug)]
+pub struct Painted<T> {
+    style: Option<Style>,
+    text: T,
+}
+
+impl<T: fmt::Display> fmt::Display for Painted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.style {
+            Some(style) => {
+                write!(f, "\u{1b}[{}m", style.code())?;
+                self.text.fmt(f)?;
+                f.write_str("\u{1b}[0m")
+            }
+            None => self.text.fmt(f),
+        }
+    }
+}
+
+/// Text from elsewhere, without what could steer the terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Runs `read` while what is typed is not shown; without a terminal, just so.
+pub fn hidden(
+    read: impl FnOnce() -> io::Result<Zeroizing<String>>,
+) -> io::Result<Zeroizing<String>> {
+    let stdin = io::stdin();
+    let Ok(before) = termios::tcgetattr(stdin.as_fd()) else {
+        return read();
+    };
+    let mut silent = before.clone();
+    // As glibc's getpass: whoever is killed by Ctrl-C here would leave a terminal that shows nothing.
+    silent
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG);
+    silent.local_modes.insert(LocalModes::ECHONL);
+    termios::tcsetattr(stdin.as_fd(), OptionalActions::Flush, &silent)?;
+    let line = read();
+    termios::tcsetattr(stdin.as_fd(), OptionalActions::Now, &before)?;
+    line
+}
