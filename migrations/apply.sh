@@ -6,7 +6,14 @@
 #
 # PSQL names the program, if it is not psql.
 set -euo pipefail
-: "${DATABASE_URL:?is not set; it must be the database\'s connection string}"
+: "${DATABASE_URL:?is not set; it must be the connection string of the database}"
+
+# The password goes by the environment: every user of the machine can read a command line.
+if [[ $DATABASE_URL =~ ^([a-z]+://[^:@/]+):([^@]*)@(.*)$ ]]; then
+    printf -v PGPASSWORD '%b' "${BASH_REMATCH[2]//%/\\x}"
+    export PGPASSWORD
+    DATABASE_URL="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
+fi
 
 sql() {
     "${PSQL:-psql}" "$DATABASE_URL" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 "$@"

@@ -75,13 +75,7 @@ impl Database {
     pub fn postgres(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, DatabaseError> {
         let postgres = Postgres::start(tools, run, Port::free()?)?;
         postgres.apply(&run.workspace().assets().join("roles.sql"))?;
-        let migrations = run.workspace().migrations();
-        for migration in migrations.map_err(|cause| DatabaseError::Prepare {
-            path: run.workspace().root().join("migrations"),
-            cause,
-        })? {
-            postgres.apply(&migration)?;
-        }
+        postgres.migrate(run.workspace())?;
         // lite reads the catalogue as the role that it logs in as, which is not the owner: it
         // grants everything to `anon` when it may.
         postgres.query("GRANT SELECT ON ALL TABLES IN SCHEMA public TO authenticator")?;

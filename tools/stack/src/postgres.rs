@@ -14,7 +14,7 @@ use crate::install::Tools;
 use crate::port::Port;
 use crate::probe::Probe;
 use crate::process::{self, Launch, Process, ProcessError};
-use crate::workspace::{RunDir, remove_abandoned};
+use crate::workspace::{RunDir, Workspace, remove_abandoned};
 
 /// The user that owns the tables, as on Supabase.
 const OWNER: &str = "postgres";
@@ -116,6 +116,17 @@ impl Postgres {
             file: file.to_owned(),
             cause,
         })
+    }
+
+    /// Applies the migrations that the database does not have yet, as the owner. Returns what the
+    /// operator's script says: the name of each, and how many they were.
+    pub fn migrate(&self, workspace: &Workspace) -> Result<String, PostgresError> {
+        let output = process::run(
+            Command::new(workspace.migrate())
+                .env("DATABASE_URL", self.url(OWNER))
+                .env("PSQL", &self.psql),
+        )?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs SQL as the owner and returns what it answers, one row a line, columns separated by `|`.

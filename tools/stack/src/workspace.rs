@@ -40,17 +40,9 @@ impl Workspace {
         self.root.join("tools/stack")
     }
 
-    /// The SQL migrations, in the order in which they apply.
-    pub(crate) fn migrations(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(self.root.join("migrations"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "sql") {
-                files.push(path);
-            }
-        }
-        files.sort();
-        Ok(files)
+    /// The script that applies the migrations, as operators do.
+    pub(crate) fn migrate(&self) -> PathBuf {
+        self.root.join("migrations/apply.sh")
     }
 }
 

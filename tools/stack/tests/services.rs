@@ -75,6 +75,25 @@ fn postgres_keeps_revoked_grants_revoked() {
 
 #[test]
 #[ignore = "needs TOOLS"]
+fn migrations_are_applied_once() {
+    let Bench { tools, run } = bench("migrations");
+    let database = Database::postgres(&tools, &run, Port::free().unwrap()).unwrap();
+    let server = database.server().unwrap();
+    let query = "SELECT count(*) FROM supabase_migrations.schema_migrations";
+    let applied: usize = server.query(query).unwrap().parse().unwrap();
+    assert!(applied > 5, "{applied}");
+    assert_eq!(server.migrate(&Workspace::locate()).unwrap(), "0 applied\n");
+    // The count is what decides, as with the Supabase CLI.
+    server
+        .query("DELETE FROM supabase_migrations.schema_migrations WHERE name = 'key_events'; DROP TABLE public.key_events CASCADE")
+        .unwrap();
+    let again = server.migrate(&Workspace::locate()).unwrap();
+    assert_eq!(again, "20260105000000_key_events\n1 applied\n");
+    assert_eq!(server.query(query).unwrap(), applied.to_string());
+}
+
+#[test]
+#[ignore = "needs TOOLS"]
 fn pglite_answers_with_the_migrations_applied() {
     let Bench { tools, run } = bench("pglite");
     let database = Database::pglite(&tools, &run, Port::free().unwrap()).unwrap();
