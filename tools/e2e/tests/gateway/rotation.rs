@@ -513,7 +513,7 @@ fn secrecy(world: &World) {
     emitted.push_str(&world.sql("SELECT json_agg(l) FROM public.request_logs l"));
     emitted.push_str(&world.sql("SELECT json_agg(k) FROM public.user_api_keys k"));
     emitted.push_str(&world.sql("SELECT json_agg(e) FROM public.key_events e"));
-    assert!(emitted.contains("request closed") && emitted.contains("rewrapped"));
+    assert!(emitted.contains("books.recorded") && emitted.contains("rewrapped"));
     let planted = world.planted.lock().unwrap();
     for secret in &*planted {
         assert!(!emitted.contains(secret), "a planted secret shows");
