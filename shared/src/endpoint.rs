@@ -103,11 +103,12 @@ impl Endpoint {
         self.folder_of_jobs().is_some()
     }
 
-    /// Presets and interns answer in the dialect of the endpoint that they wrap.
+    /// Interns answer in the dialect of the endpoint that they wrap. Presets don't: there, an
+    /// inference request is kept, not carried out.
     fn of(path: &str) -> Self {
-        let wrapped = ["presets/", "interns/"]
-            .into_iter()
-            .find_map(|family| path.strip_prefix(family)?.split_once('/'));
+        let wrapped = path
+            .strip_prefix("interns/")
+            .and_then(|below| below.split_once('/'));
         match wrapped.map_or(path, |(_name, wrapped)| wrapped) {
             "chat/completions" => Self::ChatCompletions,
             "completions" => Self::Completions,
@@ -286,7 +287,7 @@ mod tests {
             (
                 "/presets/mine/messages",
                 "/presets/mine/messages",
-                Endpoint::Messages,
+                Endpoint::Other,
             ),
             (
                 "/interns/7/chat/completions",

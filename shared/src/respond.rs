@@ -324,7 +324,9 @@ fn of_route(error: &RouteError) -> Failure {
 
 fn of_storage(error: &StorageError) -> Failure {
     match error {
-        StorageError::Refused(refusal) => of_refusal(refusal),
+        StorageError::Refused(refusal) | StorageError::RefusedInDoubt(refusal) => {
+            of_refusal(refusal)
+        }
         StorageError::Unauthorized { .. } | StorageError::Unavailable(_) | StorageError::Protocol(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "storage_unavailable",

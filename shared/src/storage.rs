@@ -95,8 +95,13 @@ impl Storage {
         let arguments = records::BeginArguments {
             request: begin.into(),
         };
-        self.call("begin_request", &arguments, ATTEMPTS_IN_FRONT, until)
-            .await
+        let (answer, is_repeated) = self
+            .attempt("begin_request", &arguments, ATTEMPTS_IN_FRONT, until)
+            .await;
+        answer.map_err(|error| match error {
+            StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
+            error => error,
+        })
     }
 
     /// Names the generation of a request that is still running, so that its cost can be asked for
@@ -351,7 +356,21 @@ impl Storage {
         attempts: u32,
         until: Instant,
     ) -> Result<T, StorageError> {
-        let body = serde_json::to_string(arguments).map_err(|_| Protocol::RequestNotBuilt)?;
+        self.attempt(function, arguments, attempts, until).await.0
+    }
+
+    /// As [`call`](Self::call); also whether the answer is that of a repetition, so that an earlier
+    /// attempt may have been carried out, or still be.
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        function: &'static str,
+        arguments: &impl Serialize,
+        attempts: u32,
+        until: Instant,
+    ) -> (Result<T, StorageError>, bool) {
+        let Ok(body) = serde_json::to_string(arguments) else {
+            return (Err(Protocol::RequestNotBuilt.into()), false);
+        };
         // A deadlock or a cancelled statement is a plain 500, too: whoever has the time tries again.
         let patient = attempts > ATTEMPTS_IN_FRONT;
         let mut pause = FIRST_PAUSE;
@@ -375,7 +394,7 @@ impl Storage {
                         "storage attempt failed, repeating it"
                     );
                 }
-                answer => return answer,
+                answer => return (answer, attempt > 1),
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -217,9 +217,10 @@ impl Proxy {
         match &error {
             Error::Storage(
                 StorageError::Unavailable(_)
+                | StorageError::RefusedInDoubt(_)
                 | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
             ) => close_unanswered(self.entry(call).map(Entry::in_doubt), call, error),
-            // Anything else was refused before there was a row, or with another request's id.
+            // Anything else was refused before there was a row.
             _ => error,
         }
     }

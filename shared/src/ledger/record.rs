@@ -177,8 +177,15 @@ fn cost_state(
     has_generation: bool,
 ) -> CostState {
     let sold = has_generation || reading.may_hide_cost;
-    let refused = http_status >= 300 || (reading.upstream_error.is_some() && !sold);
-    let may_cost = ending != Ending::Complete
+    let refused = match http_status {
+        // The provider had the request, and was only too slow for OpenRouter or its edge.
+        504 | 524 => false,
+        500.. => !sold,
+        300.. => true,
+        _ => reading.upstream_error.is_some() && !sold,
+    };
+    let may_cost = http_status >= 300
+        || ending != Ending::Complete
         || sold
         || reading.usage.is_some()
         || endpoint != Endpoint::Other;
@@ -260,6 +267,26 @@ mod tests {
             // Nothing was sold.
             (chat, 429, Complete, REFUSED, Some("upstream_status"), Free),
             (chat, 302, Complete, "", Some("upstream_status"), Free),
+            (chat, 502, Complete, "", Some("upstream_status"), Free),
+            (chat, 404, Complete, UNPRICED, Some("upstream_status"), Free),
+            // A server's failure after a generation had begun, or at the edge in front of it.
+            (
+                chat,
+                502,
+                Complete,
+                UNPRICED,
+                Some("upstream_status"),
+                Pending,
+            ),
+            (chat, 524, Complete, "", Some("upstream_status"), Pending),
+            (
+                Endpoint::Other,
+                504,
+                Complete,
+                "{}",
+                Some("upstream_status"),
+                Pending,
+            ),
             (chat, 200, Complete, REFUSED, Some("upstream_error"), Free),
             (Endpoint::Other, 200, Complete, "{}", None, Free),
         ] {

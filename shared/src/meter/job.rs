@@ -25,6 +25,8 @@ pub struct JobReading {
     pub model: Option<String>,
     stage: Stage,
     usage: Reported,
+    /// Some of a batch's requests were completed.
+    has_results: bool,
 }
 
 /// What is known of a job's cost.
@@ -64,6 +66,7 @@ enum Member {
     Model,
     Status,
     Usage,
+    CompletedRequests,
 }
 
 static JOB: Want<Member> = Want::Members(&[
@@ -72,6 +75,10 @@ static JOB: Want<Member> = Want::Members(&[
     ("model", Want::Value(Member::Model)),
     ("status", Want::Value(Member::Status)),
     ("usage", Want::Value(Member::Usage)),
+    (
+        "request_counts",
+        Want::Members(&[("completed", Want::Value(Member::CompletedRequests))]),
+    ),
 ]);
 
 impl Default for JobMeter {
@@ -103,7 +110,7 @@ impl JobMeter {
 
 impl JobReading {
     /// What is known of the cost. A job that came to nothing and names no usage was free; one that
-    /// completed without a whole charge was not.
+    /// completed without a whole charge was not, nor was a batch of which some requests were.
     #[must_use]
     pub fn cost(&self) -> JobCost {
         match (self.stage, &self.usage) {
@@ -113,7 +120,7 @@ impl JobReading {
             {
                 JobCost::Final(usage.clone())
             }
-            (Stage::Aborted, Reported::Nothing) => JobCost::Final(Usage {
+            (Stage::Aborted, Reported::Nothing) if !self.has_results => JobCost::Final(Usage {
                 cost: Some(Usd::default()),
                 ..Usage::default()
             }),
@@ -139,6 +146,7 @@ impl JobReading {
                 self.usage = Reported::Usage(Usage::from_json(text).0);
             }
             Member::Usage => self.usage = Reported::Unreadable,
+            Member::CompletedRequests => self.has_results = text != b"0",
         }
     }
 }
@@ -209,6 +217,14 @@ mod tests {
             (r#"{"status":"failed","error":"moderated"}"#, "0"),
             (r#"{"status":"cancelled","usage":null}"#, "0"),
             (r#"{"status":"expired"}"#, "0"),
+            (
+                r#"{"status":"expired","usage":null,"request_counts":{"total":9,"completed":0,"failed":9}}"#,
+                "0",
+            ),
+            (
+                r#"{"request_counts":{"completed":900},"status":"expired","usage":null}"#,
+                "not told",
+            ),
             // Batches: what ran before the end is paid for.
             (
                 r#"{"results":[{"id":"x","status":"failed","usage":{"cost":9}}],"status":"expired","usage":{"prompt_tokens":1,"cost":7.434e-07}}"#,

@@ -10,6 +10,10 @@ pub enum StorageError {
     /// The storage works and says no to this request.
     #[error("the storage refuses the request: {0}")]
     Refused(#[from] Refusal),
+    /// As [`Refused`](Self::Refused), but only when it was asked again: an earlier attempt, whose
+    /// answer was lost, may have been let through.
+    #[error("the storage refuses the repeated request: {0}")]
+    RefusedInDoubt(Refusal),
     /// `finish` was called for a request that never began.
     #[error("no request has this id")]
     NoSuchRequest,
