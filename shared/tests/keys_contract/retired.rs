@@ -270,8 +270,8 @@ impl User {
             }),
             ..self.look_up()
         };
-        let begun = self.storage.begin(&begin, soon()).await.unwrap();
-        (begin.id, begun.sealed_key)
+        let answer = self.storage.begin(&begin, soon()).await.unwrap();
+        (begin.id, answer.sealed_key)
     }
 
     async fn finish(&self, id: Uuid, state: CostState, job_id: Option<&str>) {
