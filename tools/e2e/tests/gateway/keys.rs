@@ -83,12 +83,17 @@ fn assert_settled(world: &World, user: &User<'_>) {
         json!(upstream),
         serde_json::from_str::<Value>(&rows).unwrap()
     );
-    let unfinished = format!(
+    assert_eq!(unfinished(world, user), "0");
+}
+
+/// How many of this user's provisionings have not come to their end.
+fn unfinished(world: &World, user: &User<'_>) -> String {
+    let sql = format!(
         "SELECT count(*) FROM public.key_provisionings
           WHERE did = '{}' AND state IN ('reserved', 'to_delete')",
         user.did.as_str()
     );
-    assert_eq!(world.sql(&unfinished).unwrap(), "0");
+    world.sql(&sql).unwrap()
 }
 
 /// One run over this user's keys; what it answers about them.
@@ -500,7 +505,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         let user = world.stranger().unwrap();
         described(post(&user, "keys-giving").await).await;
         described(send(&user, "keys-giving", Method::DELETE, "").await).await;
-        until(|| live(world, &user).is_empty()).await;
+        until(|| unfinished(world, &user) == "0").await;
         assert_settled(world, &user);
         let answer = post(&user, "keys-giving").await;
         assert_eq!(answer.status(), 403);
@@ -515,7 +520,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         world.upstream.accept_key(key);
         described(post(&user, "keys-giving").await).await;
         described(put(&user, "keys-giving", key).await).await;
-        until(|| live(world, &user).is_empty()).await;
+        until(|| unfinished(world, &user) == "0").await;
         assert_settled(world, &user);
         let taken = verdict(post(&user, "keys-giving").await).await;
         assert_eq!(taken, (409, json!("key_exists")));
@@ -644,11 +649,11 @@ fn a_made_key_is_not_deleted_before_its_costs_are_known() {
         let user = world.stranger().unwrap();
         described(post(&user, "keys-giving").await).await;
         let made = live(world, &user)[0].key.clone();
-        owe(&user, "gen-made-owing").await;
+        owe(&user, "gen-owing-made").await;
         described(send(&user, "keys-giving", Method::DELETE, "").await).await;
         // Cleans up and settles at the same time: the key is there until the cost is.
         let first = reconcile(world, "reconcile-giving", &user).await;
-        assert_paid(world, &user, "gen-made-owing", &made).await;
+        assert_paid(world, &user, "gen-owing-made", &made).await;
         if first != swept(1, 0) {
             assert_eq!(first, swept(0, 0));
             assert_eq!(live(world, &user).len(), 1);

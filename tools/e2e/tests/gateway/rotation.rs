@@ -580,11 +580,11 @@ async fn damage(world: &World) {
 fn secrecy(world: &World) {
     let mut emitted = world.printed.lock().unwrap().clone();
     emitted.push_str(&fs::read_to_string(world.run.path().join("proxy.log")).unwrap());
+    emitted.push_str(&world.sql("SELECT json_agg(r) FROM public.retired_keys r"));
     emitted.push_str(&world.sql("SELECT json_agg(l) FROM public.request_logs l"));
     emitted.push_str(&world.sql("SELECT json_agg(k) FROM public.user_api_keys k"));
     emitted.push_str(&world.sql("SELECT json_agg(e) FROM public.key_events e"));
-    emitted.push_str(&world.sql("SELECT json_agg(r) FROM public.retired_keys r"));
-    assert!(emitted.contains("request closed") && emitted.contains("rewrapped"));
+    assert!(emitted.contains("books.recorded") && emitted.contains("rewrapped"));
     let planted = world.planted.lock().unwrap();
     for secret in &*planted {
         assert!(!emitted.contains(secret), "a planted secret shows");
