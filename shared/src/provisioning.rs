@@ -9,7 +9,8 @@
 //!
 //! What does not get there is deleted: by the call itself where it knows, else by
 //! [`UpstreamKeys::clean_up`], which reconciliation calls. A reservation that is older than its lease
-//! belongs to a call that is dead. A key whose hash nobody learned is looked for by its name; that it is
+//! belongs to a call that is dead. A key that was live and has a cost open is deleted only once that is
+//! known, or reconciliation has given it up. A key whose hash nobody learned is looked for by its name; that it is
 //! not found counts only after [`SETTLING`], because the request that makes it may still be on its way.
 
 mod removal;

@@ -1,8 +1,9 @@
 //! Reconciliation: finds out what requests cost whose cost was not known when they ended, and closes
 //! the books of those that never ended.
 //!
-//! A [run](Reconciler::run) claims a bounded number of rows, asks OpenRouter for each with its
-//! user's key, and closes it exactly once. What is not told yet is left to a later run; after
+//! A [run](Reconciler::run) claims a bounded number of rows, asks OpenRouter for each with the key
+//! that made the request, and closes it exactly once. The storage keeps that key for it, where its owner
+//! has replaced or revoked it meanwhile. What is not told yet is left to a later run; after
 //! [`PATIENCE`], or [`PATIENCE_FOR_JOBS`], its cost is unknown, with the reason. Runs may overlap: none
 //! gets another's rows.
 //!
@@ -100,7 +101,7 @@ impl Summary {
 enum Obstacle {
     #[error("there is no generation id to ask for")]
     NoGenerationId,
-    #[error("the DID has no key any more")]
+    #[error("the key that made the request is not kept any more")]
     NoKey,
     #[error("the user's key cannot be opened")]
     Vault(#[from] VaultError),

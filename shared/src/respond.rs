@@ -330,7 +330,7 @@ fn of_storage(error: &StorageError) -> Failure {
         StorageError::Unauthorized { .. } | StorageError::Unavailable(_) | StorageError::Protocol(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "storage_unavailable",
-            "The gateway's database does not answer, so nothing was sent to OpenRouter; try again in a moment.",
+            "The gateway's database does not answer, so OpenRouter was asked for nothing that costs; try again in a moment.",
         )
         .retry_after(RETRY_AFTER),
         StorageError::NoSuchRequest => internal(),

@@ -1,4 +1,4 @@
-//! What `migrations/20260107000000_keys.sql` and the client promise of keys, against a real
+//! What `migrations/20260107000000_keys.sql`, the later ones and the client promise of keys, against a real
 //! `PostgREST`-compatible backend; environment and exceptions as in `storage_contract.rs`.
 //!
 //! Every test makes DIDs of its own and deletes their rows, but for those of `key_events`, which
@@ -10,6 +10,9 @@
     clippy::panic,
     reason = "the helpers of a test fail as the test does"
 )]
+
+#[path = "keys_contract/retired.rs"]
+mod retired;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -562,6 +565,9 @@ async fn the_public_is_refused_at_the_door() {
 #[ignore = "needs STORAGE_URL"]
 async fn the_public_neither_sees_nor_changes_keys() {
     with_user(async |user| {
+        user.store("hash", None).await.unwrap();
+        user.open().await;
+        user.revoke().await.unwrap();
         let id = user.reserved().await;
         user.activate(id, "up-public").await.unwrap();
         let before = (user.describe().await.unwrap(), user.events().await);
@@ -580,6 +586,7 @@ async fn the_public_neither_sees_nor_changes_keys() {
             before
         );
         assert_eq!(user.states().await, ["live"]);
+        assert_eq!(user.retired().await, ["hash"]);
     })
     .await;
 }
@@ -590,6 +597,7 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
         ("key_provisionings", json!({"state": "deleted"})),
         ("key_settings", json!({"disabled": false})),
         ("key_events", json!({"action": "forged"})),
+        ("retired_keys", json!({"key_hash": "forged"})),
     ];
     let mut doors = Vec::new();
     for (table, change) in tables {
@@ -624,6 +632,14 @@ fn doors(user: &User) -> Vec<(Method, String, Option<String>)> {
     }
     for (function, arguments) in [
         ("key_description", json!({"p_did": user.did})),
+        (
+            "forget_retired_keys",
+            json!({"p_did": user.did, "p_id": null, "p_now": "2100-01-01T00:00:00Z"}),
+        ),
+        (
+            "provisioning_is_awaited",
+            json!({"p_provisioning": Uuid::nil().to_string(), "p_now": "2100-01-01T00:00:00Z"}),
+        ),
         (
             "insert_key",
             json!({"p_in": request["request"], "p_provisioning": null}),
@@ -668,7 +684,13 @@ async fn with_user(test: impl AsyncFnOnce(&User)) {
         ids: Mutex::default(),
     };
     let result = AssertUnwindSafe(test(&user)).catch_unwind().await;
-    for table in ["user_api_keys", "key_settings", "key_provisionings"] {
+    for table in [
+        "request_logs",
+        "user_api_keys",
+        "retired_keys",
+        "key_settings",
+        "key_provisionings",
+    ] {
         user.delete(table).await;
     }
     let ids = user.ids.lock().unwrap().clone();

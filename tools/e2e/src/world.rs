@@ -1,53 +1,23 @@
 //! Everything a test needs, started once for all of them.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    ops::Deref,
-    path::PathBuf,
-    process::Command,
-    sync::{LazyLock, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command, sync::LazyLock, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::Method;
-use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use shared::http_client;
-use stack::{
-    Aimock, Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Vault, Watch, Workspace,
-};
+use stack::{Aimock, Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace};
 use tokio::runtime::Runtime;
 
-pub use crate::signer::AUDIENCE;
-use crate::{management::Fault, signer::Signer, storage_fault::BrokenStorage, upstream::Upstream};
+pub use crate::{deployments::Deployed, signer::AUDIENCE, user::User};
+use crate::{
+    deployments::{Deployer, PROVISIONING},
+    management::Fault,
+    storage_door::{Door, OneCall, Treatment},
+    upstream::Upstream,
+};
 
 const KEYSET_SECRET: &str = "e2e/keyset";
-/// Deployments that provision keys, each with a management key of its own and the way in which the
-/// management API fails it.
-const PROVISIONING: [(&[&str], Fault); 8] = [
-    (
-        &["keys-giving", "reconcile-giving", "proxy-giving"],
-        Fault::None,
-    ),
-    (&["keys-refused"], Fault::Refuses),
-    (&["keys-failed"], Fault::Fails),
-    (&["keys-failed-late"], Fault::FailsAfterwards),
-    (&["keys-hung-up"], Fault::HangsUp),
-    (&["keys-silent"], Fault::Silent),
-    // For the test that kills it.
-    (&["keys-doomed"], Fault::Silent),
-    (
-        &["keys-undeleting", "reconcile-undeleting"],
-        Fault::DeletesNothing,
-    ),
-];
-/// A port on which nobody listens.
-const NOBODY: &str = "http://127.0.0.1:9";
-
 /// The running system.
 #[derive(Debug)]
 pub struct World {
@@ -68,199 +38,14 @@ pub struct World {
     env: Env,
     deployed: Vec<Deployed>,
     management_keys: Vec<String>,
+    /// Closed when the world ends.
+    _doors: Vec<Door<OneCall>>,
     /// Stopped when the world ends.
     _services: (Moto, Aimock, RunDir),
 }
 
-/// Functions with one configuration, behind an API Gateway stand-in of their own: it serves only
-/// functions that are named like an executable of the workspace.
-#[derive(Debug)]
-pub struct Deployed {
-    /// What tests call the functions: the executable's name, then a dash and the configuration's.
-    names: Vec<&'static str>,
-    watch: Watch,
-    run: RunDir,
-    instances: Mutex<Vec<Function>>,
-}
-
-impl Deployed {
-    fn start(
-        workspace: &Workspace,
-        tools: &Tools,
-        functions: &Functions,
-        names: &[&'static str],
-        binaries: &[&str],
-        env: &Env,
-    ) -> Result<Self> {
-        let run = RunDir::unique(workspace, "e2e-gateway")?;
-        let watch = Watch::only_apis(tools, &run, Port::free()?)?;
-        let spawn = |binary: &&str| -> Result<Function> {
-            Ok(Function::spawn(
-                &watch,
-                &run,
-                binary,
-                functions.binary(binary)?,
-                env,
-            )?)
-        };
-        let instances = binaries.iter().map(spawn).collect::<Result<_>>()?;
-        Ok(Self {
-            names: names.to_vec(),
-            watch,
-            run,
-            instances: Mutex::new(instances),
-        })
-    }
-
-    /// The URL at which the executable `function` sees `path`.
-    #[must_use]
-    pub fn url(&self, function: &str, path: &str) -> String {
-        format!("{}/lambda-url/{function}{path}", self.watch.url())
-    }
-
-    /// Where an event for the executable `function` goes.
-    fn invocations(&self, function: &str) -> String {
-        let url = self.watch.url();
-        format!("{url}/2015-03-31/functions/{function}/invocations")
-    }
-
-    /// Ends all instances as the platform does, with SIGKILL, and returns once they are gone.
-    pub fn kill(&self) -> Result<()> {
-        let mut instances = self
-            .instances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for mut instance in instances.drain(..) {
-            let process = instance.process_mut();
-            let id = process.id().to_string();
-            let killed = Command::new("sh")
-                .args(["-c", &format!("kill -s KILL {id}")])
-                .status()?;
-            anyhow::ensure!(killed.success(), "no signal to {id}: {killed}");
-            while process.exit_status().is_none() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        Ok(())
-    }
-
-    /// All that its instances of the executable `function` have logged.
-    pub fn log(&self, function: &str) -> Result<String> {
-        let log = fs::read(self.run.path().join(format!("{function}.log")))?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
-    }
-
-    /// The executable behind a name.
-    fn function(name: &str) -> &str {
-        name.split('-').next().unwrap_or(name)
-    }
-}
-
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
 static WORLD: LazyLock<Result<World>> = LazyLock::new(|| RUNTIME.block_on(World::start()));
-
-type Deploy<'a> = &'a dyn Fn(&[&'static str], &[&str], &[(&'static str, &str)]) -> Result<Deployed>;
-
-/// Functions that provision nothing; `mock` is the other OpenRouter's base URL.
-fn deploy_plain(deploy: Deploy<'_>, mock: &str) -> Result<Vec<Deployed>> {
-    Ok(vec![
-        deploy(
-            &["proxy", "usage", "keys", "health", "reconcile"],
-            &[
-                "proxy",
-                "proxy",
-                "proxy",
-                "proxy",
-                "usage",
-                "keys",
-                "keys",
-                "health",
-                "reconcile",
-                "reconcile",
-            ],
-            &[],
-        )?,
-        deploy(
-            &["proxy-shared"],
-            &["proxy"],
-            &[("AWS_LAMBDA_MAX_CONCURRENCY", "16")],
-        )?,
-        deploy(
-            &["proxy-mock"],
-            &["proxy"],
-            &[("OPENROUTER_BASE_URL", mock)],
-        )?,
-        deploy(
-            &["proxy-hasty"],
-            &["proxy"],
-            &[
-                ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "900"),
-                ("UPSTREAM_IDLE_TIMEOUT_MS", "700"),
-            ],
-        )?,
-        deploy(
-            &["proxy-frugal"],
-            &["proxy"; 6],
-            // The stub's cost is more than twice as much.
-            &[("HOLD_USD", "3e-7")],
-        )?,
-        deploy(
-            &["proxy-astray", "keys-astray"],
-            &["proxy", "keys"],
-            &[("OPENROUTER_BASE_URL", NOBODY)],
-        )?,
-        deploy(
-            &[
-                "proxy-dark",
-                "usage-dark",
-                "keys-dark",
-                "health-dark",
-                "reconcile-dark",
-            ],
-            &["proxy", "usage", "keys", "health", "reconcile"],
-            &[("SUPABASE_REST_URL", NOBODY)],
-        )?,
-        deploy(
-            &["proxy-keyless", "keys-keyless", "reconcile-keyless"],
-            &["proxy", "keys", "reconcile"],
-            &[("KEYSET_SECRET_NAME", "no/such/secret")],
-        )?,
-    ])
-}
-
-/// Functions that provision keys with the management key in `secret`.
-fn deploy_provisioning(
-    deploy: Deploy<'_>,
-    names: &[&'static str],
-    fault: Fault,
-    secret: &str,
-    broken: &BrokenStorage,
-) -> Result<Vec<Deployed>> {
-    let changes = [
-        ("MANAGEMENT_KEY_SECRET_NAME", secret),
-        ("PROVISION_KEYS_FOR", "anyone"),
-        ("PROVISIONED_KEY_LIMIT_USD", "0.50"),
-        ("PROVISION_ON_FIRST_REQUEST", "true"),
-    ];
-    let binaries: Vec<_> = names.iter().map(|name| Deployed::function(name)).collect();
-    // Several of those that do not fail, for races.
-    let instances = if fault == Fault::None { 4 } else { 1 };
-    let mut deployed = vec![deploy(names, &binaries.repeat(instances), &changes)?];
-    if fault == Fault::None {
-        for (name, url) in [
-            ("keys-unstored", broken.unstored()),
-            ("keys-unconfirmed", broken.unconfirmed()),
-        ] {
-            let storage = [("SUPABASE_REST_URL", url.as_str())];
-            deployed.push(deploy(
-                &[name],
-                &["keys"],
-                &[&changes[..], &storage].concat(),
-            )?);
-        }
-    }
-    Ok(deployed)
-}
 
 trait ExpectRuntime {
     fn expect_runtime(self) -> Runtime;
@@ -310,33 +95,39 @@ impl World {
             // The most talkative setting: a test looks for secrets in what comes of it.
             ("RUST_LOG", "trace".to_owned()),
         ]);
-        let deploy =
-            |names: &[&'static str], binaries: &[&str], changes: &[(&'static str, &str)]| {
-                let mut env = env.clone();
-                env.extend(
-                    changes
-                        .iter()
-                        .map(|(name, value)| (*name, (*value).to_owned())),
-                );
-                Deployed::start(&workspace, &tools, &functions, names, binaries, &env)
-            };
-        let mut deployed = deploy_plain(&deploy, &aimock.url())?;
-        let client = http_client::build(http_client::web_roots(), Duration::from_secs(5))?;
-        let broken =
-            BrokenStorage::start(client.clone(), format!("{}/rest/v1", database.url())).await?;
+        let deployment = Deployer {
+            workspace: &workspace,
+            tools: &tools,
+            functions: &functions,
+            env: &env,
+        };
+        let mut deployed = deployment.plain(&aimock.url())?;
         let mut management_keys = Vec::new();
+        let mut doors = Vec::new();
         for (names, fault) in PROVISIONING {
             let key = random_key("planted-management")?;
             upstream.management().appoint(&key, fault);
             let secret = format!("e2e/management/{}", names.join("+"));
             secrets.create_secret(&secret, &key)?;
             management_keys.push(key);
-            deployed.extend(deploy_provisioning(
-                &deploy, names, fault, &secret, &broken,
-            )?);
+            deployed.push(deployment.provisioning(names, fault, &secret)?);
+            if fault == Fault::None {
+                for (name, treatment) in [
+                    ("keys-unstored", Treatment::Refuse(503)),
+                    ("keys-unconfirmed", Treatment::RefuseAfterwards(503)),
+                ] {
+                    let porter = OneCall {
+                        function: "activate_provisioning",
+                        treatment,
+                    };
+                    let door = Door::with(&database.url(), porter).await?;
+                    deployed.push(deployment.behind_door(name, &secret, &door.url())?);
+                    doors.push(door);
+                }
+            }
         }
         let world = Self {
-            client,
+            client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
             logs: run.path().to_owned(),
             vault,
             env,
@@ -347,6 +138,7 @@ impl World {
             database,
             deployed,
             management_keys,
+            _doors: doors,
             _services: (secrets, aimock, run),
         };
         Ok(world)
@@ -370,16 +162,17 @@ impl World {
         binaries: &[&'static str],
         changes: &[(&'static str, String)],
     ) -> Result<Deployed> {
-        let mut env = self.env.clone();
-        env.extend(changes.iter().cloned());
-        Deployed::start(
-            &self.workspace,
-            &self.tools,
-            &self.functions,
-            binaries,
-            binaries,
-            &env,
-        )
+        let deployment = Deployer {
+            workspace: &self.workspace,
+            tools: &self.tools,
+            functions: &self.functions,
+            env: &self.env,
+        };
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        deployment.deploy(binaries, binaries, &changes)
     }
 
     /// The operator's command line, with the gateway's own variables, but for `changes`.
@@ -536,154 +329,6 @@ impl World {
             }
         }
         Ok(all)
-    }
-}
-
-/// Someone who calls the gateway of the world.
-#[derive(Debug)]
-pub struct User<'a> {
-    signer: Signer,
-    world: &'a World,
-}
-
-impl Deref for User<'_> {
-    type Target = Signer;
-
-    fn deref(&self) -> &Signer {
-        &self.signer
-    }
-}
-
-impl<'a> User<'a> {
-    fn new(world: &'a World) -> Result<Self> {
-        Ok(Self {
-            signer: Signer::random()?,
-            world,
-        })
-    }
-
-    /// A signed request to `function`.
-    pub fn request(
-        &self,
-        function: &str,
-        method: Method,
-        path_and_query: &str,
-        body: Vec<u8>,
-    ) -> Result<RequestBuilder> {
-        let url = self.world.url(function, path_and_query);
-        self.request_at(&url, method, path_and_query, body)
-    }
-
-    /// A signed request to a function of a test's own, at `url`.
-    pub fn request_at(
-        &self,
-        url: &str,
-        method: Method,
-        path_and_query: &str,
-        body: Vec<u8>,
-    ) -> Result<RequestBuilder> {
-        let headers = self.headers(&method, path_and_query, &body)?;
-        Ok(self
-            .world
-            .client
-            .request(method, url)
-            .headers(headers)
-            .body(body))
-    }
-
-    /// A signed GET of `path_and_query` from `function`.
-    pub async fn get(&self, function: &str, path_and_query: &str) -> Result<Response> {
-        Ok(self
-            .request(function, Method::GET, path_and_query, Vec::new())?
-            .send()
-            .await?)
-    }
-
-    /// A signed POST to `function`.
-    pub async fn post(
-        &self,
-        function: &str,
-        path: &str,
-        content_type: &str,
-        body: Vec<u8>,
-    ) -> Result<Response> {
-        let request = self.request(function, Method::POST, path, body)?;
-        Ok(request.header("content-type", content_type).send().await?)
-    }
-
-    /// A signed chat completion through `function`; `id` becomes the generation's.
-    pub async fn chat(
-        &self,
-        function: &str,
-        model: &str,
-        stream: bool,
-        id: &str,
-    ) -> Result<Response> {
-        self.post(
-            function,
-            "/api/v1/openrouter/chat/completions",
-            "application/json",
-            chat_body(model, stream, id),
-        )
-        .await
-    }
-
-    /// The event that a REST API makes of a signed chat completion.
-    pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
-        const PATH: &str = "/api/v1/openrouter/chat/completions";
-        let body = chat_body(model, stream, id);
-        let mut headers: BTreeMap<String, Vec<String>> = self
-            .headers(&Method::POST, PATH, &body)?
-            .iter()
-            .map(|(name, value)| Ok((name.to_string(), vec![value.to_str()?.to_owned()])))
-            .collect::<Result<_>>()?;
-        headers.insert(
-            "content-type".to_owned(),
-            vec!["application/json".to_owned()],
-        );
-        let event = json!({
-            "resource": "/api/v1/openrouter/{proxy+}",
-            "path": PATH,
-            "httpMethod": "POST",
-            "headers": {},
-            "multiValueHeaders": headers,
-            "queryStringParameters": null,
-            "multiValueQueryStringParameters": null,
-            "pathParameters": {"proxy": "chat/completions"},
-            "stageVariables": null,
-            "requestContext": {
-                "accountId": "123456789012", "apiId": "abc123", "httpMethod": "POST", "path": PATH,
-                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "x", "stage": "prod",
-                "resourcePath": "/api/v1/openrouter/{proxy+}", "identity": {"sourceIp": "192.0.2.1"},
-            },
-            "body": STANDARD.encode(&body),
-            "isBase64Encoded": true,
-        });
-        Ok(event.to_string().into_bytes())
-    }
-
-    /// This user's rows, once none is pending any more.
-    pub async fn rows(&self) -> Result<Vec<Value>> {
-        let sql = format!(
-            "SELECT coalesce(json_agg(r ORDER BY request_time), '[]') FROM public.request_logs r WHERE did = '{}'",
-            self.did.as_str()
-        );
-        for _ in 0..150 {
-            let rows: Vec<Value> = serde_json::from_str(&self.world.sql(&sql)?)?;
-            if rows.iter().all(|row| row["status"] != "pending") {
-                return Ok(rows);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Err(anyhow!("a row is still pending after 15 s"))
-    }
-
-    /// This user's only row.
-    pub async fn row(&self) -> Result<Value> {
-        match self.rows().await?.as_slice() {
-            [row] => Ok(row.clone()),
-            rows => Err(anyhow!("{} rows instead of one", rows.len())),
-        }
     }
 }
 

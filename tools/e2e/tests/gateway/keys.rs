@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use e2e::{
     management::Made,
-    upstream::stream_bytes,
+    upstream::{CUT_COST_PLAIN, stream_bytes},
     world::{User, World, random_key, with_world},
 };
 use futures_util::future::join_all;
@@ -83,12 +83,17 @@ fn assert_settled(world: &World, user: &User<'_>) {
         json!(upstream),
         serde_json::from_str::<Value>(&rows).unwrap()
     );
-    let unfinished = format!(
+    assert_eq!(unfinished(world, user), "0");
+}
+
+/// How many of this user's provisionings have not come to their end.
+fn unfinished(world: &World, user: &User<'_>) -> String {
+    let sql = format!(
         "SELECT count(*) FROM public.key_provisionings
           WHERE did = '{}' AND state IN ('reserved', 'to_delete')",
         user.did.as_str()
     );
-    assert_eq!(world.sql(&unfinished).unwrap(), "0");
+    world.sql(&sql).unwrap()
 }
 
 /// One run over this user's keys; what it answers about them.
@@ -141,7 +146,66 @@ fn events(world: &World, user: &User<'_>) -> String {
         .unwrap()
 }
 
+/// The keys that are kept for this user's open costs.
+fn kept(world: &World, user: &User<'_>) -> String {
+    let did = user.did.as_str();
+    world
+        .sql(&format!(
+            "SELECT count(*) FROM public.retired_keys WHERE did = '{did}'"
+        ))
+        .unwrap()
+}
+
+/// Leaves a cost behind that only reconciliation can find out.
+async fn owe(user: &User<'_>, id: &str) {
+    let answer = user.chat("proxy", "stub/cut-billed", true, id).await;
+    answer.unwrap().bytes().await.unwrap();
+    assert_eq!(user.row().await.unwrap()["cost_state"], "pending");
+}
+
+/// What is in the books of this user's only request, which was asked for with `key`.
+async fn assert_paid(world: &World, user: &User<'_>, id: &str, key: &str) {
+    let row = user.row().await.unwrap();
+    assert_eq!(row["cost_state"], "final", "{row}");
+    let sql = format!(
+        "SELECT total_cost FROM public.request_logs WHERE did = '{}'",
+        user.did.as_str()
+    );
+    assert_eq!(world.sql(&sql).unwrap(), CUT_COST_PLAIN);
+    let asked = world.upstream.received(&format!("/generation?id={id}"));
+    assert!(!asked.is_empty());
+    let bearer = format!("Bearer {key}");
+    assert!(asked.iter().all(|it| it.headers["authorization"] == bearer));
+}
+
 // ----------------------------------------------------------------------------------- one's own key
+
+#[test]
+fn a_cost_is_asked_for_with_the_key_that_made_it() {
+    with_world(async |world| {
+        for (replaces, id) in [(true, "gen-key-replaced"), (false, "gen-key-revoked")] {
+            let user = world.user().unwrap();
+            let first = user.api_key.expose_secret();
+            let second = random_key("planted").unwrap();
+            world.upstream.accept_key(&second);
+            owe(&user, id).await;
+            if replaces {
+                described(put(&user, "keys", &second).await).await;
+            } else {
+                described(send(&user, "keys", Method::DELETE, "").await).await;
+            }
+            assert_eq!(kept(world, &user), "1");
+            let done = reconcile(world, "reconcile", &user).await;
+            assert_eq!((&done["settled"], &done["failed"]), (&json!(1), &json!(0)));
+            assert_paid(world, &user, id, first).await;
+            assert_eq!(kept(world, &user), "0");
+
+            let key = described(put(&user, "keys", &second).await).await;
+            assert_eq!(key["spent"], CUT_COST_PLAIN);
+            assert_eq!(key["held"], "0");
+        }
+    });
+}
 
 #[test]
 fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
@@ -217,7 +281,7 @@ fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
         assert_eq!(key["spent"], spent, "the account is the DID's");
         assert_eq!(
             events(world, &user),
-            "user stored, user replaced, user revoked, user stored"
+            "user stored, gateway retired, user replaced, gateway forgotten, user revoked, user stored"
         );
     });
 }
@@ -441,7 +505,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         let user = world.stranger().unwrap();
         described(post(&user, "keys-giving").await).await;
         described(send(&user, "keys-giving", Method::DELETE, "").await).await;
-        until(|| live(world, &user).is_empty()).await;
+        until(|| unfinished(world, &user) == "0").await;
         assert_settled(world, &user);
         let answer = post(&user, "keys-giving").await;
         assert_eq!(answer.status(), 403);
@@ -456,7 +520,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         world.upstream.accept_key(key);
         described(post(&user, "keys-giving").await).await;
         described(put(&user, "keys-giving", key).await).await;
-        until(|| live(world, &user).is_empty()).await;
+        until(|| unfinished(world, &user) == "0").await;
         assert_settled(world, &user);
         let taken = verdict(post(&user, "keys-giving").await).await;
         assert_eq!(taken, (409, json!("key_exists")));
@@ -576,6 +640,34 @@ fn a_function_that_is_killed_leaves_nothing_behind() {
         assert_settled(world, &user);
         described(post(&user, "keys-giving").await).await;
         assert_settled(world, &user);
+    });
+}
+
+#[test]
+fn a_made_key_is_not_deleted_before_its_costs_are_known() {
+    with_world(async |world| {
+        let user = world.stranger().unwrap();
+        described(post(&user, "keys-giving").await).await;
+        let made = live(world, &user)[0].key.clone();
+        owe(&user, "gen-owing-made").await;
+        described(send(&user, "keys-giving", Method::DELETE, "").await).await;
+        // Cleans up and settles at the same time: the key is there until the cost is.
+        let first = reconcile(world, "reconcile-giving", &user).await;
+        assert_paid(world, &user, "gen-owing-made", &made).await;
+        if first != swept(1, 0) {
+            assert_eq!(first, swept(0, 0));
+            assert_eq!(live(world, &user).len(), 1);
+            assert_eq!(
+                reconcile(world, "reconcile-giving", &user).await,
+                swept(1, 0)
+            );
+        }
+        assert_settled(world, &user);
+        assert_eq!(
+            events(world, &user),
+            "gateway provisioned, gateway retired, user revoked, gateway forgotten, \
+             gateway deleted_upstream"
+        );
     });
 }
 

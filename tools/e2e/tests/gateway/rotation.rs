@@ -16,7 +16,7 @@ use std::{
 
 use e2e::{
     signer::Signer,
-    upstream::{Upstream, json_bytes, stream_bytes},
+    upstream::{CUT_COST_PLAIN, Upstream, json_bytes, stream_bytes},
     world::{AUDIENCE, chat_body},
 };
 use http::Method;
@@ -107,9 +107,13 @@ impl World {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        self.llmgw(&[&["admin"], args].concat())
+    }
+
+    fn llmgw(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.functions.binary("llmgw").unwrap());
         command
-            .args(["--debug", "admin"])
+            .arg("--debug")
             .args(args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -291,17 +295,60 @@ impl World {
         );
     }
 
-    /// A signed chat; whatever is wrong with the answer.
-    async fn chat(&self, user: &Signer, stream: bool, id: &str) -> Result<(), String> {
-        let body = chat_body("stub/ok", stream, id);
+    async fn send(&self, user: &Signer, body: Vec<u8>) -> reqwest::Result<reqwest::Response> {
         let headers = user.headers(&Method::POST, CHAT, &body).unwrap();
-        let answer = self
-            .client
+        self.client
             .post(format!("{}/lambda-url/proxy{CHAT}", self.watch.url()))
             .headers(headers)
             .header("content-type", "application/json")
             .body(body)
             .send()
+            .await
+    }
+
+    /// A request whose cost only reconciliation can find out, and then only with the key that made it.
+    /// That one is replaced at once. Returns the row's id.
+    async fn owe(&self, user: &Signer, keyset: &KeysetCache) -> String {
+        let body = chat_body("stub/cut-billed", true, "gen-owing");
+        let answer = self.send(user, body).await.unwrap();
+        answer.bytes().await.unwrap();
+        let did = user.did.as_str();
+        let sql = format!(
+            "SELECT id FROM public.request_logs WHERE did = '{did}' AND cost_state = 'pending'"
+        );
+        let since = Instant::now();
+        let id = loop {
+            let id = self.sql(&sql);
+            if !id.is_empty() {
+                break id;
+            }
+            assert!(since.elapsed() < PATIENCE, "the row is not closed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.store(user, keyset).await;
+        id
+    }
+
+    /// Reconciliation by hand, of this user's rows, which are due whatever their leases say.
+    async fn reconcile(&self, user: &Signer) -> String {
+        let did = user.did.as_str();
+        self.sql(&format!(
+            "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE did = '{did}'"
+        ));
+        let mut command = self.llmgw(&["books", "reconcile", "--json", "--did", did]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        self.printed.lock().unwrap().push_str(&[out, err].concat());
+        out.to_owned()
+    }
+
+    /// A signed chat; whatever is wrong with the answer.
+    async fn chat(&self, user: &Signer, stream: bool, id: &str) -> Result<(), String> {
+        let answer = self
+            .send(user, chat_body("stub/ok", stream, id))
             .await
             .map_err(|error| format!("{error:?}"))?;
         let status = answer.status();
@@ -399,6 +446,8 @@ async fn rotate(world: &Arc<World>) {
     for user in &world.users {
         world.store(user, &keyset).await;
     }
+    let owing = &world.users[4];
+    let owed = world.owe(owing, &keyset).await;
     let old = world.tink(&world.users[0]);
     world.tell(&format!(
         "{USERS} users; rows by key: {}",
@@ -456,6 +505,27 @@ async fn rotate(world: &Arc<World>) {
         "{events} rows rewrapped, each once; rows by key: {}",
         world.rows_by_key()
     ));
+    collect(world, owing, &owed, new).await;
+}
+
+/// What was owed before the rotation is asked for with the key of that time, sealed anew.
+async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
+    let kept = format!(
+        "SELECT r.seal_key_id FROM public.retired_keys AS r
+           JOIN public.request_logs AS l ON l.retired_key_id = r.id WHERE l.id = '{row}'"
+    );
+    assert_eq!(world.sql(&kept), primary.to_string());
+    let cost = format!("SELECT cost_state, total_cost FROM public.request_logs WHERE id = '{row}'");
+    // The stub does not know at the first question.
+    for _ in 0..2 {
+        let summary = world.reconcile(user).await;
+        world.tell(&format!("$ llmgw books reconcile: {}", summary.trim()));
+        if world.sql(&cost).starts_with("final") {
+            break;
+        }
+    }
+    assert_eq!(world.sql(&cost), format!("final|{CUT_COST_PLAIN}"));
+    assert_eq!(world.sql(&kept), "", "it is forgotten");
 }
 
 /// What was moved, cut or changed does not open: the gateway refuses, and the doctor says whose.
@@ -510,6 +580,7 @@ async fn damage(world: &World) {
 fn secrecy(world: &World) {
     let mut emitted = world.printed.lock().unwrap().clone();
     emitted.push_str(&fs::read_to_string(world.run.path().join("proxy.log")).unwrap());
+    emitted.push_str(&world.sql("SELECT json_agg(r) FROM public.retired_keys r"));
     emitted.push_str(&world.sql("SELECT json_agg(l) FROM public.request_logs l"));
     emitted.push_str(&world.sql("SELECT json_agg(k) FROM public.user_api_keys k"));
     emitted.push_str(&world.sql("SELECT json_agg(e) FROM public.key_events e"));

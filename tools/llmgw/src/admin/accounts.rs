@@ -75,17 +75,25 @@ async fn delete(
     yes: bool,
     output: &mut Output<'_>,
 ) -> Result<Outcome> {
-    let Some(account) = storage.account(did.as_str(), patience()).await?.account else {
-        bail!("{}", no_key(did));
-    };
-    if !yes {
-        bail!(
-            "this deletes the key for good, and only its owner can store it again: {}. If you mean \
-             it, add --yes; to stop the DID's requests, `llmgw admin did disable`",
+    let account = storage.account(did.as_str(), patience()).await?.account;
+    let had_key = account.is_some();
+    match account {
+        _ if yes => {}
+        Some(account) => bail!(
+            "this deletes the key for good, and only its owner can store it again: {}. What was set \
+             for the DID goes, too, and costs that are still open become unknown. If you mean it, add \
+             --yes; to stop the DID's requests, `llmgw admin did disable`",
             Line(account)
-        );
+        ),
+        None => bail!(
+            "{}; what is left of former ones is deleted with --yes",
+            no_key(did)
+        ),
     }
-    storage.delete_account(did.as_str(), patience()).await?;
+    let deleted = storage.delete_account(did.as_str(), patience()).await?;
+    if !deleted && !had_key {
+        bail!("{}", no_key(did));
+    }
     output.report(&Deleted {
         did: did.as_str().to_owned(),
         deleted: true,

@@ -150,7 +150,7 @@ pub enum DidCommand {
         #[arg(value_parser = did)]
         did: Did,
     },
-    /// Delete the DID's key for good; its requests stay in the books
+    /// Delete the DID's keys and what was set for it, for good; its requests stay in the books
     Delete {
         /// Whose.
         #[arg(value_parser = did)]

@@ -166,7 +166,7 @@ async fn stored(storage: &shared::storage::Storage) -> Result<Vec<LegacyRow>> {
         after = Some(last.did.clone());
         rows.extend(
             keys.into_iter()
-                .filter(|key| key.sealed_key.parse::<SealedKey>().is_err())
+                .filter(|key| !key.retired && key.sealed_key.parse::<SealedKey>().is_err())
                 .map(|key| LegacyRow {
                     did: key.did,
                     encrypted_api_key: key.sealed_key,

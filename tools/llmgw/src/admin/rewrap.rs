@@ -12,7 +12,9 @@ use shared::{
     secret::{KeyId, MalformedSealedKey, SealedKey},
     storage::{
         Storage,
-        administration::{Reseal, ResealAction, ResealOutcome, SealedPage, StoredKey},
+        administration::{
+            MOST_RESEALED, Reseal, ResealAction, ResealOutcome, SealedPage, StoredKey,
+        },
     },
     vault::{Keyset, OpenError},
 };
@@ -38,9 +40,17 @@ pub(super) enum RowFault {
 }
 
 impl RowFault {
-    /// What to do about it.
-    pub(super) fn advice(self) -> &'static str {
+    /// What to do about it, if the key is `retired` or not.
+    pub(super) fn advice(self, retired: bool) -> &'static str {
         match self {
+            Self::Open(OpenError::UnknownKeyId(_) | OpenError::DisabledKey(_)) if retired => {
+                "enable the keyset's key, or put it back from a copy; else the costs that this \
+                 retired key was kept for become unknown, and then it is forgotten"
+            }
+            _ if retired => {
+                "the costs that this retired key was kept for become unknown, and then it is \
+                 forgotten"
+            }
             Self::Malformed(_) => {
                 "if it is from the original system, `llmgw admin import-legacy`; else it was cut \
                  or damaged, and its owner must store the key anew"
@@ -155,7 +165,12 @@ impl Run {
                     insert: None,
                 }),
                 Err(fault) => {
-                    self.report.unusable.insert(row.did, fault.to_string());
+                    let whose = if row.retired {
+                        format!("{} (retired)", row.did)
+                    } else {
+                        row.did
+                    };
+                    self.report.unusable.insert(whose, fault.to_string());
                 }
             }
         }
@@ -166,21 +181,16 @@ impl Run {
         if keys.is_empty() {
             return Ok(false);
         }
-        let outcomes = self
-            .storage
-            .reseal(ResealAction::Rewrapped, &keys, patience())
-            .await
-            .context("interrupted; run it again, it goes on from here")?;
-        for outcome in &outcomes {
-            tracing::debug!(did = outcome.did, outcome = ?outcome.outcome, "rewrapped");
-            match outcome.outcome {
-                // `Already`: an attempt whose answer was lost.
-                ResealOutcome::Resealed | ResealOutcome::Already | ResealOutcome::Inserted => {
-                    self.report.rewrapped += 1;
-                }
-                ResealOutcome::Replaced | ResealOutcome::Gone => {
-                    self.report.replaced_meanwhile += 1;
-                }
+        // A DID may have any number of retired keys.
+        for keys in keys.chunks(MOST_RESEALED) {
+            let outcomes = self
+                .storage
+                .reseal(ResealAction::Rewrapped, keys, patience())
+                .await
+                .context("interrupted; run it again, it goes on from here")?;
+            for outcome in &outcomes {
+                tracing::debug!(did = outcome.did, outcome = ?outcome.outcome, "rewrapped");
+                self.report.count(outcome.outcome);
             }
         }
         Ok(true)
@@ -206,10 +216,22 @@ struct Report {
     rewrapped: u64,
     /// Their owners replaced or deleted them at the same time; what they stored is kept.
     replaced_meanwhile: u64,
-    /// DIDs whose keys cannot be opened, and why.
+    /// DIDs whose keys cannot be opened, and why; a retired key is said to be one.
     unusable: BTreeMap<String, String>,
     /// Rows that the primary key does not seal.
     remaining: u64,
+}
+
+impl Report {
+    fn count(&mut self, outcome: ResealOutcome) {
+        match outcome {
+            // `Already`: an attempt whose answer was lost.
+            ResealOutcome::Resealed | ResealOutcome::Already | ResealOutcome::Inserted => {
+                self.rewrapped += 1;
+            }
+            ResealOutcome::Replaced | ResealOutcome::Gone => self.replaced_meanwhile += 1,
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -262,6 +284,7 @@ mod tests {
         let row = |did: &str, sealed_key: String| StoredKey {
             did: did.to_owned(),
             sealed_key,
+            retired: false,
         };
         let good = keyset(1).seal(DID, &key).to_column();
         assert!(resealed(&keyset(1), &row(DID, good.clone())).is_ok());
@@ -275,7 +298,9 @@ mod tests {
             ),
         ] {
             let fault = resealed(&keyset(1), &row).unwrap_err();
-            assert!(fault.advice().contains(part), "{fault}");
+            assert!(fault.advice(false).contains(part), "{fault}");
+            // Its owner has another one, or wants none.
+            assert!(!fault.advice(true).contains("owner"), "{fault}");
             assert!(!fault.to_string().contains("planted"));
         }
     }

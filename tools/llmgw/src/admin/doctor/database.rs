@@ -189,7 +189,7 @@ impl Doctor<'_, '_> {
                             check,
                             ok: false,
                             found: fault.to_string(),
-                            advice: Some(fault.advice().to_owned()),
+                            advice: Some(fault.advice(row.retired).to_owned()),
                             did: Some(row.did),
                         });
                         self.print_last()?;

@@ -1,0 +1,162 @@
+//! Those who call the gateway.
+
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
+
+use anyhow::{Result, anyhow};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::Method;
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use crate::{
+    signer::Signer,
+    world::{World, chat_body},
+};
+
+/// Someone who calls the gateway of the world.
+#[derive(Debug)]
+pub struct User<'a> {
+    signer: Signer,
+    world: &'a World,
+}
+
+impl Deref for User<'_> {
+    type Target = Signer;
+
+    fn deref(&self) -> &Signer {
+        &self.signer
+    }
+}
+
+impl<'a> User<'a> {
+    pub(crate) fn new(world: &'a World) -> Result<Self> {
+        Ok(Self {
+            signer: Signer::random()?,
+            world,
+        })
+    }
+
+    /// A signed request to `function`.
+    pub fn request(
+        &self,
+        function: &str,
+        method: Method,
+        path_and_query: &str,
+        body: Vec<u8>,
+    ) -> Result<RequestBuilder> {
+        let url = self.world.url(function, path_and_query);
+        self.request_at(&url, method, path_and_query, body)
+    }
+
+    /// A signed request to a function of a test's own, at `url`.
+    pub fn request_at(
+        &self,
+        url: &str,
+        method: Method,
+        path_and_query: &str,
+        body: Vec<u8>,
+    ) -> Result<RequestBuilder> {
+        let headers = self.headers(&method, path_and_query, &body)?;
+        Ok(self
+            .world
+            .client
+            .request(method, url)
+            .headers(headers)
+            .body(body))
+    }
+
+    /// A signed GET of `path_and_query` from `function`.
+    pub async fn get(&self, function: &str, path_and_query: &str) -> Result<Response> {
+        Ok(self
+            .request(function, Method::GET, path_and_query, Vec::new())?
+            .send()
+            .await?)
+    }
+
+    /// A signed POST to `function`.
+    pub async fn post(
+        &self,
+        function: &str,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Response> {
+        let request = self.request(function, Method::POST, path, body)?;
+        Ok(request.header("content-type", content_type).send().await?)
+    }
+
+    /// A signed chat completion through `function`; `id` becomes the generation's.
+    pub async fn chat(
+        &self,
+        function: &str,
+        model: &str,
+        stream: bool,
+        id: &str,
+    ) -> Result<Response> {
+        self.post(
+            function,
+            "/api/v1/openrouter/chat/completions",
+            "application/json",
+            chat_body(model, stream, id),
+        )
+        .await
+    }
+
+    /// The event that a REST API makes of a signed chat completion.
+    pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
+        const PATH: &str = "/api/v1/openrouter/chat/completions";
+        let body = chat_body(model, stream, id);
+        let mut headers: BTreeMap<String, Vec<String>> = self
+            .headers(&Method::POST, PATH, &body)?
+            .iter()
+            .map(|(name, value)| Ok((name.to_string(), vec![value.to_str()?.to_owned()])))
+            .collect::<Result<_>>()?;
+        headers.insert(
+            "content-type".to_owned(),
+            vec!["application/json".to_owned()],
+        );
+        let event = json!({
+            "resource": "/api/v1/openrouter/{proxy+}",
+            "path": PATH,
+            "httpMethod": "POST",
+            "headers": {},
+            "multiValueHeaders": headers,
+            "queryStringParameters": null,
+            "multiValueQueryStringParameters": null,
+            "pathParameters": {"proxy": "chat/completions"},
+            "stageVariables": null,
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "abc123", "httpMethod": "POST", "path": PATH,
+                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "x", "stage": "prod",
+                "resourcePath": "/api/v1/openrouter/{proxy+}", "identity": {"sourceIp": "192.0.2.1"},
+            },
+            "body": STANDARD.encode(&body),
+            "isBase64Encoded": true,
+        });
+        Ok(event.to_string().into_bytes())
+    }
+
+    /// This user's rows, once none is pending any more.
+    pub async fn rows(&self) -> Result<Vec<Value>> {
+        let sql = format!(
+            "SELECT coalesce(json_agg(r ORDER BY request_time), '[]') FROM public.request_logs r WHERE did = '{}'",
+            self.did.as_str()
+        );
+        for _ in 0..150 {
+            let rows: Vec<Value> = serde_json::from_str(&self.world.sql(&sql)?)?;
+            if rows.iter().all(|row| row["status"] != "pending") {
+                return Ok(rows);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(anyhow!("a row is still pending after 15 s"))
+    }
+
+    /// This user's only row.
+    pub async fn row(&self) -> Result<Value> {
+        match self.rows().await?.as_slice() {
+            [row] => Ok(row.clone()),
+            rows => Err(anyhow!("{} rows instead of one", rows.len())),
+        }
+    }
+}
