@@ -241,7 +241,9 @@ impl Reconciler {
                     Verdict::Fail => Fate::Failed,
                     Verdict::GiveUp => {
                         let reason = obstacle.reason();
-                        self.close(&row, Finding::Unknown { reason }, until).await
+                        let attempts = Some(row.attempts);
+                        self.close(&row, Finding::Unknown { reason, attempts }, until)
+                            .await
                     }
                 }
             }

@@ -1487,6 +1487,63 @@ async fn a_late_record_takes_an_abandoned_row_back_once() {
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
+async fn a_row_that_was_restored_is_not_given_up_by_an_earlier_claim() {
+    with_user(json!({"credit_limit": "10"}), async |user| {
+        let begin = user.billable("0.5");
+        user.begin(&begin).await.unwrap();
+        let claimed = user.claim(far_future(), 9).await;
+        let given_up = |attempts| Settle {
+            finding: Finding::Unknown {
+                reason: "no_generation_id",
+                attempts,
+            },
+            ..unknown(begin.id)
+        };
+        // Its record comes out of the log, and names the generation.
+        user.finish(&cut(begin.id)).await.unwrap();
+        let stale = given_up(Some(claimed[0].attempts));
+        assert!(!user.settle(&stale).await.by_this_call);
+        assert_eq!(user.row(begin.id).await["cost_state"], "pending");
+        assert_eq!(user.account().await, ("0".into(), "0.5".into()));
+
+        let again = user.claim(far_future(), 9).await;
+        let fresh = given_up(Some(again[0].attempts));
+        assert!(!user.settle(&given_up(Some(7))).await.by_this_call);
+        assert!(user.settle(&fresh).await.by_this_call);
+        assert_eq!(user.row(begin.id).await["cost_state"], "unknown");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
+async fn what_a_row_knows_belongs_to_its_total() {
+    with_user(json!({}), async |user| {
+        let begin = user.billable("0");
+        user.begin(&begin).await.unwrap();
+        let mut partly = cut(begin.id);
+        (partly.cost.is_byok, partly.cost.upstream_inference) = (Some(true), Some("0.25"));
+        user.finish(&partly).await.unwrap();
+        let silent = Finding::Final {
+            openrouter: "0.0125".parse().unwrap(),
+            upstream_inference: None,
+            is_byok: None,
+            tokens: Tokens::default(),
+            model: None,
+        };
+        let settle = Settle {
+            finding: silent,
+            ..unknown(begin.id)
+        };
+        assert!(user.settle(&settle).await.by_this_call);
+        assert_eq!(user.row(begin.id).await["is_byok"], true);
+        assert_eq!(user.account().await.0, "0.2625");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
 async fn a_generation_is_noted_once_and_only_while_the_request_runs() {
     with_user(json!({}), async |user| {
         let begin = user.billable("0");
@@ -1694,6 +1751,7 @@ fn unknown(id: Uuid) -> Settle<'static> {
         time: Clock::system().now(),
         finding: Finding::Unknown {
             reason: "no_generation_id",
+            attempts: None,
         },
     }
 }

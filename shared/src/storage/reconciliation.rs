@@ -112,6 +112,9 @@ pub enum Finding<'a> {
     Unknown {
         /// The stable name of the cause.
         reason: &'a str,
+        /// The [claim](Unsettled::attempts) that found it out. A row that was finished or claimed again
+        /// since may be known better, so it stays as it is. `None`: whichever it was.
+        attempts: Option<u32>,
     },
 }
 
@@ -186,6 +189,8 @@ struct FindingJson<'a> {
     settled_at: i64,
     cost_state: &'static str,
     unknown_cost_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
     openrouter_cost: Option<Usd>,
     upstream_inference_cost: Option<Usd>,
     is_byok: Option<bool>,
@@ -223,7 +228,8 @@ impl<'a> FindingJson<'a> {
             ..Self::default()
         };
         match finding {
-            Finding::Unknown { reason } => Self {
+            Finding::Unknown { reason, attempts } => Self {
+                attempts,
                 cost_state: "unknown",
                 unknown_cost_reason: Some(reason),
                 ..common
@@ -282,11 +288,13 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             finding: Finding::Unknown {
                 reason: "no_generation_id",
+                attempts: Some(2),
             },
         };
         let json = serde_json::to_value(SettleJson::from(&settle)).unwrap();
         assert_eq!(json["cost_state"], "unknown");
         assert_eq!(json["unknown_cost_reason"], "no_generation_id");
+        assert_eq!(json["attempts"], 2);
         assert!(json["openrouter_cost"].is_null());
     }
 }

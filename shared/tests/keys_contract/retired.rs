@@ -364,5 +364,6 @@ fn billed() -> Finding<'static> {
 fn unknown() -> Finding<'static> {
     Finding::Unknown {
         reason: "no_generation_id",
+        attempts: None,
     }
 }
