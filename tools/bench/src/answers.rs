@@ -25,13 +25,13 @@ const PIECE: usize = 64 * 1024;
 pub enum Answer {
     /// About a kilobyte of JSON.
     Json,
-    /// 53 events, each written by itself.
+    /// One event, and 2 ms later 52 more, each written by itself: as if a model had begun to talk.
     Stream,
     /// Events every 3 ms, each of which names its number.
     Paced,
     /// So many megabytes of events, 64 KiB a write.
     Bulk(usize),
-    /// So many megabytes of events, each written by itself.
+    /// So many events, each written by itself, a millisecond apart.
     Events(usize),
 }
 
@@ -44,7 +44,7 @@ impl Answer {
             Self::Stream => "bench-stream".to_owned(),
             Self::Paced => "bench-paced".to_owned(),
             Self::Bulk(megabytes) => format!("bench-bulk-{megabytes}"),
-            Self::Events(megabytes) => format!("bench-events-{megabytes}"),
+            Self::Events(count) => format!("bench-events-{count}"),
         }
     }
 
@@ -87,7 +87,10 @@ impl Answer {
     pub(crate) fn respond(self, sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
         match self {
             Self::Json => with_type("application/json", Body::from(json())),
-            Self::Stream => one_by_one((0..EVENTS).map(event).chain(end())),
+            Self::Stream => stream_of((0..EVENTS).map(event).chain(end()), |number| match number {
+                1 => Duration::from_millis(2),
+                _ => Duration::ZERO,
+            }),
             Self::Paced => paced(sent),
             Self::Bulk(megabytes) => {
                 let piece: Bytes = (0..).flat_map(event).take(PIECE).collect();
@@ -99,11 +102,9 @@ impl Answer {
                 let body = stream::iter(chunks.map(Ok::<_, std::io::Error>));
                 with_type("text/event-stream", Body::from_stream(body))
             }
-            Self::Events(megabytes) => {
-                let each = event(1000);
-                let count = megabytes * 1_000_000 / each.len();
-                one_by_one(std::iter::repeat_n(each, count).chain(end()))
-            }
+            Self::Events(count) => stream_of((0..count).map(event).chain(end()), |_| {
+                Duration::from_millis(1)
+            }),
         }
     }
 }
@@ -148,10 +149,17 @@ fn paced(sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
     with_type("text/event-stream", Body::from_stream(body))
 }
 
-/// The server writes out what it has whenever the stream pauses.
-fn one_by_one(events: impl Iterator<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let body = stream::iter(events).then(|event| async move {
-        tokio::task::yield_now().await;
+/// Events of which each is written by itself: the server writes out what it has whenever the stream
+/// pauses, and before event n it pauses for `pause(n)`.
+fn stream_of(
+    events: impl Iterator<Item = Bytes> + Send + 'static,
+    pause: fn(usize) -> Duration,
+) -> Response<Body> {
+    let body = stream::iter(events.enumerate()).then(move |(number, event)| async move {
+        match pause(number) {
+            Duration::ZERO => tokio::task::yield_now().await,
+            pause => sleep(pause).await,
+        }
         Ok::<_, std::io::Error>(event)
     });
     with_type("text/event-stream", Body::from_stream(body))
