@@ -22,7 +22,7 @@ use crate::{
         AwsCredentials, KEYSET_LIFETIME, KeysetCache, KeysetLocation, KeysetSource,
         ManagementKeyCache,
     },
-    storage::{Grant, LimitReset, Storage, StorageKey},
+    storage::{Grant, LimitReset, Retention, Storage, StorageKey},
 };
 
 /// What is wrong with one variable.
@@ -154,6 +154,12 @@ impl<'a> Env<'a> {
                 .ok_or("must be a number of seconds from 1 to 86400")
         })
         .unwrap_or(ABANDONED_AFTER)
+    }
+
+    fn retention(&mut self) -> Option<Retention> {
+        let variable = "RETENTION_DAYS";
+        let value = self.optional(variable);
+        self.parsed(variable, value, str::parse)
     }
 
     fn milliseconds(&mut self, variable: &'static str, default: Duration) -> Duration {
@@ -564,6 +570,8 @@ pub struct ReconcileConfig {
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
     pub management: Option<KeysetConfig>,
+    /// How long settled requests are kept one by one; `None`: for ever.
+    pub retention: Option<Retention>,
 }
 
 impl ReconcileConfig {
@@ -571,7 +579,7 @@ impl ReconcileConfig {
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (storage, keyset) = (env.storage(), env.keyset());
         let openrouter = env.openrouter_url();
-        let abandoned_after = env.abandoned_after();
+        let (abandoned_after, retention) = (env.abandoned_after(), env.retention());
         let management = env.management(keyset.as_ref());
         let config = (|| {
             Some(Self {
@@ -580,6 +588,7 @@ impl ReconcileConfig {
                 openrouter: openrouter?,
                 abandoned_after,
                 management,
+                retention,
             })
         })();
         env.finish(config)
@@ -763,6 +772,24 @@ mod tests {
             let faults = with(Some(value)).unwrap_err();
             assert_eq!(faults.0[0].variable, "ABANDONED_AFTER_SECONDS", "{value}");
         }
+    }
+
+    #[test]
+    fn requests_are_kept_for_ever_unless_told_otherwise() {
+        let with = |value: Option<&'static str>| {
+            ReconcileConfig::read(Env::new(move |name| match name {
+                "RETENTION_DAYS" => value.map(str::to_owned),
+                name => complete(name),
+            }))
+        };
+        assert_eq!(with(None).unwrap().retention, None);
+        assert_eq!(with(Some("")).unwrap().retention, None);
+        assert_eq!(
+            with(Some("90")).unwrap().retention,
+            Some("90".parse().unwrap())
+        );
+        let faults = with(Some("34")).unwrap_err();
+        assert_eq!(faults.0[0].variable, "RETENTION_DAYS");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
 //! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
-//! `claim_unsettled` and `settle_request`, those for keys (`migrations/20260107000000_keys.sql`), and
+//! `claim_unsettled` and `settle_request`, `expire_requests`, those for keys (`migrations/20260107000000_keys.sql`), and
 //! those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
 //! URL. The contract:
 //!
@@ -19,6 +19,7 @@ mod key;
 mod keys;
 mod reconciliation;
 mod records;
+mod retention;
 mod transport;
 mod usage;
 
@@ -40,6 +41,7 @@ pub use records::{
     Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
     ReplayGuard, Status, Tokens,
 };
+pub use retention::{Expired, InvalidRetention, Retention};
 pub use transport::ping;
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

@@ -73,9 +73,27 @@ impl Database {
     /// On a throw-away PostgreSQL server, with Supabase's roles and default privileges: row locks
     /// and grants behave as they do in production. For tests.
     pub fn postgres(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, DatabaseError> {
+        Self::on_server(tools, run, port, None)
+    }
+
+    /// The same with `migrations/optional/partition_request_logs.sql` applied.
+    pub fn partitioned(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, DatabaseError> {
+        let optional = "migrations/optional/partition_request_logs.sql";
+        Self::on_server(tools, run, port, Some(optional))
+    }
+
+    fn on_server(
+        tools: &Tools,
+        run: &RunDir,
+        port: Port,
+        optional: Option<&str>,
+    ) -> Result<Self, DatabaseError> {
         let postgres = Postgres::start(tools, run, Port::free()?)?;
         postgres.apply(&run.workspace().assets().join("roles.sql"))?;
         postgres.migrate(run.workspace())?;
+        if let Some(file) = optional {
+            postgres.apply(&run.workspace().root().join(file))?;
+        }
         // lite reads the catalogue as the role that it logs in as, which is not the owner: it
         // grants everything to `anon` when it may.
         postgres.query("GRANT SELECT ON ALL TABLES IN SCHEMA public TO authenticator")?;

@@ -1,5 +1,6 @@
 //! The project's tasks: `cargo xtask dev`, `cargo xtask test` and those that `--help` names.
 
+mod bench;
 mod bench_usage;
 mod demo;
 mod dev;
@@ -27,6 +28,8 @@ enum Task {
     Package(package::Options),
     /// Run every check and test that continuous integration runs
     Test(test::Options),
+    /// Measure what the gateway adds to a request, beside a bare pass-through and a proxy in C++
+    Bench(bench::Options),
     /// Measure questions about usage over a million requests, with and without their indexes
     BenchUsage(bench_usage::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };

@@ -32,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// The steps; cheap ones first.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -52,6 +52,9 @@ const STEPS: [Step; 15] = [
     Step("tests", tests),
     Step("storage on PostgreSQL", |it| {
         storage(it, "postgres", Database::postgres, &[])
+    }),
+    Step("storage on partitions", |it| {
+        storage(it, "partitions", Database::partitioned, &[])
     }),
     Step("storage on PGlite", |it| {
         storage(it, "pglite", Database::pglite, &PGLITE_EXCEPTIONS)

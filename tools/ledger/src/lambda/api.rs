@@ -11,6 +11,7 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
     routing::{get, post},
+    serve::ListenerExt,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -102,7 +103,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
             tokio::select! {
-                _ = axum::serve(listener, router) => {}
+                _ = axum::serve(listener.tap_io(|io| drop(io.set_nodelay(true))), router) => {}
                 _ = stopped => {}
             }
         });

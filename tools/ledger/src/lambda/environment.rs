@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Failure, Function, Invocation, LogSink, Part,
+    Birth, Failure, Function, Invocation, LogSink, Part,
     api::{Assigned, Server, Word},
 };
 
@@ -41,6 +41,7 @@ pub(super) struct Environment {
     assign: mpsc::Sender<Assigned>,
     words: mpsc::UnboundedReceiver<Word>,
     clock: Clock,
+    birth: Birth,
     _guard: Guard,
 }
 
@@ -62,6 +63,7 @@ impl Environment {
         let (assign, assignments) = mpsc::channel(1);
         let (say, words) = mpsc::unbounded_channel();
         let server = Server::start(function.mode, assignments, say, violations).await?;
+        let spawned = Instant::now();
         let mut child = command(function, folder, &server.address).spawn()?;
         let pid = child
             .id()
@@ -83,10 +85,20 @@ impl Environment {
             assign,
             words,
             clock: Clock::system(),
+            birth: Birth {
+                process: pid,
+                spawned,
+                ready: spawned,
+            },
             _guard: guard,
         };
         environment.initialised().await?;
+        environment.birth.ready = Instant::now();
         Ok(environment)
+    }
+
+    pub(super) fn birth(&self) -> Birth {
+        self.birth
     }
 
     async fn initialised(&mut self) -> Result<(), StartError> {

@@ -26,8 +26,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use rustix::process::Pid;
 use serde_json::Value;
 use stack::Env;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) use api::lock;
@@ -107,6 +109,17 @@ pub enum Failure {
     BrokenOff,
     /// The function asked for the next invocation without having answered.
     NotAnswered,
+}
+
+/// How an environment came to life.
+#[derive(Debug, Clone, Copy)]
+pub struct Birth {
+    /// Its process.
+    pub process: Pid,
+    /// When that was started.
+    pub spawned: Instant,
+    /// When it first asked for an invocation.
+    pub ready: Instant,
 }
 
 /// Takes each line that a function logs.

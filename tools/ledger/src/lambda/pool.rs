@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    Function, Invocation, LogSink, Part,
+    Birth, Function, Invocation, LogSink, Part,
     api::lock,
     environment::{Environment, Job, StartError},
 };
@@ -27,6 +27,7 @@ pub struct Pool {
     running: Arc<Mutex<HashMap<Uuid, oneshot::Sender<()>>>>,
     violations: Arc<Mutex<Vec<String>>>,
     started: Arc<AtomicU64>,
+    births: Arc<Mutex<Vec<Birth>>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -44,6 +45,7 @@ struct Deployment {
     running: Arc<Mutex<HashMap<Uuid, oneshot::Sender<()>>>>,
     violations: Arc<Mutex<Vec<String>>>,
     started: Arc<AtomicU64>,
+    births: Arc<Mutex<Vec<Birth>>>,
 }
 
 impl Pool {
@@ -56,6 +58,7 @@ impl Pool {
             running: Arc::default(),
             violations: Arc::default(),
             started: Arc::default(),
+            births: Arc::default(),
         };
         let deployment = Arc::new(Deployment {
             function,
@@ -65,6 +68,7 @@ impl Pool {
             running: Arc::clone(&pool.running),
             violations: Arc::clone(&pool.violations),
             started: Arc::clone(&pool.started),
+            births: Arc::clone(&pool.births),
         });
         for _ in 0..size {
             tokio::spawn(Arc::clone(&deployment).work());
@@ -108,6 +112,12 @@ impl Pool {
         self.started.load(Ordering::Relaxed)
     }
 
+    /// The environments that came to life so far, in that order.
+    #[must_use]
+    pub fn births(&self) -> Vec<Birth> {
+        lock(&self.births).clone()
+    }
+
     /// What the function did that a runtime must not do.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
@@ -140,12 +150,14 @@ impl Deployment {
 
     async fn start(&self) -> Result<Environment, StartError> {
         self.started.fetch_add(1, Ordering::Relaxed);
-        Environment::start(
+        let environment = Environment::start(
             &self.function,
             &self.folder,
             Arc::clone(&self.log),
             Arc::clone(&self.violations),
         )
-        .await
+        .await?;
+        lock(&self.births).push(environment.birth());
+        Ok(environment)
     }
 }

@@ -1,0 +1,164 @@
+//! One run: build, qualify, measure, report.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use e2e::signer::Signer;
+use stack::{RunDir, Workspace, cargo, process::run_visibly, progress::step};
+
+use crate::{
+    figures::Figures,
+    measure::{Bench, Binaries},
+    peer::{Envoy, absent},
+    qualify::qualify,
+    stubs::Stubs,
+    subject::Subject,
+};
+
+/// Measures what the gateway adds to a request.
+#[derive(Debug, Clone, Parser)]
+pub struct Options {
+    /// How often each comparison is repeated; the median counts
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Requests of each subject in a round of latencies
+    #[arg(long, default_value_t = 200)]
+    pub requests: usize,
+    /// Cold starts of each function
+    #[arg(long, default_value_t = 15)]
+    pub starts: usize,
+    /// Requests over which memory has to stay flat
+    #[arg(long, default_value_t = 10_000)]
+    pub many: usize,
+    /// Requests that are sent many at once
+    #[arg(long, default_value_t = 4_000)]
+    pub crowd: usize,
+    /// Take the executables that `cargo xtask package` has built, instead of building
+    #[arg(long)]
+    pub packaged: bool,
+    /// Do without Envoy
+    #[arg(long)]
+    pub no_peer: bool,
+}
+
+/// Runs it, prints the table, and writes `.tools/run/bench.json`.
+pub fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::locate();
+    let binaries = binaries(&workspace, options.packaged)?;
+    let began = Instant::now();
+    let folder = RunDir::unique(&workspace, "bench")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let figures = runtime.block_on(measure(options, &workspace, folder, binaries))?;
+    figures.print();
+    let raw = workspace.tools().join("run/bench.json");
+    figures.write(&raw)?;
+    println!(
+        "\n{:.0} s; raw results: {}",
+        began.elapsed().as_secs_f64(),
+        raw.display()
+    );
+    Ok(())
+}
+
+fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
+    let release = workspace.root().join("target/release");
+    let mut command = cargo::command(workspace);
+    command.args(["build", "--release", "--bin", "passthrough"]);
+    if !packaged {
+        command.args(["--bin", "proxy", "--bin", "health"]);
+    }
+    let status = step("building for release (some minutes the first time)", || {
+        run_visibly(&mut command)
+    })?;
+    ensure!(status.success(), "cargo build: {status}");
+    let deployed = workspace.root().join(".aws-sam/build");
+    let of = |name: &str, resource: &str| -> Result<PathBuf> {
+        let path = if packaged {
+            deployed.join(resource).join("bootstrap")
+        } else {
+            release.join(name)
+        };
+        path.canonicalize().with_context(|| {
+            format!(
+                "{} is not there; `cargo xtask package` builds it",
+                path.display()
+            )
+        })
+    };
+    Ok(Binaries {
+        proxy: of("proxy", "ProxyFunction")?,
+        health: of("health", "HealthFunction")?,
+        passthrough: release.join("passthrough"),
+    })
+}
+
+async fn measure(
+    options: &Options,
+    workspace: &Workspace,
+    run: RunDir,
+    binaries: Binaries,
+) -> Result<Figures> {
+    let user = Arc::new(Signer::random()?);
+    let stubs = Stubs::start(&user).await?;
+    let envoy = (!options.no_peer).then(|| envoy(workspace, &run, &stubs.openrouter));
+    let function =
+        |name, binary: &Path| Subject::function(name, binary, stubs.env(), run.path(), &user);
+    let bench = Bench {
+        direct: Subject::http(&stubs.openrouter)?,
+        gateway: function("proxy", &binaries.proxy),
+        passthrough: function("passthrough", &binaries.passthrough),
+        envoy: envoy.flatten(),
+        options: options.clone(),
+        user: Arc::clone(&user),
+        run: run.clone(),
+        binaries,
+        stubs,
+    };
+    let mut figures = Figures::default();
+    tell("qualifying: bytes and rows");
+    qualify(&bench).await?;
+    tell("round trips");
+    bench.round_trips(&mut figures).await?;
+    tell("latency");
+    bench.latency(&mut figures).await?;
+    tell("chunks");
+    bench.chunks(&mut figures).await?;
+    tell("cold starts");
+    bench.cold_starts(&mut figures).await?;
+    bench.sizes(&mut figures)?;
+    tell("memory");
+    bench.memory(&mut figures).await?;
+    tell("metering");
+    bench.metering(&mut figures).await?;
+    tell("many at once");
+    bench.crowds(&mut figures).await?;
+    tell("one request");
+    bench.cost(&mut figures).await?;
+    let violations = bench.gateway.violations();
+    ensure!(violations.is_empty(), "{violations:?}");
+    Ok(figures)
+}
+
+fn envoy(workspace: &Workspace, run: &RunDir, openrouter: &str) -> Option<(Envoy, Subject)> {
+    let upstream = openrouter
+        .trim_start_matches("http://")
+        .trim_end_matches("/api/v1");
+    let started = Envoy::start(workspace, run, upstream).and_then(|envoy| {
+        let subject = Subject::http(format!("{}/api/v1", envoy.url()))?;
+        Ok((envoy, subject))
+    });
+    started
+        .map_err(|error| eprintln!("  {}", absent(&error)))
+        .ok()
+}
+
+fn tell(what: &str) {
+    eprintln!("  {what}");
+}

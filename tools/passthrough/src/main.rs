@@ -1,0 +1,97 @@
+//! What the benchmark compares the proxy with: a function that passes a request on and streams the
+//! answer back, and nothing else. No signature, no key, no database, no metering.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::{Response, StatusCode, header};
+use http_body::Frame;
+use shared::{
+    config::Env,
+    http_client::{self, HttpClientError},
+    openrouter::{forwarded_headers, returned_headers},
+    request::{Incoming, Invocation},
+};
+
+const ROUTE: &str = "/api/v1/openrouter";
+
+fn main() -> ExitCode {
+    adapter::run_streaming(Upstream::load, pass_on)
+}
+
+struct Upstream {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Upstream {
+    fn load(env: Env<'_>) -> Result<Self, HttpClientError> {
+        Ok(Self {
+            // The proxy's own client, so that it makes no difference.
+            client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
+            base: env.optional("OPENROUTER_BASE_URL").unwrap_or_default(),
+        })
+    }
+}
+
+async fn pass_on(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> Response<Passed> {
+    let below = request.raw_path.strip_prefix(ROUTE).unwrap_or_default();
+    let mut headers = forwarded_headers(&request.headers);
+    headers.remove(header::HOST);
+    let answer = upstream
+        .client
+        .request(request.method, format!("{}{below}", upstream.base))
+        .headers(headers)
+        .body(request.body)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let (status, headers) = (answer.status(), returned_headers(answer.headers()));
+            let chunks = answer
+                .bytes_stream()
+                .take_while(|chunk| std::future::ready(chunk.is_ok()))
+                .filter_map(|chunk| std::future::ready(chunk.ok()));
+            let mut response = Response::new(Passed(chunks.boxed()));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
+        }
+        Err(_) => {
+            let mut response = Response::new(Passed::from(Bytes::new()));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+    }
+}
+
+/// An answer's body, as it comes.
+struct Passed(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+
+impl From<Bytes> for Passed {
+    fn from(whole: Bytes) -> Self {
+        Self(stream::once(std::future::ready(whole)).boxed())
+    }
+}
+
+impl http_body::Body for Passed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_next_unpin(cx)
+            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
