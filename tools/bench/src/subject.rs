@@ -202,6 +202,7 @@ impl Environment {
             event,
             time: TIME,
             abandoned: Abandoned::Drained,
+            last: false,
         });
         let mut first = None;
         while let Some(part) = parts.recv().await {
