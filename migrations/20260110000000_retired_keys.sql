@@ -51,12 +51,13 @@ CREATE TRIGGER derive_seal_key_id BEFORE INSERT OR UPDATE OF encrypted_api_key, 
 
 -- Whether a request's cost may have to be asked for: it is open, or was given up as abandoned less
 -- than a day ago, so that finish_request may open it again.
-CREATE FUNCTION public.may_be_asked_for(p_row public.request_logs, p_now timestamptz) RETURNS boolean
+CREATE FUNCTION public.may_be_asked_for(
+  p_status text, p_cost_state text, p_error_reason text, p_request_time timestamptz, p_now timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  RETURN p_row.status = 'pending' OR p_row.cost_state = 'pending'
-      OR (p_row.cost_state = 'unknown' AND coalesce(p_row.error_reason = 'abandoned', false)
-          AND p_row.request_time > p_now - interval '24 hours');
+  RETURN p_status = 'pending' OR p_cost_state = 'pending'
+      OR (p_cost_state = 'unknown' AND coalesce(p_error_reason = 'abandoned', false)
+          AND p_request_time > p_now - interval '24 hours');
 END
 $$;
 
@@ -68,7 +69,7 @@ BEGIN
   RETURN EXISTS (
     SELECT FROM public.retired_keys AS r JOIN public.request_logs AS l ON l.retired_key_id = r.id
      WHERE r.provisioning_id = p_provisioning
-       AND public.may_be_asked_for(l, p_now)
+       AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, p_now)
        AND l.request_time > p_now - CASE WHEN l.job_id IS NULL THEN interval '24 hours' ELSE interval '7 days' END);
 END
 $$;
@@ -87,7 +88,7 @@ DECLARE
 BEGIN
   -- Those that have a retired key already were made with that one.
   IF NOT EXISTS (SELECT FROM public.request_logs AS l
-                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l, v_now))
+                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
   THEN
     RETURN NULL;
   END IF;
@@ -99,7 +100,7 @@ BEGIN
     retired_at        = EXCLUDED.retired_at
   RETURNING r.id INTO v_id;
   UPDATE public.request_logs AS l SET retired_key_id = v_id
-   WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l, v_now);
+   WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id, details)
   VALUES (OLD.did, 'gateway', 'retired', OLD.openrouter_key_hash, OLD.seal_key_id,
@@ -131,7 +132,7 @@ BEGIN
     SELECT r.id FROM public.retired_keys AS r
      WHERE (p_did IS NULL OR r.did = p_did) AND (p_id IS NULL OR r.id = p_id)
        AND NOT EXISTS (SELECT FROM public.request_logs AS l
-                        WHERE l.retired_key_id = r.id AND public.may_be_asked_for(l, p_now))
+                        WHERE l.retired_key_id = r.id AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, p_now))
        FOR UPDATE SKIP LOCKED
   LOOP
     -- Looked at once more: retire_key may have given it requests until the lock was had, not since.
@@ -139,7 +140,7 @@ BEGIN
       DELETE FROM public.retired_keys AS r
        WHERE r.id = v_id
          AND NOT EXISTS (SELECT FROM public.request_logs AS l
-                          WHERE l.retired_key_id = r.id AND public.may_be_asked_for(l, p_now))
+                          WHERE l.retired_key_id = r.id AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, p_now))
       RETURNING r.did, r.key_hash, r.seal_key_id
     )
     INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id)
@@ -565,11 +566,11 @@ ALTER TABLE public.retired_keys ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON public.retired_keys FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.retired_keys TO service_role;
 
-REVOKE ALL ON FUNCTION public.may_be_asked_for(public.request_logs, timestamptz),
+REVOKE ALL ON FUNCTION public.may_be_asked_for(text, text, text, timestamptz, timestamptz),
     public.provisioning_is_awaited(uuid, timestamptz), public.retire_key(),
     public.forget_retired_keys(text, uuid, timestamptz), public.forget_retired_key()
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.may_be_asked_for(public.request_logs, timestamptz),
+GRANT EXECUTE ON FUNCTION public.may_be_asked_for(text, text, text, timestamptz, timestamptz),
     public.provisioning_is_awaited(uuid, timestamptz),
     public.forget_retired_keys(text, uuid, timestamptz) TO service_role;
 
