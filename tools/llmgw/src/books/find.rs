@@ -27,9 +27,13 @@ pub struct Found {
 pub fn find(text: &str) -> Found {
     let mut found = Found::default();
     if let Ok(values) = values(text) {
-        values.iter().for_each(|value| found.entry(value));
+        for value in &values {
+            found.entry(value);
+        }
     } else if let Some(messages) = csv::messages(text) {
-        messages.iter().for_each(|message| found.message(message));
+        for message in &messages {
+            found.message(message);
+        }
     } else {
         text.lines().for_each(|line| found.line(line));
     }
