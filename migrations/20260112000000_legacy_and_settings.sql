@@ -137,16 +137,16 @@ $$;
 -- set_account, show_account
 -- ---------------------------------------------------------------------------------------------
 -- What the next key of a DID without one will have: {"did", "credit_limit", "requests_per_minute",
--- "disabled", "spent"}.
-CREATE FUNCTION public.settings_json(p_settings public.key_settings) RETURNS jsonb
+-- "disabled", "spent"}, of its key_settings row.
+CREATE FUNCTION public.settings_json(settings jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN jsonb_build_object(
-    'did',                 p_settings.did,
-    'credit_limit',        trim_scale(p_settings.credit_limit)::text,
-    'requests_per_minute', p_settings.requests_per_minute,
-    'disabled',            p_settings.disabled,
-    'spent',               trim_scale(p_settings.spent)::text);
+    'did',                 settings -> 'did',
+    'credit_limit',        trim_scale((settings ->> 'credit_limit')::numeric)::text,
+    'requests_per_minute', settings -> 'requests_per_minute',
+    'disabled',            settings -> 'disabled',
+    'spent',               trim_scale((settings ->> 'spent')::numeric)::text);
 END
 $$;
 
@@ -220,7 +220,7 @@ BEGIN
       credit_limit = EXCLUDED.credit_limit, requests_per_minute = EXCLUDED.requests_per_minute,
       disabled = EXCLUDED.disabled, saved_at = clock_timestamp();
   END IF;
-  RETURN public.settings_json(v_new);
+  RETURN public.settings_json(to_jsonb(v_new));
 END
 $$;
 
@@ -238,7 +238,7 @@ BEGIN
   END IF;
   RETURN jsonb_build_object(
     'account',  (SELECT public.account_json(k) FROM public.user_api_keys AS k WHERE k.did = v_did),
-    'settings', (SELECT public.settings_json(s) FROM public.key_settings AS s
+    'settings', (SELECT public.settings_json(to_jsonb(s)) FROM public.key_settings AS s
                   WHERE s.did = v_did
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
@@ -257,9 +257,9 @@ $$;
 -- ---------------------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION public.lock_absent_key(text), public.key_was_given_up(text, text),
-    public.settings_json(public.key_settings)
+    public.settings_json(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.lock_absent_key(text), public.key_was_given_up(text, text),
-    public.settings_json(public.key_settings) TO service_role;
+    public.settings_json(jsonb) TO service_role;
 
 NOTIFY pgrst, 'reload schema';
