@@ -703,12 +703,20 @@ fn a_keyset_may_be_kept_in_a_file() {
             .refused(&["keyset", "promote", "--file", "keyset.json"])
             .starts_with("too early")
     );
-    // Long ago, as far as the file knows.
-    let long_ago = Clock::system().now() - SignedDuration::from_mins(6);
-    fs::File::open(&path)
-        .unwrap()
-        .set_modified(long_ago.into())
-        .unwrap();
+    // As far as the file knows.
+    let changed = |ago: SignedDuration| {
+        let time = Clock::system().now() - ago;
+        let file = fs::File::open(&path).unwrap();
+        file.set_modified(time.into()).unwrap();
+    };
+    // A function that got the former keyset at the end of its life stores a key with it for 20 s.
+    changed(SignedDuration::from_secs(300 + 20));
+    assert!(
+        world
+            .refused(&["keyset", "promote", "--file", "keyset.json"])
+            .starts_with("too early")
+    );
+    changed(SignedDuration::from_mins(6));
     run(&["keyset", "promote"]);
     let keyset = Keyset::parse(&fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(keyset.primary_id(), KeyId(added));
