@@ -665,20 +665,26 @@ impl HealthConfig {
     }
 }
 
+/// Whether keys may travel to `url`: by https, or by http within this machine.
+#[must_use]
+pub fn keeps_secrets(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => true,
+        "http" => matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")),
+        _ => false,
+    }
+}
+
 fn http_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is not a URL")?;
-    let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    match url.scheme() {
-        _ if !url.has_host() || url.query().is_some() || url.fragment().is_some() => {
-            Err("must be a URL with a host, without query or fragment")
-        }
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            Err("must not hold credentials")
-        }
-        "https" => Ok(url),
-        // Keys travel over it.
-        "http" if local => Ok(url),
-        _ => Err("must begin with https:// (http:// only for this machine)"),
+    if !url.has_host() || url.query().is_some() || url.fragment().is_some() {
+        Err("must be a URL with a host, without query or fragment")
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err("must not hold credentials")
+    } else if !keeps_secrets(&url) {
+        Err("must begin with https:// (http:// only for this machine)")
+    } else {
+        Ok(url)
     }
 }
 

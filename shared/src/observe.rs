@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     did::Did,
     request::Incoming,
+    secret::without_keys,
     storage::{Begin, Finish},
 };
 
@@ -55,14 +56,14 @@ pub fn caller(did: &Did) {
 pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
-    span.record("http.path", request.raw_path.as_str());
+    span.record("http.path", without_keys(&request.raw_path));
 }
 
 /// Whose request is about to begin in the database.
 pub fn began(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         record("request.endpoint", books.endpoint);
-        record("request.model", books.model);
+        record("request.model", books.model.map(without_keys));
     }
     record("storage.begin_ms", milliseconds(took));
 }
@@ -72,7 +73,7 @@ pub fn closed(finish: &Finish<'_>, took: Duration) {
     record("request.status", finish.status.as_str());
     record("request.reason", finish.error.map(|failure| failure.reason));
     record("request.first_byte_ms", finish.first_byte.map(milliseconds));
-    record("request.served_model", finish.model);
+    record("request.served_model", finish.model.map(without_keys));
     record("usage.input_tokens", finish.tokens.input);
     record("usage.output_tokens", finish.tokens.output);
     record("usage.cost", finish.cost.openrouter);

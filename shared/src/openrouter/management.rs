@@ -20,8 +20,8 @@ use crate::{
 
 /// The longest answer that is read: a page of 100 keys has about 60 kB.
 const LONGEST_ANSWER: usize = 1024 * 1024;
-/// Pages of a list that are read at most; each has 100 keys, the youngest first.
-const MOST_PAGES: usize = 100;
+/// Pages of a list that are read at most; each has 100 keys, the youngest first, half of them new.
+const MOST_PAGES: usize = 200;
 
 /// What a key of the gateway's is to be.
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +173,10 @@ impl OpenRouter {
     }
 
     /// Finds the key that is called `name`. Reads all pages, each within `time`.
+    ///
+    /// Keys that are deleted meanwhile move the others forward, past the pages still to be read. So
+    /// pages overlap by half, and one that shares no key with the page before is an error: what was not
+    /// seen is not known to be gone.
     pub async fn find_key(
         &self,
         management: &ApiKey,
@@ -180,25 +184,45 @@ impl OpenRouter {
         time: Duration,
     ) -> Result<Option<UpstreamHash>, ManagementError> {
         let mut offset = 0;
+        let mut before: Vec<ListedKey> = Vec::new();
         for _ in 0..MOST_PAGES {
-            let query = format!("include_disabled=true&offset={offset}");
-            let (status, body) = self
-                .exchange(Method::GET, "/keys", &query, management, None, time)
-                .await?;
-            succeeded(status)?;
-            let page: Envelope<Vec<ListedKey>> =
-                serde_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
-            if let Some(key) = page.data.iter().find(|key| key.name == name) {
+            let page = self.listed(management, offset, time).await?;
+            if let Some(key) = page.iter().find(|key| key.name == name) {
                 let hash = key.hash.parse().map_err(|_| ManagementError::Unreadable)?;
                 return Ok(Some(hash));
             }
-            if page.data.is_empty() {
+            let continues = page
+                .iter()
+                .any(|key| before.iter().any(|seen| seen.hash == key.hash));
+            if page.is_empty() && before.len() < 2 {
+                return Ok(None);
+            } else if before.len() > 1 && !continues {
+                return Err(ManagementError::Unreadable);
+            } else if page.len() < before.len() {
                 return Ok(None);
             }
-            offset += page.data.len();
+            offset += (page.len() / 2).max(1);
+            before = page;
         }
         // Not having seen all is not having found nothing.
         Err(ManagementError::Unreadable)
+    }
+
+    /// A page of all keys, the youngest first.
+    async fn listed(
+        &self,
+        management: &ApiKey,
+        offset: usize,
+        time: Duration,
+    ) -> Result<Vec<ListedKey>, ManagementError> {
+        let query = format!("include_disabled=true&offset={offset}");
+        let (status, body) = self
+            .exchange(Method::GET, "/keys", &query, management, None, time)
+            .await?;
+        succeeded(status)?;
+        let page: Envelope<Vec<ListedKey>> =
+            serde_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
+        Ok(page.data)
     }
 
     /// One exchange in JSON. Where there is no whole answer, the error says whether the request may
@@ -322,7 +346,89 @@ impl<'de> Deserialize<'de> for MadeText {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
+    use crate::{http_client, openrouter::Timeouts};
+
+    /// An OpenRouter with `count` keys, `k0` the youngest, of which somebody deletes `deleted` of the
+    /// youngest after each page that is read.
+    fn listing(count: usize, deleted: usize) -> OpenRouter {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/api/v1", listener.local_addr().unwrap());
+        let mut keys: Vec<String> = (0..count).map(|index| format!("k{index}")).collect();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let asked = lines.next().unwrap().unwrap();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let (_, offset) = asked.split_once("offset=").unwrap();
+                let offset = offset.split(' ').next().unwrap().parse().unwrap();
+                let page: Vec<_> = keys
+                    .iter()
+                    .skip(offset)
+                    .take(100)
+                    .map(|name| serde_json::json!({"name": name, "hash": format!("h-{name}")}))
+                    .collect();
+                let body = serde_json::json!({ "data": page }).to_string();
+                let head = "HTTP/1.1 200 OK\r\nconnection: close";
+                let length = body.len();
+                let _ = write!(stream, "{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+                keys.drain(..deleted.min(keys.len()));
+            }
+        });
+        let timeouts = Timeouts {
+            first_byte: Duration::from_secs(5),
+            idle: Duration::from_secs(5),
+        };
+        let client = http_client::without_tls(Duration::from_secs(5)).unwrap();
+        OpenRouter::new(client, url.parse().unwrap(), timeouts)
+    }
+
+    async fn found(
+        openrouter: &OpenRouter,
+        name: &str,
+    ) -> Result<Option<UpstreamHash>, ManagementError> {
+        let management = ApiKey::new("sk-or-v1-management".to_owned()).unwrap();
+        openrouter
+            .find_key(&management, name, Duration::from_secs(5))
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_found_on_every_page_and_none_is_none() {
+        for count in [0, 1, 2, 3, 99, 100, 101, 149, 150, 151, 250] {
+            let openrouter = listing(count, 0);
+            assert_eq!(found(&openrouter, "other").await.unwrap(), None, "{count}");
+            for index in [0, 1, 99, 100, 101, 149, 150, 249] {
+                let hash = found(&openrouter, &format!("k{index}")).await.unwrap();
+                assert_eq!(hash.is_some(), index < count, "k{index} of {count}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_moves_to_a_page_already_read_is_not_taken_for_gone() {
+        for deleted in [1, 30, 49] {
+            for index in 100..160 {
+                let openrouter = listing(400, deleted);
+                let hash = found(&openrouter, &format!("k{index}")).await.unwrap();
+                assert!(hash.is_some(), "k{index}, {deleted} deleted a page");
+            }
+        }
+        // Faster than can be followed: no answer, and in the end one that is right.
+        for count in [120, 160, 400] {
+            for index in (100..count).step_by(7) {
+                let hash = found(&listing(count, 110), &format!("k{index}")).await;
+                assert!(!matches!(hash, Ok(None)), "k{index} of {count}: {hash:?}");
+            }
+        }
+    }
 
     #[test]
     fn an_order_keeps_its_digits() {

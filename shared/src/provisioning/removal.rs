@@ -221,12 +221,19 @@ impl UpstreamKeys {
             claimed: due.len().try_into().unwrap_or(u32::MAX),
             ..Swept::default()
         };
-        Ok(stream::iter(due)
+        // Deleting keys moves those that are being looked for, so it comes after looking.
+        let (named, nameless): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .partition(|condemned| condemned.upstream_hash.is_some());
+        let mut swept = claimed;
+        for condemned in nameless {
+            let (id, removed) = self.remove_due(storage, condemned, until).await;
+            swept = swept.add(id, &removed);
+        }
+        Ok(stream::iter(named)
             .map(|condemned| self.remove_due(storage, condemned, until))
             .buffer_unordered(CONCURRENCY)
-            .fold(claimed, async |swept, (id, removed)| {
-                swept.add(id, &removed)
-            })
+            .fold(swept, async |swept, (id, removed)| swept.add(id, &removed))
             .await)
     }
 }

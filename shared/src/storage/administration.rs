@@ -126,7 +126,7 @@ pub enum ResealOutcome {
     Already,
     /// Another one is there by now, and stays.
     Replaced,
-    /// The row is gone.
+    /// There is no row, and for an import: its owner or an operator has given this key up.
     Gone,
 }
 
@@ -148,11 +148,35 @@ pub struct Account {
     pub updated_at: Option<String>,
 }
 
+/// What was set for a DID that has no key; its next one will have it. Amounts as in [`Account`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of key_settings, which say it")]
+pub struct Settings {
+    pub did: String,
+    pub credit_limit: Option<String>,
+    pub requests_per_minute: Option<u32>,
+    pub disabled: bool,
+    pub spent: String,
+}
+
+/// What an [`AccountChange`] led to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Changed {
+    /// The DID has a key.
+    Account(Account),
+    /// It has none now.
+    Settings(Settings),
+}
+
 /// An account, and what happened to its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountHistory {
     /// `None` where no key is stored.
     pub account: Option<Account>,
+    /// What is set for the next key, where none is stored; `None` where nothing is.
+    #[serde(default)]
+    pub settings: Option<Settings>,
     /// The last 50, newest first.
     pub events: Vec<KeyEvent>,
 }
@@ -239,14 +263,13 @@ impl Storage {
         .await
     }
 
-    /// Changes one account. [`Refusal::NoKeyForDid`](super::Refusal::NoKeyForDid) where there is
-    /// none.
+    /// Changes one account; where no key is stored, what the next one will have.
     pub async fn set_account(
         &self,
         did: &str,
         change: AccountChange,
         until: Instant,
-    ) -> Result<Account, StorageError> {
+    ) -> Result<Changed, StorageError> {
         let arguments = request(SetAccountJson {
             did,
             change: change.into(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
-use crate::money::Usd;
+use crate::{money::Usd, secret::without_keys};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -257,9 +257,9 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
             billable: begin.books.is_some(),
             books: begin.books.as_ref().map(|books| BooksJson {
                 method: books.method,
-                path: storable(books.path),
+                path: chosen_by_the_client(books.path),
                 endpoint: books.endpoint,
-                model: books.model.map(storable),
+                model: books.model.map(chosen_by_the_client),
                 streamed: books.streamed,
                 hold: books.hold,
             }),
@@ -305,7 +305,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
                 .first_byte
                 .map(|time| time.as_millis().try_into().unwrap_or(i32::MAX)),
             http_status: finish.http_status,
-            model: finish.model.map(storable),
+            model: finish.model.map(chosen_by_the_client),
             generation_id: finish.generation_id.map(storable),
             job_id: finish.job_id,
             input_tokens: finish.tokens.input.map(clamped),
@@ -358,6 +358,11 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// As [`storable`]. Clients have put keys into paths and models; those are nowhere in the clear.
+fn chosen_by_the_client(text: &str) -> Cow<'static, str> {
+    Cow::Owned(storable(&without_keys(text)).into_owned())
+}
+
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
 pub(super) fn clamped(count: u64) -> i32 {
     count.try_into().unwrap_or(i32::MAX)
@@ -379,6 +384,17 @@ mod tests {
         assert_eq!(storable("gpt"), "gpt");
         assert_eq!(storable("a\0b"), "a\u{fffd}b");
         assert_eq!(storable(&"é".repeat(3000)).chars().count(), 2000);
+    }
+
+    #[test]
+    fn no_key_is_stored_as_a_path_or_a_model() {
+        let key = "sk-or-v1-0123456789abcdef";
+        assert_eq!(
+            chosen_by_the_client(&format!("/chat/{key}/x")),
+            "/chat/sk-…/x"
+        );
+        assert_eq!(chosen_by_the_client(&format!("{key}\0")), "sk-…\u{fffd}");
+        assert_eq!(chosen_by_the_client("openai/gpt-4o"), "openai/gpt-4o");
     }
 
     #[test]

@@ -90,9 +90,10 @@ const EXAMPLES: &str = r#"Examples:
       -d '{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Hello!"}]}'
   OPENAI_BASE_URL=http://127.0.0.1:4117/v1 OPENAI_API_KEY=unused python program.py
   ANTHROPIC_BASE_URL=http://127.0.0.1:4117 ANTHROPIC_API_KEY=unused claude
-  llmgw serve --generate-token > env.sh       # . ./env.sh sets all base URLs and keys
+  env=$(mktemp); llmgw serve --generate-token > "$env" &    # . "$env" sets all base URLs and keys
 
-On stdout are the variables that common programs read. The first Ctrl-C (or SIGTERM) lets open
+On stdout are the variables that common programs read; the token is one, so keep them in a file that only
+you can read, as mktemp makes it. The first Ctrl-C (or SIGTERM) lets open
 answers end, within 30 seconds; the second does not."#;
 
 /// Serves until a signal ends it.

@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use shared::config::keeps_secrets;
+use url::Url;
+
 use crate::{
     cli::GatewayArgs,
     config::{BaseUrl, Config, ConfigError, Profile, ProfileName},
@@ -47,7 +50,8 @@ impl Settings {
         }
     }
 
-    /// The gateway. A profile's audience is that of its own gateway.
+    /// The gateway. A profile's audience is that of its own gateway. One that would be reached over plain
+    /// http is none, unless it is on this machine: keys and requests are sent there.
     pub fn gateway(&self, args: GatewayArgs) -> Result<Gateway, SettingsError> {
         let (base, audience) = if let Some(base) = args.gateway {
             (base, args.audience)
@@ -57,6 +61,10 @@ impl Settings {
             let audience = args.audience.or(profile.audience.map(|BaseUrl(url)| url));
             (base, audience)
         };
+        let address = base.to_string();
+        if !Url::parse(&address).is_ok_and(|url| keeps_secrets(&url)) {
+            return Err(SettingsError::PlainHttp(address));
+        }
         let gateway = Gateway::new(base);
         Ok(match audience {
             Some(audience) => gateway.with_audience(audience),
@@ -74,10 +82,56 @@ pub enum SettingsError {
          NAME URL`"
     )]
     NoGateway,
+    /// Whoever is on the way could read what is sent.
+    #[error(
+        "{0} is not encrypted, and your key and requests would travel over it: a gateway's address \
+         begins with https:// (http:// only for this machine)"
+    )]
+    PlainHttp(String),
     /// Nothing says where the configuration is.
     #[error("there is no home directory; name a file with --identity")]
     NoHome,
     /// The configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_travel_by_plain_http_only_within_this_machine() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            directory: Some(directory.path().to_owned()),
+            profile: None,
+            identity: None,
+        };
+        for (address, passes) in [
+            ("https://gw.example.com", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://localhost:9000/Prod", true),
+            ("http://[::1]:9000", true),
+            ("http://gw.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://192.168.1.2:9000", false),
+        ] {
+            let audience = "https://gw.example.com".parse().ok();
+            let args = GatewayArgs {
+                gateway: Some(address.parse().unwrap()),
+                audience,
+            };
+            assert_eq!(settings.gateway(args).is_ok(), passes, "{address}");
+
+            let profile = format!("use = \"a\"\n[profiles.a]\ngateway = {address:?}\n");
+            std::fs::write(directory.path().join("config.toml"), profile).unwrap();
+            let args = GatewayArgs {
+                gateway: None,
+                audience: None,
+            };
+            let gateway = settings.gateway(args);
+            assert_eq!(gateway.is_ok(), passes, "{address}: {gateway:?}");
+        }
+    }
 }

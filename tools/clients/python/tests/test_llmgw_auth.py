@@ -338,7 +338,41 @@ class Auth(unittest.TestCase):
             with httpx.Client(auth=auth, transport=recorder.transport) as client:
                 for path in ("/api/v1/usage", "/Prodigy/usage"):
                     with self.assertRaisesRegex(ValueError, "base_url"):
-                        client.get(f"http://localhost{path}")
+                        client.get(f"{GATEWAY}{path}")
+
+    def test_no_other_host_gets_a_signature(self):
+        others = (
+            "https://gw.example.com.evil.example/x",
+            "https://evil.example/x",
+            "http://gw.example.com/x",
+            "https://gw.example.com:8443/x",
+            "https://gw.example.com@evil.example/x",
+            "https://evil.example\\@gw.example.com/x",
+            "//gw.example.com/x",
+            "/x",
+        )
+        signer = Signer(IDENTITY, "https://gw.example.com")
+        for url in others:
+            with self.assertRaises(ValueError, msg=url):
+                signer.headers("GET", url)
+        with self.assertRaisesRegex(ValueError, "evil.example is not the gateway"):
+            signer.headers("GET", others[1])
+        for url in ("https://GW.example.com/x", "https://gw.example.com:443/x"):
+            signer.headers("GET", url)
+
+        # Where base_url is another, the audience's host is another one, too.
+        tunnelled = Signer(IDENTITY, "https://gw.example.com", base_url="http://[::1]:9000")
+        tunnelled.headers("GET", "http://[0:0::1]:9000/x")
+        for url in ("https://gw.example.com/x", "http://[::1]:9001/x", "http://[::2]:9000/x"):
+            with self.assertRaisesRegex(ValueError, "base_url"):
+                tunnelled.headers("GET", url)
+
+        for httpx in HTTPX:
+            recorder = Recorder(httpx)
+            with httpx.Client(auth=auth_for(GATEWAY), transport=recorder.transport) as client:
+                with self.assertRaisesRegex(ValueError, "is not the gateway"):
+                    client.get("https://evil.example/api/v1/usage")
+            self.assertEqual(recorder.requests, [])
 
     def test_signing_for_any_other_library(self):
         case = VECTORS["cases"][0]

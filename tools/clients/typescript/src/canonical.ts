@@ -47,7 +47,7 @@ export function canonicalQuery(raw: string): string {
 }
 
 /** A base URL as it is signed: without default port and trailing slash; throws for what is none. */
-export function canonicalBase(text: string): { base: string; path: string } {
+export function canonicalBase(text: string): { base: string; origin: string; path: string } {
   if (!URL.canParse(text)) {
     throw new SigningError(`${JSON.stringify(text)} is not a base URL like https://gw.example.com`);
   }
@@ -59,7 +59,7 @@ export function canonicalBase(text: string): { base: string; path: string } {
     throw new SigningError("a base URL has no user, query or fragment");
   }
   const path = canonicalPath(url.pathname).replace(/\/$/, "");
-  return { base: url.origin + path, path };
+  return { base: url.origin + path, origin: url.origin, path };
 }
 
 function percentDecode(text: string): Bytes {

@@ -44,7 +44,13 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
   const clock = options.clock ?? Date.now;
   const nonceOf = options.nonce ?? randomNonce;
   return async ({ method, url, body }) => {
-    const { pathname, search } = new URL(url);
+    const { origin, pathname, search } = new URL(url);
+    // Whoever gets a signature that was meant for the gateway could use it there first.
+    if (origin !== sentTo.origin) {
+      throw new SigningError(
+        `${origin} is not the gateway at ${sentTo.origin}, and gets no signature; give baseUrl where it is not the audience`,
+      );
+    }
     const timestamp = String(Math.floor(clock() / 1000));
     const nonce = nonceOf();
     const text = await signingString({

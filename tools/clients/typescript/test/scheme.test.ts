@@ -86,3 +86,31 @@ test("an address that is not the audience", async () => {
     await assert.rejects(sign({ method: "GET", url: GATEWAY + path }), /baseUrl/);
   }
 });
+
+test("no other host gets a signature", async () => {
+  const sign = createSigner({ identity: IDENTITY, audience: "https://gw.example.com" });
+  for (const url of [
+    "https://gw.example.com.evil.example/x",
+    "https://evil.example/x",
+    "http://gw.example.com/x",
+    "https://gw.example.com:8443/x",
+    "https://gw.example.com@evil.example/x",
+    "https://evil.example\\@gw.example.com/x",
+  ]) {
+    await assert.rejects(sign({ method: "GET", url }), /is not the gateway at https:\/\/gw.example.com/, url);
+  }
+  for (const url of ["https://GW.example.com/x", new URL("https://gw.example.com:443/x")]) {
+    await sign({ method: "GET", url });
+  }
+
+  // Where baseUrl is another, the audience's host is another one, too.
+  const tunnelled = createSigner({
+    identity: IDENTITY,
+    audience: "https://gw.example.com",
+    baseUrl: "http://[::1]:9000",
+  });
+  await tunnelled({ method: "GET", url: "http://[0:0::1]:9000/x" });
+  for (const url of ["https://gw.example.com/x", "http://[::1]:9001/x", "http://[::2]:9000/x"]) {
+    await assert.rejects(tunnelled({ method: "GET", url }), /baseUrl/, url);
+  }
+});

@@ -46,6 +46,25 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             write!(emitted, "{:?}", answer.headers()).unwrap();
             emitted.push_str(&String::from_utf8_lossy(&answer.bytes().await.unwrap()));
         }
+        // A key that was pasted where it does not belong: as the model, and into a path.
+        let pasted = "sk-or-v1-pasted0123456789";
+        for (path, model) in [
+            ("/api/v1/openrouter/chat/completions".to_owned(), pasted),
+            (format!("/api/v1/openrouter/{pasted}/x"), "stub/ok"),
+            (format!("/api/v1/{pasted}"), "stub/ok"),
+        ] {
+            let body = serde_json::json!({"model": model, "messages": []}).to_string();
+            let body = body.into_bytes();
+            let headers = user.headers(&Method::POST, &path, &body).unwrap();
+            let request = world
+                .client
+                .post(world.url("proxy", &path))
+                .headers(headers);
+            let request = request
+                .header("content-type", "application/json")
+                .body(body);
+            request.send().await.unwrap();
+        }
         // A row whose key was damaged, too.
         world
             .sql(&format!(
@@ -83,6 +102,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
                 "planted-cookie",
                 "sk-or-v1-planted",
                 "sk-v1-planted",
+                pasted,
             ]
             .map(str::to_owned),
         );

@@ -7,8 +7,8 @@ use serde::Serialize;
 use shared::{
     did::Did,
     storage::{
-        Refusal, Storage, StorageError,
-        administration::{Account, AccountChange, AccountHistory, KeyEvent},
+        Storage,
+        administration::{Account, AccountChange, AccountHistory, Changed, KeyEvent, Settings},
     },
 };
 
@@ -36,14 +36,14 @@ pub(super) async fn run(
         DidCommand::Disable { did } => (did, AccountChange::Disabled(true)),
         DidCommand::Enable { did } => (did, AccountChange::Disabled(false)),
     };
-    match storage.set_account(did.as_str(), change, patience()).await {
-        Ok(account) => {
-            output.report(&Line(account))?;
-            Ok(Outcome::Done)
-        }
-        Err(StorageError::Refused(Refusal::NoKeyForDid)) => bail!("{}", no_key(&did)),
-        Err(error) => Err(error.into()),
+    match storage
+        .set_account(did.as_str(), change, patience())
+        .await?
+    {
+        Changed::Account(account) => output.report(&Line(account))?,
+        Changed::Settings(settings) => output.report(&NextKey(settings))?,
     }
+    Ok(Outcome::Done)
 }
 
 async fn list(storage: &Storage, output: &mut Output<'_>) -> Result<Outcome> {
@@ -62,7 +62,7 @@ async fn list(storage: &Storage, output: &mut Output<'_>) -> Result<Outcome> {
 
 async fn show(storage: &Storage, did: &Did, output: &mut Output<'_>) -> Result<Outcome> {
     let history = storage.account(did.as_str(), patience()).await?;
-    if history.account.is_none() && history.events.is_empty() {
+    if history.account.is_none() && history.settings.is_none() && history.events.is_empty() {
         bail!("{}", no_key(did));
     }
     output.report(&History(history))?;
@@ -122,11 +122,8 @@ impl fmt::Display for Line {
             seal_key_id,
             ..
         } = &self.0;
-        write!(f, "{did}  {key_name:?}  spent {spent}")?;
-        match credit_limit {
-            Some(limit) => write!(f, " of {limit} USD")?,
-            None => f.write_str(" USD, no limit")?,
-        }
+        write!(f, "{did}  {key_name:?}  ")?;
+        write_spent(f, spent, credit_limit.as_deref())?;
         if reserved != "0" {
             write!(f, ", {reserved} held")?;
         }
@@ -141,6 +138,39 @@ impl fmt::Display for Line {
             f.write_str(", DISABLED")?;
         }
         Ok(())
+    }
+}
+
+/// What is set for a DID without a key.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct NextKey(Settings);
+
+impl fmt::Display for NextKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings {
+            did,
+            credit_limit,
+            requests_per_minute,
+            disabled,
+            spent,
+        } = &self.0;
+        write!(f, "{did}  no key is stored; for the next one: ")?;
+        write_spent(f, spent, credit_limit.as_deref())?;
+        if let Some(rate) = requests_per_minute {
+            write!(f, ", {rate} per minute")?;
+        }
+        if *disabled {
+            f.write_str(", DISABLED: none can be stored")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_spent(f: &mut fmt::Formatter<'_>, spent: &str, limit: Option<&str>) -> fmt::Result {
+    match limit {
+        Some(limit) => write!(f, "spent {spent} of {limit} USD"),
+        None => write!(f, "spent {spent} USD, no limit"),
     }
 }
 
@@ -167,8 +197,8 @@ struct History(AccountHistory);
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.account {
-            Some(account) => {
+        match (&self.0.account, &self.0.settings) {
+            (Some(account), _) => {
                 writeln!(f, "{}", Line(account.clone()))?;
                 let unknown = "unknown".to_owned();
                 let stored = account.created_at.as_ref().unwrap_or(&unknown);
@@ -179,7 +209,8 @@ impl fmt::Display for History {
                     account.key_hash
                 )?;
             }
-            None => f.write_str("no key is stored any more")?,
+            (None, Some(settings)) => write!(f, "{}", NextKey(settings.clone()))?,
+            (None, None) => f.write_str("no key is stored any more")?,
         }
         for event in &self.0.events {
             let KeyEvent {

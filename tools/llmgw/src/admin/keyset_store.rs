@@ -180,14 +180,19 @@ impl KeysetFile {
         {
             return Err(conflict());
         }
-        self.written(text)?
-            .persist(&self.path)
+        // Where a link leads to, so that it stays a link, and what it leads to is what changes.
+        let path = fs::canonicalize(&self.path).map_err(|error| self.failed(error))?;
+        self.written(text, &path)?
+            .persist(&path)
             .map_err(|error| self.failed(error.error))?;
         Ok(())
     }
 
     fn create(&self, text: &str) -> Result<(), StoreError> {
-        match self.written(text)?.persist_noclobber(&self.path) {
+        match self
+            .written(text, &self.path)?
+            .persist_noclobber(&self.path)
+        {
             Ok(_) => Ok(()),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(
                 StoreError::Exists(format!("the file {}", self.path.display())),
@@ -196,9 +201,9 @@ impl KeysetFile {
         }
     }
 
-    /// A file beside ours that holds `text`, on the disk.
-    fn written(&self, text: &str) -> Result<tempfile::NamedTempFile, StoreError> {
-        let directory = match self.path.parent() {
+    /// A file beside `path` that holds `text`, on the disk.
+    fn written(&self, text: &str, path: &Path) -> Result<tempfile::NamedTempFile, StoreError> {
+        let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
@@ -278,6 +283,27 @@ mod tests {
         assert_eq!(file.read().unwrap().edit().unwrap().keys().count(), 2);
         let entries = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(entries, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("volume");
+        fs::create_dir(&there).unwrap();
+        let (path, link) = (there.join("keyset.json"), folder.path().join("link.json"));
+        KeysetFile::new(&path).create(&text(1)).unwrap();
+        std::os::unix::fs::symlink("volume/keyset.json", &link).unwrap();
+        let file = KeysetFile::new(&link);
+        assert!(matches!(file.create(&text(2)), Err(StoreError::Exists(_))));
+
+        let read = file.read().unwrap();
+        let mut edit = read.edit().unwrap();
+        edit.add(&Zeroizing::new([8; 64]), KeyId(2)).unwrap();
+        file.replace(&read, &edit.to_json()).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let keyset = KeysetFile::new(&path).read().unwrap().edit().unwrap();
+        assert_eq!(keyset.keys().count(), 2);
+        assert_eq!(mode(&path), 0o600);
     }
 
     /// Each of them adds a key to what it read, and tries again when it was too slow.

@@ -250,6 +250,8 @@ struct Report {
     already: u64,
     /// Their owners have stored other keys since; those are kept.
     kept: u64,
+    /// Their owners have revoked them since, or an operator has deleted them; they stay away.
+    gone: u64,
     unusable: BTreeMap<String, String>,
 }
 
@@ -260,6 +262,7 @@ impl Report {
             imported: 0,
             already: 0,
             kept: 0,
+            gone: 0,
             unusable: BTreeMap::new(),
         }
     }
@@ -268,12 +271,13 @@ impl Report {
         match outcome {
             ResealOutcome::Resealed | ResealOutcome::Inserted => self.imported += 1,
             ResealOutcome::Already => self.already += 1,
-            ResealOutcome::Replaced | ResealOutcome::Gone => self.kept += 1,
+            ResealOutcome::Replaced => self.kept += 1,
+            ResealOutcome::Gone => self.gone += 1,
         }
     }
 
     fn done(&self) -> u64 {
-        self.imported + self.already + self.kept + self.unusable.len() as u64
+        self.imported + self.already + self.kept + self.gone + self.unusable.len() as u64
     }
 }
 
@@ -296,6 +300,13 @@ impl fmt::Display for Report {
                 f,
                 "; {} kept what their owners have stored since",
                 self.kept
+            )?;
+        }
+        if self.gone > 0 {
+            write!(
+                f,
+                "; {} revoked or deleted since, and not brought back",
+                self.gone
             )?;
         }
         Ok(())

@@ -10,6 +10,15 @@ use shared::config::Env;
 
 const BAR: usize = 30;
 
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    Bad,
+    /// Nobody can say: something is missing that checking takes.
+    NotChecked,
+}
+
 /// Where an operator's command tells what it did.
 pub(super) struct Output<'a> {
     json: bool,
@@ -84,15 +93,17 @@ impl<'a> Output<'a> {
     }
 
     /// One line that is good or bad, in its colour, unless the report is JSON.
-    pub(super) fn verdict(&mut self, good: bool, text: &str) -> io::Result<()> {
+    pub(super) fn verdict(&mut self, verdict: Verdict, text: &str) -> io::Result<()> {
         if self.json {
             return Ok(());
         }
-        let word = match (good, self.colour) {
-            (true, true) => "\x1b[32mok\x1b[0m  ",
-            (true, false) => "ok  ",
-            (false, true) => "\x1b[31mFAIL\x1b[0m",
-            (false, false) => "FAIL",
+        let word = match (verdict, self.colour) {
+            (Verdict::Good, true) => "\x1b[32mok\x1b[0m  ",
+            (Verdict::Good, false) => "ok  ",
+            (Verdict::Bad, true) => "\x1b[31mFAIL\x1b[0m",
+            (Verdict::Bad, false) => "FAIL",
+            (Verdict::NotChecked, true) => "\x1b[33mskip\x1b[0m",
+            (Verdict::NotChecked, false) => "skip",
         };
         writeln!(self.stdout, "{word}  {text}")
     }
@@ -179,12 +190,14 @@ mod tests {
 
     #[test]
     fn verdicts_have_colours_only_on_a_terminal() {
-        let verdict = |colour, good| printed(false, colour, |it| it.verdict(good, "x").unwrap()).0;
-        assert_eq!(verdict(false, true), "ok    x\n");
-        assert_eq!(verdict(false, false), "FAIL  x\n");
-        assert_eq!(verdict(true, false), "\x1b[31mFAIL\x1b[0m  x\n");
+        let verdict =
+            |colour, verdict| printed(false, colour, |it| it.verdict(verdict, "x").unwrap()).0;
+        assert_eq!(verdict(false, Verdict::Good), "ok    x\n");
+        assert_eq!(verdict(false, Verdict::Bad), "FAIL  x\n");
+        assert_eq!(verdict(false, Verdict::NotChecked), "skip  x\n");
+        assert_eq!(verdict(true, Verdict::Bad), "\x1b[31mFAIL\x1b[0m  x\n");
         assert_eq!(
-            printed(true, true, |it| it.verdict(true, "x").unwrap()).0,
+            printed(true, true, |it| it.verdict(Verdict::Good, "x").unwrap()).0,
             ""
         );
     }

@@ -3,6 +3,8 @@
 use serde_json::{Deserializer, Value};
 use shared::storage::EmergencyRecord;
 
+use super::csv;
+
 /// The member of a log line that holds one.
 const MEMBER: &str = "emergency_record";
 
@@ -16,49 +18,85 @@ pub struct Found {
 }
 
 /// Looks for records in log lines of the gateway, in CloudWatch's exports of them (JSON with the lines
-/// inside strings, lines behind a time stamp, CSV), and for bare records.
+/// in `events[].message` or `@message`, lines behind a time stamp, CSV), and for bare records.
+///
+/// Log lines quote what clients sent, so a record counts only where the gateway alone writes: as the
+/// member `emergency_record` of a whole line of level ERROR, in one of these envelopes; or bare, where the
+/// file's line or JSON value is the record. No other text is searched, whatever it looks like.
 #[must_use]
 pub fn find(text: &str) -> Found {
     let mut found = Found::default();
-    let whole: Result<Vec<Value>, _> = Deserializer::from_str(text).into_iter().collect();
-    match whole {
-        Ok(values) => values.iter().for_each(|value| found.search(value)),
-        Err(_) => text.lines().for_each(|line| found.search_line(line)),
+    if let Ok(values) = values(text) {
+        for value in &values {
+            found.entry(value);
+        }
+    } else if let Some(messages) = csv::messages(text) {
+        for message in &messages {
+            found.message(message);
+        }
+    } else {
+        text.lines().for_each(|line| found.line(line));
     }
     found
 }
 
 impl Found {
-    fn search(&mut self, value: &Value) {
+    /// A JSON value that is no part of another text: a bare record, a log line, or an envelope.
+    fn entry(&mut self, value: &Value) {
         match value {
-            Value::Object(members) => match members.get(MEMBER) {
-                Some(Value::String(record)) => {
-                    self.take(&serde_json::from_str(record).unwrap_or_default());
+            Value::Array(elements) => elements.iter().for_each(|element| self.entry(element)),
+            Value::Object(_) if is_bare(value) => self.take(value),
+            Value::Object(members) => {
+                if let Some(Value::String(message)) = members.get("@message") {
+                    self.message(message);
+                } else if let Some(Value::Array(events)) = members.get("events") {
+                    events
+                        .iter()
+                        .filter_map(|event| event.get("message")?.as_str())
+                        .for_each(|message| self.message(message));
+                } else {
+                    self.log_line(value);
                 }
-                Some(record) => self.take(record),
-                None if is_bare(value) => self.take(value),
-                None => members.values().for_each(|value| self.search(value)),
-            },
-            Value::Array(elements) => elements.iter().for_each(|value| self.search(value)),
-            Value::String(text) if may_hold_one(text) => self.search_line(text),
+            }
             _ => {}
         }
     }
 
-    /// A line with one JSON object in it, perhaps behind a time stamp.
-    fn search_line(&mut self, line: &str) {
-        if !may_hold_one(line) {
-            return;
+    /// The whole text of one log event.
+    fn message(&mut self, text: &str) {
+        match values(text).as_deref() {
+            Ok([line]) => self.log_line(line),
+            _ if may_hold_one(text) => self.unreadable += 1,
+            _ => {}
         }
-        // CSV doubles every quotation mark.
-        let undoubled = line.replace("\"\"", "\"");
-        let value = [line, &undoubled].into_iter().find_map(|line| {
-            let object = line.get(line.find('{')?..)?;
-            Deserializer::from_str(object).into_iter().next()?.ok()
-        });
-        match value {
-            Some(value) => self.search(&value),
-            None => self.unreadable += 1,
+    }
+
+    /// A line of a file: JSON, perhaps behind a time stamp and a log stream.
+    fn line(&mut self, line: &str) {
+        let (before, json) = line.split_at(line.find('{').unwrap_or(line.len()));
+        let mut values = Deserializer::from_str(json).into_iter();
+        let first = values.next().and_then(Result::ok);
+        let ends = json
+            .get(values.byte_offset()..)
+            .is_some_and(|rest| rest.trim().is_empty());
+        match first {
+            Some(value) if before.trim().is_empty() && ends => self.entry(&value),
+            Some(value) if !before.trim().is_empty() && is_position(before) => {
+                self.log_line(&value);
+            }
+            _ if may_hold_one(line) => self.unreadable += 1,
+            _ => {}
+        }
+    }
+
+    /// What the gateway logged as one line.
+    fn log_line(&mut self, line: &Value) {
+        match (line.get(MEMBER), line.get("level")) {
+            (None, _) => {}
+            (Some(Value::String(record)), Some(Value::String(level))) if level == "ERROR" => {
+                self.take(&serde_json::from_str(record).unwrap_or_default());
+            }
+            _ => self.unreadable += 1,
         }
     }
 
@@ -72,6 +110,16 @@ impl Found {
     }
 }
 
+fn values(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+    Deserializer::from_str(text).into_iter().collect()
+}
+
+/// Whether it is what CloudWatch's tools print before a message: time stamps, ids, the log stream.
+fn is_position(text: &str) -> bool {
+    text.split_whitespace()
+        .all(|word| word == "EVENTS" || word.starts_with(|first: char| first.is_ascii_digit()))
+}
+
 /// The members that every record has and no log line.
 fn is_bare(value: &Value) -> bool {
     ["id", "status", "cost_state", "response_time"]
@@ -80,7 +128,7 @@ fn is_bare(value: &Value) -> bool {
 }
 
 fn may_hold_one(text: &str) -> bool {
-    text.contains(MEMBER) || text.contains("cost_state")
+    text.contains(MEMBER) || text.contains("\"cost_state\"")
 }
 
 #[cfg(test)]
@@ -115,13 +163,70 @@ mod tests {
                 .to_string(),
             serde_json::to_string_pretty(&json!([{"@message": line}])).unwrap(),
             format!("@timestamp,@message\n{csv}\n"),
-            json!({"outcome": serde_json::from_str::<Value>(RECORD).unwrap()}).to_string(),
-            // As an object, should a pipeline have unpacked it.
-            json!({"emergency_record": serde_json::from_str::<Value>(RECORD).unwrap()}).to_string(),
+            format!("[{RECORD},\n{RECORD}]"),
+            format!("START RequestId: x\n{RECORD}\n"),
         ] {
             let found = find(&text);
             assert_eq!(found.records, expected, "{text}");
             assert_eq!(found.unreadable, 0, "{text}");
+        }
+    }
+
+    /// Where clients' words stand, in whatever they are exported as.
+    #[test]
+    fn what_a_client_put_into_the_log_is_no_record() {
+        let escaped = json!({"emergency_record": RECORD, "level": "ERROR"}).to_string();
+        let array = format!("[{escaped}]");
+        let prefixed = format!("emergency_record{RECORD}");
+        let stamped = format!("2026-11-23T00:30:19 {escaped}");
+        let envelope = json!({"events": [{"message": escaped}]}).to_string();
+        let doubled = format!("x,\"{}\"", escaped.replace('"', "\"\""));
+        let broken = format!("\n{escaped}\n");
+        for planted in [
+            RECORD, &escaped, &array, &prefixed, &stamped, &envelope, &doubled, &broken,
+        ] {
+            for level in ["INFO", "ERROR"] {
+                let line = json!({
+                    "level": level,
+                    "message": planted,
+                    "http.path": format!("/{planted}"),
+                    "request.model": planted,
+                    "span": {"events": [{"message": planted}], "request.model": planted},
+                })
+                .to_string();
+                let csv = format!("1,\"{}\"", line.replace('"', "\"\""));
+                for text in [
+                    line.clone(),
+                    format!("START\n{line}\n"),
+                    format!("2026-11-23T00:30:19 2026/11/23/[$LATEST]ab {line}\nEND"),
+                    json!({"events": [{"message": line, "ingestionTime": 1, "logStreamName": planted}]})
+                        .to_string(),
+                    serde_json::to_string_pretty(&json!([{"@message": line, "model": planted}]))
+                        .unwrap(),
+                    // What is cut off at its end or its beginning.
+                    format!("{}\n  }}\n", serde_json::to_string_pretty(&json!({"events": [{"message": line}]})).unwrap()),
+                    format!("@timestamp,@message\n{csv}\n"),
+                    format!("@timestamp,@message\n{csv}\n{}", &csv[..csv.len() - 3]),
+                    // A panic's message, a proxy's own words.
+                    format!("thread 'main' panicked: {}", planted.trim()),
+                    format!("model {line}"),
+                ] {
+                    assert_eq!(find(&text).records, [], "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_level_or_kind_is_not_taken_silently() {
+        let record: Value = serde_json::from_str(RECORD).unwrap();
+        for line in [
+            json!({"level": "INFO", "emergency_record": RECORD}),
+            json!({"emergency_record": RECORD}),
+            json!({"level": "ERROR", "emergency_record": record}),
+        ] {
+            let found = find(&line.to_string());
+            assert_eq!((found.records.len(), found.unreadable), (0, 1), "{line}");
         }
     }
 

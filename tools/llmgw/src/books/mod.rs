@@ -2,6 +2,7 @@
 //! storage itself, with the gateway's own variables: `SUPABASE_URL`, `SUPABASE_SECRET_KEY`, and for
 //! `reconcile` those of the keyset.
 
+mod csv;
 mod find;
 mod reconcile;
 mod restore;

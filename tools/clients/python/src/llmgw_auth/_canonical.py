@@ -52,17 +52,23 @@ def canonical_base(text: str) -> str:
     return f"{parts.scheme}://{host}{port}{path}"
 
 
-def base_path(base: str) -> str:
-    """The path of a canonical base URL, without trailing slash: empty, or `/Prod`."""
-    _, _, rest = base.partition("://")
-    _, slash, path = rest.partition("/")
-    return slash + path
+def split_base(base: str) -> tuple[str, str]:
+    """Of a canonical base URL: scheme, host and port as one text, and the path without trailing
+    slash, empty or `/Prod`."""
+    scheme, _, rest = base.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority}", slash + path
 
 
-def split_target(url: str) -> tuple[str, str]:
-    """The path and the query of a URL, as they are sent."""
+def split_target(url: str) -> tuple[str, str, str]:
+    """Of the URL that a request is sent to: its origin as in `split_base`, the path and the query.
+    Raises ValueError for one that is not absolute."""
     parts = urlsplit(url)
-    return parts.path or "/", parts.query
+    if "\\" in url or "@" in parts.netloc:
+        # Libraries disagree on whose address that is.
+        raise ValueError("the address of a request has no user and no backslash")
+    origin = canonical_base(f"{parts.scheme}://{parts.netloc}")
+    return origin, parts.path or "/", parts.query
 
 
 def _encode(text: str) -> str:

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from ._canonical import base_path, canonical_base, canonical_path, canonical_query, split_target
+from ._canonical import canonical_base, canonical_path, canonical_query, split_base, split_target
 from ._identity import Identity
 
 
@@ -31,7 +31,7 @@ class Signer:
     ) -> None:
         self.identity = identity
         self.audience = canonical_base(audience)
-        self._base_path = base_path(canonical_base(base_url or audience))
+        self._origin, self._base_path = split_base(canonical_base(base_url or audience))
         self._clock = clock
         self._nonce = nonce
 
@@ -41,7 +41,8 @@ class Signer:
         `url` and `body` have to be those that are sent, to the byte. Raises ValueError for an
         address that is not the gateway's or that gateways refuse.
         """
-        path, query = split_target(url)
+        origin, path, query = split_target(url)
+        self._must_be_ours(origin)
         timestamp = str(int(self._clock()))
         nonce = self._nonce()
         text = signing_string(
@@ -64,6 +65,14 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"Signer(did={self.identity.did!r}, audience={self.audience!r})"
+
+    def _must_be_ours(self, origin: str) -> None:
+        # Whoever gets a signature that was meant for the gateway could use it there first.
+        if origin != self._origin:
+            raise ValueError(
+                f"{origin} is not the gateway at {self._origin}, and gets no signature; "
+                "give base_url where it is not the audience"
+            )
 
     def _below_base(self, path: str) -> str:
         if path == self._base_path:

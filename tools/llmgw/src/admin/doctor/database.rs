@@ -105,13 +105,18 @@ impl Doctor<'_, '_> {
         Ok(())
     }
 
-    /// Whether the public is refused everywhere: without a key, and with the publishable one.
+    /// Whether the public is refused everywhere: with the publishable key, or, asking a bare `PostgREST`,
+    /// without one. Supabase's own gateway refuses whoever has no key, whatever the database grants, so
+    /// asking it without one says nothing.
     pub(super) async fn grants(
         &mut self,
         config: &StorageConfig,
         anon_key: Option<&str>,
     ) -> Result<()> {
         let check = "grants";
+        if anon_key.is_none() && !Env::process().is_set("SUPABASE_REST_URL") {
+            return self.not_checked(check, "set SUPABASE_ANON_KEY");
+        }
         let mut tables = Vec::new();
         // Of each table one column, and every function.
         let features: Vec<Made> = schema::features()
@@ -188,6 +193,7 @@ impl Doctor<'_, '_> {
                         self.findings.push(Finding {
                             check,
                             ok: false,
+                            skipped: false,
                             found: fault.to_string(),
                             advice: Some(fault.advice(row.retired).to_owned()),
                             did: Some(row.did),

@@ -17,7 +17,11 @@ use shared::{
     vault::{KeyStatus, Keyset},
 };
 
-use super::{cli::DoctorArgs, output::Output, services::Services};
+use super::{
+    cli::DoctorArgs,
+    output::{Output, Verdict},
+    services::Services,
+};
 use crate::commands::Outcome;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +52,11 @@ pub(super) async fn run(
     doctor.openrouter().await?;
     doctor.audiences().await?;
     doctor.clocks()?;
-    let ok = doctor.findings.iter().all(|finding| finding.ok);
+    // What was not checked shows, and is no fault.
+    let ok = doctor
+        .findings
+        .iter()
+        .all(|finding| finding.ok || finding.skipped);
     let report = Report {
         ok,
         checks: doctor.findings,
@@ -68,6 +76,9 @@ struct Report {
 struct Finding {
     check: &'static str,
     ok: bool,
+    /// It was not checked, so it is not `ok` either.
+    #[serde(skip_serializing_if = "is_false")]
+    skipped: bool,
     /// Whose key it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     did: Option<String>,
@@ -85,6 +96,7 @@ impl fmt::Display for Finding {
         }
         f.write_str(&self.found)?;
         match &self.advice {
+            Some(advice) if self.skipped => write!(f, ": {advice}"),
             Some(advice) => write!(f, " → {advice}"),
             None => Ok(()),
         }
@@ -281,6 +293,7 @@ impl Doctor<'_, '_> {
         self.findings.push(Finding {
             check,
             ok: true,
+            skipped: false,
             did: None,
             found: found.to_owned(),
             advice: None,
@@ -292,8 +305,21 @@ impl Doctor<'_, '_> {
         self.findings.push(Finding {
             check,
             ok: false,
+            skipped: false,
             did: None,
             found: found.to_owned(),
+            advice: Some(advice.to_owned()),
+        });
+        self.print_last()
+    }
+
+    fn not_checked(&mut self, check: &'static str, advice: &str) -> Result<()> {
+        self.findings.push(Finding {
+            check,
+            ok: false,
+            skipped: true,
+            did: None,
+            found: "not checked".to_owned(),
             advice: Some(advice.to_owned()),
         });
         self.print_last()
@@ -303,9 +329,19 @@ impl Doctor<'_, '_> {
         let Some(finding) = self.findings.last() else {
             return Ok(());
         };
-        self.output.verdict(finding.ok, &finding.to_string())?;
+        let verdict = match (finding.ok, finding.skipped) {
+            (_, true) => Verdict::NotChecked,
+            (true, false) => Verdict::Good,
+            (false, false) => Verdict::Bad,
+        };
+        self.output.verdict(verdict, &finding.to_string())?;
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 struct Answer {

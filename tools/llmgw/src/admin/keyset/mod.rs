@@ -23,8 +23,11 @@ use super::{
 use crate::commands::Outcome;
 
 /// What is under way when a function's keyset has just reached the end of its life: a fetch, or a
-/// request that still seals.
-const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+/// request that still seals. Storing a key takes up to 20 s, all of it with the keyset of its beginning.
+///
+/// Ages compare two clocks: ours, which has to be right, and that of Secrets Manager, or of the file's
+/// machine. One of ours that is ahead makes a wait as much shorter.
+const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long a disabled key can be had back: backups of the database hold rows that it sealed.
 const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
