@@ -1,6 +1,10 @@
 //! The measurements. Each adds its lines to the figures.
 
-use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -17,7 +21,7 @@ use crate::{
     crowd::Crowd,
     figures::{Figures, median, quantile},
     peer::Envoy,
-    process::{cpu, memory},
+    process::{cpu, cpu_since, memory},
     run::Options,
     stubs::{Stubs, lock},
     subject::{Kind, Subject, signed_event},
@@ -73,7 +77,7 @@ impl Bench {
         functions.into_iter().chain(envoy)
     }
 
-    pub(crate) fn fresh(&self, name: &'static str, binary: &PathBuf) -> Subject {
+    pub(crate) fn fresh(&self, name: &'static str, binary: &Path) -> Subject {
         Subject::function(name, binary, self.stubs.env(), self.run.path(), &self.user)
     }
 
@@ -342,10 +346,11 @@ impl Bench {
                     let process = process_of(subject)?;
                     let before = cpu(process)?;
                     subject.ask(answer, kind).await?;
-                    spent.push(milliseconds(cpu(process)? - before));
+                    spent.push(milliseconds(cpu_since(process, before)?));
                 }
             }
-            let [metered, free, passed] = spent.each_ref().map(|it| median(it));
+            // The least of each: what else runs on this machine can only add to it.
+            let [metered, free, passed] = spent.each_ref().map(|it| quantile(it, 0.0));
             let more = metered / free - 1.0;
             figures.add(
                 format!("metering, {how}: processor time beyond the same stream unmetered"),
@@ -380,7 +385,10 @@ impl Bench {
             many_at_once(200, &ask).await?;
             let before = cpu(crowd.process)?;
             many_at_once(self.options.crowd, &ask).await?;
-            rates.push((name, rate(self.options.crowd, cpu(crowd.process)? - before)));
+            rates.push((
+                name,
+                rate(self.options.crowd, cpu_since(crowd.process, before)?),
+            ));
         }
         if let Some((envoy, subject)) = &self.envoy {
             let ask = async || subject.ask(Answer::Json, Kind::Billed).await.map(drop);
@@ -389,7 +397,7 @@ impl Bench {
             many_at_once(self.options.crowd, &ask).await?;
             rates.push((
                 "Envoy",
-                rate(self.options.crowd, cpu(envoy.pid()?)? - before),
+                rate(self.options.crowd, cpu_since(envoy.pid()?, before)?),
             ));
         }
         let peer = rates.iter().find(|(name, _)| *name == "Envoy");
@@ -423,7 +431,7 @@ impl Bench {
                 self.gateway.send(request, |_, _| ()).await?;
             }
             self.gateway.rest().await;
-            let (whole, busy) = (began.elapsed() / 500, (cpu(process)? - before) / 500);
+            let (whole, busy) = (began.elapsed() / 500, cpu_since(process, before)? / 500);
             figures.add(
                 format!("one request, {what}: time from invocation to the next (books closed)"),
                 "",

@@ -21,6 +21,12 @@ pub fn cpu(process: Pid) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// The same since it was `before`.
+pub fn cpu_since(process: Pid, before: Duration) -> Result<Duration> {
+    // A thread that has ended takes its time with it.
+    Ok(cpu(process)?.saturating_sub(before))
+}
+
 /// Memory of a process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {

@@ -55,7 +55,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub enum Prepared {
     /// To be sent by HTTP.
-    Http(reqwest::Request),
+    Http(Box<reqwest::Request>),
     /// To be invoked.
     Event(Uuid, Vec<u8>),
 }
@@ -115,13 +115,13 @@ impl Subject {
             ),
         };
         match self {
-            Self::Http { base, client } => Ok(Prepared::Http(
+            Self::Http { base, client } => Ok(Prepared::Http(Box::new(
                 client
                     .request(method, format!("{base}/{path}"))
                     .header(header::CONTENT_TYPE, CONTENT_TYPE)
                     .body(body)
                     .build()?,
-            )),
+            ))),
             Self::Function(environment) => environment.prepare(&method, &path, &body),
         }
     }
@@ -135,7 +135,7 @@ impl Subject {
         match (self, prepared) {
             (Self::Http { client, .. }, Prepared::Http(request)) => {
                 let began = Instant::now();
-                let mut answer = client.execute(request).await?.error_for_status()?;
+                let mut answer = client.execute(*request).await?.error_for_status()?;
                 let mut first = None;
                 while let Some(chunk) = answer.chunk().await? {
                     let now = Instant::now();

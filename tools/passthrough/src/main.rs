@@ -33,6 +33,10 @@ struct Upstream {
 }
 
 impl Upstream {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as the adapter hands it over"
+    )]
     fn load(env: Env<'_>) -> Result<Self, HttpClientError> {
         Ok(Self {
             // The proxy's own client, so that it makes no difference.
@@ -53,24 +57,20 @@ async fn pass_on(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> R
         .body(request.body)
         .send()
         .await;
-    match answer {
-        Ok(answer) => {
-            let (status, headers) = (answer.status(), returned_headers(answer.headers()));
-            let chunks = answer
-                .bytes_stream()
-                .take_while(|chunk| std::future::ready(chunk.is_ok()))
-                .filter_map(|chunk| std::future::ready(chunk.ok()));
-            let mut response = Response::new(Passed(chunks.boxed()));
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            response
-        }
-        Err(_) => {
-            let mut response = Response::new(Passed::from(Bytes::new()));
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-            response
-        }
-    }
+    let Ok(answer) = answer else {
+        let mut response = Response::new(Passed::from(Bytes::new()));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        return response;
+    };
+    let (status, headers) = (answer.status(), returned_headers(answer.headers()));
+    let chunks = answer
+        .bytes_stream()
+        .take_while(|chunk| std::future::ready(chunk.is_ok()))
+        .filter_map(|chunk| std::future::ready(chunk.ok()));
+    let mut response = Response::new(Passed(chunks.boxed()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// An answer's body, as it comes.
