@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use e2e::world::{World, random_key, with_world};
+use e2e::world::{User, World, random_key, with_world};
 use http::Method;
 
 #[test]
@@ -46,25 +46,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             write!(emitted, "{:?}", answer.headers()).unwrap();
             emitted.push_str(&String::from_utf8_lossy(&answer.bytes().await.unwrap()));
         }
-        // A key that was pasted where it does not belong: as the model, and into a path.
-        let pasted = "sk-or-v1-pasted0123456789";
-        for (path, model) in [
-            ("/api/v1/openrouter/chat/completions".to_owned(), pasted),
-            (format!("/api/v1/openrouter/{pasted}/x"), "stub/ok"),
-            (format!("/api/v1/{pasted}"), "stub/ok"),
-        ] {
-            let body = serde_json::json!({"model": model, "messages": []}).to_string();
-            let body = body.into_bytes();
-            let headers = user.headers(&Method::POST, &path, &body).unwrap();
-            let request = world
-                .client
-                .post(world.url("proxy", &path))
-                .headers(headers);
-            let request = request
-                .header("content-type", "application/json")
-                .body(body);
-            request.send().await.unwrap();
-        }
+        paste_key(world, &user).await;
         // A row whose key was damaged, too.
         world
             .sql(&format!(
@@ -102,7 +84,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
                 "planted-cookie",
                 "sk-or-v1-planted",
                 "sk-v1-planted",
-                pasted,
+                PASTED,
             ]
             .map(str::to_owned),
         );
@@ -179,4 +161,26 @@ async fn key_changes(world: &World) -> String {
     let swept = world.invoke("reconcile-giving", event.into_bytes()).await;
     emitted.push_str(&String::from_utf8_lossy(&swept.unwrap()));
     emitted
+}
+
+const PASTED: &str = "sk-or-v1-pasted0123456789";
+
+/// A key that was pasted where it does not belong: as the model, and into a path.
+async fn paste_key(world: &World, user: &User<'_>) {
+    for (path, model) in [
+        ("/api/v1/openrouter/chat/completions".to_owned(), PASTED),
+        (format!("/api/v1/openrouter/{PASTED}/x"), "stub/ok"),
+        (format!("/api/v1/{PASTED}"), "stub/ok"),
+    ] {
+        let body = serde_json::json!({"model": model, "messages": []}).to_string();
+        let body = body.into_bytes();
+        let headers = user.headers(&Method::POST, &path, &body).unwrap();
+        let request = world
+            .client
+            .post(world.url("proxy", &path))
+            .headers(headers)
+            .header("content-type", "application/json")
+            .body(body);
+        request.send().await.unwrap();
+    }
 }
