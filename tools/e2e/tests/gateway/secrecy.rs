@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use e2e::world::{World, random_key, with_world};
+use e2e::world::{User, World, random_key, with_world};
 use http::Method;
 
 #[test]
@@ -46,25 +46,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             write!(emitted, "{:?}", answer.headers()).unwrap();
             emitted.push_str(&String::from_utf8_lossy(&answer.bytes().await.unwrap()));
         }
-        // A key that was pasted where it does not belong: as the model, and into a path.
-        let pasted = "sk-or-v1-pasted0123456789";
-        for (path, model) in [
-            ("/api/v1/openrouter/chat/completions".to_owned(), pasted),
-            (format!("/api/v1/openrouter/{pasted}/x"), "stub/ok"),
-            (format!("/api/v1/{pasted}"), "stub/ok"),
-        ] {
-            let body = serde_json::json!({"model": model, "messages": []}).to_string();
-            let body = body.into_bytes();
-            let headers = user.headers(&Method::POST, &path, &body).unwrap();
-            let request = world
-                .client
-                .post(world.url("proxy", &path))
-                .headers(headers);
-            let request = request
-                .header("content-type", "application/json")
-                .body(body);
-            request.send().await.unwrap();
-        }
+        paste_a_key(world, &user).await;
         // A row whose key was damaged, too.
         world
             .sql(&format!(
@@ -102,7 +84,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
                 "planted-cookie",
                 "sk-or-v1-planted",
                 "sk-v1-planted",
-                pasted,
+                PASTED,
             ]
             .map(str::to_owned),
         );
@@ -123,6 +105,30 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             assert!(!text.contains("planted-prompt") && !text.contains("planted-query"));
         }
     });
+}
+
+/// A key that stands where it does not belong.
+const PASTED: &str = "sk-or-v1-pasted0123456789";
+
+/// Sends it as the model, and in paths.
+async fn paste_a_key(world: &World, user: &User<'_'>) {
+    for (path, model) in [
+        ("/api/v1/openrouter/chat/completions".to_owned(), PASTED),
+        (format!("/api/v1/openrouter/{PASTED}/x"), "stub/ok"),
+        (format!("/api/v1/{PASTED}"), "stub/ok"),
+    ] {
+        let body = serde_json::json!({"model": model, "messages": []}).to_string();
+        let body = body.into_bytes();
+        let headers = user.headers(&Method::POST, &path, &body).unwrap();
+        let request = world
+            .client
+            .post(world.url("proxy", &path))
+            .headers(headers);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        request.send().await.unwrap();
+    }
 }
 
 /// All that is answered to keys that are brought, well or badly, and made, well or badly.
