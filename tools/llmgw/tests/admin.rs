@@ -671,7 +671,6 @@ fn accounts_are_listed_and_changed() {
     );
     for args in [
         vec!["did", "show", "did:key:zNobody"],
-        vec!["did", "set-limit", BOB, "1"],
         vec!["did", "delete", BOB, "--yes"],
     ] {
         assert!(
@@ -680,6 +679,20 @@ fn accounts_are_listed_and_changed() {
                 .starts_with("no key is stored for did:key:z"),
             "{args:?}"
         );
+    }
+    // Also for whoever has no key at the moment.
+    assert_eq!(
+        world.ok(&["did", "set-limit", BOB, "1"])["credit_limit"],
+        "1"
+    );
+    world.ok(&["did", "disable", BOB]);
+    let shown = world.run(&["did", "show", BOB]);
+    let printed = text(&shown.stdout);
+    for part in [
+        "no key is stored; for the next one: spent 0 of 1 USD, DISABLED",
+        "operator  disabled",
+    ] {
+        assert!(printed.contains(part), "{part} in {printed}");
     }
     let wrong = world.run(&["did", "set-limit", ALICE, "-1"]);
     assert_eq!(wrong.status.code(), Some(2));

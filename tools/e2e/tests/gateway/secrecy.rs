@@ -46,7 +46,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             write!(emitted, "{:?}", answer.headers()).unwrap();
             emitted.push_str(&String::from_utf8_lossy(&answer.bytes().await.unwrap()));
         }
-        paste_key(world, &user).await;
+        paste_a_key(world, &user).await;
         // A row whose key was damaged, too.
         world
             .sql(&format!(
@@ -107,6 +107,30 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
     });
 }
 
+/// A key that stands where it does not belong.
+const PASTED: &str = "sk-or-v1-pasted0123456789";
+
+/// Sends it as the model, and in paths.
+async fn paste_a_key(world: &World, user: &User<'_'>) {
+    for (path, model) in [
+        ("/api/v1/openrouter/chat/completions".to_owned(), PASTED),
+        (format!("/api/v1/openrouter/{PASTED}/x"), "stub/ok"),
+        (format!("/api/v1/{PASTED}"), "stub/ok"),
+    ] {
+        let body = serde_json::json!({"model": model, "messages": []}).to_string();
+        let body = body.into_bytes();
+        let headers = user.headers(&Method::POST, &path, &body).unwrap();
+        let request = world
+            .client
+            .post(world.url("proxy", &path))
+            .headers(headers);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        request.send().await.unwrap();
+    }
+}
+
 /// All that is answered to keys that are brought, well or badly, and made, well or badly.
 async fn key_changes(world: &World) -> String {
     let user = world.stranger().unwrap();
@@ -161,26 +185,4 @@ async fn key_changes(world: &World) -> String {
     let swept = world.invoke("reconcile-giving", event.into_bytes()).await;
     emitted.push_str(&String::from_utf8_lossy(&swept.unwrap()));
     emitted
-}
-
-const PASTED: &str = "sk-or-v1-pasted0123456789";
-
-/// A key that was pasted where it does not belong: as the model, and into a path.
-async fn paste_key(world: &World, user: &User<'_>) {
-    for (path, model) in [
-        ("/api/v1/openrouter/chat/completions".to_owned(), PASTED),
-        (format!("/api/v1/openrouter/{PASTED}/x"), "stub/ok"),
-        (format!("/api/v1/{PASTED}"), "stub/ok"),
-    ] {
-        let body = serde_json::json!({"model": model, "messages": []}).to_string();
-        let body = body.into_bytes();
-        let headers = user.headers(&Method::POST, &path, &body).unwrap();
-        let request = world
-            .client
-            .post(world.url("proxy", &path))
-            .headers(headers)
-            .header("content-type", "application/json")
-            .body(body);
-        request.send().await.unwrap();
-    }
 }
