@@ -111,7 +111,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
 const PASTED: &str = "sk-or-v1-pasted0123456789";
 
 /// Sends it as the model, and in paths.
-async fn paste_a_key(world: &World, user: &User<'_'>) {
+async fn paste_a_key(world: &World, user: &User<'_>) {
     for (path, model) in [
         ("/api/v1/openrouter/chat/completions".to_owned(), PASTED),
         (format!("/api/v1/openrouter/{PASTED}/x"), "stub/ok"),
