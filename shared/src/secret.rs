@@ -99,21 +99,30 @@ pub enum ApiKeyFault {
     NotVisibleAscii,
 }
 
-/// `text` with everything that looks like an API key (`sk-…`) made unreadable: other people's error
-/// messages sometimes quote the key that they refuse.
+/// Shorter than any key, and longer than most names that merely begin like one.
+const SHORTEST_KEY: usize = 16;
+
+/// `text` with everything that looks like an API key (a word that begins with `sk-`) made unreadable:
+/// other people's error messages sometimes quote the key that they refuse. A model's name is left as
+/// it is: `task-…` is no key.
 #[must_use]
 pub fn without_keys(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("sk-") {
         let (before, key) = rest.split_at(start);
+        let is_inside_a_word = before
+            .chars()
+            .next_back()
+            .or_else(|| safe.chars().next_back())
+            .is_some_and(char::is_alphanumeric);
         let end = key
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
             .unwrap_or(key.len());
-        let (key, after) = key.split_at(end);
+        let is_key = end >= SHORTEST_KEY && !is_inside_a_word;
         safe.push_str(before);
-        safe.push_str(if key.len() > 8 { "sk-…" } else { key });
-        rest = after;
+        safe.push_str(if is_key { "sk-…" } else { "sk-" });
+        rest = key.split_at(if is_key { end } else { "sk-".len() }).1;
     }
     safe.push_str(rest);
     safe
@@ -230,6 +239,28 @@ pub struct MalformedSealedKey;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_taken_out_of_texts_and_names_are_not() {
+        for (text, safe) in [
+            ("bad key sk-or-v1-0123456789abcdef.", "bad key sk-…."),
+            (
+                "\"sk-0123456789abcdef\", sk-proj_0123456789",
+                "\"sk-…\", sk-…",
+            ),
+            ("/x/sk-or-v1-0123456789/y", "/x/sk-…/y"),
+            ("task-sk-or-v1-0123456789", "task-sk-…"),
+            (
+                "vendor/task-summarizer-large-2026",
+                "vendor/task-summarizer-large-2026",
+            ),
+            ("sk-learn", "sk-learn"),
+            ("ask-", "ask-"),
+            ("", ""),
+        ] {
+            assert_eq!(without_keys(text), safe, "{text}");
+        }
+    }
 
     #[test]
     fn an_api_key_is_one_to_512_visible_ascii_characters() {
