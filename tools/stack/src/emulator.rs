@@ -72,6 +72,10 @@ impl Emulator {
     pub fn process(&self) -> &Process {
         &self.process
     }
+
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 /// Why an emulator did not start.

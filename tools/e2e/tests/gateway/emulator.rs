@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -157,5 +158,31 @@ fn time_that_runs_out_is_told_and_booked_before_the_platform_kills() {
             (&head["statusCode"], body),
             (&json!(200), json_bytes("gen-after"))
         );
+    });
+}
+
+#[test]
+#[ignore = "needs ARTIFACTS"]
+fn told_to_end_it_ends_with_its_books_closed() {
+    with_world(async |world| {
+        let run = world.run("emulator-end").unwrap();
+        let mut emulator = start(world, &run, "proxy", TIMEOUT);
+        let user = world.user().unwrap();
+        let event = user.chat_event("stub/ok", true, "gen-last").unwrap();
+        let (head, _) = answer(&invoke(world, &emulator, event).await);
+        assert_eq!(head["statusCode"], 200);
+
+        // As the platform ends an environment: the emulator and the function that it started.
+        let group = format!("-{}", emulator.process().id());
+        let sent = Command::new("kill")
+            .args(["-s", "TERM", "--", &group])
+            .status();
+        assert!(sent.unwrap().success());
+        let patience = Instant::now() + TIMEOUT;
+        while emulator.process_mut().exit_status().is_none() {
+            assert!(Instant::now() < patience, "it goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(user.row().await.unwrap()["status"], "completed");
     });
 }
