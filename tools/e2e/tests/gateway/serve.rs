@@ -7,10 +7,17 @@ use std::{
     sync::LazyLock,
 };
 
+use async_openai::{
+    Client,
+    config::OpenAIConfig,
+    error::OpenAIError,
+    types::chat::{ChatCompletionRequestUserMessage, CreateChatCompletionRequestArgs},
+};
 use e2e::{
     upstream::{json_bytes, stream_bytes},
     world::{AUDIENCE, User, World, chat_body, with_world},
 };
+use futures_util::StreamExt as _;
 use stack::{Functions, Workspace};
 use tempfile::NamedTempFile;
 
@@ -144,6 +151,82 @@ fn anthropic_node() {
     with_world(async |world| {
         let program = sdks().node("serve_anthropic.mjs");
         insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn openrouter_python() {
+    with_world(async |world| {
+        let program = sdks().python("openai-3", "serve_openrouter.py");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn openrouter_node() {
+    with_world(async |world| {
+        let program = sdks().node("serve_openrouter.mjs");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn vercels_ai_sdk() {
+    with_world(async |world| {
+        let program = sdks().node("serve_ai_sdk.mjs");
+        insta::assert_snapshot!(transcript(world, program).await);
+    });
+}
+
+#[test]
+fn async_openai() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let own = Serve::start(&user, &world.url("proxy", ""));
+        let client = |key: &str| {
+            let config = OpenAIConfig::new()
+                .with_api_base(own.variable("OPENAI_BASE_URL"))
+                .with_api_key(key);
+            Client::build(world.client.clone(), config)
+        };
+        let asked = |model: &str| {
+            let message = ChatCompletionRequestUserMessage::from("Say hello");
+            CreateChatCompletionRequestArgs::default()
+                .model(model)
+                .messages([message.into()])
+                .build()
+                .unwrap()
+        };
+        let ours = client(TOKEN);
+        let chat = ours.chat().create(asked("sdk/chat")).await.unwrap();
+        let text = |content: Option<String>| content.unwrap_or_default();
+        assert_eq!(
+            text(chat.choices[0].message.content.clone()),
+            "Grüezi, 世界"
+        );
+        assert_eq!(chat.usage.unwrap().total_tokens, 18);
+
+        let mut stream = ours.chat().create_stream(asked("sdk/chat")).await.unwrap();
+        let mut streamed = String::new();
+        while let Some(chunk) = stream.next().await {
+            streamed.push_str(&text(chunk.unwrap().choices[0].delta.content.clone()));
+        }
+        assert_eq!(streamed, "Grüezi, 世界!");
+
+        // It repeats what was refused for the time being by itself.
+        let retried = ours.chat().create(asked("sdk/once-429")).await.unwrap();
+        assert_eq!(
+            text(retried.choices[0].message.content.clone()),
+            "Grüezi, 世界"
+        );
+
+        let refused = client("sk-wrong").chat().create(asked("sdk/chat")).await;
+        let Err(OpenAIError::ApiError(refused)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(refused.to_string().contains("not the token"), "{refused}");
+        let states: Vec<_> = user.rows().await.unwrap();
+        assert_eq!(states.len(), 4, "{states:?}");
     });
 }
 
