@@ -121,7 +121,8 @@ $$;
 -- take_over_account
 -- ---------------------------------------------------------------------------------------------
 -- As before (20260103000000), with the sums of requests that have expired. One statement reads both
--- tables, so it finds a request in one of them, whoever is moving it meanwhile.
+-- tables, so it finds a request in one of them, whoever is moving it meanwhile. It waits for those who
+-- enter an unknown cost, too.
 CREATE OR REPLACE FUNCTION public.take_over_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -133,7 +134,7 @@ BEGIN
     RETURN NEW;  -- an upsert: the row that is there keeps its account
   END IF;
   PERFORM 1 FROM public.request_logs AS l
-    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state = 'pending') FOR UPDATE;
+    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
   SELECT coalesce(logged.spent, 0) + coalesce(expired.spent, 0), logged.reserved
     INTO v_spent, v_reserved
     FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
@@ -149,11 +150,38 @@ $$;
 -- ---------------------------------------------------------------------------------------------
 -- usage_report
 -- ---------------------------------------------------------------------------------------------
--- As before (20260109000000), with the sums of requests that have expired, unless grouped by hour. Of
--- those the day is known, in UTC: it counts for the time in which its noon lies, so that of periods
--- that follow each other exactly one has it, and it is named as it is, whatever the caller's time
--- zone. Percentiles are those of the requests that are kept.
-CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
+-- Sums of one DID over [start, end) of request_time. Members of `request`: id, did, request_time,
+-- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
+--
+--   group_by     array of 'model', 'endpoint', 'day', 'hour', in the order in which to sort
+--   offsets      array of {"from", "seconds"}, in the order of time: the local clock's offset from
+--                UTC from that moment on (RFC 3339; null: since ever); needed for days and hours.
+--                The caller's own knowledge of time zones, so that no two databases of it meet.
+--   max_groups   how many groups and models to return at most
+--   percentiles  whether to tell them: they cost more than all the rest. Absent: false
+--
+-- Counts, sums and money are text. Returns
+--
+--   limit, spent, held, remaining   the DID's account as it stands now; null or absent where there is
+--                       no limit or no key. `remaining` is never below zero
+--   total_..., ..._requests         sums over the time
+--   duration_ms, first_byte_ms      {"p50", "p90", "p99"}: the smallest value that such a share of the
+--                       requests does not exceed, of those that have one; null where none has, or
+--                       where they are not asked for
+--   requests_by_model   the max_groups models with the most requests
+--   models              how many there are
+--   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
+--                       (null: not recorded), a day (2026-01-31), the start of an hour with its offset
+--                       (2026-01-31T13:00:00+01:00). All groups, or none where there are too many
+--   group_count         how many there are
+--
+-- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
+--
+-- The sums of requests that have expired are in it, unless grouped by hour. Of those the day is known,
+-- in UTC: it counts for the time in which its noon lies, so that of periods that follow each other
+-- exactly one has it, and it is named as it is, whatever the caller's time zone. Percentiles are those
+-- of the requests that are kept.
+CREATE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- A plan for unknown values would not fold the CASEs away; compiling takes longer than the query; and
 -- PostgreSQL's default price of a random page is that of a turning disk: with it the whole table is
@@ -359,7 +387,7 @@ ALTER TABLE public.usage_history ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON public.usage_history FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.usage_history TO service_role;
 
-REVOKE ALL ON FUNCTION public.expire_requests(jsonb) FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.expire_requests(jsonb) TO service_role;
+REVOKE ALL ON FUNCTION public.expire_requests(jsonb), public.usage_report(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.expire_requests(jsonb), public.usage_report(jsonb) TO service_role;
 
 NOTIFY pgrst, 'reload schema';

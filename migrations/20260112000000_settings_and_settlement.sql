@@ -47,8 +47,10 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
             OR (e.action = 'replaced' AND e.details ->> 'replaced_key_hash' = p_key_hash)))
 $$;
 
--- As before (20260110000000), but an import inserts no key that was given up since ('gone'), and a row
--- that it inserts has what was set for the DID: its credit_limit counts only where none was.
+-- As before (20260108000000), but a DID's retired keys are places, too: what was read is replaced
+-- wherever the DID has it. So a key that was retired after it was read is sealed anew all the same. And
+-- an import inserts no key that was given up since ('gone'), and a row that it inserts has what was set
+-- for the DID: its credit_limit counts only where none was.
 CREATE OR REPLACE FUNCTION public.reseal_keys(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -345,34 +347,6 @@ BEGIN
   WHERE did = v_did;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
-END
-$$;
-
--- ---------------------------------------------------------------------------------------------
--- take_over_account
--- ---------------------------------------------------------------------------------------------
--- As before (20260111000000), and it waits for those who enter an unknown cost, too.
-CREATE OR REPLACE FUNCTION public.take_over_account() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_spent    numeric;
-  v_reserved numeric;
-BEGIN
-  PERFORM 1 FROM public.user_api_keys AS k WHERE k.did = NEW.did FOR UPDATE;
-  IF FOUND THEN
-    RETURN NEW;  -- an upsert: the row that is there keeps its account
-  END IF;
-  PERFORM 1 FROM public.request_logs AS l
-    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
-  SELECT coalesce(logged.spent, 0) + coalesce(expired.spent, 0), logged.reserved
-    INTO v_spent, v_reserved
-    FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
-                 sum(l.hold) FILTER (WHERE l.status = 'pending' OR l.cost_state = 'pending')     AS reserved
-            FROM public.request_logs AS l WHERE l.did = NEW.did) AS logged,
-         (SELECT sum(h.cost) AS spent FROM public.usage_history AS h WHERE h.did = NEW.did) AS expired;
-  NEW.spent    := greatest(NEW.spent, v_spent);
-  NEW.reserved := greatest(NEW.reserved, v_reserved);
-  RETURN NEW;
 END
 $$;
 
