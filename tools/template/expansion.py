@@ -23,12 +23,31 @@ MANAGED_POLICIES = {
 PARAMETERS = {"SupabaseUrl": "https://project.supabase.co"}
 
 
+# Where the proxy runs, by what the conditions about it are: on Lambda's own environments, also with
+# Managed Instances beside it, and on those.
+DEPLOYMENTS = {
+    "on demand": {"HasManagedInstances": False, "HasManagedFunctionUrl": False, "ManagedInstancesServe": False},
+    "beside Managed Instances": {
+        "HasManagedInstances": True,
+        "HasManagedFunctionUrl": True,
+        "ManagedInstancesServe": False,
+    },
+    "on Managed Instances": {
+        "HasManagedInstances": True,
+        "HasManagedFunctionUrl": True,
+        "ManagedInstancesServe": True,
+    },
+}
+
+
 @dataclass(frozen=True)
 class Expansion:
-    """A template before and after SAM's transformation."""
+    """A template before SAM's transformation, and after it for one of the deployments."""
 
     source: dict[str, Any]
     resources: dict[str, Any]
+    # The name of the function that serves OpenRouter's paths.
+    proxy: str
 
     def of_type(self, kind: str) -> dict[str, Any]:
         """Properties of all resources of one type, by logical id."""
@@ -39,11 +58,10 @@ class Expansion:
         }
 
     def functions(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Logical id and properties of each function, by the binary that it runs."""
+        """Logical id and properties of each function, by its name without the stack's."""
         return {
-            resource["Metadata"]["BuildProperties"]["Binary"]: (name, resource["Properties"])
-            for name, resource in self.resources.items()
-            if resource["Type"] == "AWS::Lambda::Function"
+            text(function["FunctionName"]).removeprefix("${AWS::StackName}-"): (name, function)
+            for name, function in self.of_type("AWS::Lambda::Function").items()
         }
 
     def role_of(self, function: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +92,47 @@ def packaged(source: dict[str, Any]) -> dict[str, Any]:
     return yaml_parse(yaml_dump(source))
 
 
-def expand(source: dict[str, Any]) -> Expansion:
-    """Expands a template; raises samtranslator's exceptions where it is not valid."""
+def expand(source: dict[str, Any]) -> list[Expansion]:
+    """Expands a template for each deployment; raises samtranslator's exceptions where it is not valid."""
     uploaded = packaged(source)
     # `sam package` replaces the folder by the place it uploaded the build to.
     uploaded["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     output = Translator(MANAGED_POLICIES, Parser()).translate(uploaded, dict(PARAMETERS))
-    return Expansion(source, json.loads(json.dumps(output))["Resources"])
+    resources = json.loads(json.dumps(output))["Resources"]
+    return [
+        Expansion(
+            source,
+            {
+                name: settled(resource, decided)
+                for name, resource in resources.items()
+                if decided.get(resource.get("Condition"), True)
+            },
+            "managed-proxy" if decided["ManagedInstancesServe"] else "proxy",
+        )
+        for decided in DEPLOYMENTS.values()
+    ]
+
+
+def settled(value: Any, decided: dict[str, bool]) -> Any:
+    """A value without the choices that depend on conditions which are decided."""
+    if isinstance(value, list):
+        items = [settled(item, decided) for item in value]
+        # In a list, CloudFormation leaves out what is chosen to be nothing.
+        chosen = [item.get("Fn::If", [None])[0] in decided if isinstance(item, dict) else False for item in value]
+        return [
+            item for item, choice in zip(items, chosen) if not (choice and item == {"Ref": "AWS::NoValue"})
+        ]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Fn::If"} and value["Fn::If"][0] in decided:
+        condition, then, otherwise = value["Fn::If"]
+        return settled(then if decided[condition] else otherwise, decided)
+    return {key: settled(item, decided) for key, item in value.items()}
+
+
+def binary_of(function: str) -> str:
+    """The program that a function runs, by the function's name."""
+    return function.removeprefix("managed-")
 
 
 def text(value: Any) -> str:

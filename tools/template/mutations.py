@@ -22,6 +22,8 @@ ALLOWED_HEADERS = "method.response.header.Access-Control-Allow-Headers"
 USAGE_PATH: Place = (*PATHS, "/api/v1/usage")
 OWN_ERRORS: Place = (*DEFINITION, "x-amazon-apigateway-gateway-responses")
 PROXY: Place = ("Resources", "ProxyFunction", "Properties")
+MANAGED_PROXY: Place = ("Resources", "ManagedProxyFunction", "Properties")
+INSTANCES: Place = ("Resources", "ManagedInstances")
 USAGE: Place = ("Resources", "UsageFunction", "Properties")
 KEYS: Place = ("Resources", "KeysFunction", "Properties")
 HEALTH: Place = ("Resources", "HealthFunction", "Properties")
@@ -68,13 +70,16 @@ def copy(source: Place, to: Place) -> Change:
 
 
 def edit(place: Place, old: str, new: str) -> Change:
-    """Changes a part of a string under Fn::Sub."""
+    """Changes a part of a string under Fn::Sub, of which it may be the first argument."""
 
     def change(template: Template) -> None:
-        value = look(template, (*place, "Fn::Sub"))
+        inner = (*place, "Fn::Sub")
+        if isinstance(look(template, inner), list):
+            inner = (*inner, 0)
+        value = look(template, inner)
         if old not in value:
             raise ValueError(f"{old} is not in {value}")
-        put((*place, "Fn::Sub"), value.replace(old, new))(template)
+        put(inner, value.replace(old, new))(template)
 
     return change
 
@@ -126,12 +131,14 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "only GET on the proxy": both(
             copy((*PROXY_PATH, ANY), (*PROXY_PATH, "get")), drop((*PROXY_PATH, ANY))
         ),
-        "route to the wrong function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-usage/"),
-        "route to no function": edit((*PROXY_ROUTE, "uri"), "-proxy/", "-prox/"),
+        "route to the wrong function": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-usage/"),
+        "route to no function": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-prox/"),
+        "always to the function on demand": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-proxy/"),
     },
     "api-may-invoke": {
         "no permission": drop((*USAGE, "Events", "Summary")),
         "permission for all paths": put((*USAGE, "Events", "Summary", "Properties", "Path"), "/{proxy+}"),
+        "none on Managed Instances": drop((*MANAGED_PROXY, "Events")),
     },
     "preflight-needs-no-function": {
         "no preflight": drop((*USAGE_PATH, "options")),
@@ -189,6 +196,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
     },
     "environment-is-exact": {
         "missing variable": drop((*PROXY, *VARIABLES, "KEYSET_SECRET_NAME")),
+        "missing on Managed Instances": drop((*MANAGED_PROXY, *VARIABLES, "KEYSET_SECRET_NAME")),
         "variable for all": put(
             ("Globals", "Function", "Environment"), {"Variables": {"KEYSET_SECRET_NAME": "x"}}
         ),
@@ -208,6 +216,22 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         ),
         "a name that the API does not call": put((*HEALTH, "FunctionName"), "health"),
     },
+    "proxies-are-alike": {
+        "another limit of time": put((*MANAGED_PROXY, "Timeout"), 30),
+        "an environment of its own": put(
+            (*MANAGED_PROXY, *VARIABLES, "HOLD_USD"), {"Ref": "RequestsPerMinute"}
+        ),
+        "rights of its own": drop((*MANAGED_PROXY, "Policies", 0, "Statement", 1)),
+    },
+    "managed-instances-are-bounded": {
+        "as many as Lambda likes": drop((*INSTANCES, "Properties", "CapacityProviderScalingConfig", "MaxVCpuCount")),
+        "always there": drop((*INSTANCES, "Condition"), ("Resources", "ManagedInstancesRole", "Condition")),
+        "of any processor": put((*INSTANCES, "Properties", "InstanceRequirements", "Architectures"), ["arm64"]),
+        "never published again": drop((*MANAGED_PROXY, "PublishToLatestPublished")),
+        "reserved concurrency": put((*MANAGED_PROXY, "ReservedConcurrentExecutions"), 10),
+        "on demand after all": drop((*MANAGED_PROXY, "CapacityProviderConfig")),
+        "too small an environment": put(("Parameters", "ManagedInstanceMemorySize", "MinValue"), 512),
+    },
     "endpoint-lets-streams-idle": {
         "edge-optimised endpoint": drop((*API, "EndpointConfiguration")),
         "SAM's second stage": both(
@@ -217,7 +241,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
     "nothing-waits-for-itself": {
         "SAM's event property with RESPONSE_STREAM": generated_by_sam("RESPONSE_STREAM"),
         "the function by its ARN": edit(
-            (*PROXY_ROUTE, "uri"), "${AWS::StackName}-proxy", "${ProxyFunction.Arn}"
+            (*PROXY_ROUTE, "uri"), "${AWS::StackName}-${Proxy}", "${ProxyFunction.Arn}"
         ),
     },
     "parameters-guard-themselves": {

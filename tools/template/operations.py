@@ -34,7 +34,7 @@ def alarms_are_complete(stack: Expansion) -> Iterator[str]:
     found = {text(alarm["AlarmName"]).removeprefix("${AWS::StackName}-") for alarm in alarms.values()}
     for name in sorted(ALARMS ^ found):
         yield f"{name}: {'missing' if name in ALARMS else 'not in ALARMS'}"
-    known = {f"${{AWS::StackName}}-{binary}" for binary in stack.functions()}
+    known = {f"${{AWS::StackName}}-{function}" for function in stack.functions()}
     for name, alarm in alarms.items():
         if alarm.get("TreatMissingData") != "notBreaching":
             yield f"{name}: silence is an alarm"
@@ -56,8 +56,11 @@ def dashboard_is_sound(stack: Expansion) -> Iterator[str]:
         json.loads(body)
     except json.JSONDecodeError as error:
         yield f"not JSON: {error}"
-    for binary in set(re.findall(r"\$\{AWS::StackName\}-([a-z]+)", body)) - stack.functions().keys():
-        yield f"shows {binary}, which does not exist"
+    shown = set(re.findall(r"\$\{AWS::StackName\}-([a-z-]+)", body))
+    for function in shown - stack.functions().keys():
+        yield f"shows {function}, which does not exist"
+    if stack.proxy not in shown:
+        yield f"does not show {stack.proxy}"
 
 
 @rule
@@ -83,23 +86,29 @@ def access_log_is_clean(stack: Expansion) -> Iterator[str]:
 
 @rule
 def function_url_streams(stack: Expansion) -> Iterator[str]:
-    """Only where it is asked for, only the proxy's, streamed; open to whoever signs."""
-    name, _ = stack.functions()["proxy"]
-    urls = stack.of_type("AWS::Lambda::Url")
-    for url_name, url in urls.items():
-        if stack.resources[url_name].get("Condition") != "HasFunctionUrl":
-            yield f"{url_name}: not switched by its parameter"
-        if url["TargetFunctionArn"] != {"Fn::GetAtt": [name, "Arn"]} or url.get("InvokeMode") != "RESPONSE_STREAM":
-            yield f"{url_name}: {url}"
-    actions = {
-        permission["Action"]
-        for permission_name, permission in stack.of_type("AWS::Lambda::Permission").items()
-        if permission["Principal"] == "*"
-        and permission["FunctionName"] == {"Ref": name}
-        and stack.resources[permission_name].get("Condition") == "HasFunctionUrl"
+    """Only where it is asked for, only the proxies', streamed; open to whoever signs."""
+    conditions = {"proxy": "HasFunctionUrl", "managed-proxy": "HasManagedFunctionUrl"}
+    proxies = {
+        stack.functions()[function][0]: condition
+        for function, condition in conditions.items()
+        if function in stack.functions()
     }
-    if actions != {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}:
-        yield f"anyone may {sorted(actions)}"
+    for url_name, url in stack.of_type("AWS::Lambda::Url").items():
+        name = url["TargetFunctionArn"]["Fn::GetAtt"][0]
+        if name not in proxies or stack.resources[url_name].get("Condition") != proxies[name]:
+            yield f"{url_name}: not switched by its parameter"
+        if url.get("InvokeMode") != "RESPONSE_STREAM":
+            yield f"{url_name}: {url}"
+    for name, condition in proxies.items():
+        actions = {
+            permission["Action"]
+            for permission_name, permission in stack.of_type("AWS::Lambda::Permission").items()
+            if permission["Principal"] == "*"
+            and permission["FunctionName"] == {"Ref": name}
+            and stack.resources[permission_name].get("Condition") == condition
+        }
+        if actions != {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}:
+            yield f"{name}: anyone may {sorted(actions)}"
 
 
 @rule
@@ -130,7 +139,7 @@ MUTATIONS |= {
         "an alarm less": drop((*RESOURCES, "EmergencyRecordsAlarm")),
         "an alarm that tells nobody": drop((*RESOURCES, "OpenCostsAlarm", "Properties", "AlarmActions")),
         "a misspelt function": edit(
-            (*RESOURCES, "SlowRequestsAlarm", "Properties", "Dimensions", 0, "Value"), "-proxy", "-prox"
+            (*RESOURCES, "SlowRequestsAlarm", "Properties", "Dimensions", 0, "Value"), "-${Proxy}", "-prox"
         ),
         "an unwatched function": drop((*RESOURCES, "FunctionErrorsAlarm", "Properties", "Metrics", 2)),
         "alarm on silence": drop((*RESOURCES, "ServerErrorsAlarm", "Properties", "TreatMissingData")),
@@ -139,6 +148,9 @@ MUTATIONS |= {
         "a comma less": edit((*RESOURCES, "Dashboard", "Properties", "DashboardBody"), '"x": 0,', '"x": 0'),
         "a misspelt function": edit(
             (*RESOURCES, "Dashboard", "Properties", "DashboardBody"), "-reconcile", "-reconciler"
+        ),
+        "always of the function on demand": edit(
+            (*RESOURCES, "Dashboard", "Properties", "DashboardBody"), "${Proxy}", "proxy"
         ),
     },
     "access-log-is-clean": {
@@ -152,6 +164,7 @@ MUTATIONS |= {
         "buffered": put((*RESOURCES, "ProxyUrl", "Properties", "InvokeMode"), "BUFFERED"),
         "always there": drop((*RESOURCES, "ProxyUrl", "Condition")),
         "half a permission": drop((*RESOURCES, "ProxyUrlInvokePermission")),
+        "half a permission on Managed Instances": drop((*RESOURCES, "ManagedProxyUrlPermission")),
     },
     "domain-is-an-audience": {
         "not the proxy's": put((*PROXY, "Environment", "Variables", "GATEWAY_AUDIENCES"), {"Ref": "Audiences"}),

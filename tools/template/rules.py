@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from expansion import Expansion, references, text
+from expansion import Expansion, binary_of, references, text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 ROUTES: dict[str, str] = json.loads((HERE / "routes.json").read_text())
-ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())
+# What the functions read is held to the same file by tools/e2e/tests/gateway/environment.rs.
+ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())["set"]
 
 SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
 EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-upstream", "x-generation-id"}
@@ -38,6 +39,7 @@ BUFFERED_SECONDS = 29
 
 MANAGED_POLICIES = {
     "AWSLambdaBasicExecutionRole",
+    "AWSLambdaManagedEC2ResourceOperator",
     "AWSXrayWriteOnlyAccess",
     "AmazonAPIGatewayPushToCloudWatchLogs",
 }
@@ -55,7 +57,7 @@ def rule(function: Rule) -> Rule:
 @rule
 def proxy_streams(stack: Expansion) -> Iterator[str]:
     """Mode, URI and timeouts: any one of them missing buffers or cuts the stream, silently."""
-    integration = integrations_of(stack, "proxy")
+    integration = integrations_of(stack, stack.proxy)
     if not integration:
         yield "no route"
     for route, found in integration.items():
@@ -68,7 +70,7 @@ def proxy_streams(stack: Expansion) -> Iterator[str]:
             yield f"{route}: the URI does not invoke with a response stream: {uri}"
         if found.get("timeoutInMillis") != 900_000:
             yield f"{route}: timeoutInMillis is {found.get('timeoutInMillis')!r}"
-    if (timeout := stack.functions()["proxy"][1]["Timeout"]) != 900:
+    if (timeout := stack.functions()[stack.proxy][1]["Timeout"]) != 900:
         yield f"the function's timeout is {timeout} s"
 
 
@@ -76,7 +78,7 @@ def proxy_streams(stack: Expansion) -> Iterator[str]:
 def others_are_buffered(stack: Expansion) -> Iterator[str]:
     """lambda_http's plain `run` behind a streaming integration answers garbage."""
     for binary, (_, function) in stack.functions().items():
-        if binary == "proxy":
+        if binary_of(binary) == "proxy":
             continue
         routes = integrations_of(stack, binary)
         for route, found in routes.items():
@@ -94,9 +96,10 @@ def routes_are_complete(stack: Expansion) -> Iterator[str]:
         for method, path, integration in stack.methods()
         if method != "OPTIONS"
     }
-    for route in sorted(ROUTES.keys() | found.keys()):
-        if ROUTES.get(route) != found.get(route):
-            yield f"{route}: {found.get(route)}, expected {ROUTES.get(route)}"
+    expected = {route: stack.proxy if binary == "proxy" else binary for route, binary in ROUTES.items()}
+    for route in sorted(expected.keys() | found.keys()):
+        if expected.get(route) != found.get(route):
+            yield f"{route}: {found.get(route)}, expected {expected.get(route)}"
 
 
 @rule
@@ -117,8 +120,10 @@ def api_may_invoke(stack: Expansion) -> Iterator[str]:
             continue
         found.add((source[1], source[2], logical[permission["FunctionName"]["Ref"]]))
     expected = {
-        (method.replace("ANY", "*"), path.replace("{proxy+}", "*"), binary)
+        (method.replace("ANY", "*"), path.replace("{proxy+}", "*"), function)
         for (method, path), binary in ((route.split(" "), binary) for route, binary in ROUTES.items())
+        for function in stack.functions()
+        if binary_of(function) == binary
     }
     for method, path, binary in sorted(found ^ expected):
         which = "missing" if (method, path, binary) in expected else "unexpected"
@@ -208,11 +213,11 @@ def only_who_needs_a_secret_reads_it(stack: Expansion) -> Iterator[str]:
             if action == "*" or action.startswith("secretsmanager:") or ":secretsmanager:" in text(resource)
         }
         expected = set()
-        if binary in SEALS_OR_OPENS_KEYS:
+        if binary_of(binary) in SEALS_OR_OPENS_KEYS:
             expected.add(("", "secretsmanager:GetSecretValue", SECRET_ARN % "KeysetSecretName"))
-        if binary in MANAGES_KEYS:
+        if condition := MANAGES_KEYS.get(binary_of(binary)):
             arn = SECRET_ARN % "ManagementKeySecretName"
-            expected.add((MANAGES_KEYS[binary], "secretsmanager:GetSecretValue", arn))
+            expected.add((condition, "secretsmanager:GetSecretValue", arn))
         if granted != expected:
             yield f"{binary}: {sorted(granted)}"
     for name, condition in CONDITIONS.items():
@@ -258,10 +263,12 @@ def reconciliation_is_scheduled(stack: Expansion) -> Iterator[str]:
 def environment_is_exact(stack: Expansion) -> Iterator[str]:
     """Each function gets the variables of environment.json, no more and no less."""
     functions = stack.functions()
-    for binary in sorted(ENVIRONMENT.keys() | functions.keys()):
-        given = set(variables(functions[binary][1])) if binary in functions else set()
-        if given != set(ENVIRONMENT.get(binary, [])):
-            yield f"{binary}: {sorted(given)}"
+    for binary in sorted(ENVIRONMENT.keys() - functions.keys()):
+        yield f"{binary}: there is no such function"
+    for name, (_, function) in functions.items():
+        given = set(variables(function))
+        for variable in sorted(given ^ set(ENVIRONMENT.get(binary_of(name), []))):
+            yield f"{name}: {variable} is {'not read' if variable in given else 'not given'}"
 
 
 @rule
@@ -279,8 +286,8 @@ def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
 
 @rule
 def logs_expire(stack: Expansion) -> Iterator[str]:
-    """Every function logs to a group of its own with a retention."""
-    used = set()
+    """Every program logs to a group of its own with a retention."""
+    used: dict[str, str] = {}
     for binary, (_, function) in stack.functions().items():
         group = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
         properties = stack.of_type("AWS::Logs::LogGroup").get(group)
@@ -288,23 +295,68 @@ def logs_expire(stack: Expansion) -> Iterator[str]:
             yield f"{binary}: no log group of the stack"
         elif "RetentionInDays" not in properties:
             yield f"{binary}: {group} keeps logs for ever"
-        elif group in used:
+        elif used.setdefault(group, binary_of(binary)) != binary_of(binary):
             yield f"{binary}: shares {group}"
-        used.add(group)
 
 
 @rule
 def binaries_exist(stack: Expansion) -> Iterator[str]:
     """What `sam build` is told to build is a crate, and API Gateway calls it by its name."""
-    for binary, (name, function) in stack.functions().items():
+    for function, (name, properties) in stack.functions().items():
         metadata = stack.resources[name]["Metadata"]
+        binary = metadata["BuildProperties"]["Binary"]
         if (
             metadata["BuildMethod"] != "rust-cargolambda"
             or not (ROOT / "functions" / binary / "Cargo.toml").is_file()
         ):
             yield f"{name}: cannot be built: {metadata}"
-        if text(function.get("FunctionName")) != f"${{AWS::StackName}}-{binary}":
-            yield f"{name}: is named {function.get('FunctionName')}"
+        if binary != binary_of(function) or function == text(properties["FunctionName"]):
+            yield f"{name}: runs {binary} under the name {properties['FunctionName']}"
+
+
+@rule
+def proxies_are_alike(stack: Expansion) -> Iterator[str]:
+    """The one on Managed Instances differs from the other in where it runs, and in nothing else."""
+    functions = stack.functions()
+    if stack.proxy not in functions:
+        yield f"there is no {stack.proxy}"
+    if "managed-proxy" not in functions:
+        return
+    where = {"CapacityProviderConfig", "PublishToLatestPublished", "FunctionName", "Description", "MemorySize"}
+    _, managed = functions["managed-proxy"]
+    _, other = functions["proxy"]
+    for name in sorted((managed.keys() | other.keys()) - where - {"Role", "ReservedConcurrentExecutions"}):
+        if managed.get(name) != other.get(name):
+            yield f"{name}: {managed.get(name)} and {other.get(name)}"
+    if statements(stack.role_of(managed)) != statements(stack.role_of(other)):
+        yield "they may do different things"
+
+
+@rule
+def managed_instances_are_bounded(stack: Expansion) -> Iterator[str]:
+    """Only where they are asked for, of the right processor, and no more than a parameter says."""
+    providers = stack.of_type("AWS::Lambda::CapacityProvider")
+    for name, (_, function) in stack.functions().items():
+        config = function.get("CapacityProviderConfig", {}).get("LambdaManagedInstancesCapacityProviderConfig")
+        if (config is not None) != (name == "managed-proxy"):
+            yield f"{name}: runs on {config}"
+        elif config is not None:
+            if [config["CapacityProviderArn"]] != [{"Fn::GetAtt": [it, "Arn"]} for it in providers]:
+                yield f"{name}: its instances are {config['CapacityProviderArn']}"
+            if function.get("PublishToLatestPublished") is not True:
+                yield f"{name}: deploying it again changes nothing that runs"
+            if "ReservedConcurrentExecutions" in function:
+                yield f"{name}: instances take no reserved concurrency"
+    if bool(providers) != ("managed-proxy" in stack.functions()):
+        yield f"{sorted(providers)} without need"
+    for name, provider in providers.items():
+        if provider["CapacityProviderScalingConfig"].get("MaxVCpuCount") != {"Ref": "ManagedInstanceMaxVCpus"}:
+            yield f"{name}: nothing bounds its costs"
+        if provider["InstanceRequirements"]["Architectures"] != [{"Ref": "Architecture"}]:
+            yield f"{name}: {provider['InstanceRequirements']['Architectures']}"
+    least = stack.source["Parameters"]["ManagedInstanceMemorySize"]["MinValue"]
+    if least < 2048:
+        yield f"Lambda refuses {least} MB there"
 
 
 @rule
@@ -369,6 +421,22 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
         "https://a.example.com,https://b.example.com": False,
         "https://a.example.com'": False,
     },
+    "AllowedPathFamilies": {
+        "": True,
+        "credits": True,
+        "credits,auth/keys,private-endpoints": True,
+        "models": False,
+        "credits,": False,
+        "creditskeys": False,
+    },
+    "KeysetCacheSeconds": {"": True, "1": True, "300": True, "0": False, "301": False},
+    "ManagedInstanceSubnets": {
+        "": True,
+        "subnet-0a1b2c3d": True,
+        "subnet-0a1b2c3d,subnet-0a1b2c3e": True,
+        "subnet-0a1b2c3d,": False,
+        "vpc-0a1b2c3d": False,
+    },
     "SupabaseUrl": {
         "https://abcdefgh.supabase.co": True,
         "https://abcdefgh.supabase.co/rest/v1": False,
@@ -415,7 +483,7 @@ def bound_function(stack: Expansion, integration: dict[str, Any]) -> str | None:
         return None
     uri = text(integration["uri"])
     for binary, (name, function) in stack.functions().items():
-        by_name = f":function:{text(function.get('FunctionName', ''))}/"
+        by_name = f":function:{text(function['FunctionName'])}/"
         if by_name in uri or f"functions/${{{name}.Arn}}/" in uri:
             return binary
     return None

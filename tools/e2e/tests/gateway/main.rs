@@ -11,6 +11,7 @@ mod answers;
 mod clients;
 mod concurrency;
 mod emulator;
+mod environment;
 mod events;
 mod failures;
 mod jobs;
