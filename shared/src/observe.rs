@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
@@ -27,6 +28,7 @@ pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
         request.id = %id,
         request.cold_start = u8::from(cold_start),
         trace.id = trace,
+        trace.parent = Empty,
         caller.did = Empty,
         http.method = Empty,
         http.path = Empty,
@@ -57,6 +59,25 @@ pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
     span.record("http.path", without_keys(&request.raw_path));
+    record("trace.parent", trace_parent(&request.headers));
+}
+
+/// The client's own trace: its `traceparent`, where that has the form of version 00
+/// (<https://www.w3.org/TR/trace-context/#traceparent-header-field-values>). It goes on to OpenRouter
+/// like any header.
+fn trace_parent(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let lengths = [2, 32, 16, 2];
+    let mut fields = value.split('-');
+    let formed = lengths.iter().all(|length| {
+        fields.next().is_some_and(|field| {
+            field.len() == *length
+                && field
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    });
+    (formed && fields.next().is_none()).then_some(value)
 }
 
 /// Whose request is about to begin in the database.
@@ -113,5 +134,27 @@ mod tests {
             "did:key:z6MkgszB…SU7rK6"
         );
         assert_eq!(shortened("did:web:a"), "did:web:a");
+    }
+
+    #[test]
+    fn only_what_is_a_trace_is_taken_for_the_clients() {
+        let sent = |value: &str| {
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("traceparent"),
+                value.parse().unwrap(),
+            )]);
+            trace_parent(&headers).map(str::to_owned)
+        };
+        let whole = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(sent(whole).as_deref(), Some(whole));
+        for other in [
+            "sk-or-v1-planted",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "",
+        ] {
+            assert_eq!(sent(other), None, "{other}");
+        }
     }
 }
