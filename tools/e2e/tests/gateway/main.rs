@@ -17,6 +17,7 @@ mod failures;
 mod jobs;
 mod keys;
 mod limits;
+mod observability;
 mod operator;
 mod reconciliation;
 mod refusals;
