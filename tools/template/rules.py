@@ -429,6 +429,7 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
         "credits,": False,
         "creditskeys": False,
     },
+    "UpstreamIdleTimeoutMs": {"": True, "1": True, "899999": True, "900000": True, "900001": False, "0": False},
     "KeysetCacheSeconds": {"": True, "1": True, "300": True, "0": False, "301": False},
     "ManagedInstanceSubnets": {
         "": True,
