@@ -238,6 +238,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
             drop((*API, "OpenApiVersion"), (*DEFINITION, "openapi")), put((*DEFINITION, "swagger"), "2.0")
         ),
     },
+    "parameters-reach-the-stage": {"SAM's default": drop((*API, "AlwaysDeploy"))},
     "nothing-waits-for-itself": {
         "SAM's event property with RESPONSE_STREAM": generated_by_sam("RESPONSE_STREAM"),
         "the function by its ARN": edit(

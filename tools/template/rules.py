@@ -371,6 +371,13 @@ def endpoint_lets_streams_idle(stack: Expansion) -> Iterator[str]:
 
 
 @rule
+def parameters_reach_the_stage(stack: Expansion) -> Iterator[str]:
+    """Without it a new AllowedOrigin or ProxyCompute changes the definition, but not what the stage serves."""
+    if stack.source["Resources"]["Api"]["Properties"].get("AlwaysDeploy") is not True:
+        yield "the stage is deployed anew only where the definition's text differs"
+
+
+@rule
 def nothing_waits_for_itself(stack: Expansion) -> Iterator[str]:
     """CloudFormation refuses circular dependencies, but only when it deploys."""
     graph = {
