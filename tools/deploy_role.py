@@ -27,7 +27,9 @@ REGION = "us-east-1"
 # SAM's translator wants to know it.
 os.environ["AWS_DEFAULT_REGION"] = REGION
 
-from expansion import expand, read  # noqa: E402
+from expansion import MANAGED_POLICIES, PARAMETERS, read  # noqa: E402
+from samtranslator.parser.parser import Parser  # noqa: E402
+from samtranslator.translator.translator import Translator  # noqa: E402
 
 STACK = "llm-gateway"
 ACCOUNT = "123456789012"
@@ -69,6 +71,12 @@ NEEDS: dict[str, tuple[str, str, str]] = {
         "PutFunctionEventInvokeConfig GetFunctionEventInvokeConfig UpdateFunctionEventInvokeConfig"
         " DeleteFunctionEventInvokeConfig",
         "arn:aws:lambda:{region}:{account}:function:{name}",
+    ),
+    "AWS::Lambda::CapacityProvider": (
+        "lambda",
+        "CreateCapacityProvider GetCapacityProvider UpdateCapacityProvider DeleteCapacityProvider"
+        " PassCapacityProvider ListTags TagResource UntagResource",
+        "arn:aws:lambda:{region}:{account}:capacity-provider:{name}",
     ),
     "AWS::IAM::Role": (
         "iam",
@@ -220,7 +228,7 @@ def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
     secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/supabase-AbCdEf"
     yield "secretsmanager:GetSecretValue", secret, {}
 
-    resources = expand(read(str(ROOT / "template.yaml"))).resources
+    resources = gateway()
     for logical_id, resource in resources.items():
         kind, properties = resource["Type"], resource.get("Properties", {})
         if kind not in NEEDS:
@@ -231,12 +239,24 @@ def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
         # Permissions and the like name a function by Ref.
         name = resolve(given) if not isinstance(given, dict) or given.get("Ref") not in resources else None
         if name is None:
-            name = f"{STACK}-proxy" if service == "lambda" else f"{STACK}-{logical_id}-0123456789AB"
+            name = f"{STACK}-proxy" if ":function:" in pattern else f"{STACK}-{logical_id}-0123456789AB"
         arn = pattern.format(region=REGION, account=ACCOUNT, name=name)
         for action in actions.split():
             yield f"{service}:{action}", arn, {}
+        if "CapacityProviderConfig" in properties:
+            yield "lambda:PublishVersion", arn, {}
+            yield "lambda:PutFunctionScalingConfig", arn, {}
         if kind == "AWS::IAM::Role":
             yield from role_needs(arn, properties)
+
+
+def gateway() -> dict[str, Any]:
+    """Every resource that template.yaml may come to, whatever its parameters."""
+    source = read(str(ROOT / "template.yaml"))
+    # Where `sam package` puts the place that it uploaded the build to.
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
+    output = Translator(MANAGED_POLICIES, Parser()).translate(source, dict(PARAMETERS))
+    return json.loads(json.dumps(output))["Resources"]
 
 
 def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
