@@ -4,19 +4,38 @@
 #
 #   DATABASE_URL=postgresql://… migrations/apply.sh
 #
-# PSQL names the program, if it is not psql.
+# PSQL names the program, if it is not psql. The connection has to be encrypted, unless the string or
+# PGSSLMODE says otherwise, or it stays on this machine.
 set -euo pipefail
+
+fail() {
+    echo "migrations/apply.sh: $1" >&2
+    exit 1
+}
+
 : "${DATABASE_URL:?is not set; it must be the connection string of the database}"
+psql=${PSQL:-psql}
+command -v "$psql" >/dev/null || fail "$psql is not installed (Debian: postgresql-client; Homebrew: libpq)"
 
 # The password goes by the environment: every user of the machine can read a command line.
-if [[ $DATABASE_URL =~ ^([a-z]+://[^:@/]+):([^@]*)@(.*)$ ]]; then
-    printf -v PGPASSWORD '%b' "${BASH_REMATCH[2]//%/\\x}"
-    export PGPASSWORD
+if [[ $DATABASE_URL =~ ^([a-z]+://[^:@/]+):(.*)@([^@]*)$ ]]; then
+    password=${BASH_REMATCH[2]}
     DATABASE_URL="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
+    [ "$password" != "[YOUR-PASSWORD]" ] || fail "DATABASE_URL says [YOUR-PASSWORD]; put the password there"
+    [[ ! $password =~ %([^0-9A-Fa-f]|.[^0-9A-Fa-f]|.?$) ]] || fail "in the password a % is written %25"
+    password=${password//\\/\\\\}
+    printf -v PGPASSWORD '%b' "${password//%/\\x}"
+    export PGPASSWORD
 fi
 
+# By default libpq goes on in the clear where somebody on the way says that there is no TLS.
+case $DATABASE_URL in
+*@127.0.0.1[:/]* | *@localhost[:/]* | *sslmode=*) ;;
+*) export PGSSLMODE="${PGSSLMODE:-require}" ;;
+esac
+
 sql() {
-    "${PSQL:-psql}" "$DATABASE_URL" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 "$@"
+    "$psql" "$DATABASE_URL" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 "$@"
 }
 
 sql <<'SQL'

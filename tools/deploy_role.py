@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""Checks .github/deploy-role.yaml offline: whether it lets CloudFormation do all that template.yaml takes,
+and whether it keeps from GitHub what is none of its business.
+
+    pip install aws-sam-cli
+    python tools/deploy_role.py [--print]
+
+Prints what is wrong and exits with 1. `--print` shows the policy as IAM gets it, for other programs. What
+CloudFormation does for a resource is from its registry (`aws cloudformation describe-type`, the handlers'
+permissions), less what concerns properties that the template does not use, such as VPCs and code signing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools" / "template"))
+
+REGION = "us-east-1"
+# SAM's translator wants to know it.
+os.environ["AWS_DEFAULT_REGION"] = REGION
+
+from expansion import MANAGED_POLICIES, PARAMETERS, read  # noqa: E402
+from samtranslator.parser.parser import Parser  # noqa: E402
+from samtranslator.translator.translator import Translator  # noqa: E402
+
+STACK = "llm-gateway"
+ACCOUNT = "123456789012"
+VALUES = {
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::AccountId": ACCOUNT,
+    "AWS::StackName": STACK,
+    "StackName": STACK,
+    "SupabaseSecretName": "llm-gateway/supabase",
+    "HostedZoneId": "Z0123456789",
+    "Subject": "repo:octocat@1/llm-gateway@2:environment:production",
+    "Provider": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com",
+}
+
+ROLE_POLICY = "AttachRolePolicy DetachRolePolicy".split()
+# Actions by type of resource, and what they are done to: `{name}` is the resource's, given or generated.
+NEEDS: dict[str, tuple[str, str, str]] = {
+    "AWS::Lambda::Function": (
+        "lambda",
+        "CreateFunction GetFunction UpdateFunctionCode UpdateFunctionConfiguration DeleteFunction"
+        " PutFunctionConcurrency DeleteFunctionConcurrency GetRuntimeManagementConfig"
+        " GetFunctionCodeSigningConfig GetFunctionRecursionConfig GetFunctionScalingConfig"
+        " ListTags TagResource UntagResource",
+        "arn:aws:lambda:{region}:{account}:function:{name}",
+    ),
+    "AWS::Lambda::Permission": (
+        "lambda",
+        "AddPermission RemovePermission GetPolicy",
+        "arn:aws:lambda:{region}:{account}:function:{name}",
+    ),
+    "AWS::Lambda::Url": (
+        "lambda",
+        "CreateFunctionUrlConfig GetFunctionUrlConfig UpdateFunctionUrlConfig DeleteFunctionUrlConfig",
+        "arn:aws:lambda:{region}:{account}:function:{name}",
+    ),
+    "AWS::Lambda::EventInvokeConfig": (
+        "lambda",
+        "PutFunctionEventInvokeConfig GetFunctionEventInvokeConfig UpdateFunctionEventInvokeConfig"
+        " DeleteFunctionEventInvokeConfig",
+        "arn:aws:lambda:{region}:{account}:function:{name}",
+    ),
+    "AWS::Lambda::CapacityProvider": (
+        "lambda",
+        "CreateCapacityProvider GetCapacityProvider UpdateCapacityProvider DeleteCapacityProvider"
+        " PassCapacityProvider ListTags TagResource UntagResource",
+        "arn:aws:lambda:{region}:{account}:capacity-provider:{name}",
+    ),
+    "AWS::IAM::Role": (
+        "iam",
+        "CreateRole GetRole GetRolePolicy PutRolePolicy DeleteRolePolicy ListRolePolicies"
+        " ListAttachedRolePolicies UpdateRole UpdateRoleDescription UpdateAssumeRolePolicy TagRole UntagRole"
+        " DeleteRole",
+        "arn:aws:iam::{account}:role/{name}",
+    ),
+    "AWS::Logs::LogGroup": (
+        "logs",
+        "CreateLogGroup DescribeLogGroups PutRetentionPolicy DeleteRetentionPolicy TagLogGroup UntagLogGroup"
+        " ListTagsLogGroup GetDataProtectionPolicy DeleteLogGroup",
+        "arn:aws:logs:{region}:{account}:log-group:{name}",
+    ),
+    "AWS::Scheduler::Schedule": (
+        "scheduler",
+        "CreateSchedule GetSchedule UpdateSchedule DeleteSchedule",
+        "arn:aws:scheduler:{region}:{account}:schedule/default/{name}",
+    ),
+    "AWS::CloudWatch::Alarm": (
+        "cloudwatch",
+        "PutMetricAlarm DescribeAlarms DeleteAlarms ListTagsForResource TagResource UntagResource",
+        "arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
+    ),
+    "AWS::CloudWatch::Dashboard": (
+        "cloudwatch",
+        "PutDashboard GetDashboard DeleteDashboards",
+        "arn:aws:cloudwatch::{account}:dashboard/{name}",
+    ),
+    "AWS::SNS::Topic": (
+        "sns",
+        "CreateTopic GetTopicAttributes SetTopicAttributes Subscribe Unsubscribe ListSubscriptionsByTopic"
+        " ListTagsForResource GetDataProtectionPolicy TagResource UntagResource DeleteTopic",
+        "arn:aws:sns:{region}:{account}:{name}",
+    ),
+    "AWS::Route53::RecordSetGroup": (
+        "route53",
+        "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets",
+        "arn:aws:route53:::hostedzone/Z0123456789",
+    ),
+    "AWS::ApiGateway::Account": ("apigateway", "GET PATCH", "arn:aws:apigateway:{region}::/account"),
+    "AWS::ApiGateway::DomainName": (
+        "apigateway",
+        "DELETE GET PATCH POST",
+        "arn:aws:apigateway:{region}::/domainnames/gw.example.com",
+    ),
+    "AWS::ApiGateway::BasePathMapping": (
+        "apigateway",
+        "DELETE GET PATCH POST",
+        "arn:aws:apigateway:{region}::/domainnames/gw.example.com/basepathmappings/(none)",
+    ),
+    "AWS::ApiGateway::RestApi": (
+        "apigateway",
+        "DELETE GET PATCH POST PUT",
+        "arn:aws:apigateway:{region}::/restapis/a1b2c3d4e5",
+    ),
+    "AWS::ApiGateway::Deployment": (
+        "apigateway",
+        "DELETE GET PATCH POST PUT",
+        "arn:aws:apigateway:{region}::/restapis/a1b2c3d4e5/deployments/f6g7h8",
+    ),
+    "AWS::ApiGateway::Stage": (
+        "apigateway",
+        "DELETE GET PATCH POST PUT",
+        "arn:aws:apigateway:{region}::/restapis/a1b2c3d4e5/stages/prod",
+    ),
+}
+NAMES = ("FunctionName", "LogGroupName", "Name", "AlarmName", "DashboardName")
+
+# What the role must not be able to do: action, resource, and what IAM would know of the request.
+OWN_ROLE = f"arn:aws:iam::{ACCOUNT}:role/{STACK}-deploy-DeployRole-0123456789AB"
+PROXY_ROLE = f"arn:aws:iam::{ACCOUNT}:role/{STACK}-ProxyFunctionRole-0123456789AB"
+FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
+    ("iam:PutRolePolicy", OWN_ROLE, {}),
+    ("iam:UpdateAssumeRolePolicy", OWN_ROLE, {}),
+    ("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+    ("iam:PassRole", PROXY_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    ("iam:AttachRolePolicy", PROXY_ROLE, {"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/{STACK}-x", {}),
+    (
+        "cloudformation:CreateChangeSet",
+        f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}-deploy/0",
+        {},
+    ),
+    ("cloudformation:DeleteStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/0", {}),
+    ("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}-proxy", {}),
+    ("lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:other", {}),
+    (
+        "secretsmanager:GetSecretValue",
+        f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/keyset-AbCdEf",
+        {},
+    ),
+    ("s3:PutObject", "arn:aws:s3:::other/key", {}),
+    ("s3:DeleteObjectVersion", "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-x/key", {}),
+]
+
+
+def main() -> int:
+    """Prints what was found; returns the exit code."""
+    template = read(str(ROOT / ".github" / "deploy-role.yaml"))
+    role = template["Resources"]["DeployRole"]["Properties"]
+    statements = [
+        statement for policy in resolve(role["Policies"]) for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    if sys.argv[1:] == ["--print"]:
+        print(json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2))
+        return 0
+    found = list(problems(statements, resolve(role["AssumeRolePolicyDocument"])))
+    print("\n".join(found) or "the deploy role fits the template")
+    return 1 if found else 0
+
+
+def problems(statements: list[dict[str, Any]], trust: dict[str, Any]) -> Iterator[str]:
+    """What the role lacks, and what it has too much of."""
+    needed = 0
+    for action, resource, context in needs():
+        needed += 1
+        if not allows(statements, action, resource, context):
+            yield f"may not {action} {resource} {context or ''}"
+    if not needed:
+        yield "nothing was checked"
+    for action, resource, context in FORBIDDEN:
+        if allows(statements, action, resource, context):
+            yield f"may {action} {resource} {context or ''}"
+    # IAM's bound for a role's inline policies; it does not count white space.
+    size = len(json.dumps(statements, separators=(",", ":")))
+    if size > 10_000:
+        yield f"the policy has {size} characters"
+    (statement,) = trust["Statement"]
+    if set(statement["Condition"]["StringEquals"]) != {
+        "token.actions.githubusercontent.com:aud",
+        "token.actions.githubusercontent.com:sub",
+    }:
+        yield f"trusts {statement}"
+
+
+def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Each action that a deployment takes, on which resource, and what IAM knows of it."""
+    stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/0"
+    for action in "CreateChangeSet DescribeChangeSet DescribeStackEvents DescribeStacks ExecuteChangeSet".split():
+        yield f"cloudformation:{action}", stack, {}
+    yield "cloudformation:GetTemplateSummary", stack, {}
+    transform = f"arn:aws:cloudformation:{REGION}:aws:transform/Serverless-2016-10-31"
+    yield "cloudformation:CreateChangeSet", transform, {}
+    managed = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/aws-sam-cli-managed-default/0"
+    yield "cloudformation:DescribeStacks", managed, {}
+    for action in "GetObject GetObjectVersion PutObject".split():
+        yield f"s3:{action}", "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-0ab/code", {}
+    secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/supabase-AbCdEf"
+    yield "secretsmanager:GetSecretValue", secret, {}
+
+    resources = gateway()
+    for logical_id, resource in resources.items():
+        kind, properties = resource["Type"], resource.get("Properties", {})
+        if kind not in NEEDS:
+            yield f"do anything with {kind}: add it to NEEDS, and to the role", logical_id, {}
+            continue
+        service, actions, pattern = NEEDS[kind]
+        given = next((properties[key] for key in NAMES if key in properties), None)
+        # Permissions and the like name a function by Ref.
+        name = resolve(given) if not isinstance(given, dict) or given.get("Ref") not in resources else None
+        if name is None:
+            name = f"{STACK}-proxy" if ":function:" in pattern else f"{STACK}-{logical_id}-0123456789AB"
+        arn = pattern.format(region=REGION, account=ACCOUNT, name=name)
+        for action in actions.split():
+            yield f"{service}:{action}", arn, {}
+        if "CapacityProviderConfig" in properties:
+            yield "lambda:PublishVersion", arn, {}
+            yield "lambda:PutFunctionScalingConfig", arn, {}
+        if kind == "AWS::IAM::Role":
+            yield from role_needs(arn, properties)
+
+
+def gateway() -> dict[str, Any]:
+    """Every resource that template.yaml may come to, whatever its parameters."""
+    source = read(str(ROOT / "template.yaml"))
+    # Where `sam package` puts the place that it uploaded the build to.
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
+    output = Translator(MANAGED_POLICIES, Parser()).translate(source, dict(PARAMETERS))
+    return json.loads(json.dumps(output))["Resources"]
+
+
+def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """AWS's policies are attached to the role, and it is handed to the service that works under it."""
+    for policy in resolve(properties.get("ManagedPolicyArns", [])):
+        for action in ROLE_POLICY:
+            yield f"iam:{action}", arn, {"iam:PolicyARN": policy}
+    (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
+    services = statement["Principal"]["Service"]
+    for service in [services] if isinstance(services, str) else services:
+        yield "iam:PassRole", arn, {"iam:PassedToService": service}
+
+
+def allows(statements: list[dict[str, Any]], action: str, resource: str, context: dict[str, str]) -> bool:
+    """Whether IAM would, by these statements alone; all of them allow."""
+    return any(
+        statement["Effect"] == "Allow"
+        and any(matches(pattern, action) for pattern in listed(statement["Action"]))
+        and any(matches(pattern, resource) for pattern in listed(statement["Resource"]))
+        and all(
+            context.get(key) in listed(values)
+            for comparison in statement.get("Condition", {}).values()
+            for key, values in comparison.items()
+        )
+        for statement in statements
+    )
+
+
+def matches(pattern: str, value: str) -> bool:
+    """IAM's wildcards: any text, and any character."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value) is not None
+
+
+def listed(value: Any) -> list[Any]:
+    """IAM writes one thing and a list of one alike."""
+    return value if isinstance(value, list) else [value]
+
+
+def resolve(value: Any) -> Any:
+    """CloudFormation's functions worked out, with VALUES for parameters and every condition true."""
+    if isinstance(value, list):
+        return [resolve(item) for item in value if item != {"Ref": "AWS::NoValue"}]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Ref"}:
+        return VALUES[value["Ref"]]
+    if set(value) == {"Fn::Sub"}:
+        return re.sub(r"\$\{([A-Za-z:]+)\}", lambda found: VALUES[found[1]], value["Fn::Sub"])
+    if set(value) == {"Fn::If"}:
+        return resolve(value["Fn::If"][1])
+    return {key: resolve(item) for key, item in value.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
