@@ -1,5 +1,7 @@
-//! `cargo xtask package`: the artifacts that are deployed, built as `sam deploy` wants them, and their
-//! sizes.
+//! `cargo xtask package`: the artifacts that are deployed, built as `sam deploy` wants them, their sizes,
+//! and whether Lambda can start them.
+
+mod executable;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +14,10 @@ use clap::Args;
 use stack::process::run_visibly;
 use stack::{Tools, Workspace};
 
+use executable::{Architecture, Glibc};
+
 /// The largest that a stripped executable may be, in bytes: its size is a part of every cold start.
-const TARGETS: [(&str, u64); 5] = [
+const TARGETS: [(&str, usize); 5] = [
     ("proxy", 9_000_000),
     ("usage", 9_000_000),
     ("keys", 9_000_000),
@@ -26,9 +30,9 @@ pub(crate) const ARTIFACTS: &str = ".aws-sam/build";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The processor to build for: arm64 or `x86_64` [default: this machine's]
-    #[arg(long, value_parser = ["arm64", "x86_64"])]
-    architecture: Option<String>,
+    /// The processor to build for [default: this machine's]
+    #[arg(long)]
+    architecture: Option<Architecture>,
 }
 
 /// Each function's executable, by the function's name.
@@ -37,19 +41,16 @@ struct Artifacts(BTreeMap<String, PathBuf>);
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
     let tools = Tools::install(&workspace)?;
-    build(&workspace, &tools, options.architecture.as_deref())
+    build(&workspace, &tools, options.architecture)
 }
 
-/// Builds all functions and compares their sizes with the targets.
+/// Builds all functions, and refuses those that are too large or that Lambda could not start.
 pub(crate) fn build(
     workspace: &Workspace,
     tools: &Tools,
-    architecture: Option<&str>,
+    architecture: Option<Architecture>,
 ) -> Result<()> {
-    let architecture = architecture.unwrap_or(match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        other => other,
-    });
+    let architecture = architecture.map_or_else(Architecture::host, Ok)?;
     let mut command = Command::new(tools.python_program("sam"));
     stack::cargo::clean(&mut command);
     let path = path_with(tools)?;
@@ -65,7 +66,7 @@ pub(crate) fn build(
     if !status.success() {
         bail!("sam build: {status}");
     }
-    Artifacts::find(&workspace.root().join(ARTIFACTS))?.check()
+    Artifacts::find(&workspace.root().join(ARTIFACTS))?.check(architecture)
 }
 
 /// The path of programs, beginning with where `sam build` finds cargo-lambda.
@@ -97,19 +98,30 @@ impl Artifacts {
         Ok(Self(executables))
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, architecture: Architecture) -> Result<()> {
         let mut problems = Vec::new();
-        println!("{:<10} {:>12} {:>12}", "function", "bytes", "at most");
+        println!(
+            "{:<10} {:>12} {:>12} {:>7}",
+            architecture, "bytes", "at most", "glibc"
+        );
         for (name, target) in TARGETS {
             let Some(path) = self.0.get(name) else {
                 problems.push(format!("{name} was not built"));
                 continue;
             };
-            let size = fs::metadata(path)?.len();
-            println!("{name:<10} {size:>12} {target:>12}");
+            let executable = fs::read(path)?;
+            let size = executable.len();
             if size > target {
                 problems.push(format!("{name} has {size} bytes, more than {target}"));
             }
+            let glibc = match executable::check(&executable, architecture, Glibc::OF_LAMBDA) {
+                Ok(glibc) => glibc.map_or("none".to_owned(), |it| it.to_string()),
+                Err(error) => {
+                    problems.push(format!("Lambda can't start {name}: {error:#}"));
+                    "✗".to_owned()
+                }
+            };
+            println!("{name:<10} {size:>12} {target:>12} {glibc:>7}");
         }
         if problems.is_empty() {
             return Ok(());

@@ -1,0 +1,182 @@
+//! Whether Lambda can start an executable, read from its ELF headers.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use object::LittleEndian;
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64};
+use object::read::elf::{FileHeader as _, SectionTable};
+
+/// A processor that Lambda has, by the name that it has there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Architecture {
+    #[value(name = "arm64")]
+    Arm64,
+    #[value(name = "x86_64")]
+    X86_64,
+}
+
+impl Architecture {
+    /// That of this machine.
+    pub(super) fn host() -> Result<Self> {
+        match std::env::consts::ARCH {
+            "aarch64" => Ok(Self::Arm64),
+            "x86_64" => Ok(Self::X86_64),
+            other => bail!("Lambda has no {other} processors; choose one with --architecture"),
+        }
+    }
+
+    /// ELF's `e_machine`.
+    fn machine(self) -> u16 {
+        match self {
+            Self::Arm64 => EM_AARCH64,
+            Self::X86_64 => EM_X86_64,
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Arm64 => "arm64",
+            Self::X86_64 => "x86_64",
+        })
+    }
+}
+
+/// A release of the GNU C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Glibc(u32, u32);
+
+impl Glibc {
+    /// What Amazon Linux 2023 has, and with it Lambda's `provided.al2023`.
+    /// <https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html>
+    pub(super) const OF_LAMBDA: Self = Self(2, 34);
+
+    /// Of a symbol's version, `GLIBC_2.30` or `GLIBC_2.2.5`; there are others, such as
+    /// `GLIBC_ABI_DT_RELR`, that say no release.
+    fn of_version(version: &str) -> Option<Self> {
+        let mut numbers = version.strip_prefix("GLIBC_")?.split('.');
+        Some(Self(
+            numbers.next()?.parse().ok()?,
+            numbers.next()?.parse().ok()?,
+        ))
+    }
+}
+
+impl fmt::Display for Glibc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// Refuses an executable that does not start on `architecture` or with the library `glibc`: the
+/// dynamic linker ends a process that wants a version of a symbol which its library does not have.
+///
+/// Returns the oldest library that it starts with, if it needs one at all.
+pub(super) fn check(
+    executable: &[u8],
+    architecture: Architecture,
+    glibc: Glibc,
+) -> Result<Option<Glibc>> {
+    let header = FileHeader64::<LittleEndian>::parse(executable)?;
+    let endian = header.endian()?;
+    let machine = header.e_machine(endian);
+    if machine != architecture.machine() {
+        bail!("its processor is not {architecture} but ELF's number {machine}");
+    }
+    let mut oldest = None;
+    for version in versions(&header.sections(endian, executable)?, endian, executable)? {
+        let needed = Glibc::of_version(version)
+            .filter(|needed| *needed <= glibc)
+            .with_context(|| format!("it needs {version}; Lambda has glibc {glibc}"))?;
+        oldest = oldest.max(Some(needed));
+    }
+    Ok(oldest)
+}
+
+/// The versions of the C library's symbols that an executable wants, from its `.gnu.version_r`.
+/// <https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html>
+fn versions<'a>(
+    sections: &SectionTable<'a, FileHeader64<LittleEndian>>,
+    endian: LittleEndian,
+    executable: &'a [u8],
+) -> Result<Vec<&'a str>> {
+    let Some((libraries, names)) = sections.gnu_verneed(endian, executable)? else {
+        return Ok(Vec::new());
+    };
+    let names = sections.strings(endian, executable, names)?;
+    let mut found = Vec::new();
+    for library in libraries {
+        let (_, versions) = library?;
+        for version in versions {
+            let name = str::from_utf8(version?.name(endian, names)?)?;
+            if name.starts_with("GLIBC_") {
+                found.push(name);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_its_release() {
+        assert_eq!(Glibc::of_version("GLIBC_2.34"), Some(Glibc(2, 34)));
+        assert_eq!(Glibc::of_version("GLIBC_2.2.5"), Some(Glibc(2, 2)));
+        assert_eq!(Glibc::of_version("GLIBC_ABI_DT_RELR"), None);
+        assert_eq!(Glibc::of_version("GLIBC_PRIVATE"), None);
+        // As numbers, not as text.
+        assert!(Glibc::of_version("GLIBC_2.9") < Glibc::of_version("GLIBC_2.34"));
+    }
+
+    #[test]
+    fn what_is_no_executable_is_refused() {
+        for bytes in [&b""[..], b"#!/bin/sh\nexit 0\n", &[0; 1000]] {
+            assert!(check(bytes, Architecture::X86_64, Glibc::OF_LAMBDA).is_err());
+        }
+    }
+
+    /// The test program itself, which was linked with this machine's library.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    mod of_this_machine {
+        use super::*;
+
+        const ANY: Glibc = Glibc(u32::MAX, 0);
+
+        fn this() -> (Vec<u8>, Architecture) {
+            let path = std::env::current_exe().unwrap();
+            (std::fs::read(path).unwrap(), Architecture::host().unwrap())
+        }
+
+        #[test]
+        fn the_oldest_library_that_it_starts_with_is_the_limit() {
+            let (executable, host) = this();
+            let oldest = check(&executable, host, ANY).unwrap().unwrap();
+            assert!(oldest > Glibc(2, 2), "{oldest}");
+            assert_eq!(check(&executable, host, oldest).unwrap(), Some(oldest));
+
+            let older = Glibc(oldest.0, oldest.1 - 1);
+            let error = check(&executable, host, older).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("it needs GLIBC_{oldest}; Lambda has glibc {older}")
+            );
+        }
+
+        #[test]
+        fn another_processor_is_refused() {
+            let (executable, host) = this();
+            let other = match host {
+                Architecture::Arm64 => Architecture::X86_64,
+                Architecture::X86_64 => Architecture::Arm64,
+            };
+            let error = check(&executable, other, ANY).unwrap_err().to_string();
+            assert!(error.contains(&other.to_string()), "{error}");
+        }
+    }
+}
