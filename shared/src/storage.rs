@@ -333,11 +333,11 @@ impl Storage {
     async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        argument: &Argument<impl Serialize>,
+        arguments: &Argument<impl Serialize>,
         attempts: u32,
         until: Instant,
     ) -> Result<T, StorageError> {
-        self.attempt(function, argument, attempts, until).await.0
+        self.attempt(function, arguments, attempts, until).await.0
     }
 
     /// As [`call`](Self::call); also whether the answer is that of a repetition, so that an earlier
@@ -345,11 +345,11 @@ impl Storage {
     async fn attempt<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        argument: &Argument<impl Serialize>,
+        arguments: &Argument<impl Serialize>,
         attempts: u32,
         until: Instant,
     ) -> (Result<T, StorageError>, bool) {
-        let Ok(body) = serde_json::to_string(argument) else {
+        let Ok(body) = serde_json::to_string(arguments) else {
             return (Err(Protocol::RequestNotBuilt.into()), false);
         };
         // A deadlock or a cancelled statement is a plain 500, too: whoever has the time tries again.
