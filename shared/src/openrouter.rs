@@ -216,7 +216,7 @@ pub enum PingError {
 }
 
 /// Headers of a connection, not of a message (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 9] = [
+pub const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",

@@ -48,7 +48,6 @@ pub use usage::{
     RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageQuery, UsageReport,
 };
 
-use keys::{ActivateJson, Arguments};
 use transport::Transport;
 use uuid::Uuid;
 
@@ -61,6 +60,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Attempts while a client waits for its first byte.
 const ATTEMPTS_IN_FRONT: u32 = 3;
+
+/// The one named argument of a database function.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Argument<T> {
+    /// What is asked for.
+    Request(T),
+    /// How something ended.
+    Outcome(T),
+}
 
 /// A client of the storage. Cheap to share by reference; holds no connection of its own.
 pub struct Storage {
@@ -94,11 +103,9 @@ impl Storage {
     /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
     /// ([`StorageError::NoSuchRequest`] then says that it never began).
     pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
-        let arguments = records::BeginArguments {
-            request: begin.into(),
-        };
+        let argument = Argument::Request(records::BeginJson::from(begin));
         let (answer, is_repeated) = self
-            .attempt("begin_request", &arguments, ATTEMPTS_IN_FRONT, until)
+            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, until)
             .await;
         answer.map_err(|error| match error {
             StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
@@ -114,10 +121,8 @@ impl Storage {
         note: &NoteGeneration<'_>,
         until: Instant,
     ) -> Result<Noted, StorageError> {
-        let arguments = records::NoteArguments {
-            request: note.into(),
-        };
-        self.call("note_generation", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(records::NoteJson::from(note));
+        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -128,10 +133,8 @@ impl Storage {
         finish: &Finish<'_>,
         until: Instant,
     ) -> Result<Finished, StorageError> {
-        let arguments = records::FinishArguments {
-            outcome: finish.into(),
-        };
-        self.call("finish_request", &arguments, u32::MAX, until)
+        let argument = Argument::Outcome(records::FinishJson::from(finish));
+        self.call("finish_request", &argument, u32::MAX, until)
             .await
     }
 
@@ -142,8 +145,8 @@ impl Storage {
         record: &EmergencyRecord,
         until: Instant,
     ) -> Result<Finished, StorageError> {
-        let arguments = emergency::RestoreArguments::of(record).ok_or(Protocol::RequestNotBuilt)?;
-        self.call("finish_request", &arguments, u32::MAX, until)
+        let argument = Argument::Outcome(record.json().ok_or(Protocol::RequestNotBuilt)?);
+        self.call("finish_request", &argument, u32::MAX, until)
             .await
     }
 
@@ -154,10 +157,8 @@ impl Storage {
         query: &ReportQuery<'_>,
         until: Instant,
     ) -> Result<UsageReport, StorageError> {
-        let arguments = usage::Arguments {
-            request: usage::ReportJson::from(query),
-        };
-        self.call("usage_report", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(usage::ReportJson::from(query));
+        self.call("usage_report", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -167,10 +168,8 @@ impl Storage {
         query: &RequestsQuery<'_>,
         until: Instant,
     ) -> Result<RequestPage, StorageError> {
-        let arguments = usage::Arguments {
-            request: usage::RequestsJson::from(query),
-        };
-        self.call("usage_requests", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(usage::RequestsJson::from(query));
+        self.call("usage_requests", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -184,10 +183,8 @@ impl Storage {
         claim: &Claim<'_>,
         until: Instant,
     ) -> Result<Vec<Unsettled>, StorageError> {
-        let arguments = reconciliation::ClaimArguments {
-            request: claim.into(),
-        };
-        self.call("claim_unsettled", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(reconciliation::ClaimJson::from(claim));
+        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -197,10 +194,8 @@ impl Storage {
         settle: &Settle<'_>,
         until: Instant,
     ) -> Result<Settled, StorageError> {
-        let arguments = reconciliation::SettleArguments {
-            outcome: settle.into(),
-        };
-        self.call("settle_request", &arguments, u32::MAX, until)
+        let argument = Argument::Outcome(reconciliation::SettleJson::from(settle));
+        self.call("settle_request", &argument, u32::MAX, until)
             .await
     }
 
@@ -211,10 +206,8 @@ impl Storage {
         settle: &SettleJob<'_>,
         until: Instant,
     ) -> Result<Settled, StorageError> {
-        let arguments = reconciliation::SettleJobArguments {
-            outcome: settle.into(),
-        };
-        self.call("settle_job", &arguments, u32::MAX, until).await
+        let argument = Argument::Outcome(reconciliation::SettleJobJson::from(settle));
+        self.call("settle_job", &argument, u32::MAX, until).await
     }
 
     /// What the caller may know of their key.
@@ -223,10 +216,8 @@ impl Storage {
         asking: &Asking<'_>,
         until: Instant,
     ) -> Result<KeyDescription, StorageError> {
-        let arguments = Arguments {
-            request: keys::AskingJson::from(asking),
-        };
-        self.call("describe_key", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(keys::AskingJson::from(asking));
+        self.call("describe_key", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -237,13 +228,11 @@ impl Storage {
         key: &NewKey<'_>,
         until: Instant,
     ) -> Result<StoredKey, StorageError> {
-        let arguments = Arguments {
-            request: keys::StoreJson {
-                asking: asking.into(),
-                key: key.into(),
-            },
-        };
-        self.call("store_key", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(keys::StoreJson {
+            asking: asking.into(),
+            key: key.into(),
+        });
+        self.call("store_key", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -253,10 +242,8 @@ impl Storage {
         asking: &Asking<'_>,
         until: Instant,
     ) -> Result<RevokedKey, StorageError> {
-        let arguments = Arguments {
-            request: keys::AskingJson::from(asking),
-        };
-        self.call("revoke_key", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(keys::AskingJson::from(asking));
+        self.call("revoke_key", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
@@ -270,16 +257,14 @@ impl Storage {
         until: Instant,
     ) -> Result<Reserved, StorageError> {
         let function = "reserve_provisioning";
-        let arguments = Arguments {
-            request: keys::ReserveJson {
-                asking: asking.into(),
-                lease: lease.as_secs(),
-                limit: grant.limit,
-                limit_reset: grant.reset,
-            },
-        };
+        let argument = Argument::Request(keys::ReserveJson {
+            asking: asking.into(),
+            lease: lease.as_secs(),
+            limit: grant.limit,
+            limit_reset: grant.reset,
+        });
         let answer: keys::ReserveAnswer = self
-            .call(function, &arguments, ATTEMPTS_IN_FRONT, until)
+            .call(function, &argument, ATTEMPTS_IN_FRONT, until)
             .await?;
         Ok(answer.read().ok_or(Protocol::UnexpectedBody { function })?)
     }
@@ -293,16 +278,14 @@ impl Storage {
         key: &NewKey<'_>,
         until: Instant,
     ) -> Result<Option<KeyDescription>, StorageError> {
-        let arguments = Arguments {
-            request: ActivateJson {
-                id: id.to_string(),
-                did,
-                upstream_hash: key.hash,
-                key: key.into(),
-            },
-        };
+        let argument = Argument::Request(keys::ActivateJson {
+            id: id.to_string(),
+            did,
+            upstream_hash: key.hash,
+            key: key.into(),
+        });
         let answer: keys::ActivateAnswer = self
-            .call("activate_provisioning", &arguments, u32::MAX, until)
+            .call("activate_provisioning", &argument, u32::MAX, until)
             .await?;
         Ok(answer.key)
     }
@@ -314,14 +297,12 @@ impl Storage {
         made: bool,
         until: Instant,
     ) -> Result<(), StorageError> {
-        let arguments = Arguments {
-            request: keys::AbandonJson {
-                id: id.to_string(),
-                made,
-            },
-        };
+        let argument = Argument::Request(keys::AbandonJson {
+            id: id.to_string(),
+            made,
+        });
         let keys::Done {} = self
-            .call("abandon_provisioning", &arguments, ATTEMPTS_IN_FRONT, until)
+            .call("abandon_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
             .await?;
         Ok(())
     }
@@ -333,18 +314,16 @@ impl Storage {
         claim: &Claim<'_>,
         until: Instant,
     ) -> Result<Vec<Condemned>, StorageError> {
-        let arguments = keys::claim(claim);
-        self.call("claim_provisionings", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(reconciliation::ClaimJson::from(claim));
+        self.call("claim_provisionings", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 
     /// Notes that OpenRouter has a provisioning's key no more.
     pub async fn finish_provisioning(&self, id: Uuid, until: Instant) -> Result<(), StorageError> {
-        let arguments = Arguments {
-            request: keys::FinishJson { id: id.to_string() },
-        };
+        let argument = Argument::Request(keys::FinishJson { id: id.to_string() });
         let keys::Done {} = self
-            .call("finish_provisioning", &arguments, ATTEMPTS_IN_FRONT, until)
+            .call("finish_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
             .await?;
         Ok(())
     }
@@ -354,7 +333,7 @@ impl Storage {
     async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        arguments: &impl Serialize,
+        arguments: &Argument<impl Serialize>,
         attempts: u32,
         until: Instant,
     ) -> Result<T, StorageError> {
@@ -366,7 +345,7 @@ impl Storage {
     async fn attempt<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        arguments: &impl Serialize,
+        arguments: &Argument<impl Serialize>,
         attempts: u32,
         until: Instant,
     ) -> (Result<T, StorageError>, bool) {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -47,6 +47,11 @@ impl EmergencyRecord {
     pub fn id(&self) -> Uuid {
         self.id
     }
+
+    /// As it is; `None` only for what is no JSON, which no record is.
+    pub(super) fn json(&self) -> Option<&RawValue> {
+        serde_json::from_str(&self.json).ok()
+    }
 }
 
 /// Amounts are text: as numbers they may have lost digits on their way.
@@ -64,32 +69,18 @@ struct RecordMembers<'a> {
     upstream_inference_cost: Option<Cow<'a, str>>,
 }
 
-/// The named argument of `finish_request`, already JSON.
-#[derive(Serialize)]
-pub(super) struct RestoreArguments<'a> {
-    outcome: &'a RawValue,
-}
-
-impl<'a> RestoreArguments<'a> {
-    /// `None` only for what is no JSON, which no record is.
-    pub(super) fn of(record: &'a EmergencyRecord) -> Option<Self> {
-        let outcome = serde_json::from_str(&record.json).ok()?;
-        Some(Self { outcome })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Argument, *};
 
     const RECORD: &str = r#"{"id":"fd8b67e2-5797-4521-81a0-426af37311db","status":"failed","cost_state":"final","openrouter_cost":"7.434e-07","is_byok":null,"a_later_member":1}"#;
 
     #[test]
     fn a_record_is_sent_as_it_is() {
         let record = EmergencyRecord::parse(&format!(" {RECORD}\n")).unwrap();
-        let arguments = RestoreArguments::of(&record).unwrap();
+        let argument = Argument::Outcome(record.json().unwrap());
         assert_eq!(
-            serde_json::to_string(&arguments).unwrap(),
+            serde_json::to_string(&argument).unwrap(),
             format!(r#"{{"outcome":{RECORD}}}"#)
         );
     }

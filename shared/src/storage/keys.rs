@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     ReplayGuard,
-    reconciliation::{Claim, ClaimArguments, seconds, uuid},
+    reconciliation::{seconds, uuid},
     records::storable,
 };
 use crate::{
@@ -147,12 +147,6 @@ pub enum Reserved {
     Already(Box<KeyDescription>),
 }
 
-/// The named argument of every function here.
-#[derive(Serialize)]
-pub(super) struct Arguments<T> {
-    pub(super) request: T,
-}
-
 #[derive(Serialize)]
 pub(super) struct AskingJson<'a> {
     id: String,
@@ -254,12 +248,6 @@ pub(super) struct ActivateAnswer {
 /// An answer of which nothing is needed.
 #[derive(Deserialize)]
 pub(super) struct Done {}
-
-pub(super) fn claim<'a>(claim: &Claim<'a>) -> ClaimArguments<'a> {
-    ClaimArguments {
-        request: claim.into(),
-    }
-}
 
 impl LimitReset {
     /// As OpenRouter and the database name it.

@@ -127,12 +127,7 @@ pub struct Settled {
     pub by_this_call: bool,
 }
 
-/// The named argument of `claim_unsettled`.
-#[derive(Serialize)]
-pub(super) struct ClaimArguments<'a> {
-    pub(super) request: ClaimJson<'a>,
-}
-
+/// The argument of `claim_unsettled` and `claim_provisionings`.
 #[derive(Serialize)]
 pub(super) struct ClaimJson<'a> {
     now: i64,
@@ -155,12 +150,7 @@ impl<'a> From<&Claim<'a>> for ClaimJson<'a> {
     }
 }
 
-/// The named argument of `settle_request`.
-#[derive(Serialize)]
-pub(super) struct SettleArguments<'a> {
-    pub(super) outcome: SettleJson<'a>,
-}
-
+/// The argument of `settle_request`.
 #[derive(Serialize)]
 pub(super) struct SettleJson<'a> {
     id: String,
@@ -168,12 +158,7 @@ pub(super) struct SettleJson<'a> {
     finding: FindingJson<'a>,
 }
 
-/// The named argument of `settle_job`.
-#[derive(Serialize)]
-pub(super) struct SettleJobArguments<'a> {
-    pub(super) outcome: SettleJobJson<'a>,
-}
-
+/// The argument of `settle_job`.
 #[derive(Serialize)]
 pub(super) struct SettleJobJson<'a> {
     did: &'a str,

@@ -216,12 +216,7 @@ impl fmt::Debug for Begun {
     }
 }
 
-/// The named argument of `begin_request`.
-#[derive(Serialize)]
-pub(super) struct BeginArguments<'a> {
-    pub(super) request: BeginJson<'a>,
-}
-
+/// The argument of `begin_request`.
 #[derive(Serialize)]
 pub(super) struct BeginJson<'a> {
     id: String,
@@ -267,12 +262,7 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
     }
 }
 
-/// The named argument of `finish_request`.
-#[derive(Serialize)]
-pub(super) struct FinishArguments<'a> {
-    pub(super) outcome: FinishJson<'a>,
-}
-
+/// The argument of `finish_request`.
 #[derive(Serialize)]
 pub(super) struct FinishJson<'a> {
     id: String,
@@ -322,12 +312,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
     }
 }
 
-/// The named argument of `note_generation`.
-#[derive(Serialize)]
-pub(super) struct NoteArguments<'a> {
-    pub(super) request: NoteJson<'a>,
-}
-
+/// The argument of `note_generation`.
 #[derive(Serialize)]
 pub(super) struct NoteJson<'a> {
     id: String,

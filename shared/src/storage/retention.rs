@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{ATTEMPTS_IN_FRONT, Storage, StorageError};
+use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
 
 /// How long settled requests are kept one by one: at least [`LEAST_DAYS`](Self::LEAST_DAYS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,6 @@ pub struct Expired {
 }
 
 #[derive(Serialize)]
-struct Arguments {
-    request: ExpireJson,
-}
-
-#[derive(Serialize)]
 struct ExpireJson {
     before: i64,
     limit: u16,
@@ -82,13 +77,11 @@ impl Storage {
         limit: u16,
         until: Instant,
     ) -> Result<Expired, StorageError> {
-        let arguments = Arguments {
-            request: ExpireJson {
-                before: before.as_millisecond(),
-                limit,
-            },
-        };
-        self.call("expire_requests", &arguments, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(ExpireJson {
+            before: before.as_millisecond(),
+            limit,
+        });
+        self.call("expire_requests", &argument, ATTEMPTS_IN_FRONT, until)
             .await
     }
 }

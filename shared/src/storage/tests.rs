@@ -1,5 +1,5 @@
 //! The client against a scripted server: headers, retries, timeouts and the reading of errors.
-//! What the database itself does is in `tests/storage_contract.rs`.
+//! What the database itself does is in `tests/storage_contract/`.
 
 use std::{
     io::{Read, Write},

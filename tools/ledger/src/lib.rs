@@ -8,6 +8,7 @@
 //! [compared](verdict).
 
 pub mod amount;
+pub mod books;
 pub mod chronicle;
 pub mod client;
 pub mod door;

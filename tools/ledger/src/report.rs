@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
+    books::Books,
     chronicle::{Chronicle, Group},
     plan::Plan,
     run::Options,
-    verdict::{Books, Verdict},
+    verdict::Verdict,
 };
 
 /// How many stories are told of a failed run.

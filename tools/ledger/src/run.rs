@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::{
     amount::Amount,
+    books::Books,
     chronicle::{Chronicle, Group},
     client::{Clients, Seen},
     door::{Planned, StorageDoor},
@@ -27,7 +28,7 @@ use crate::{
     report::Report,
     settlement::{self, Settlement, until},
     upstream::Stub,
-    verdict::{Books, Evidence, judge},
+    verdict::{Evidence, judge},
 };
 
 const KEYSET_SECRET: &str = "ledger/keyset";

@@ -1,5 +1,5 @@
 //! What the administration's database functions promise, against a real `PostgREST`-compatible
-//! backend. The variables are those of `shared/tests/storage_contract.rs`. Every test makes DIDs of
+//! backend. The variables are those of `shared/tests/storage_contract/`. Every test makes DIDs of
 //! its own and deletes their keys.
 
 #![expect(

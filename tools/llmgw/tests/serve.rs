@@ -436,16 +436,22 @@ fn a_caller_who_leaves_ends_the_request() {
     }
 }
 
-#[test]
-fn an_answer_that_breaks_off_does_not_look_whole() {
-    let gateway = Gateway::start();
-    let serve = Serve::before(&gateway, &[]);
+/// A streamed answer, of which the first piece has arrived.
+fn streaming(serve: &Serve, gateway: &Gateway) -> (Wire, gateway::Stream) {
     let mut wire = serve.connect();
     wire.send("POST /v1/stream HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}");
     let stream = gateway.stream();
     stream.send("data: 1\n\n");
     wire.head();
     assert_eq!(wire.chunk(), b"data: 1\n\n");
+    (wire, stream)
+}
+
+#[test]
+fn an_answer_that_breaks_off_does_not_look_whole() {
+    let gateway = Gateway::start();
+    let serve = Serve::before(&gateway, &[]);
+    let (mut wire, stream) = streaming(&serve, &gateway);
     stream.break_off();
     let mut rest = Vec::new();
     // An end of the connection, or a reset: anything but the last chunk.
@@ -837,12 +843,7 @@ fn the_gateways_refusals_pass_untouched() {
 fn a_signal_lets_open_answers_end() {
     let gateway = Gateway::start();
     let mut serve = Serve::before(&gateway, &[]);
-    let mut wire = serve.connect();
-    wire.send("POST /v1/stream HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}");
-    let stream = gateway.stream();
-    stream.send("data: 1\n\n");
-    wire.head();
-    wire.chunk();
+    let (mut wire, stream) = streaming(&serve, &gateway);
     serve.signal("INT");
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(&serve.address).is_ok() {
@@ -861,12 +862,7 @@ fn a_signal_lets_open_answers_end() {
 fn a_second_signal_ends_it_at_once() {
     let gateway = Gateway::start();
     let mut serve = Serve::before(&gateway, &[]);
-    let mut wire = serve.connect();
-    wire.send("POST /v1/stream HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}");
-    let stream = gateway.stream();
-    stream.send("data: 1\n\n");
-    wire.head();
-    wire.chunk();
+    let (_wire, stream) = streaming(&serve, &gateway);
     serve.signal("TERM");
     let mut stderr = BufReader::new(serve.child.stderr.take().unwrap());
     let mut line = String::new();

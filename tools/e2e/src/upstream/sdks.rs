@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{json_response, raw_body, refusal};
+use super::reply::{json_response, raw_body, refusal};
 
 /// `POST /chat/completions` for `sdk/chat`.
 pub const CHAT: &[u8] = include_bytes!("../../clients/answers/chat.json");

@@ -11,7 +11,10 @@ use http::Method;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::reconciliation::{books, run, summary};
+use crate::{
+    reconciliation::{books, run, summary},
+    told::set,
+};
 
 const CHAT: &str = "/api/v1/openrouter/chat/completions";
 const RECORD: &str = "emergency_record";
@@ -42,15 +45,6 @@ fn column(user: &User<'_>, column: &str) -> String {
     format!("SELECT {column} FROM public.request_logs WHERE did = '{did}'")
 }
 
-fn limited(world: &World, user: &User<'_>) {
-    let did = user.did.as_str();
-    world
-        .sql(&format!(
-            "UPDATE public.user_api_keys SET credit_limit = 10 WHERE did = '{did}'"
-        ))
-        .unwrap();
-}
-
 #[test]
 fn a_process_killed_in_the_middle_of_a_stream_leaves_exact_books() {
     with_world(async |world| {
@@ -60,7 +54,7 @@ fn a_process_killed_in_the_middle_of_a_stream_leaves_exact_books() {
             ("stub/head-silent", "gen-killed-early"),
         ] {
             let user = world.user().unwrap();
-            limited(world, &user);
+            set(world, &user, "credit_limit = 10");
             let proxy = world.deploy(&["proxy"], &[]).unwrap();
             let impatient = [("ABANDONED_AFTER_SECONDS", "1".to_owned())];
             let reconcile = world.deploy(&["reconcile"], &impatient).unwrap();
@@ -179,7 +173,7 @@ fn an_answer_of_the_storage_that_is_lost_counts_once() {
             Mode::Slow(Duration::from_millis(300)),
         ] {
             let user = world.user().unwrap();
-            limited(world, &user);
+            set(world, &user, "credit_limit = 10");
             let mut answer = chat(&user, &proxy, "stub/slow", true, "gen-lost").await;
             answer.chunk().await.unwrap().unwrap();
             door.set(mode).await.unwrap();
@@ -218,7 +212,7 @@ pub(crate) async fn unwritten(world: &World, user: &User<'_>, mode: Mode) -> Dep
         ("LEDGER_PATIENCE_MS", "700".to_owned()),
     ];
     let proxy = world.deploy(&["proxy"], &changes).unwrap();
-    limited(world, user);
+    set(world, user, "credit_limit = 10");
     let mut answer = chat(user, &proxy, "stub/slow", true, "gen-emergency").await;
     answer.chunk().await.unwrap().unwrap();
     door.set(mode).await.unwrap();

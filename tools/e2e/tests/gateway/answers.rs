@@ -8,6 +8,8 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+use crate::told::Told;
+
 #[test]
 fn an_unstreamed_chat_is_unchanged_and_metered() {
     with_world(async |world| {
@@ -311,15 +313,4 @@ fn health_tells_how_it_is() {
             "up"
         );
     });
-}
-
-/// A body as JSON.
-pub(crate) trait JsonValue {
-    async fn json_value(self) -> Value;
-}
-
-impl JsonValue for reqwest::Response {
-    async fn json_value(self) -> Value {
-        serde_json::from_slice(&self.bytes().await.unwrap()).unwrap()
-    }
 }

@@ -8,7 +8,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::answers::JsonValue;
+use crate::told::{Told, set};
 
 /// Status, reason and cost state of the user's only row.
 async fn verdict(user: &User<'_>) -> (Value, Value, Value) {
@@ -163,16 +163,11 @@ fn an_upstream_that_does_not_answer_has_a_status_and_a_row() {
             for stream in [false, true] {
                 let user = world.user().unwrap();
                 let answer = user.chat(function, model, stream, "x").await.unwrap();
-                assert_eq!(answer.status(), status, "{model}");
                 assert!(
                     !answer.headers().contains_key("x-gateway-upstream"),
                     "{model}"
                 );
-                let body = answer.json_value().await;
-                assert_eq!(
-                    body["error"]["metadata"]["reason"], reason,
-                    "{model}: {body}"
-                );
+                assert_eq!(answer.verdict().await, (status, json!(reason)), "{model}");
                 assert_eq!(verdict(&user).await, failed(reason, cost), "{model}");
             }
         }
@@ -225,20 +220,12 @@ fn a_storage_outage_is_a_503_and_nothing_goes_upstream() {
             .chat("proxy-dark", "stub/ok", true, "gen-never-sent")
             .await
             .unwrap();
-        assert_eq!(answer.status(), 503);
         assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(
-            answer.json_value().await["error"]["metadata"]["reason"],
-            "storage_unavailable"
-        );
+        assert_eq!(answer.verdict().await, (503, json!("storage_unavailable")));
         assert!(world.upstream.received("gen-never-sent").is_empty());
 
         let usage = user.get("usage-dark", "/api/v1/usage").await.unwrap();
-        assert_eq!(usage.status(), 503);
-        assert_eq!(
-            usage.json_value().await["error"]["metadata"]["reason"],
-            "storage_unavailable"
-        );
+        assert_eq!(usage.verdict().await, (503, json!("storage_unavailable")));
     });
 }
 
@@ -250,11 +237,7 @@ fn a_missing_keyset_is_a_503_and_closes_the_row() {
             .chat("proxy-keyless", "stub/ok", false, "gen-keyless")
             .await
             .unwrap();
-        assert_eq!(answer.status(), 503);
-        assert_eq!(
-            answer.json_value().await["error"]["metadata"]["reason"],
-            "keyset_unavailable"
-        );
+        assert_eq!(answer.verdict().await, (503, json!("keyset_unavailable")));
         assert_eq!(verdict(&user).await, failed("keyset_unavailable", "none"));
         assert!(world.upstream.received("gen-keyless").is_empty());
     });
@@ -286,12 +269,7 @@ fn a_sealed_key_that_was_moved_to_another_did_does_not_open() {
 fn limits_hold_before_anything_is_sent() {
     with_world(async |world| {
         let user = world.user().unwrap();
-        let did = user.did.as_str();
-        world
-            .sql(&format!(
-                "UPDATE public.user_api_keys SET credit_limit = 0.01 WHERE did = '{did}'"
-            ))
-            .unwrap();
+        set(world, &user, "credit_limit = 0.01");
         user.chat("proxy", "stub/ok", false, "gen-limit-1")
             .await
             .unwrap()
@@ -314,22 +292,12 @@ fn limits_hold_before_anything_is_sent() {
         );
         assert!(world.upstream.received("gen-limit-2").is_empty());
 
-        world
-            .sql(&format!(
-                "UPDATE public.user_api_keys SET disabled = true WHERE did = '{did}'"
-            ))
-            .unwrap();
+        set(world, &user, "disabled = true");
         let answer = user
             .chat("proxy", "stub/ok", false, "gen-limit-3")
             .await
             .unwrap();
-        assert_eq!(
-            (
-                answer.status().as_u16(),
-                answer.json_value().await["error"]["metadata"]["reason"].clone()
-            ),
-            (403, json!("key_disabled"))
-        );
+        assert_eq!(answer.verdict().await, (403, json!("key_disabled")));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(user.rows().await.unwrap().len(), 1);
     });

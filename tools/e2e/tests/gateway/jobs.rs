@@ -7,8 +7,8 @@ use e2e::{
 use serde_json::{Value, json};
 
 use crate::{
-    answers::JsonValue,
     reconciliation::{books, run, summary},
+    told::Told,
 };
 
 /// Creates a job and returns its row, as it stands then.

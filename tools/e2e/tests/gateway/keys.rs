@@ -13,7 +13,7 @@ use http::Method;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::answers::JsonValue;
+use crate::told::{Told, set};
 
 const PATH: &str = "/api/v1/keys";
 
@@ -31,13 +31,6 @@ async fn put(user: &User<'_>, function: &str, key: &str) -> Response {
 
 async fn post(user: &User<'_>, function: &str) -> Response {
     send(user, function, Method::POST, "").await
-}
-
-/// Status and, where there is one, the reason.
-async fn verdict(answer: Response) -> (u16, Value) {
-    let status = answer.status().as_u16();
-    let body = answer.json_value().await;
-    (status, body["error"]["metadata"]["reason"].clone())
 }
 
 /// The description in an answer that must be a success.
@@ -216,7 +209,7 @@ fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
         world.upstream.accept_key(&second);
         let missing = (404, json!("no_key_for_did"));
         let get = async || send(&user, "keys", Method::GET, "").await;
-        assert_eq!(verdict(get().await).await, missing);
+        assert_eq!(get().await.verdict().await, missing);
 
         let key = described(put(&user, "keys", first).await).await;
         assert_eq!(key["hash"], user.api_key.hash());
@@ -272,10 +265,10 @@ fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
             .chat("proxy", "stub/ok", false, "gen-key-3")
             .await
             .unwrap();
-        assert_eq!(verdict(refused).await, missing);
-        assert_eq!(verdict(get().await).await, missing);
+        assert_eq!(refused.verdict().await, missing);
+        assert_eq!(get().await.verdict().await, missing);
         let gone = send(&user, "keys", Method::DELETE, "").await;
-        assert_eq!(verdict(gone).await, missing);
+        assert_eq!(gone.verdict().await, missing);
 
         let key = described(put(&user, "keys", first).await).await;
         assert_eq!(key["spent"], spent, "the account is the DID's");
@@ -302,7 +295,7 @@ fn a_key_that_is_not_good_is_not_stored() {
             ("keys-dark", good.as_str(), (503, "storage_unavailable")),
             ("keys-keyless", good.as_str(), (503, "keyset_unavailable")),
         ] {
-            let found = verdict(put(&user, function, key).await).await;
+            let found = put(&user, function, key).await.verdict().await;
             assert_eq!(found, (expected.0, json!(expected.1)), "{function}");
         }
         assert_eq!(events(world, &user), "");
@@ -368,10 +361,10 @@ fn what_is_wrong_with_a_body_is_said_without_quoting_it() {
             )
             .unwrap();
         let misplaced = misplaced.send().await.unwrap();
-        assert_eq!(verdict(misplaced).await, (400, json!("invalid_parameter")));
+        assert_eq!(misplaced.verdict().await, (400, json!("invalid_parameter")));
         let patched = send(&user, "keys", Method::PATCH, "{}").await;
         assert_eq!(patched.headers()["allow"], "GET, PUT, POST, DELETE");
-        assert_eq!(verdict(patched).await, (405, json!("method_not_allowed")));
+        assert_eq!(patched.verdict().await, (405, json!("method_not_allowed")));
     });
 }
 
@@ -393,7 +386,7 @@ fn a_signed_change_passes_once() {
             let again = request.try_clone().unwrap();
             let first = request.send().await.unwrap();
             assert_eq!(first.status(), 200, "{method}");
-            let second = verdict(again.send().await.unwrap()).await;
+            let second = again.send().await.unwrap().verdict().await;
             assert_eq!(second, (401, json!("replayed_request")), "{method}");
         }
         until(|| live(world, &user).is_empty()).await;
@@ -404,18 +397,13 @@ fn a_signed_change_passes_once() {
 fn a_blocked_did_stays_blocked() {
     with_world(async |world| {
         let user = world.user().unwrap();
-        let did = user.did.as_str();
-        world
-            .sql(&format!(
-                "UPDATE public.user_api_keys SET disabled = true, credit_limit = 1 WHERE did = '{did}'"
-            ))
-            .unwrap();
+        set(world, &user, "disabled = true, credit_limit = 1");
         let blocked = (403, json!("key_disabled"));
         let key = user.api_key.expose_secret();
-        assert_eq!(verdict(put(&user, "keys", key).await).await, blocked);
+        assert_eq!(put(&user, "keys", key).await.verdict().await, blocked);
         described(send(&user, "keys", Method::DELETE, "").await).await;
-        assert_eq!(verdict(put(&user, "keys", key).await).await, blocked);
-        assert_eq!(verdict(post(&user, "keys-giving").await).await, blocked);
+        assert_eq!(put(&user, "keys", key).await.verdict().await, blocked);
+        assert_eq!(post(&user, "keys-giving").await.verdict().await, blocked);
         assert_settled(world, &user);
     });
 }
@@ -437,9 +425,9 @@ fn keys_are_made_only_where_the_operator_says_so() {
     with_world(async |world| {
         let user = world.stranger().unwrap();
         let refused = (403, json!("provisioning_not_allowed"));
-        assert_eq!(verdict(post(&user, "keys").await).await, refused);
+        assert_eq!(post(&user, "keys").await.verdict().await, refused);
         let chat = user.chat("proxy", "stub/ok", false, "x").await.unwrap();
-        assert_eq!(verdict(chat).await, (404, json!("no_key_for_did")));
+        assert_eq!(chat.verdict().await, (404, json!("no_key_for_did")));
         assert!(live(world, &user).is_empty());
     });
 }
@@ -454,7 +442,7 @@ fn of_twenty_simultaneous_posts_one_makes_a_key() {
             if answer.status() == 409 {
                 assert!(answer.headers().contains_key("retry-after"));
                 assert_eq!(
-                    verdict(answer).await,
+                    answer.verdict().await,
                     (409, json!("provisioning_in_progress"))
                 );
             } else {
@@ -522,7 +510,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         described(put(&user, "keys-giving", key).await).await;
         until(|| unfinished(world, &user) == "0").await;
         assert_settled(world, &user);
-        let taken = verdict(post(&user, "keys-giving").await).await;
+        let taken = post(&user, "keys-giving").await.verdict().await;
         assert_eq!(taken, (409, json!("key_exists")));
         let chat = user
             .chat("proxy", "stub/ok", false, "gen-own")
@@ -547,7 +535,7 @@ fn whatever_fails_on_the_way_leaves_neither_a_key_nor_a_row() {
             ]
             .map(async |(function, made, is_certain)| {
                 let user = world.stranger().unwrap();
-                let failed = verdict(post(&user, function).await).await;
+                let failed = post(&user, function).await.verdict().await;
                 assert_eq!(
                     failed,
                     (503, json!("provisioning_unavailable")),
@@ -581,10 +569,10 @@ fn a_storage_that_fails_after_the_key_was_made_leaves_nothing_in_doubt() {
     with_world(async |world| {
         let unstored = async {
             let user = world.stranger().unwrap();
-            let failed = verdict(post(&user, "keys-unstored").await).await;
+            let failed = post(&user, "keys-unstored").await.verdict().await;
             assert_eq!(failed, (503, json!("storage_unavailable")));
             assert_eq!(live(world, &user).len(), 1);
-            let waiting = verdict(post(&user, "keys-giving").await).await;
+            let waiting = post(&user, "keys-giving").await.verdict().await;
             assert_eq!(
                 waiting,
                 (409, json!("provisioning_in_progress")),
@@ -601,7 +589,7 @@ fn a_storage_that_fails_after_the_key_was_made_leaves_nothing_in_doubt() {
         };
         let unconfirmed = async {
             let user = world.stranger().unwrap();
-            let failed = verdict(post(&user, "keys-unconfirmed").await).await;
+            let failed = post(&user, "keys-unconfirmed").await.verdict().await;
             assert_eq!(failed, (503, json!("storage_unavailable")));
             let_time_pass(world, &user);
             assert_eq!(
@@ -714,7 +702,7 @@ fn the_first_request_has_a_key_made_where_the_operator_wants_it() {
                 passed += 1;
             } else {
                 assert_eq!(
-                    verdict(answer).await,
+                    answer.verdict().await,
                     (409, json!("provisioning_in_progress"))
                 );
             }

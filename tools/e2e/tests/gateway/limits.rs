@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::answers::JsonValue;
+use crate::told::{Told, set};
 
 /// Every way to something that costs money and that the stub answers.
 const WAYS: [&str; 6] = [
@@ -96,13 +96,4 @@ async fn post(user: &User<'_>, function: &str, way: &str, id: &str) -> Response 
     user.post(function, &path, "application/json", body)
         .await
         .unwrap()
-}
-
-fn set(world: &e2e::world::World, user: &User<'_>, change: &str) {
-    let did = user.did.as_str();
-    world
-        .sql(&format!(
-            "UPDATE public.user_api_keys SET {change} WHERE did = '{did}'"
-        ))
-        .unwrap();
 }

@@ -24,4 +24,5 @@ mod refusals;
 mod rotation;
 mod secrecy;
 mod serve;
+mod told;
 mod usage;

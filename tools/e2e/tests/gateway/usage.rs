@@ -6,7 +6,7 @@ use e2e::world::{User, World, with_world};
 use reqwest::{Response, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::answers::JsonValue;
+use crate::told::Told;
 
 /// Names that a spreadsheet, a CSV reader or an SQL statement could misunderstand.
 const NASTY: [&str; 6] = [

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -75,17 +75,6 @@ pub enum Dimension {
     Day,
     /// Hour
     Hour,
-}
-
-impl Dimension {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Endpoint => "endpoint",
-            Self::Day => "day",
-            Self::Hour => "hour",
-        }
-    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -161,7 +150,8 @@ async fn sums(
     terminal: Terminal,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let names: Vec<_> = by.iter().map(|dimension| dimension.name()).collect();
+    let names: Vec<_> = by.iter().filter_map(Dimension::to_possible_value).collect();
+    let names: Vec<_> = names.iter().map(PossibleValue::get_name).collect();
     let names = names.join(",");
     let by_given = (!names.is_empty()).then_some(names.as_str());
     let get = |group_by, format| {

@@ -14,7 +14,7 @@ use http::{
     header::{self, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, LOCATION},
     request::Parts,
 };
-use shared::{causes::causes, request::MAX_BODY};
+use shared::{causes::causes, openrouter::HOP_BY_HOP, request::MAX_BODY};
 use tokio::{sync::mpsc::UnboundedSender, time::timeout};
 
 use super::{
@@ -25,18 +25,6 @@ use super::{
 };
 use crate::{client::Client, gateway::Draft};
 
-/// Headers of a connection, not of a message (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 /// What is between the caller and this proxy: credentials, and what tells where the caller is.
 const NOT_SENT: [&str; 10] = [
     "api-key",

@@ -4,6 +4,7 @@
 //! change of the keyset (see [`Snapshot::changed_at`](super::keyset_store::Snapshot)).
 
 mod report;
+mod status;
 
 use anyhow::{Context, Result, bail};
 use jiff::SignedDuration;
@@ -13,7 +14,7 @@ use shared::{
     vault::{Change, KeyMaterial, KeyStatus, Keyset, KeysetEdit},
 };
 
-use self::report::{Are, Done, KeyLine, Status, clock_time, span};
+use self::report::{Are, Done, clock_time, span};
 use super::{
     cli::{KeysetCommand, StepArgs},
     keyset_store::{KeysetStore, Snapshot},
@@ -235,75 +236,6 @@ impl Step<'_> {
              version before this one, until the next change"
                 .to_owned(),
         )
-    }
-
-    async fn status(self, output: &mut Output<'_>) -> Result<Outcome> {
-        let rows = self.rows_if_known().await;
-        let keys = self
-            .keyset
-            .keys()
-            .map(|(id, status)| KeyLine {
-                id,
-                status,
-                rows: rows.as_deref().map(|rows| rows_of(rows, id)),
-            })
-            .collect::<Vec<_>>();
-        let strangers = rows.as_ref().map(|rows| {
-            rows.iter()
-                .filter(|count| {
-                    !count
-                        .seal_key_id
-                        .is_some_and(|id| keys.iter().any(|key| key.id == id))
-                })
-                .map(|count| count.rows)
-                .sum()
-        });
-        let status = Status {
-            primary: self.keyset.primary_id(),
-            changed_at: clock_time(self.read.changed_at),
-            next: self.next(&keys),
-            place: self.store.to_string(),
-            keys,
-            unknown_rows: strangers,
-        };
-        output.report(&status)?;
-        Ok(Outcome::Done)
-    }
-
-    /// What comes next in a rotation.
-    fn next(&self, keys: &[KeyLine]) -> String {
-        let of = |status| keys.iter().filter(move |key| key.status == status);
-        let primary_rows = of(KeyStatus::Primary)
-            .filter_map(|key| key.rows)
-            .sum::<u64>();
-        let ready = clock_time(self.read.changed_at + self.wait());
-        match (
-            of(KeyStatus::Enabled).next(),
-            of(KeyStatus::Disabled).next(),
-        ) {
-            (Some(other), _) => match other.rows {
-                Some(0) if primary_rows == 0 => format!(
-                    "`llmgw admin keyset promote {0}` if it was added, or `disable {0}` if it was \
-                     replaced; not before {ready}",
-                    other.id
-                ),
-                Some(0) => format!(
-                    "not before {ready}: `llmgw admin keyset promote {0}` if it was added, or \
-                     `llmgw admin keyset disable {0}` if it was replaced",
-                    other.id
-                ),
-                Some(_) => "`llmgw admin rewrap`".to_owned(),
-                None => {
-                    "unknown: the database does not tell how many rows each key seals".to_owned()
-                }
-            },
-            (None, Some(other)) => format!(
-                "after {}: `llmgw admin keyset destroy {}`",
-                clock_time(self.read.changed_at + GRACE),
-                other.id
-            ),
-            (None, None) => "nothing; `llmgw admin keyset add` begins a rotation".to_owned(),
-        }
     }
 
     /// Longer than any function uses a keyset.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
-use shared::{secret::KeyId, vault::KeyStatus};
+use shared::secret::KeyId;
 
 use super::super::output::Rows;
 
@@ -21,47 +21,6 @@ pub(super) struct Done {
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\nnext: {}", self.what, self.next)
-    }
-}
-
-/// What `status` shows.
-#[derive(Serialize)]
-pub(super) struct Status {
-    pub(super) primary: KeyId,
-    pub(super) changed_at: String,
-    #[serde(skip)]
-    pub(super) place: String,
-    pub(super) keys: Vec<KeyLine>,
-    /// Rows of keys that are not in the keyset, or without any; null where the database is not
-    /// known.
-    pub(super) unknown_rows: Option<u64>,
-    pub(super) next: String,
-}
-
-#[derive(Serialize)]
-pub(super) struct KeyLine {
-    pub(super) id: KeyId,
-    pub(super) status: KeyStatus,
-    pub(super) rows: Option<u64>,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, changed at {}", self.place, self.changed_at)?;
-        for KeyLine { id, status, rows } in &self.keys {
-            let status = match status {
-                KeyStatus::Primary => "primary",
-                KeyStatus::Enabled => "enabled",
-                KeyStatus::Disabled => "disabled",
-                KeyStatus::Destroyed => "destroyed",
-            };
-            let rows = rows.map_or("rows unknown".to_owned(), |rows| Rows(rows).to_string());
-            writeln!(f, "{id:>10}  {status:<9}  {rows}")?;
-        }
-        if let Some(rows) = self.unknown_rows.filter(|rows| *rows > 0) {
-            writeln!(f, "         –  not here   {}", Rows(rows))?;
-        }
-        write!(f, "next: {}", self.next)
     }
 }
 

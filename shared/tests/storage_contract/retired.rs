@@ -1,17 +1,24 @@
 //! What `migrations/20260110000000_retired_keys.sql` promises: a cost can be asked for with the key that
 //! made the request, whatever its owner does with that key meanwhile.
 
-use shared::storage::{
-    Books, Cost, CostState, Finding, Finish, Settle, Status, StorageError, StoredKey, Tokens,
-    Unsettled,
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use shared::{
+    clock::Clock,
+    storage::{Begin, Books, Cost, CostState, Finding, Finish, Settle, StorageError, StoredKey},
 };
+use uuid::Uuid;
 
-use super::*;
+use crate::{
+    keys::{OTHER_SEALED, SEALED, new_key},
+    user::{User, billed, books, cut, far_future, soon, unknown, with_newcomer},
+};
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_key_is_kept_until_its_costs_are_known() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         user.put("hash-1", SEALED).await.unwrap();
         let first = user.open().await;
         user.put("hash-2", OTHER_SEALED).await.unwrap();
@@ -25,9 +32,9 @@ async fn a_key_is_kept_until_its_costs_are_known() {
         let later = far_future() + SignedDuration::from_hours(1);
         assert_eq!(user.asked_with(later).await, sorted(handed_out));
 
-        user.settle(first, billed()).await;
+        user.settle_as(first, paid()).await;
         assert_eq!(user.retired().await, ["hash-2"]);
-        user.settle(second, billed()).await;
+        user.settle_as(second, paid()).await;
         assert_eq!(user.retired().await, Vec::<String>::new());
         // What was found out counts for whichever key comes next.
         let key = user.put("hash-3", SEALED).await.unwrap().key;
@@ -62,19 +69,19 @@ async fn a_key_is_kept_until_its_costs_are_known() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_request_in_flight_keeps_its_key_until_it_ends() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         user.put("hash-1", SEALED).await.unwrap();
-        let (paid, cut) = (user.begin().await.0, user.begin().await.0);
+        let (paid, cut) = (user.begun().await.0, user.begun().await.0);
         user.delete("user_api_keys").await;
         user.put("hash-2", OTHER_SEALED).await.unwrap();
-        user.finish(paid, CostState::Final, None).await;
+        user.end(paid, CostState::Final, None).await;
         assert_eq!(user.retired().await, ["hash-1"]);
-        user.finish(cut, CostState::Pending, None).await;
+        user.end(cut, CostState::Pending, None).await;
         assert_eq!(
             user.asked_with(far_future()).await,
             [(cut, Some(SEALED.to_owned()))]
         );
-        user.settle(cut, unknown()).await;
+        user.settle_as(cut, given_up()).await;
         assert_eq!(user.retired().await, Vec::<String>::new());
     })
     .await;
@@ -83,10 +90,10 @@ async fn a_request_in_flight_keeps_its_key_until_it_ends() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn nothing_is_kept_that_nobody_needs() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         user.put("hash-1", SEALED).await.unwrap();
-        let paid = user.begin().await.0;
-        user.finish(paid, CostState::Final, None).await;
+        let paid = user.begun().await.0;
+        user.end(paid, CostState::Final, None).await;
         user.put("hash-2", OTHER_SEALED).await.unwrap();
         user.revoke().await.unwrap();
         assert_eq!(user.retired().await, Vec::<String>::new());
@@ -115,7 +122,7 @@ async fn nothing_is_kept_that_nobody_needs() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_key_that_comes_back_retires_into_the_same_place() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         let mut opened = Vec::new();
         for (hash, sealed) in [
             ("hash-1", SEALED),
@@ -132,7 +139,7 @@ async fn a_key_that_comes_back_retires_into_the_same_place() {
             sorted(opened.iter().copied())
         );
         for (id, _) in &opened[..3] {
-            user.settle(*id, billed()).await;
+            user.settle_as(*id, paid()).await;
         }
         assert_eq!(user.retired().await, Vec::<String>::new());
     })
@@ -143,11 +150,11 @@ async fn a_key_that_comes_back_retires_into_the_same_place() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn requests_and_replacements_at_once_never_mix_keys_up() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         user.put("hash-1", SEALED).await.unwrap();
         let requests = join_all((0..24).map(|_| async {
-            let (id, sealed) = user.begin().await;
-            user.finish(id, CostState::Pending, None).await;
+            let (id, sealed) = user.begun().await;
+            user.end(id, CostState::Pending, None).await;
             (id, Some(sealed))
         }));
         let replacements = join_all((0..12).map(|n| async move {
@@ -164,8 +171,8 @@ async fn requests_and_replacements_at_once_never_mix_keys_up() {
         assert_eq!(asked, made);
 
         // Nothing serializes those who settle: the key's row is gone.
-        join_all(made.iter().map(|(id, _)| user.settle(*id, billed()))).await;
-        user.claim_rows(far_future()).await;
+        join_all(made.iter().map(|(id, _)| user.settle_as(*id, paid()))).await;
+        user.claim(far_future(), 100).await;
         assert_eq!(user.retired().await, Vec::<String>::new());
         let key = user.put("hash-3", SEALED).await.unwrap().key;
         assert_eq!((key.spent.as_str(), key.held.as_str()), ("6", "0"));
@@ -177,24 +184,24 @@ async fn requests_and_replacements_at_once_never_mix_keys_up() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn an_abandoned_request_keeps_its_key_for_a_day() {
-    with_user(async |user| {
+    with_newcomer(async |user| {
         user.put("hash-1", SEALED).await.unwrap();
-        let (restored, lost) = (user.begin().await.0, user.begin().await.0);
+        let (restored, lost) = (user.begun().await.0, user.begun().await.0);
         user.put("hash-2", OTHER_SEALED).await.unwrap();
         for id in [restored, lost] {
-            user.settle(id, unknown()).await;
+            user.settle_as(id, given_up()).await;
         }
         let now = Clock::system().now();
-        assert_eq!(user.claim_rows(now).await, []);
+        assert_eq!(user.claim(now, 100).await, []);
         assert_eq!(user.retired().await, ["hash-1"]);
-        user.finish(restored, CostState::Pending, None).await;
+        user.end(restored, CostState::Pending, None).await;
         assert_eq!(
             user.asked_with(now).await,
             [(restored, Some(SEALED.to_owned()))]
         );
-        user.settle(restored, billed()).await;
+        user.settle_as(restored, paid()).await;
         assert_eq!(user.retired().await, ["hash-1"]);
-        user.claim_rows(now + SignedDuration::from_hours(25)).await;
+        user.claim(now + SignedDuration::from_hours(25), 100).await;
         assert_eq!(user.retired().await, Vec::<String>::new());
     })
     .await;
@@ -209,11 +216,11 @@ async fn a_provisioned_key_is_not_deleted_with_openrouter_before_its_costs_are_k
         (false, None, SignedDuration::from_hours(24)),
         (true, Some("job-1"), SignedDuration::from_hours(7 * 24)),
     ] {
-        with_user(async |user| {
+        with_newcomer(async |user| {
             let id = user.reserved().await;
             user.activate(id, "up-1").await.unwrap().unwrap();
-            let (open, sealed) = user.begin().await;
-            user.finish(open, CostState::Pending, job).await;
+            let (open, sealed) = user.begun().await;
+            user.end(open, CostState::Pending, job).await;
             let condemned = if revokes {
                 user.revoke().await.unwrap().condemned
             } else {
@@ -224,25 +231,25 @@ async fn a_provisioned_key_is_not_deleted_with_openrouter_before_its_costs_are_k
 
             let now = Clock::system().now();
             let minute = SignedDuration::from_mins(1);
-            assert_eq!(user.claim(now + patience - minute).await, []);
+            assert_eq!(user.condemned(now + patience - minute).await, []);
             // Its lease makes it due once more a minute later.
-            assert_eq!(user.claim(now + patience + minute).await.len(), 1);
+            assert_eq!(user.condemned(now + patience + minute).await.len(), 1);
             let asked = user.asked_with(now + patience).await;
             assert_eq!(asked, [(open, Some(sealed))]);
-            user.settle(open, billed()).await;
+            user.settle_as(open, paid()).await;
             assert_eq!(user.retired().await, Vec::<String>::new());
         })
         .await;
     }
-    with_user(async |user| {
+    with_newcomer(async |user| {
         let id = user.reserved().await;
         user.activate(id, "up-1").await.unwrap().unwrap();
         let open = user.open().await;
         user.revoke().await.unwrap();
         let now = Clock::system().now();
-        assert_eq!(user.claim(now).await, []);
-        user.settle(open, billed()).await;
-        assert_eq!(user.claim(now).await.len(), 1, "at once");
+        assert_eq!(user.condemned(now).await, []);
+        user.settle_as(open, paid()).await;
+        assert_eq!(user.condemned(now).await.len(), 1, "at once");
     })
     .await;
 }
@@ -255,76 +262,52 @@ impl User {
     }
 
     /// Begins a billable request; its id, and the key that it got.
-    async fn begin(&self) -> (Uuid, String) {
-        let asking = self.asking();
+    async fn begun(&self) -> (Uuid, String) {
         let begin = Begin {
-            id: asking.id,
-            fingerprint: asking.fingerprint,
             books: Some(Books {
-                method: "POST",
-                path: "/chat/completions",
-                endpoint: "chat",
                 model: None,
-                streamed: true,
-                hold: "0.5".parse().unwrap(),
+                ..books("0.5")
             }),
             ..self.look_up()
         };
-        let answer = self.storage.begin(&begin, soon()).await.unwrap();
+        let answer = self.begin(&begin).await.unwrap();
         (begin.id, answer.sealed_key)
     }
 
-    async fn finish(&self, id: Uuid, state: CostState, job_id: Option<&str>) {
+    /// Finishes it without success.
+    async fn end(&self, id: Uuid, state: CostState, job_id: Option<&str>) {
         let finish = Finish {
-            id,
-            status: Status::Failed,
-            response_time: Clock::system().now(),
-            first_byte: None,
-            http_status: Some(200),
-            model: None,
-            generation_id: Some("gen-1"),
             job_id,
-            tokens: Tokens::default(),
             cost: Cost {
                 state,
                 openrouter: (state == CostState::Final).then_some("0.25"),
                 upstream_inference: None,
                 is_byok: None,
             },
-            error: None,
+            ..cut(id)
         };
-        let finished = self.storage.finish(&finish, soon()).await.unwrap();
+        let finished = self.finish(&finish).await.unwrap();
         assert!(finished.by_this_call);
     }
 
     /// A request whose cost is still to be asked for.
-    pub(super) async fn open(&self) -> Uuid {
-        let (id, _) = self.begin().await;
-        self.finish(id, CostState::Pending, None).await;
+    pub(crate) async fn open(&self) -> Uuid {
+        let (id, _) = self.begun().await;
+        self.end(id, CostState::Pending, None).await;
         id
     }
 
-    async fn settle(&self, id: Uuid, finding: Finding<'_>) {
-        let time = Clock::system().now();
-        let settle = Settle { id, time, finding };
-        let settled = self.storage.settle(&settle, soon()).await.unwrap();
-        assert!(settled.by_this_call);
-    }
-
-    async fn claim_rows(&self, now: Timestamp) -> Vec<Unsettled> {
-        let claim = Claim {
-            now,
-            limit: 100,
-            leases: &[Duration::from_mins(1)],
-            abandoned_after: None,
-            did: Some(&self.did),
+    async fn settle_as(&self, id: Uuid, finding: Finding<'_>) {
+        let settle = Settle {
+            finding,
+            ..unknown(id)
         };
-        self.storage.claim_unsettled(&claim, soon()).await.unwrap()
+        assert!(self.settle(&settle).await.by_this_call);
     }
 
     /// Which rows are claimed, and with which key they are asked for, in the order of their ids.
     async fn asked_with(&self, now: Timestamp) -> Vec<(Uuid, Option<String>)> {
-        let rows = self.claim_rows(now).await;
+        let rows = self.claim(now, 100).await;
         let mut asked: Vec<_> = rows
             .into_iter()
             .map(|row| (row.id, row.sealed_key))
@@ -334,7 +317,7 @@ impl User {
     }
 
     /// The hashes of the keys that are kept, sorted.
-    pub(super) async fn retired(&self) -> Vec<String> {
+    pub(crate) async fn retired(&self) -> Vec<String> {
         let rows = self.rows("retired_keys", "key_hash&order=key_hash").await;
         rows.iter()
             .map(|row| row["key_hash"].as_str().unwrap().to_owned())
@@ -351,19 +334,10 @@ fn sorted<'a>(rows: impl IntoIterator<Item = (Uuid, &'a str)>) -> Vec<(Uuid, Opt
     rows
 }
 
-fn billed() -> Finding<'static> {
-    Finding::Final {
-        openrouter: "0.25".parse().unwrap(),
-        upstream_inference: None,
-        is_byok: None,
-        tokens: Tokens::default(),
-        model: None,
-    }
+fn paid() -> Finding<'static> {
+    billed("0.25", None)
 }
 
-fn unknown() -> Finding<'static> {
-    Finding::Unknown {
-        reason: "no_generation_id",
-        attempts: None,
-    }
+fn given_up() -> Finding<'static> {
+    unknown(Uuid::nil()).finding
 }

@@ -1,43 +1,37 @@
-//! What `migrations/20260111000000_retention.sql` and the client promise of old requests, against a real
-//! `PostgREST`-compatible backend: see `storage_contract.rs` for the environment.
+//! Old requests, which expire into sums.
 //!
 //! Expiry knows no users, so these tests work on requests from before there were any others, and one
 //! after the other.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "the helpers of a test fail as the test does"
-)]
-
-use std::{
-    panic::{AssertUnwindSafe, resume_unwind},
-    time::Duration,
-};
-
-use futures_util::{FutureExt, future::join_all};
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Client, Method, StatusCode};
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::json;
 use shared::{
     clock::Clock,
-    storage::{
-        Dimension, LocalOffset, Period, ReportQuery, Retention, Storage, StorageKey, UsageQuery,
-        UsageReport,
-    },
+    storage::{Dimension, LocalOffset, Period, ReportQuery, Retention, UsageReport},
 };
-use tokio::{sync::Mutex, time::Instant};
-use url::Url;
-use uuid::Uuid;
+use tokio::sync::Mutex;
+
+use crate::{
+    access::{door_of_function, doors_of_table, try_all},
+    usage::{question, sums},
+    user::{User, env, soon, with_newcomer},
+};
 
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 const ONE_BY_ONE: [Dimension; 3] = [Dimension::Day, Dimension::Model, Dimension::Endpoint];
 
+const ALL: Period = Period {
+    start: None,
+    end: None,
+};
+
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn settled_requests_expire_into_sums() {
-    with_user(async |user| {
+    alone(async |user| {
         let open = [
             json!({"request_time": "1990-01-01T00:00:01Z", "status": "pending"}),
             json!({"request_time": "1990-01-01T00:00:02Z", "cost_state": "pending", "status": "failed"}),
@@ -58,7 +52,7 @@ async fn settled_requests_expire_into_sums() {
         ];
         user.log(&open).await;
         user.log(&settled).await;
-        let before = user.report(&ONE_BY_ONE, ALL).await;
+        let before = user.report_of(&ONE_BY_ONE, ALL).await;
 
         // Not yet.
         assert_eq!(user.expire("1990-01-01T00:00:00Z", 10).await, (0, false));
@@ -70,7 +64,7 @@ async fn settled_requests_expire_into_sums() {
 
         assert_eq!(user.kept().await, open.len());
         assert_eq!(user.history().await, 4);
-        let after = user.report(&ONE_BY_ONE, ALL).await;
+        let after = user.report_of(&ONE_BY_ONE, ALL).await;
         assert_eq!(texts(&after), texts(&before));
         assert_eq!(after.total_input_tokens, 2 * 2_147_483_647 + 3);
         assert_eq!(after.total_cost.to_string(), "2.1000007434000000005");
@@ -81,15 +75,15 @@ async fn settled_requests_expire_into_sums() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn an_unknown_cost_is_kept_90_days_longer() {
-    with_user(async |user| {
+    alone(async |user| {
         user.log(&[json!({
             "request_time": "1990-01-01T00:00:00Z", "status": "failed", "cost_state": "unknown", "total_cost": null,
         })])
         .await;
-        let before = user.report(&ONE_BY_ONE, ALL).await;
+        let before = user.report_of(&ONE_BY_ONE, ALL).await;
         assert_eq!(user.expire("1990-04-01T00:00:00Z", 10).await, (0, false));
         assert_eq!(user.expire("1990-04-01T00:00:01Z", 10).await, (1, false));
-        let after = user.report(&ONE_BY_ONE, ALL).await;
+        let after = user.report_of(&ONE_BY_ONE, ALL).await;
         assert_eq!(texts(&after), texts(&before));
         assert_eq!(after.cost_unknown_requests, 1);
     })
@@ -99,7 +93,7 @@ async fn an_unknown_cost_is_kept_90_days_longer() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_key_that_is_stored_anew_gets_what_has_expired() {
-    with_user(async |user| {
+    alone(async |user| {
         let spent = |cost: &str, day: u32| json!({"request_time": format!("1990-01-{day:02}T00:00:00Z"), "total_cost": cost});
         user.log(&[spent("0.25", 1), spent("0.5", 2), spent("1", 3)])
             .await;
@@ -107,13 +101,13 @@ async fn a_key_that_is_stored_anew_gets_what_has_expired() {
         user.log(&[json!({"request_time": "1990-01-01T00:00:00Z", "total_cost": "NaN"})])
             .await;
         assert_eq!(user.expire("1990-01-03T00:00:00Z", 10).await, (3, false));
-        user.store_key().await;
-        assert_eq!(user.spent().await, "1.75");
+        user.insert_key(json!({})).await;
+        assert_eq!(user.account().await.0, "1.75");
         assert_eq!(user.expire("1990-01-04T00:00:00Z", 10).await, (1, false));
-        assert_eq!(user.spent().await, "1.75");
+        assert_eq!(user.account().await.0, "1.75");
         user.forget_key().await;
-        user.store_key().await;
-        assert_eq!(user.spent().await, "1.75");
+        user.insert_key(json!({})).await;
+        assert_eq!(user.account().await.0, "1.75");
     })
     .await;
 }
@@ -121,7 +115,7 @@ async fn a_key_that_is_stored_anew_gets_what_has_expired() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn expiring_at_once_loses_nothing_and_counts_nothing_twice() {
-    with_user(async |user| {
+    alone(async |user| {
         let rows: Vec<_> = (0..60)
             .map(|n| {
                 json!({
@@ -131,13 +125,13 @@ async fn expiring_at_once_loses_nothing_and_counts_nothing_twice() {
             })
             .collect();
         user.log(&rows).await;
-        let before = user.report(&ONE_BY_ONE, ALL).await;
+        let before = user.report_of(&ONE_BY_ONE, ALL).await;
         // While keys are stored, which read what is being moved.
         let expiries = join_all((0..8).map(|_| user.expire("1990-01-04T00:00:00Z", 5)));
         let (expiries, ()) = tokio::join!(expiries, async {
             for _ in 0..5 {
-                user.store_key().await;
-                assert_eq!(user.spent().await, "6");
+                user.insert_key(json!({})).await;
+                assert_eq!(user.account().await.0, "6");
                 user.forget_key().await;
             }
         });
@@ -148,7 +142,7 @@ async fn expiring_at_once_loses_nothing_and_counts_nothing_twice() {
             left -= user.expire("1990-01-04T00:00:00Z", 7).await.0;
         }
         assert_eq!((user.kept().await, user.history().await), (0, 6));
-        let after = user.report(&ONE_BY_ONE, ALL).await;
+        let after = user.report_of(&ONE_BY_ONE, ALL).await;
         assert_eq!(texts(&after), texts(&before));
     })
     .await;
@@ -157,7 +151,7 @@ async fn expiring_at_once_loses_nothing_and_counts_nothing_twice() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn of_two_periods_one_has_an_expired_day() {
-    with_user(async |user| {
+    alone(async |user| {
         user.log(&[json!({"request_time": "1990-01-02T23:30:00Z", "total_cost": "1"})])
             .await;
         user.expire("1990-01-04T00:00:00Z", 10).await;
@@ -166,7 +160,7 @@ async fn of_two_periods_one_has_an_expired_day() {
                 start: start.parse().ok(),
                 end: end.parse().ok(),
             };
-            user.report(&[], period).await.total_requests
+            user.report_of(&[], period).await.total_requests
         };
         // Midnights of far-away time zones.
         for (start, middle, end) in [
@@ -190,7 +184,7 @@ async fn of_two_periods_one_has_an_expired_day() {
             assert_eq!(both, 1, "{middle}");
         }
         // Nobody knows its hour.
-        let hours = user.report(&[Dimension::Hour], ALL).await;
+        let hours = user.report_of(&[Dimension::Hour], ALL).await;
         assert_eq!((hours.total_requests, hours.groups.len()), (0, 0));
     })
     .await;
@@ -199,11 +193,12 @@ async fn of_two_periods_one_has_an_expired_day() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn nothing_younger_than_35_days_expires() {
-    with_user(async |user| {
+    alone(async |user| {
         let now = Clock::system().now();
         let young = now - SignedDuration::from_hours(34 * 24);
         user.log(&[json!({"request_time": young.to_string()})])
             .await;
+        let key = env("STORAGE_KEY");
         for request in [
             json!({"before": young.as_millisecond(), "limit": 10}),
             json!({"limit": 10}),
@@ -213,6 +208,7 @@ async fn nothing_younger_than_35_days_expires() {
         ] {
             let (status, text) = user
                 .send(
+                    Some(&key),
                     Method::POST,
                     "rpc/expire_requests",
                     Some(&json!({"request": request})),
@@ -220,7 +216,9 @@ async fn nothing_younger_than_35_days_expires() {
                 .await;
             assert_eq!(status, 400, "{request}: {text}");
         }
-        // The least that can be configured is accepted.
+        // The least that can be configured is accepted. What it takes is the oldest: this.
+        user.log(&[json!({"request_time": "1980-01-01T00:00:00Z"})])
+            .await;
         let least: Retention = "35".parse().unwrap();
         user.storage
             .expire(least.before(now), 1, soon())
@@ -234,78 +232,33 @@ async fn nothing_younger_than_35_days_expires() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn the_public_sees_no_sums_and_expires_nothing() {
-    with_user(async |user| {
+    alone(async |user| {
         user.log(&[
             json!({"request_time": "1990-01-01T00:00:00Z", "total_cost": "1"}),
             json!({"request_time": "1990-01-02T00:00:00Z", "total_cost": "1"}),
         ])
         .await;
         user.expire("1990-01-02T00:00:00Z", 10).await;
+        let change = json!({"cost": 0});
+        let [get, _, patch, delete] = doors_of_table("usage_history", "day=lt.2000-01-01", &change);
         let before = 631_400_000_000_u64;
-        for (method, path, body) in [
-            (Method::GET, "usage_history", None),
-            (Method::DELETE, "usage_history?day=lt.2000-01-01", None),
-            (
-                Method::PATCH,
-                "usage_history?day=lt.2000-01-01",
-                Some(json!({"cost": 0})),
-            ),
-            (
-                Method::POST,
-                "rpc/expire_requests",
-                Some(json!({"request": {"before": before, "limit": 10}})),
-            ),
-        ] {
-            let (_, text) = exchange(
-                &user.client,
-                "STORAGE_ANON_KEY",
-                method,
-                path,
-                body.as_ref(),
-            )
-            .await;
-            assert!(!text.contains(&user.did), "{path}: {text}");
-        }
+        let arguments = json!({"request": {"before": before, "limit": 10}});
+        let expire = door_of_function("expire_requests", arguments);
+        try_all(user, vec![get, delete, patch, expire], |text| {
+            !text.contains(&user.did)
+        })
+        .await;
         assert_eq!((user.kept().await, user.history().await), (1, 1));
-        let report = user.report(&[], ALL).await;
+        let report = user.report_of(&[], ALL).await;
         assert_eq!(report.total_cost.to_string(), "2");
     })
     .await;
 }
 
-// -------------------------------------------------------------------------------------- helpers
-
-const ALL: Period = Period {
-    start: None,
-    end: None,
-};
-
-struct User {
-    did: String,
-    storage: Storage,
-    client: Client,
-}
-
-/// Runs a test with a DID of its own, and removes what it left.
-async fn with_user(test: impl AsyncFnOnce(&User)) {
+/// Runs a test with a DID of its own while no other request expires.
+async fn alone(test: impl AsyncFnOnce(&User)) {
     let _alone = ALONE.lock().await;
-    let client = shared::http_client::without_tls(Duration::from_secs(5)).unwrap();
-    let url: Url = env("STORAGE_URL").parse().unwrap();
-    let key = StorageKey::parse(&env("STORAGE_KEY")).unwrap();
-    let user = User {
-        did: format!("did:key:z6MkRetention{}", random_id().simple()),
-        storage: Storage::new(client.clone(), &url, key)
-            .with_attempt_timeout(Duration::from_secs(20)),
-        client,
-    };
-    let result = AssertUnwindSafe(test(&user)).catch_unwind().await;
-    for table in ["request_logs", "usage_history"] {
-        user.delete(table).await;
-    }
-    user.forget_key().await;
-    if let Err(panic) = result {
-        resume_unwind(panic);
-    }
+    with_newcomer(test).await;
 }
 
 impl User {
@@ -315,69 +268,26 @@ impl User {
         (answer.expired, answer.more)
     }
 
-    async fn report(&self, group_by: &[Dimension], period: Period) -> UsageReport {
+    async fn report_of(&self, group_by: &[Dimension], period: Period) -> UsageReport {
         let query = ReportQuery {
-            asked: UsageQuery {
-                id: random_id(),
-                did: &self.did,
-                request_time: Clock::system().now(),
-                period,
-                fingerprint: None,
-            },
             group_by,
             offsets: &[LocalOffset {
                 from: None,
                 seconds: 0,
             }],
-            max_groups: 100,
-            percentiles: false,
+            ..sums(question(&self.did, period, None))
         };
         self.storage.usage_report(&query, soon()).await.unwrap()
     }
 
-    /// Puts settled requests into the books, but for what `rows` say.
-    async fn log(&self, rows: &[Value]) {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let mut whole = json!({
-                    "id": random_id(), "did": self.did, "model": "m", "endpoint": null,
-                    "status": "completed", "cost_state": "final", "total_cost": null,
-                    "input_tokens": null, "output_tokens": null, "cached_tokens": null,
-                    "reasoning_tokens": null,
-                });
-                for (name, value) in row.as_object().unwrap() {
-                    whole[name] = value.clone();
-                }
-                whole
-            })
-            .collect();
-        self.must(Method::POST, "request_logs", Some(&Value::from(rows)))
-            .await;
-    }
-
     /// How many of its requests are still there one by one.
     async fn kept(&self) -> usize {
-        self.count("request_logs", "id").await
+        self.rows("request_logs", "id").await.len()
     }
 
     /// How many rows of sums it has.
     async fn history(&self) -> usize {
-        self.count("usage_history", "day").await
-    }
-
-    async fn count(&self, table: &str, column: &str) -> usize {
-        let path = format!("{table}?select={column}&did=eq.{}", self.did);
-        let rows = self.must(Method::GET, &path, None).await;
-        serde_json::from_str::<Vec<Value>>(&rows).unwrap().len()
-    }
-
-    async fn store_key(&self) {
-        let row = json!({
-            "did": self.did, "openrouter_key_hash": "hash", "encrypted_api_key": "v1.sealed",
-            "key_name": "contract test",
-        });
-        self.must(Method::POST, "user_api_keys", Some(&row)).await;
+        self.rows("usage_history", "day").await.len()
     }
 
     /// Also what the next key would take over from this one.
@@ -385,48 +295,6 @@ impl User {
         self.delete("user_api_keys").await;
         self.delete("key_settings").await;
     }
-
-    async fn spent(&self) -> String {
-        let path = format!("user_api_keys?select=spent::text&did=eq.{}", self.did);
-        let rows = self.must(Method::GET, &path, None).await;
-        let rows: Value = serde_json::from_str(&rows).unwrap();
-        let spent = rows[0]["spent"].as_str().unwrap();
-        spent.trim_end_matches('0').trim_end_matches('.').to_owned()
-    }
-
-    async fn delete(&self, table: &str) {
-        let path = format!("{table}?did=eq.{}", self.did);
-        self.must(Method::DELETE, &path, None).await;
-    }
-
-    async fn must(&self, method: Method, path: &str, body: Option<&Value>) -> String {
-        let (status, text) = self.send(method, path, body).await;
-        assert!(status.is_success(), "{path}: {status} {text}");
-        text
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, String) {
-        exchange(&self.client, "STORAGE_KEY", method, path, body).await
-    }
-}
-
-async fn exchange(
-    client: &Client,
-    key: &str,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> (StatusCode, String) {
-    let mut request = client
-        .request(method, format!("{}/{path}", env("STORAGE_URL")))
-        .header("apikey", env(key));
-    if let Some(body) = body {
-        request = request
-            .header("content-type", "application/json")
-            .body(body.to_string());
-    }
-    let answer = request.send().await.unwrap();
-    (answer.status(), answer.text().await.unwrap())
 }
 
 /// A report but for its percentiles, for comparison.
@@ -447,22 +315,4 @@ fn texts(report: &UsageReport) -> Vec<String> {
     ];
     texts.extend(report.groups.iter().map(|group| format!("{group:?}")));
     texts
-}
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-fn random_id() -> Uuid {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).unwrap();
-    uuid::Builder::from_random_bytes(bytes).into_uuid()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by their environment where things are"
-)]
-fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
 }

@@ -1,0 +1,89 @@
+//! Whether the storage has what the migrations make, and for whom.
+
+use std::{fmt, time::Duration};
+
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use url::Url;
+
+use super::super::{StorageKey, Unavailable, transport};
+
+/// Something that a migration made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feature {
+    /// A column of a table.
+    Column {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A function that takes one jsonb.
+    Function {
+        /// Its name.
+        name: String,
+        /// Its argument's.
+        argument: String,
+    },
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column { table, column } => write!(f, "{table}.{column}"),
+            Self::Function { name, .. } => write!(f, "{name}()"),
+        }
+    }
+}
+
+/// What somebody with a certain key may do with a [`Feature`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Use it.
+    Granted,
+    /// It is not for them.
+    Refused,
+    /// There is no such thing, as far as they can see.
+    Missing,
+}
+
+/// Asks for a feature with `key`, or with none at all, without changing or reading anything: no
+/// row, or a call that lacks its arguments. Also the time on the storage's clock, where it tells it.
+pub async fn probe(
+    client: &reqwest::Client,
+    rest_url: &Url,
+    key: Option<&StorageKey>,
+    feature: &Feature,
+    timeout: Duration,
+) -> Result<(Access, Option<Timestamp>), Unavailable> {
+    let answer = transport::probe(client, rest_url, key, feature, timeout).await?;
+    let date = answer
+        .headers
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+        .map(|date| date.timestamp());
+    let access = match (answer.status.as_u16(), answer.code.as_deref()) {
+        // The function itself refuses, for lack of arguments: it ran.
+        (_, Some(code)) if code.starts_with("PT") => Access::Granted,
+        // Undefined column, table or function, in PostgreSQL's words and PostgREST's.
+        (_, Some("42703" | "42P01" | "42883" | "PGRST202" | "PGRST204" | "PGRST205"))
+        | (404, _) => Access::Missing,
+        (200..=299, _) => Access::Granted,
+        (401 | 403, _) => Access::Refused,
+        _ => {
+            return Err(Unavailable::Status {
+                status: answer.status,
+                code: answer.code,
+            });
+        }
+    };
+    Ok((access, date))
+}
+
+/// An answer to [`probe`], without its body.
+pub(in super::super) struct Probed {
+    pub(in super::super) status: StatusCode,
+    pub(in super::super) code: Option<String>,
+    pub(in super::super) headers: http::HeaderMap,
+}

@@ -1,0 +1,265 @@
+//! What the database answers.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{super::records::count, Place};
+
+/// Decimal text from the database; a JSON number with all its digits for clients.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Decimal(String);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Not through a float.
+        RawValue::from_string(self.0.clone())
+            .map_err(ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+/// The sums of one DID's requests, and its account. Pending requests count in `total_requests` and
+/// `requests_by_model`. Money is in US dollars.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct UsageReport {
+    /// All that began.
+    #[serde(deserialize_with = "count")]
+    pub total_requests: u64,
+    /// Those that completed.
+    #[serde(deserialize_with = "count")]
+    pub successful_requests: u64,
+    /// Those that failed.
+    #[serde(deserialize_with = "count")]
+    pub failed_requests: u64,
+    /// Those still running.
+    #[serde(deserialize_with = "count")]
+    pub pending_requests: u64,
+    /// Those whose cost is still to be asked for.
+    #[serde(deserialize_with = "count")]
+    pub cost_pending_requests: u64,
+    /// Those whose cost was asked for in vain.
+    #[serde(deserialize_with = "count")]
+    pub cost_unknown_requests: u64,
+    /// Tokens of all prompts.
+    #[serde(deserialize_with = "count")]
+    pub total_input_tokens: u64,
+    /// Tokens of all answers.
+    #[serde(deserialize_with = "count")]
+    pub total_output_tokens: u64,
+    /// Tokens of prompts that were read from a cache.
+    #[serde(deserialize_with = "count")]
+    pub total_cached_tokens: u64,
+    /// Tokens of answers that were spent on reasoning.
+    #[serde(deserialize_with = "count")]
+    pub total_reasoning_tokens: u64,
+    /// The exact sum.
+    pub total_cost: Decimal,
+    /// The DID's limit, if it has one.
+    pub limit: Option<Decimal>,
+    /// What the DID has spent in all; `None` without a key.
+    pub spent: Option<Decimal>,
+    /// What is reserved for requests in flight and for costs not known yet.
+    pub held: Option<Decimal>,
+    /// What is left of the limit, never below zero.
+    pub remaining: Option<Decimal>,
+    /// From a request's begin to its answer's end.
+    pub duration_ms: Percentiles,
+    /// From a request's begin to its answer's first byte.
+    pub first_byte_ms: Percentiles,
+    /// Requests by the model that answered, or was asked for: the most used ones.
+    #[serde(deserialize_with = "counts")]
+    pub requests_by_model: BTreeMap<String, u64>,
+    /// How many models there are.
+    #[serde(deserialize_with = "count")]
+    pub models: u64,
+    /// The groups asked for; none where there are too many.
+    #[serde(skip_serializing)]
+    pub groups: Vec<UsageGroup>,
+    /// How many there are.
+    #[serde(deserialize_with = "count", skip_serializing)]
+    pub group_count: u64,
+}
+
+/// Of the requests that have a value, that share has one that is no greater. Milliseconds; `None`
+/// where no request has one, or where they were not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Percentiles {
+    /// The median.
+    #[serde(deserialize_with = "milliseconds")]
+    pub p50: Option<i64>,
+    /// 90 of 100.
+    #[serde(deserialize_with = "milliseconds")]
+    pub p90: Option<i64>,
+    /// 99 of 100.
+    #[serde(deserialize_with = "milliseconds")]
+    pub p99: Option<i64>,
+}
+
+/// The sums of one group.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct UsageGroup {
+    /// What it is the group of, by the dimensions asked for; `None`: not recorded.
+    #[serde(skip_serializing)]
+    pub keys: Vec<Option<String>>,
+    /// All that began.
+    #[serde(deserialize_with = "count")]
+    pub requests: u64,
+    /// Those that completed.
+    #[serde(deserialize_with = "count")]
+    pub successful_requests: u64,
+    /// Those that failed.
+    #[serde(deserialize_with = "count")]
+    pub failed_requests: u64,
+    /// Those still running.
+    #[serde(deserialize_with = "count")]
+    pub pending_requests: u64,
+    /// Those whose cost is still to be asked for.
+    #[serde(deserialize_with = "count")]
+    pub cost_pending_requests: u64,
+    /// Those whose cost was asked for in vain.
+    #[serde(deserialize_with = "count")]
+    pub cost_unknown_requests: u64,
+    /// Tokens of prompts.
+    #[serde(deserialize_with = "count")]
+    pub input_tokens: u64,
+    /// Tokens of answers.
+    #[serde(deserialize_with = "count")]
+    pub output_tokens: u64,
+    /// Tokens of prompts that were read from a cache.
+    #[serde(deserialize_with = "count")]
+    pub cached_tokens: u64,
+    /// Tokens of answers that were spent on reasoning.
+    #[serde(deserialize_with = "count")]
+    pub reasoning_tokens: u64,
+    /// The exact sum.
+    pub cost: Decimal,
+}
+
+/// One page of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RequestPage {
+    /// The newest first.
+    pub requests: Vec<RequestEntry>,
+    /// Whether older ones follow.
+    pub more: bool,
+}
+
+/// One request, as its user may see it. `None` is what is not known, or was not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RequestEntry {
+    /// The gateway's id, as in `x-gateway-request-id`.
+    pub id: Uuid,
+    /// When it began.
+    pub request_time: Timestamp,
+    /// When the answer's last byte was through.
+    pub response_time: Option<Timestamp>,
+    /// From the one to the other.
+    #[serde(deserialize_with = "milliseconds")]
+    pub duration_ms: Option<i64>,
+    /// From the beginning to the answer's first byte.
+    pub first_byte_ms: Option<i32>,
+    /// The HTTP method.
+    pub method: Option<String>,
+    /// The path at OpenRouter, without the query.
+    pub path: Option<String>,
+    /// The kind of endpoint.
+    pub endpoint: Option<String>,
+    /// The model that was asked for.
+    pub requested_model: Option<String>,
+    /// The model that answered, or else was asked for.
+    pub model: String,
+    /// `OpenRouter`'s id of the generation.
+    pub generation_id: Option<String>,
+    /// Whether a stream was asked for.
+    pub streamed: Option<bool>,
+    /// `pending`, `completed` or `failed`.
+    pub status: String,
+    /// `OpenRouter`'s status.
+    pub http_status: Option<i32>,
+    /// Why it failed: the stable name.
+    pub error_reason: Option<String>,
+    /// Why it failed, in words.
+    pub error_message: Option<String>,
+    /// Tokens of the prompt.
+    pub input_tokens: Option<i32>,
+    /// Tokens of the answer.
+    pub output_tokens: Option<i32>,
+    /// Tokens of the prompt that were read from a cache.
+    pub cached_tokens: Option<i32>,
+    /// Tokens of the answer that were spent on reasoning.
+    pub reasoning_tokens: Option<i32>,
+    /// `none`, `pending`, `final` or `unknown`.
+    pub cost_state: String,
+    /// Why the cost is unknown.
+    pub unknown_cost_reason: Option<String>,
+    /// What it cost, in US dollars.
+    pub total_cost: Option<Decimal>,
+    /// What `OpenRouter` charged for it.
+    pub openrouter_cost: Option<Decimal>,
+    /// What the provider charged; part of the total with the user's own provider key.
+    pub upstream_inference_cost: Option<Decimal>,
+    /// Whether the user's own provider key paid for the inference.
+    pub is_byok: Option<bool>,
+}
+
+impl RequestEntry {
+    /// Where it stands among all requests.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            request_time: self.request_time,
+            id: self.id,
+        }
+    }
+}
+
+/// A count that travels as text.
+#[derive(Deserialize)]
+struct Count(#[serde(deserialize_with = "count")] u64);
+
+fn counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u64>, D::Error> {
+    let counts = BTreeMap::<String, Count>::deserialize(deserializer)?;
+    Ok(counts.into_iter().map(|(key, Count(n))| (key, n)).collect())
+}
+
+/// As text, or null. Below zero only where the clocks of two machines disagreed.
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Option::<Cow<'de, str>>::deserialize(deserializer)?
+        .map(|text| text.parse().map_err(de::Error::custom))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_report_arrive_as_text_and_leave_as_numbers() {
+        let text = r#"{"total_requests":"3","successful_requests":"2","failed_requests":"1",
+            "pending_requests":"0","cost_pending_requests":"0","cost_unknown_requests":"0",
+            "total_input_tokens":"9007199254740993","total_output_tokens":"0",
+            "total_cached_tokens":"0","total_reasoning_tokens":"0",
+            "total_cost":"0.0076509169000000005","limit":null,"spent":"1","held":"0",
+            "duration_ms":{"p50":"12","p90":"34","p99":null},
+            "first_byte_ms":{"p50":null,"p90":null,"p99":null},
+            "requests_by_model":{"m\"x":"3"},"models":"1","groups":[],"group_count":"0"}"#;
+        let report: UsageReport = serde_json::from_str(text).unwrap();
+        assert_eq!(report.remaining, None);
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"total_requests":3,"successful_requests":2,"failed_requests":1,"pending_requests":0,"cost_pending_requests":0,"cost_unknown_requests":0,"total_input_tokens":9007199254740993,"total_output_tokens":0,"total_cached_tokens":0,"total_reasoning_tokens":0,"total_cost":0.0076509169000000005,"limit":null,"spent":1,"held":0,"remaining":null,"duration_ms":{"p50":12,"p90":34,"p99":null},"first_byte_ms":{"p50":null,"p90":null,"p99":null},"requests_by_model":{"m\"x":3},"models":1}"#
+        );
+        assert!(serde_json::from_str::<UsageReport>(&text.replace("\"3\"", "3")).is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! What is asked.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::super::{
+    keys::{Asking, AskingJson},
+    records::ReplayGuard,
+};
+use crate::money::Usd;
+
+/// What every question about usage says: who asks, and about what time.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageQuery<'a> {
+    /// The gateway's id of the request.
+    pub id: Uuid,
+    /// The caller.
+    pub did: &'a str,
+    /// When it arrived.
+    pub request_time: Timestamp,
+    /// Set where the signed request may pass only once.
+    pub fingerprint: Option<ReplayGuard>,
+    /// The time asked about.
+    pub period: Period,
+}
+
+/// A time, on the requests' `request_time`. An absent side is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Period {
+    /// The first moment in it.
+    pub start: Option<Timestamp>,
+    /// The first moment after it.
+    pub end: Option<Timestamp>,
+}
+
+/// A question for sums.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportQuery<'a> {
+    /// Who asks, and about what time.
+    pub asked: UsageQuery<'a>,
+    /// What to group by, each at most once, in the order in which to sort. Empty: no groups.
+    pub group_by: &'a [Dimension],
+    /// The local clock over that time, for days and hours; the first has no beginning.
+    pub offsets: &'a [LocalOffset],
+    /// How many groups and models are returned at most.
+    pub max_groups: u32,
+    /// Whether to compute percentiles, which takes longer than the rest.
+    pub percentiles: bool,
+}
+
+/// What requests can be grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dimension {
+    /// The model that answered, or was asked for.
+    Model,
+    /// The kind of endpoint.
+    Endpoint,
+    /// The local day.
+    Day,
+    /// The local hour; one that comes twice, where a clock is set back, is two.
+    Hour,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Model, Self::Endpoint, Self::Day, Self::Hour];
+
+    /// Its name, in the question and in the answer.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Endpoint => "endpoint",
+            Self::Day => "day",
+            Self::Hour => "hour",
+        }
+    }
+}
+
+/// How far a local clock is ahead of UTC, from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LocalOffset {
+    /// The first moment with this offset; `None`: since ever.
+    pub from: Option<Timestamp>,
+    /// Seconds, negative west of Greenwich.
+    pub seconds: i32,
+}
+
+/// A question for single requests.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestsQuery<'a> {
+    /// Who asks, and about what time.
+    pub asked: UsageQuery<'a>,
+    /// Which of them.
+    pub filter: &'a RequestFilter,
+    /// How many at most, 1 to 1000.
+    pub limit: u16,
+    /// The last one of the page before.
+    pub before: Option<Place>,
+}
+
+/// What requests have to be to be listed; `None` allows everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RequestFilter {
+    /// The model that answered, or was asked for.
+    pub model: Option<String>,
+    /// The kind of endpoint.
+    pub endpoint: Option<String>,
+    /// `pending`, `completed` or `failed`.
+    pub status: Option<&'static str>,
+    /// `none`, `pending`, `final` or `unknown`.
+    pub cost_state: Option<&'static str>,
+    /// The least known cost.
+    pub min_cost: Option<Usd>,
+}
+
+/// A request's place in the order of all requests. It never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// When it began, to the microsecond.
+    pub request_time: Timestamp,
+    /// Its id, among those of the same time.
+    pub id: Uuid,
+}
+
+#[derive(Serialize)]
+struct AskedJson<'a> {
+    #[serde(flatten)]
+    asking: AskingJson<'a>,
+    #[serde(flatten)]
+    period: Period,
+}
+
+impl<'a> From<UsageQuery<'a>> for AskedJson<'a> {
+    fn from(asked: UsageQuery<'a>) -> Self {
+        let asking = Asking {
+            id: asked.id,
+            did: asked.did,
+            request_time: asked.request_time,
+            fingerprint: asked.fingerprint,
+        };
+        Self {
+            asking: AskingJson::from(&asking),
+            period: asked.period,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct ReportJson<'a> {
+    #[serde(flatten)]
+    asked: AskedJson<'a>,
+    group_by: &'a [Dimension],
+    offsets: &'a [LocalOffset],
+    max_groups: u32,
+    percentiles: bool,
+}
+
+impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
+    fn from(query: &ReportQuery<'a>) -> Self {
+        Self {
+            asked: query.asked.into(),
+            group_by: query.group_by,
+            offsets: query.offsets,
+            max_groups: query.max_groups,
+            percentiles: query.percentiles,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct RequestsJson<'a> {
+    #[serde(flatten)]
+    asked: AskedJson<'a>,
+    #[serde(flatten)]
+    filter: &'a RequestFilter,
+    limit: u16,
+    before: Option<Place>,
+}
+
+impl<'a> From<&RequestsQuery<'a>> for RequestsJson<'a> {
+    fn from(query: &RequestsQuery<'a>) -> Self {
+        Self {
+            asked: query.asked.into(),
+            filter: query.filter,
+            limit: query.limit,
+            before: query.before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn asked() -> UsageQuery<'static> {
+        UsageQuery {
+            id: Uuid::nil(),
+            did: "did:key:z",
+            request_time: Timestamp::UNIX_EPOCH,
+            fingerprint: None,
+            period: Period {
+                start: Some("2026-01-01T00:00:00.000001Z".parse().unwrap()),
+                end: None,
+            },
+        }
+    }
+
+    #[test]
+    fn questions_are_flat_objects() {
+        let report = ReportQuery {
+            asked: asked(),
+            group_by: &[Dimension::Day, Dimension::Model],
+            offsets: &[LocalOffset {
+                from: None,
+                seconds: -3600,
+            }],
+            max_groups: 7,
+            percentiles: true,
+        };
+        let asked_json = json!({
+            "id": "00000000-0000-0000-0000-000000000000", "did": "did:key:z", "request_time": 0,
+            "fingerprint": null, "fingerprint_expires_at": null,
+            "start": "2026-01-01T00:00:00.000001Z", "end": null,
+        });
+        let with = |more: Value| {
+            let mut all = asked_json.as_object().unwrap().clone();
+            all.extend(more.as_object().unwrap().clone());
+            Value::from(all)
+        };
+        assert_eq!(
+            serde_json::to_value(ReportJson::from(&report)).unwrap(),
+            with(json!({
+                "group_by": ["day", "model"], "offsets": [{"from": null, "seconds": -3600}],
+                "max_groups": 7, "percentiles": true,
+            }))
+        );
+
+        let requests = RequestsQuery {
+            asked: asked(),
+            filter: &RequestFilter {
+                min_cost: Some("1e-7".parse().unwrap()),
+                ..RequestFilter::default()
+            },
+            limit: 50,
+            before: None,
+        };
+        assert_eq!(
+            serde_json::to_value(RequestsJson::from(&requests)).unwrap(),
+            with(json!({
+                "model": null, "endpoint": null, "status": null, "cost_state": null,
+                "min_cost": "0.0000001", "limit": 50, "before": null,
+            }))
+        );
+    }
+}

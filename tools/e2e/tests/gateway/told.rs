@@ -1,0 +1,35 @@
+//! What an answer tells, and what is told to the database about a user.
+
+use e2e::world::{User, World};
+use reqwest::Response;
+use serde_json::Value;
+
+pub(crate) trait Told {
+    /// The body as JSON.
+    async fn json_value(self) -> Value;
+
+    /// Status and, where there is one, the reason.
+    async fn verdict(self) -> (u16, Value);
+}
+
+impl Told for Response {
+    async fn json_value(self) -> Value {
+        serde_json::from_slice(&self.bytes().await.unwrap()).unwrap()
+    }
+
+    async fn verdict(self) -> (u16, Value) {
+        let status = self.status().as_u16();
+        let body = self.json_value().await;
+        (status, body["error"]["metadata"]["reason"].clone())
+    }
+}
+
+/// Changes columns of the user's key.
+pub(crate) fn set(world: &World, user: &User<'_>, change: &str) {
+    let did = user.did.as_str();
+    world
+        .sql(&format!(
+            "UPDATE public.user_api_keys SET {change} WHERE did = '{did}'"
+        ))
+        .unwrap();
+}

@@ -1,0 +1,76 @@
+//! What people see of a conversation.
+
+use std::io::{self, Write};
+
+use super::conversation::{Conversation, Turn};
+use crate::{
+    api::Money,
+    markdown::Renderer,
+    terminal::{Style, Terminal, printable},
+};
+
+/// Where a conversation is shown.
+pub(super) struct Screen<'a> {
+    pub(super) terminal: Terminal,
+    pub(super) renders: bool,
+    pub(super) out: &'a mut dyn Write,
+    pub(super) err: &'a mut dyn Write,
+}
+
+impl Screen<'_> {
+    pub(super) fn prompt(&mut self) -> io::Result<()> {
+        write!(self.err, "{}", self.terminal.paint(Style::Bold, "> "))?;
+        self.err.flush()
+    }
+
+    pub(super) fn answer(&mut self, text: &str, renderer: &mut Renderer) -> io::Result<()> {
+        if self.renders {
+            self.out.write_all(renderer.push(text).as_bytes())?;
+        } else if self.terminal.stdout {
+            let steers = |it: char| it.is_control() && !matches!(it, '\n' | '\t');
+            self.out.write_all(text.replace(steers, "").as_bytes())?;
+        } else {
+            self.out.write_all(text.as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    /// Leaves an answer that its reader does not want any more.
+    pub(super) fn stopped(&mut self) -> io::Result<()> {
+        if self.renders {
+            // Whatever style the rest would have ended.
+            write!(self.out, "\u{1b}[0m")?;
+            self.out.flush()?;
+        }
+        writeln!(self.err, "\n(stopped)")
+    }
+
+    /// Ends the answer's last line; tells people what it cost.
+    pub(super) fn end_answer(
+        &mut self,
+        turn: &Turn,
+        conversation: &Conversation,
+    ) -> io::Result<()> {
+        writeln!(self.out)?;
+        self.out.flush()?;
+        if !self.terminal.stdout {
+            return Ok(());
+        }
+        let mut parts = vec![printable(
+            turn.model.as_ref().unwrap_or(&conversation.model),
+        )];
+        if let Some(usage) = &turn.usage {
+            let counts = [
+                (usage.prompt_tokens, "in"),
+                (usage.completion_tokens, "out"),
+            ];
+            for (count, what) in counts {
+                parts.extend(count.map(|count| format!("{count} {what}")));
+            }
+            parts.extend(usage.cost.map(|cost| cost.to_string()));
+        }
+        parts.push(format!("{} in all", Money(conversation.cost)));
+        let line = parts.join(" · ");
+        writeln!(self.err, "{}", self.terminal.paint(Style::Dim, line))
+    }
+}
