@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks template.yaml offline: both linters, then rules on what it expands to.
+"""Checks template.yaml offline: both linters, then rules on what it expands to, and whether
+.github/deploy-role.yaml may deploy just that.
 
     pip install aws-sam-cli cfn-lint cryptography
     python tools/template/check.py [--checkov path/to/checkov]
@@ -37,12 +38,14 @@ os.environ.update(OFFLINE)
 
 from expansion import expand, packaged, read  # noqa: E402
 import operations  # noqa: E402, F401 - registers its rules
-from mutations import MUTATIONS  # noqa: E402
+from deploy_role import misfits  # noqa: E402
+from mutations import MUTATIONS, ROLE_FAULTS  # noqa: E402
 from rules import RULES  # noqa: E402
 
 import events  # noqa: E402
 
 TEMPLATE = ROOT / "template.yaml"
+DEPLOY_ROLE = ROOT / ".github" / "deploy-role.yaml"
 
 
 def main() -> int:
@@ -63,7 +66,9 @@ def main() -> int:
 def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
     """Every check's name and what it found."""
     yield "sam validate --lint", run("sam", "validate", "--lint", "--template", str(TEMPLATE))
-    yield "cfn-lint", run("cfn-lint", "--non-zero-exit-code", "warning", str(TEMPLATE))
+    for template in (TEMPLATE, DEPLOY_ROLE):
+        name = template.relative_to(ROOT)
+        yield f"cfn-lint {name}", run("cfn-lint", "--non-zero-exit-code", "warning", str(template))
 
     if checkov:
         settings = str(HERE / "checkov.yaml")
@@ -80,6 +85,14 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
             mutated = packaged(source)
             change(mutated)
             yield f"{name} notices: {fault}", [] if problems(name, mutated) else ["it passed"]
+
+    role = read(str(DEPLOY_ROLE))
+    yield "the deploy role fits the template", list(misfits(role, source))
+    for fault, change in ROLE_FAULTS.items():
+        mutated = packaged(role)
+        change(mutated)
+        noticed = any(misfits(mutated, source))
+        yield f"of the deploy role is noticed: {fault}", [] if noticed else ["it passed"]
 
     yield "events/ is what tools/events.py writes", events.differences(ROOT / "events")
 

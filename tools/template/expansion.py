@@ -92,13 +92,18 @@ def packaged(source: dict[str, Any]) -> dict[str, Any]:
     return yaml_parse(yaml_dump(source))
 
 
-def expand(source: dict[str, Any]) -> list[Expansion]:
-    """Expands a template for each deployment; raises samtranslator's exceptions where it is not valid."""
+def transformed(source: dict[str, Any]) -> dict[str, Any]:
+    """Every resource that a template may come to; raises samtranslator's exceptions where it is not valid."""
     uploaded = packaged(source)
     # `sam package` replaces the folder by the place it uploaded the build to.
     uploaded["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     output = Translator(MANAGED_POLICIES, Parser()).translate(uploaded, dict(PARAMETERS))
-    resources = json.loads(json.dumps(output))["Resources"]
+    return json.loads(json.dumps(output))["Resources"]
+
+
+def expand(source: dict[str, Any]) -> list[Expansion]:
+    """Expands a template for each deployment."""
+    resources = transformed(source)
     return [
         Expansion(
             source,

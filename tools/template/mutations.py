@@ -250,3 +250,20 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "undescribed parameter": drop(("Parameters", "MemorySize", "Description")),
     },
 }
+
+# The same of .github/deploy-role.yaml.
+DEPLOY_ROLE: Place = ("Resources", "DeployRole", "Properties")
+DEPLOY_STATEMENTS: Place = (*DEPLOY_ROLE, "Policies", 0, "PolicyDocument", "Statement")
+FUNCTIONS_STATEMENT: Place = (*DEPLOY_STATEMENTS, 4)
+ROLE_FAULTS: dict[str, Change] = {
+    "functions out of reach": drop(FUNCTIONS_STATEMENT),
+    "everybody's functions in reach": put((*FUNCTIONS_STATEMENT, "Resource"), "*"),
+    "everything in reach": put((*FUNCTIONS_STATEMENT, "Action"), "*"),
+    "tokens that were made for others": drop(
+        (
+            *DEPLOY_ROLE,
+            *("AssumeRolePolicyDocument", "Statement", 0, "Condition", "StringEquals"),
+            "token.actions.githubusercontent.com:aud",
+        )
+    ),
+}

@@ -1,36 +1,20 @@
-#!/usr/bin/env python3
-"""Checks .github/deploy-role.yaml offline: whether it lets CloudFormation do all that template.yaml takes,
-and whether it keeps from GitHub what is none of its business.
+"""Whether .github/deploy-role.yaml lets CloudFormation do all that template.yaml takes, and keeps from GitHub
+what is none of its business.
 
-    pip install aws-sam-cli
-    python tools/deploy_role.py [--print]
-
-Prints what is wrong and exits with 1. `--print` shows the policy as IAM gets it, for other programs. What
-CloudFormation does for a resource is from its registry (`aws cloudformation describe-type`, the handlers'
+What CloudFormation does for a resource is from its registry (`aws cloudformation describe-type`, the handlers'
 permissions), less what concerns properties that the template does not use, such as VPCs and code signing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools" / "template"))
+from expansion import transformed
 
 REGION = "us-east-1"
-# SAM's translator wants to know it.
-os.environ["AWS_DEFAULT_REGION"] = REGION
-
-from expansion import MANAGED_POLICIES, PARAMETERS, read  # noqa: E402
-from samtranslator.parser.parser import Parser  # noqa: E402
-from samtranslator.translator.translator import Translator  # noqa: E402
-
 STACK = "llm-gateway"
 ACCOUNT = "123456789012"
 VALUES = {
@@ -174,25 +158,14 @@ FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
 ]
 
 
-def main() -> int:
-    """Prints what was found; returns the exit code."""
-    template = read(str(ROOT / ".github" / "deploy-role.yaml"))
+def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
+    """What the role of one template lacks for deploying the other, and what it has too much of."""
     role = template["Resources"]["DeployRole"]["Properties"]
     statements = [
         statement for policy in resolve(role["Policies"]) for statement in policy["PolicyDocument"]["Statement"]
     ]
-    if sys.argv[1:] == ["--print"]:
-        print(json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2))
-        return 0
-    found = list(problems(statements, resolve(role["AssumeRolePolicyDocument"])))
-    print("\n".join(found) or "the deploy role fits the template")
-    return 1 if found else 0
-
-
-def problems(statements: list[dict[str, Any]], trust: dict[str, Any]) -> Iterator[str]:
-    """What the role lacks, and what it has too much of."""
     needed = 0
-    for action, resource, context in needs():
+    for action, resource, context in needs(transformed(gateway)):
         needed += 1
         if not allows(statements, action, resource, context):
             yield f"may not {action} {resource} {context or ''}"
@@ -205,7 +178,7 @@ def problems(statements: list[dict[str, Any]], trust: dict[str, Any]) -> Iterato
     size = len(json.dumps(statements, separators=(",", ":")))
     if size > 10_000:
         yield f"the policy has {size} characters"
-    (statement,) = trust["Statement"]
+    (statement,) = resolve(role["AssumeRolePolicyDocument"])["Statement"]
     if set(statement["Condition"]["StringEquals"]) != {
         "token.actions.githubusercontent.com:aud",
         "token.actions.githubusercontent.com:sub",
@@ -213,8 +186,8 @@ def problems(statements: list[dict[str, Any]], trust: dict[str, Any]) -> Iterato
         yield f"trusts {statement}"
 
 
-def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Each action that a deployment takes, on which resource, and what IAM knows of it."""
+def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Each action that a deployment of these resources takes, on what, and what IAM knows of it."""
     stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/0"
     for action in "CreateChangeSet DescribeChangeSet DescribeStackEvents DescribeStacks ExecuteChangeSet".split():
         yield f"cloudformation:{action}", stack, {}
@@ -228,7 +201,6 @@ def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
     secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/supabase-AbCdEf"
     yield "secretsmanager:GetSecretValue", secret, {}
 
-    resources = gateway()
     for logical_id, resource in resources.items():
         kind, properties = resource["Type"], resource.get("Properties", {})
         if kind not in NEEDS:
@@ -248,15 +220,6 @@ def needs() -> Iterator[tuple[str, str, dict[str, str]]]:
             yield "lambda:PutFunctionScalingConfig", arn, {}
         if kind == "AWS::IAM::Role":
             yield from role_needs(arn, properties)
-
-
-def gateway() -> dict[str, Any]:
-    """Every resource that template.yaml may come to, whatever its parameters."""
-    source = read(str(ROOT / "template.yaml"))
-    # Where `sam package` puts the place that it uploaded the build to.
-    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
-    output = Translator(MANAGED_POLICIES, Parser()).translate(source, dict(PARAMETERS))
-    return json.loads(json.dumps(output))["Resources"]
 
 
 def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -308,7 +271,3 @@ def resolve(value: Any) -> Any:
     if set(value) == {"Fn::If"}:
         return resolve(value["Fn::If"][1])
     return {key: resolve(item) for key, item in value.items()}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
