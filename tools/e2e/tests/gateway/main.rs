@@ -17,6 +17,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod operator;
+mod platform;
 mod reconciliation;
 mod refusals;
 mod rotation;
