@@ -89,7 +89,7 @@ pub enum Books {
 }
 
 /// Starts passing `answer` on. The books are closed by a task of the invocation, after the
-/// client's end of stream; it runs to the end also when the client has left.
+/// client's end of stream; for them it runs to the end also when the client has left.
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
     let answer_generation = answer.generation_id().map(str::to_owned);
@@ -234,7 +234,15 @@ impl Pump {
             if !self.send(chunk).await {
                 return Ending::DeadlineReached;
             }
+            if self.is_in_vain() {
+                return Ending::Complete;
+            }
         }
+    }
+
+    /// Whether neither the client nor the books want the rest of it.
+    fn is_in_vain(&self) -> bool {
+        self.sender.is_none() && matches!(self.watch, Watch::Nothing)
     }
 
     fn observe(&mut self, chunk: &[u8]) {

@@ -312,10 +312,7 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         let attempts = lock(&inner.received).iter().filter(is_attempt).count();
         return sdks::answer(script, path, &body, attempts);
     }
-    if let Some(long) = serde_json::from_slice(&body)
-        .ok()
-        .and_then(|request| Long::asked(path, &request))
-    {
+    if let Some(long) = Long::asked(path, &body) {
         lock(&inner.bills).push(Bill::new(key, &long.id, false));
         let taken = Arc::<AtomicU64>::default();
         lock(&inner.taken).push((long.id.clone(), Arc::clone(&taken)));

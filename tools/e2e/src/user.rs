@@ -106,22 +106,20 @@ impl<'a> User<'a> {
 
     /// The event that a REST API makes of a signed chat completion.
     pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
-        let (_, event) = self.event(
-            "/api/v1/openrouter/chat/completions",
-            "application/json",
-            &chat_body(model, stream, id),
-        )?;
+        let path = "/api/v1/openrouter/chat/completions";
+        let (_, event) = self.event(&Method::POST, path, &chat_body(model, stream, id))?;
         Ok(event)
     }
 
-    /// The event that a REST API makes of a signed POST, and the platform's id of it.
-    pub fn event(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(Uuid, Vec<u8>)> {
+    /// The event that a REST API makes of a signed request, and the platform's id of it.
+    pub fn event(&self, method: &Method, path: &str, body: &[u8]) -> Result<(Uuid, Vec<u8>)> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
-        let mut headers = self.signed(&Method::POST, path, body, &Nonce::from_random(random))?;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type)?);
+        let mut headers = self.signed(method, path, body, &Nonce::from_random(random))?;
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
         let id = uuid::Builder::from_random_bytes(random).into_uuid();
-        let event = event::rest(id, &Method::POST, path, &headers, body);
+        let event = event::rest(id, method, path, &headers, body);
         Ok((id, event))
     }
 

@@ -1,4 +1,5 @@
-//! Answers of any length: `stub/long-<bytes>` and a little more. They tell what they cost at their very
+//! Answers of any length: `stub/long-<bytes>` and a little more, also without a model
+//! (`GET /models/stub/long-<bytes>`, which costs nothing). They tell what they cost at their very
 //! end, except speech, which never does; `GET /generation` says the same.
 
 use std::{
@@ -45,7 +46,15 @@ pub struct Long {
 
 impl Long {
     /// The answer that a request to `path` asks for, if it asks for a long one.
-    pub(super) fn asked(path: &str, request: &Value) -> Option<Self> {
+    pub(super) fn asked(path: &str, body: &[u8]) -> Option<Self> {
+        if let Some(filling) = path.strip_prefix("/api/v1/models/stub/long-") {
+            return Some(Self {
+                form: Form::Json,
+                id: path.to_owned(),
+                filling: filling.parse().ok()?,
+            });
+        }
+        let request: Value = serde_json::from_slice(body).ok()?;
         let filling = request["model"].as_str()?.strip_prefix("stub/long-")?;
         Some(Self {
             form: match path.rsplit('/').next() {

@@ -61,14 +61,14 @@ fn ask(lambda: &Lambda, user: &User<'_>, long: &Long, time: Duration) -> Answer 
         "user": long.id,
     });
     let body = body.to_string();
-    let event = user.event(path, "application/json", body.as_bytes());
+    let event = user.event(&Method::POST, path, body.as_bytes());
     lambda.invoke(event.unwrap(), time)
 }
 
 /// An answer to a chat completion.
 async fn chat(lambda: &Lambda, user: &User<'_>, model: &str, id: &str, time: Duration) -> Answer {
     let body = chat_body(model, false, id);
-    let event = user.event(CHAT, "application/json", &body).unwrap();
+    let event = user.event(&Method::POST, CHAT, &body).unwrap();
     let mut answer = lambda.invoke(event, time);
     assert_eq!(answer.end().await.unwrap(), End::Clean, "{model}");
     answer
@@ -144,6 +144,28 @@ fn an_answer_that_is_too_long_ends_there_and_is_booked_to_its_end() {
             }),
         )
         .await;
+    });
+}
+
+#[test]
+fn the_rest_of_an_answer_that_is_too_long_is_not_read_for_nobody() {
+    with_world(async |world| {
+        let limits = Limits {
+            answer: 3 * MIB as u64,
+            ..Limits::NONE
+        };
+        let lambda = world.lambda(limits, &[]).unwrap();
+        let user = world.user().unwrap();
+        // It costs nothing, so the books want nothing of it.
+        let path = "/models/stub/long-104857600";
+        let event = user.event(&Method::GET, &format!("/api/v1/openrouter{path}"), b"");
+        let mut answer = lambda.invoke(event.unwrap(), LONG);
+        let end = answer.end().await.unwrap();
+        assert_eq!(end, End::Failed(Failure::AnswerTooLarge));
+        goes_on(&lambda, world).await;
+        let taken = world.upstream.taken(&format!("/api/v1{path}"));
+        assert!(taken < 50 * MIB as u64, "{taken}");
+        assert!(user.rows().await.unwrap().is_empty());
     });
 }
 
@@ -266,11 +288,12 @@ fn an_event_that_is_too_long_reaches_nobody() {
         let event = |length| {
             let path = "/api/v1/openrouter/echo";
             let body = vec![b'x'; length];
-            user.event(path, "text/plain", &body).unwrap()
+            user.event(&Method::POST, path, &body).unwrap()
         };
         let longest = usize::try_from(Limits::LAMBDA.event).unwrap();
         // Three bytes are four in base64.
-        let fits = (longest - event(0).1.len()) / 4 * 3 - 3;
+        let around = event(3).1.len() - 4;
+        let fits = (longest - around) / 4 * 3;
         assert!((4_700_000..4_720_000).contains(&fits), "{fits}");
 
         let mut answer = lambda.invoke(event(fits), LONG);
@@ -281,7 +304,7 @@ fn an_event_that_is_too_long_reaches_nobody() {
         );
         assert_eq!(user.rows().await.unwrap().len(), 1);
 
-        let mut answer = lambda.invoke(event(fits + 6), LONG);
+        let mut answer = lambda.invoke(event(fits + 1), LONG);
         let refused = End::Failed(Failure::EventTooLarge);
         assert_eq!(answer.end().await.unwrap(), refused);
         assert_eq!(user.rows().await.unwrap().len(), 1);
@@ -296,7 +319,7 @@ fn a_body_beyond_lambdas_limit_is_refused_wherever_it_comes_in() {
         for (length, refused) in [(MAX_BODY, false), (MAX_BODY + 1, true)] {
             let user = world.user().unwrap();
             let path = "/api/v1/openrouter/echo";
-            let event = user.event(path, "text/plain", &vec![b'x'; length]);
+            let event = user.event(&Method::POST, path, &vec![b'x'; length]);
             let mut answer = lambda.invoke(event.unwrap(), LONG);
             assert_eq!(answer.end().await.unwrap(), End::Clean);
             let rows = user.rows().await.unwrap().len();
