@@ -422,7 +422,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_is_too_long_for_lambda_ends_with_an_error_event() {
-        let piece = Bytes::from([b"data: ", &[b'x'; 999_992][..], b"\n\n"].concat());
+        let piece = Bytes::from(format!("data: {}\n\n", "x".repeat(999_992)));
         for (pieces, is_too_long) in [(199, false), (200, true), (300, true)] {
             let next = piece.clone();
             let rest = stream::iter(1..pieces).map(move |_| Ok::<_, Infallible>(next.clone()));

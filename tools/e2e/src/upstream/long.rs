@@ -80,7 +80,7 @@ impl Long {
 
     /// Its length.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.pieces().map(|piece| piece.len()).sum()
     }
 
