@@ -27,9 +27,9 @@ use uuid::Uuid;
 
 use super::{Abandoned, Failure, Limits, Mode, Part, limits::Passage, prelude::Splitter};
 
-/// What Lambda, written in Go, still reads of an answer after it has read enough of it, and how long it
-/// listens after its own answer, so that this is not lost.
-/// <https://github.com/golang/go/blob/go1.24.0/src/net/http/server.go#L920>
+/// What Lambda, which is written in Go, still reads of an answer after it has read enough of it, and how
+/// long it listens after its own answer, so that this is not lost (`maxPostHandlerReadBytes` and
+/// `rstAvoidanceDelay` in <https://github.com/golang/go/blob/master/src/net/http/server.go>).
 const READ_IN_VAIN: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
