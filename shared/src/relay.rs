@@ -32,6 +32,11 @@ const CHUNKS_IN_FLIGHT: usize = 16;
 /// generation need not be noted before the books are closed.
 const SHORT_ANSWER: u64 = 16 * 1024;
 
+/// How many bytes of an event stream are passed on: of the 200 MB that Lambda lets pass, taken for
+/// millions, some are left for its head and for an error event. Lambda would end it without a word.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>
+const LONGEST_STREAM: usize = 200_000_000 - 64 * 1024;
+
 /// Says that an answer is OpenRouter's own, errors included.
 const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
 
@@ -89,7 +94,7 @@ pub enum Books {
 }
 
 /// Starts passing `answer` on. The books are closed by a task of the invocation, after the
-/// client's end of stream; it runs to the end also when the client has left.
+/// client's end of stream; for them it runs to the end also when the client has left.
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
     let answer_generation = answer.generation_id().map(str::to_owned);
@@ -234,7 +239,15 @@ impl Pump {
             if !self.send(chunk).await {
                 return Ending::DeadlineReached;
             }
+            if self.is_in_vain() {
+                return Ending::Complete;
+            }
         }
+    }
+
+    /// Whether neither the client nor the books want the rest of it.
+    fn is_in_vain(&self) -> bool {
+        self.sender.is_none() && matches!(self.watch, Watch::Nothing)
     }
 
     fn observe(&mut self, chunk: &[u8]) {
@@ -259,6 +272,9 @@ impl Pump {
     /// False when the deadline came before the client took the chunk. A client that has left is no
     /// reason to stop: OpenRouter bills the whole answer, so the whole answer is metered.
     async fn send(&mut self, chunk: Bytes) -> bool {
+        if self.tail.length > LONGEST_STREAM && self.format == AnswerFormat::EventStream {
+            self.end_too_long();
+        }
         let Some(sender) = &self.sender else {
             return true;
         };
@@ -270,6 +286,21 @@ impl Pump {
             }
             Err(_) => false,
         }
+    }
+
+    /// Ends the stream for the client; the books want the rest of it.
+    fn end_too_long(&mut self) {
+        if let Some(last_word) = self.last_word.take() {
+            let event = error_event(
+                self.endpoint,
+                502,
+                "answer_too_long",
+                "The answer is longer than the 200 MB that one may have; ask for a shorter one.",
+            );
+            // Whether the last event that was sent is still open is not known any more.
+            last_word.send(Bytes::from(format!("\n\n{event}")));
+        }
+        self.sender = None;
     }
 
     /// How the answer ended by its own account, which counts for more than how the connection did:
@@ -324,28 +355,32 @@ impl Drop for Pump {
     }
 }
 
-/// The last bytes sent, to know whether an event is still open.
+/// The last bytes of the answer, to know whether an event is still open, and how many there were.
 #[derive(Debug, Default)]
-struct Tail([u8; 2]);
+struct Tail {
+    last: [u8; 2],
+    length: usize,
+}
 
 impl Tail {
     fn is_empty(&self) -> bool {
-        self.0 == [0, 0]
+        self.last == [0, 0]
     }
 
     fn push(&mut self, chunk: &[u8]) {
+        self.length += chunk.len();
         for byte in chunk
             .iter()
             .skip(chunk.len().saturating_sub(3))
             .filter(|byte| **byte != b'\r')
         {
-            self.0 = [self.0[1], *byte];
+            self.last = [self.last[1], *byte];
         }
     }
 
     /// What closes an open event.
     fn separator(&self) -> &'static str {
-        if self.is_empty() || self.0 == *b"\n\n" {
+        if self.is_empty() || self.last == *b"\n\n" {
             ""
         } else {
             "\n\n"
@@ -379,7 +414,52 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::request::Tasks;
+
+    #[tokio::test]
+    async fn a_stream_that_is_too_long_for_lambda_ends_with_an_error_event() {
+        let piece = Bytes::from(format!("data: {}\n\n", "x".repeat(999_992)));
+        for (pieces, is_too_long) in [(199, false), (200, true), (300, true)] {
+            let next = piece.clone();
+            let rest = stream::iter(1..pieces).map(move |_| Ok::<_, Infallible>(next.clone()));
+            let head = Response::builder()
+                .header(header::CONTENT_TYPE, "text/event-stream")
+                .body(reqwest::Body::wrap_stream(rest))
+                .unwrap();
+            let answer = Answer {
+                head: head.into(),
+                first_chunk: Some(piece.clone()),
+            };
+            let relayed = Relayed {
+                endpoint: Endpoint::ChatCompletions,
+                arrived: Instant::now(),
+                idle: Duration::from_secs(5),
+                books: Books::Closed,
+            };
+            let invocation = Invocation {
+                id: Uuid::nil(),
+                deadline: Instant::now() + Duration::from_mins(1),
+                tasks: Tasks::default(),
+            };
+            let mut body = relay(answer, relayed, &invocation).into_body();
+            let (mut length, mut last) = (0, Bytes::new());
+            while let Some(chunk) = body.0.recv().await {
+                (length, last) = (length + chunk.len(), chunk);
+            }
+            if is_too_long {
+                assert!((199_000_000..199_001_000).contains(&length), "{length}");
+                insta::allow_duplicates! {
+                    insta::assert_snapshot!(String::from_utf8_lossy(&last).trim(), @r#"data: {"error":{"code":502,"message":"The answer is longer than the 200 MB that one may have; ask for a shorter one.","metadata":{"reason":"answer_too_long"}}}"#);
+                }
+            } else {
+                assert_eq!(length, 199_000_000);
+            }
+        }
+    }
 
     #[test]
     fn an_open_event_is_closed_before_the_error_event() {

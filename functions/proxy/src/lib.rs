@@ -249,9 +249,12 @@ impl Proxy {
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
         };
+        // API Gateway's patience began with the request, whatever was waited for since.
+        let patience = call.arrived + self.openrouter.timeouts().first_byte;
+        let until = call.invocation.closing_time().min(patience);
         Ok(self
             .openrouter
-            .send(request, &key, call.invocation.closing_time(), |id| {
+            .send(request, &key, until, |id| {
                 if let Some(entry) = entry {
                     entry.note_generation(id);
                 }

@@ -9,9 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::signer::Signer;
 use http::{HeaderValue, Method, StatusCode, header};
-use ledger::lambda::{Abandoned, Birth, Function, Invocation, Mode, Part, Pool, event};
 use shared::signing::Nonce;
-use stack::Env;
+use stack::{
+    Env,
+    lambda::{Abandoned, Birth, Function, Invocation, Limits, Mode, Part, Pool, event},
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -92,6 +94,7 @@ impl Subject {
             binary: PathBuf::from(binary),
             env,
             mode: Mode::Streaming,
+            limits: Limits::NONE,
         };
         Self::Function(Environment {
             // Its log is read, as Lambda does, and thrown away.

@@ -3,6 +3,7 @@
 
 pub mod deployments;
 pub mod jobs;
+pub mod lambda;
 pub mod management;
 pub mod samples;
 pub mod signer;

@@ -2,15 +2,19 @@
 //! stricter than the real one. It refuses anything that the gateway must never send, knows which
 //! keys exist, and keeps its own ledger of what it billed.
 //!
-//! The requested model chooses the behaviour: see [`Script`].
+//! The requested model chooses the behaviour: see [`Script`] and [`long`].
 
+pub mod long;
 mod reply;
 mod script;
 pub mod sdks;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -28,6 +32,7 @@ pub(crate) use self::reply::{json_response, refusal};
 pub use self::script::{Script, json_bytes, stream_bytes};
 
 use self::{
+    long::Long,
     reply::{naming, raw_body},
     script::chat,
 };
@@ -60,6 +65,8 @@ struct Inner {
     bills: Mutex<Vec<Bill>>,
     pub(crate) jobs: Mutex<Vec<jobs::Job>>,
     received: Mutex<Vec<Received>>,
+    /// How much was taken of each long answer, by its generation.
+    taken: Mutex<Vec<(String, Arc<AtomicU64>)>>,
     management: Management,
 }
 
@@ -73,7 +80,18 @@ struct Bill {
     asked: u32,
 }
 
-/// The cost of a [`Script::CutBilled`] as its text stands in the body of `GET /generation`.
+impl Bill {
+    fn new(key: &str, generation_id: &str, byok: bool) -> Self {
+        Self {
+            key: key.to_owned(),
+            generation_id: generation_id.to_owned(),
+            byok,
+            asked: 0,
+        }
+    }
+}
+
+/// The cost of a [`Script::CutBilled`], or of a [`Long`], as its text stands in the body of `GET /generation`.
 pub const CUT_COST: &str = "1.2345678901e-05";
 /// The same without an exponent.
 pub const CUT_COST_PLAIN: &str = "0.000012345678901";
@@ -115,12 +133,17 @@ impl Upstream {
 
     /// Bills `key` for a generation, as [`Script::CutBilled`] is.
     pub fn bill(&self, key: &str, generation_id: &str, byok: bool) {
-        lock(&self.inner.bills).push(Bill {
-            key: key.to_owned(),
-            generation_id: generation_id.to_owned(),
-            byok,
-            asked: 0,
-        });
+        lock(&self.inner.bills).push(Bill::new(key, generation_id, byok));
+    }
+
+    /// How many bytes of the generation's long answer were taken so far.
+    #[must_use]
+    pub fn taken(&self, generation_id: &str) -> u64 {
+        let taken = lock(&self.inner.taken);
+        let mut of_it = taken.iter().filter(|(id, _)| id == generation_id);
+        of_it
+            .next()
+            .map_or(0, |(_, taken)| taken.load(Ordering::Relaxed))
     }
 
     /// The keys that it made, and who may manage them.
@@ -190,6 +213,12 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         };
         let attempts = lock(&inner.received).iter().filter(is_attempt).count();
         return sdks::answer(script, path, &body, attempts);
+    }
+    if let Some(long) = Long::asked(path, &body) {
+        lock(&inner.bills).push(Bill::new(key, &long.id, false));
+        let taken = Arc::<AtomicU64>::default();
+        lock(&inner.taken).push((long.id.clone(), Arc::clone(&taken)));
+        return long.answer(taken);
     }
     match path {
         "/api/v1/chat/completions" | "/api/v1/completions" | "/api/v1/messages" => {
@@ -261,12 +290,8 @@ fn bill(inner: &Inner, key: &str, body: &[u8]) {
         _ => None,
     };
     if let Some(byok) = byok {
-        lock(&inner.bills).push(Bill {
-            key: key.to_owned(),
-            generation_id: request["user"].as_str().unwrap_or_default().to_owned(),
-            byok,
-            asked: 0,
-        });
+        let generation_id = request["user"].as_str().unwrap_or_default();
+        lock(&inner.bills).push(Bill::new(key, generation_id, byok));
     }
 }
 

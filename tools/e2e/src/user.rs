@@ -1,12 +1,14 @@
 //! Those who call the gateway.
 
-use std::{collections::BTreeMap, ops::Deref, time::Duration};
+use std::{ops::Deref, time::Duration};
 
 use anyhow::{Result, anyhow};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::Method;
+use http::{HeaderValue, Method, header};
 use reqwest::{RequestBuilder, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
+use shared::signing::Nonce;
+use stack::lambda::event;
+use uuid::Uuid;
 
 use crate::{
     signer::Signer,
@@ -104,36 +106,21 @@ impl<'a> User<'a> {
 
     /// The event that a REST API makes of a signed chat completion.
     pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
-        const PATH: &str = "/api/v1/openrouter/chat/completions";
-        let body = chat_body(model, stream, id);
-        let mut headers: BTreeMap<String, Vec<String>> = self
-            .headers(&Method::POST, PATH, &body)?
-            .iter()
-            .map(|(name, value)| Ok((name.to_string(), vec![value.to_str()?.to_owned()])))
-            .collect::<Result<_>>()?;
-        headers.insert(
-            "content-type".to_owned(),
-            vec!["application/json".to_owned()],
-        );
-        let event = json!({
-            "resource": "/api/v1/openrouter/{proxy+}",
-            "path": PATH,
-            "httpMethod": "POST",
-            "headers": {},
-            "multiValueHeaders": headers,
-            "queryStringParameters": null,
-            "multiValueQueryStringParameters": null,
-            "pathParameters": {"proxy": "chat/completions"},
-            "stageVariables": null,
-            "requestContext": {
-                "accountId": "123456789012", "apiId": "abc123", "httpMethod": "POST", "path": PATH,
-                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "x", "stage": "prod",
-                "resourcePath": "/api/v1/openrouter/{proxy+}", "identity": {"sourceIp": "192.0.2.1"},
-            },
-            "body": STANDARD.encode(&body),
-            "isBase64Encoded": true,
-        });
-        Ok(event.to_string().into_bytes())
+        let path = "/api/v1/openrouter/chat/completions";
+        let (_, event) = self.event(&Method::POST, path, &chat_body(model, stream, id))?;
+        Ok(event)
+    }
+
+    /// The event that a REST API makes of a signed request, and the platform's id of it.
+    pub fn event(&self, method: &Method, path: &str, body: &[u8]) -> Result<(Uuid, Vec<u8>)> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let mut headers = self.signed(method, path, body, &Nonce::from_random(random))?;
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        let id = uuid::Builder::from_random_bytes(random).into_uuid();
+        let event = event::rest(id, method, path, &headers, body);
+        Ok((id, event))
     }
 
     /// This user's rows, once none is pending any more.

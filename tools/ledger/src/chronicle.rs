@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stack::lambda::lock;
 use uuid::Uuid;
 
-use crate::{lambda::lock, plan::Plan};
+use crate::plan::Plan;
 
 /// The notes of a run.
 #[derive(Debug)]

@@ -7,13 +7,13 @@ use e2e::signer::Signer;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use shared::signing::Nonce;
+use stack::lambda::{Abandoned, Failure, Invocation, Part, Pool, event};
 use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
 use crate::{
     chronicle::{Chronicle, Group},
     faults::{Client, Replay},
-    lambda::{Abandoned, Failure, Invocation, Part, Pool, event},
     plan::Plan,
     upstream::TAG,
 };
@@ -189,6 +189,8 @@ fn kind_of(failure: &Failure) -> &'static str {
         Failure::Reported(_) => "the function failed",
         Failure::BrokenOff => "the function broke off",
         Failure::NotAnswered => "the function did not answer",
+        Failure::EventTooLarge => "the request was too large",
+        Failure::AnswerTooLarge => "the answer was too large",
     }
 }
 

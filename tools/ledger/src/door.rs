@@ -8,13 +8,13 @@ use std::{
 use e2e::storage_door::{Call, Door, Porter, Said, Treatment};
 use fastrand::Rng;
 use serde_json::Value;
+use stack::lambda::{Pool, lock};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     chronicle::{Chronicle, Group},
     faults::{Kill, draw_treatment, name_of},
-    lambda::{Pool, lock},
     plan::Plan,
 };
 

@@ -1,7 +1,7 @@
 //! The ledger test: what OpenRouter billed and what the books say is the same, to the last digit,
 //! whatever goes wrong in between.
 //!
-//! A seeded run drives the built functions, each in a strict [Lambda](lambda) environment of its
+//! A seeded run drives the built functions, each in a strict [Lambda](stack::lambda) environment of its
 //! own, between an [OpenRouter](upstream) that keeps its own ledger and a [door](door) to a real
 //! database. Both break what the [plan](plan) of a request wants broken. Then
 //! [reconciliation](settlement) runs until nothing is open, and the two ledgers are
@@ -14,7 +14,6 @@ pub mod client;
 pub mod door;
 pub mod faults;
 pub mod kind;
-pub mod lambda;
 pub mod plan;
 mod progress;
 pub mod report;

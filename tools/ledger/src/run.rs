@@ -12,7 +12,9 @@ use e2e::signer::{AUDIENCE, Signer};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use stack::{
-    Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace, progress::step,
+    Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace,
+    lambda::{Function, Limits, LogSink, Mode, Pool, lock},
+    progress::step,
 };
 use tokio::time::sleep;
 
@@ -22,7 +24,6 @@ use crate::{
     chronicle::{Chronicle, Group},
     client::{Clients, Seen},
     door::{Planned, StorageDoor},
-    lambda::{Function, LogSink, Mode, Pool, lock},
     plan::{self, Plan},
     progress::Progress,
     report::Report,
@@ -170,6 +171,7 @@ impl Services {
                 binary: self.functions.binary(name)?.to_owned(),
                 env: env.clone(),
                 mode,
+                limits: Limits::LAMBDA,
             };
             let pool = Pool::start(function, size, self.run.path(), Arc::clone(&log));
             Ok(Arc::new(pool))

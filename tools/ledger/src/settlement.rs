@@ -11,13 +11,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
-use stack::Database;
+use stack::{
+    Database,
+    lambda::{Abandoned, Failure, Invocation, Part, Pool, lock},
+};
 use tokio::{process::Command, time::sleep};
 use uuid::Uuid;
 
 use crate::{
     chronicle::{Chronicle, Group},
-    lambda::{Abandoned, Failure, Invocation, Part, Pool, lock},
     plan::{Plan, Restored},
 };
 

@@ -31,6 +31,7 @@ pub mod clients;
 pub mod database;
 pub mod emulator;
 pub mod install;
+pub mod lambda;
 pub mod moto;
 pub mod port;
 pub mod postgres;

@@ -19,6 +19,7 @@ mod keys;
 mod limits;
 mod observability;
 mod operator;
+mod platform;
 mod reconciliation;
 mod refusals;
 mod rotation;

@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use stack::lambda::lock;
 use tokio::time::Instant;
 
-use crate::{amount::Amount, chronicle::Chronicle, faults::Behaviour, lambda::lock, plan::Plan};
+use crate::{amount::Amount, chronicle::Chronicle, faults::Behaviour, plan::Plan};
 
 /// What the stub knows of one request.
 #[derive(Debug, Default, Clone)]

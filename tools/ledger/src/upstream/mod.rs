@@ -31,6 +31,7 @@ use bytes::Bytes;
 use e2e::upstream::fault;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::json;
+use stack::lambda::Pool;
 use tokio::{net::TcpListener, time::sleep};
 
 pub use books::{Books, Exchange};
@@ -43,7 +44,6 @@ use crate::{
     chronicle::{Chronicle, Group},
     faults::{Behaviour, Kill},
     kind::Kind,
-    lambda::Pool,
     plan::{Plan, Price},
 };
 

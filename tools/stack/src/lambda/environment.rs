@@ -10,13 +10,14 @@ use std::{
 
 use rustix::process::Pid;
 use shared::clock::Clock;
-use stack::process::Guard;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
+
+use crate::process::Guard;
 
 use super::{
     Birth, Failure, Function, Invocation, LogSink, Part,
@@ -62,7 +63,8 @@ impl Environment {
     ) -> Result<Self, StartError> {
         let (assign, assignments) = mpsc::channel(1);
         let (say, words) = mpsc::unbounded_channel();
-        let server = Server::start(function.mode, assignments, say, violations).await?;
+        let server =
+            Server::start(function.mode, function.limits, assignments, say, violations).await?;
         let spawned = Instant::now();
         let mut child = command(function, folder, &server.address).spawn()?;
         let pid = child

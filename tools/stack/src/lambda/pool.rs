@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    Birth, Function, Invocation, LogSink, Part,
+    Birth, Failure, Function, Invocation, Limits, LogSink, Part,
     api::lock,
     environment::{Environment, Job, StartError},
 };
@@ -23,6 +23,7 @@ const PARTS_IN_FLIGHT: usize = 64;
 
 /// A function that takes invocations. An environment that died is replaced.
 pub struct Pool {
+    limits: Limits,
     jobs: mpsc::UnboundedSender<Job>,
     running: Arc<Mutex<HashMap<Uuid, oneshot::Sender<()>>>>,
     violations: Arc<Mutex<Vec<String>>>,
@@ -54,6 +55,7 @@ impl Pool {
     pub fn start(function: Function, size: usize, folder: &Path, log: LogSink) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
         let pool = Self {
+            limits: function.limits,
             jobs,
             running: Arc::default(),
             violations: Arc::default(),
@@ -81,6 +83,10 @@ impl Pool {
     #[must_use]
     pub fn invoke(&self, invocation: Invocation) -> mpsc::Receiver<Part> {
         let (answer, parts) = mpsc::channel(PARTS_IN_FLIGHT);
+        if u64::try_from(invocation.event.len()).is_ok_and(|length| length > self.limits.event) {
+            let _ = answer.try_send(Part::Failed(Failure::EventTooLarge));
+            return parts;
+        }
         let (kill, killed) = oneshot::channel();
         lock(&self.running).insert(invocation.id, kill);
         // A pool without workers drops the job, which closes the answer.

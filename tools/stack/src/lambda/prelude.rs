@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 const DELIMITER: [u8; 8] = [0; 8];
-/// More than any head has.
-const LONGEST: usize = 64 * 1024;
+/// API Gateway looks no further for the end of the head.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html>
+const LONGEST: usize = 16 * 1024;
 
 /// Looks for the end of the prelude in bytes that arrive piecemeal.
 #[derive(Debug, Default)]
@@ -29,6 +30,9 @@ impl Splitter {
                 Ok(None)
             };
         };
+        if end + DELIMITER.len() > LONGEST {
+            return Err("the prelude is too long".to_owned());
+        }
         let body = self.0.split_off(end + DELIMITER.len());
         self.0.truncate(end);
         let (status, headers) = parse(&self.0)?;
@@ -87,6 +91,21 @@ mod tests {
                 (418, &HeaderValue::from_static("7"))
             );
             assert_eq!([first, body].concat(), b"{}", "{split}");
+        }
+    }
+
+    #[test]
+    fn the_head_is_not_longer_than_api_gateway_reads() {
+        let around = r#"{"statusCode":200,"headers":{"x-long":""}}"#.len() + DELIMITER.len();
+        for (length, is_read) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let value = "x".repeat(length - around);
+            let head = format!(
+                r#"{{"statusCode":200,"headers":{{"x-long":"{value}"}}}}{}"#,
+                "\0".repeat(8)
+            );
+            assert_eq!(head.len(), length);
+            let read = Splitter::default().feed(head.as_bytes());
+            assert_eq!(read.is_ok(), is_read, "{length}");
         }
     }
 

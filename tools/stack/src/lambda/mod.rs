@@ -8,7 +8,8 @@
 //!   one, so that nothing that was merely spawned goes on;
 //! - an environment may [end](Invocation::last) while it is frozen, and what its function left to do
 //!   after its answer is lost then;
-//! - no word to the function when its client leaves.
+//! - no word to the function when its client leaves;
+//! - [limits](Limits) of an event's length, and of a streamed answer's length and speed.
 //!
 //! And what the real one tolerates or leaves undocumented is a [violation](Pool::violations) here:
 //! two answers, none, one after the deadline, another content type or response mode, a malformed
@@ -19,6 +20,7 @@
 mod api;
 mod environment;
 pub mod event;
+mod limits;
 mod pool;
 mod prelude;
 
@@ -28,11 +30,13 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use rustix::process::Pid;
 use serde_json::Value;
-use stack::Env;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub(crate) use api::lock;
+use crate::Env;
+
+pub use api::lock;
+pub use limits::{Bandwidth, Limits};
 pub use pool::Pool;
 
 /// A deployed function.
@@ -46,6 +50,8 @@ pub struct Function {
     pub env: Env,
     /// How it answers.
     pub mode: Mode,
+    /// What it may be sent and may send.
+    pub limits: Limits,
 }
 
 /// How a function answers.
@@ -109,6 +115,10 @@ pub enum Failure {
     BrokenOff,
     /// The function asked for the next invocation without having answered.
     NotAnswered,
+    /// The event is longer than it may be; the function has not seen it.
+    EventTooLarge,
+    /// The answer was longer than it may be, and ended there.
+    AnswerTooLarge,
 }
 
 /// How an environment came to life.

@@ -3,11 +3,12 @@
 use std::{
     panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Path, Request, State},
     response::Response,
     routing::{get, post},
@@ -15,16 +16,22 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
 
-use super::{Abandoned, Failure, Mode, Part, prelude::Splitter};
+use super::{Abandoned, Failure, Limits, Mode, Part, limits::Passage, prelude::Splitter};
+
+/// What Lambda, which is written in Go, still reads of an answer after it has read enough of it, and how
+/// long it listens after its own answer, so that this is not lost (`maxPostHandlerReadBytes` and
+/// `rstAvoidanceDelay` in <https://github.com/golang/go/blob/master/src/net/http/server.go>).
+const READ_IN_VAIN: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What an environment learns from its process.
 #[derive(Debug)]
@@ -58,6 +65,7 @@ struct Current {
 #[derive(Debug)]
 pub(super) struct Api {
     mode: Mode,
+    limits: Limits,
     process: Mutex<Option<Pid>>,
     current: Mutex<Option<Current>>,
     assignments: tokio::sync::Mutex<mpsc::Receiver<Assigned>>,
@@ -76,6 +84,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn start(
         mode: Mode,
+        limits: Limits,
         assignments: mpsc::Receiver<Assigned>,
         words: mpsc::UnboundedSender<Word>,
         violations: Arc<Mutex<Vec<String>>>,
@@ -84,6 +93,7 @@ impl Server {
         let address = listener.local_addr()?.to_string();
         let api = Arc::new(Api {
             mode,
+            limits,
             process: Mutex::new(None),
             current: Mutex::new(None),
             assignments: tokio::sync::Mutex::new(assignments),
@@ -216,11 +226,20 @@ async fn respond(
         return refuse(&api, format!("{id}: {violation}"));
     }
     let mut head = (api.mode == Mode::Streaming).then(Splitter::default);
+    let mut passage = Passage::begin(api.limits, Instant::now());
     let mut body = request.into_body().into_data_stream();
     while let Some(chunk) = body.next().await {
         // Broken off: its environment knows whether it was killed, and says so.
         let Ok(chunk) = chunk else {
             return empty(StatusCode::BAD_REQUEST);
+        };
+        let (admitted, from) = passage.admit(chunk.len(), Instant::now());
+        sleep_until(from).await;
+        let is_too_much = admitted < chunk.len() && api.mode == Mode::Streaming;
+        let chunk = if is_too_much {
+            chunk.slice(..admitted)
+        } else {
+            chunk
         };
         let parts = match &mut head {
             None => vec![Part::Data(chunk)],
@@ -240,12 +259,38 @@ async fn respond(
                 resume_unwind(Box::new("the client has left"));
             }
         }
+        if is_too_much {
+            let _ = answer.send(Part::Failed(Failure::AnswerTooLarge)).await;
+            return too_large(body).await;
+        }
     }
     if head.is_some() {
         return refuse(&api, format!("{id}: the answer has no prelude"));
     }
     let _ = answer.send(Part::End).await;
     empty(StatusCode::ACCEPTED)
+}
+
+/// What Lambda tells the function whose answer it reads no further.
+/// <https://github.com/aws/aws-lambda-runtime-interface-emulator/blob/develop/internal/lambda/core/directinvoke/directinvoke.go>
+async fn too_large(mut rest: BodyDataStream) -> Response {
+    let mut read = 0;
+    while read < READ_IN_VAIN
+        && let Some(Ok(chunk)) = rest.next().await
+    {
+        read += chunk.len();
+    }
+    tokio::spawn(async move {
+        sleep(LINGER).await;
+        drop(rest);
+    });
+    let mut response = Response::new(Body::from(
+        r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}"#,
+    ));
+    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 fn check_headers(mode: Mode, headers: &HeaderMap) -> Result<(), String> {
@@ -299,7 +344,8 @@ fn empty(status: StatusCode) -> Response {
     response
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a mutex holds, also after a panic of whoever held it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -325,12 +371,22 @@ mod tests {
 
     impl Bench {
         async fn start() -> Self {
+            Self::with(Limits::LAMBDA).await
+        }
+
+        async fn with(limits: Limits) -> Self {
             let (assign, assignments) = mpsc::channel(1);
             let (say, words) = mpsc::unbounded_channel();
             let violations = Arc::default();
-            let server = Server::start(Mode::Streaming, assignments, say, Arc::clone(&violations))
-                .await
-                .unwrap();
+            let server = Server::start(
+                Mode::Streaming,
+                limits,
+                assignments,
+                say,
+                Arc::clone(&violations),
+            )
+            .await
+            .unwrap();
             Self {
                 server,
                 assign,
@@ -415,6 +471,28 @@ mod tests {
         assert_eq!(bench.answer(id, ANSWER).await, 403, "a second one");
         assert_eq!(bench.answer(Uuid::nil(), ANSWER).await, 403, "to nobody");
         assert_eq!(bench.violations(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_ends_where_it_may() {
+        let longest = u64::try_from(ANSWER.len()).unwrap();
+        for (answer, seen, status) in [(longest, "hello", 202), (longest - 2, "hel", 413)] {
+            let mut bench = Bench::with(Limits {
+                answer,
+                ..Limits::NONE
+            })
+            .await;
+            let (id, mut parts) = bench.invoke(LONG).await;
+            assert_eq!(bench.answer(id, ANSWER).await, status);
+            assert!(matches!(parts.recv().await, Some(Part::Head(..))));
+            assert!(matches!(parts.recv().await, Some(Part::Data(bytes)) if bytes == seen));
+            match parts.recv().await {
+                Some(Part::End) => assert_eq!(status, 202),
+                Some(Part::Failed(Failure::AnswerTooLarge)) => assert_eq!(status, 413),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(bench.violations(), 0, "it is no fault of the function's");
+        }
     }
 
     #[tokio::test]
