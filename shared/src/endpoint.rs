@@ -98,8 +98,7 @@ impl Endpoint {
     }
 
     /// Whether a request creates an asynchronous [`Job`].
-    #[must_use]
-    pub fn creates_jobs(self) -> bool {
+    pub(crate) fn creates_jobs(self) -> bool {
         self.folder_of_jobs().is_some()
     }
 
@@ -144,7 +143,7 @@ pub enum RouteError {
     },
 }
 
-/// Families of [`REFUSED_FAMILIES`] that the operator allows all the same.
+/// Families of paths that are refused unless the operator allows them, and are allowed.
 #[derive(Debug, Clone, Default)]
 pub struct AllowedFamilies(Vec<&'static str>);
 

@@ -133,8 +133,7 @@ impl Entry {
     }
 
     /// Whether the generation's id was [noted](Self::note_generation).
-    #[must_use]
-    pub fn has_generation(&self) -> bool {
+    pub(crate) fn has_generation(&self) -> bool {
         self.row
             .as_ref()
             .is_some_and(|row| row.generation_id.is_some())

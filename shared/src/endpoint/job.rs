@@ -33,8 +33,7 @@ impl Job {
     }
 
     /// The job of a row of `request_logs`.
-    #[must_use]
-    pub fn of_row(endpoint: &str, id: &str) -> Option<Self> {
+    pub(crate) fn of_row(endpoint: &str, id: &str) -> Option<Self> {
         [Endpoint::Videos, Endpoint::Batches]
             .into_iter()
             .find(|it| it.as_str() == endpoint)

@@ -88,7 +88,7 @@ impl KeysetCache {
 
     /// A keyset that may know a key id that `keyset` does not: the one that replaced it meanwhile,
     /// or else one fetched now, at most once in 30 s. Otherwise `keyset` itself.
-    pub async fn refresh_for_unknown_id(&self, keyset: Arc<Keyset>, now: Timestamp) -> Arc<Keyset> {
+    async fn refresh_for_unknown_id(&self, keyset: Arc<Keyset>, now: Timestamp) -> Arc<Keyset> {
         let _flight = self.flight.lock().await;
         {
             let state = self.state();

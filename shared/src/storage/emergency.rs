@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::{Argument, Finished, Protocol, Storage, StorageError};
 use crate::money::Usd;
 
 /// What a [`Finish`](super::Finish) left in the log because the database did not hear it: the argument of
@@ -49,8 +51,22 @@ impl EmergencyRecord {
     }
 
     /// As it is; `None` only for what is no JSON, which no record is.
-    pub(super) fn json(&self) -> Option<&RawValue> {
+    fn json(&self) -> Option<&RawValue> {
         serde_json::from_str(&self.json).ok()
+    }
+}
+
+impl Storage {
+    /// Closes the books of a request with what its function could only log. As
+    /// [`finish`](Self::finish), also where the row was given up as abandoned meanwhile.
+    pub async fn restore(
+        &self,
+        record: &EmergencyRecord,
+        until: Instant,
+    ) -> Result<Finished, StorageError> {
+        let argument = Argument::Outcome(record.json().ok_or(Protocol::RequestNotBuilt)?);
+        self.call("finish_request", &argument, u32::MAX, until)
+            .await
     }
 }
 
@@ -71,7 +87,7 @@ struct RecordMembers<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Argument, *};
+    use super::*;
 
     const RECORD: &str = r#"{"id":"fd8b67e2-5797-4521-81a0-426af37311db","status":"failed","cost_state":"final","openrouter_cost":"7.434e-07","is_byok":null,"a_later_member":1}"#;
 

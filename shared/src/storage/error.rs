@@ -103,7 +103,7 @@ impl Unavailable {
     /// Whether the same call may succeed in a moment. A plain 500 is not among them: it is how
     /// backends report an error of the function itself.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Timeout | Self::Transport(_) => true,
             Self::Status { status, .. } => matches!(

@@ -4,11 +4,12 @@ use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    ReplayGuard,
-    reconciliation::{seconds, uuid},
+    ATTEMPTS_IN_FRONT, Argument, Protocol, ReplayGuard, Storage, StorageError,
+    reconciliation::{Claim, ClaimJson, seconds, uuid},
     records::storable,
 };
 use crate::{
@@ -147,6 +148,126 @@ pub enum Reserved {
     Already(Box<KeyDescription>),
 }
 
+impl Storage {
+    /// What the caller may know of their key.
+    pub async fn describe_key(
+        &self,
+        asking: &Asking<'_>,
+        until: Instant,
+    ) -> Result<KeyDescription, StorageError> {
+        let argument = Argument::Request(AskingJson::from(asking));
+        self.call("describe_key", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Stores the caller's key, or puts it in the place of their last one; their account stays.
+    pub async fn store_key(
+        &self,
+        asking: &Asking<'_>,
+        key: &NewKey<'_>,
+        until: Instant,
+    ) -> Result<StoredKey, StorageError> {
+        let argument = Argument::Request(StoreJson {
+            asking: asking.into(),
+            key: key.into(),
+        });
+        self.call("store_key", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Deletes the caller's key; their account stays.
+    pub async fn revoke_key(
+        &self,
+        asking: &Asking<'_>,
+        until: Instant,
+    ) -> Result<RevokedKey, StorageError> {
+        let argument = Argument::Request(AskingJson::from(asking));
+        self.call("revoke_key", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Reserves the provisioning of a key for the caller, for as long as `lease` (whole seconds). The
+    /// provisioning's id is that of the request.
+    pub async fn reserve_provisioning(
+        &self,
+        asking: &Asking<'_>,
+        grant: Grant,
+        lease: Duration,
+        until: Instant,
+    ) -> Result<Reserved, StorageError> {
+        let function = "reserve_provisioning";
+        let argument = Argument::Request(ReserveJson {
+            asking: asking.into(),
+            lease: lease.as_secs(),
+            limit: grant.limit,
+            limit_reset: grant.reset,
+        });
+        let answer: ReserveAnswer = self
+            .call(function, &argument, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(answer.read().ok_or(Protocol::UnexpectedBody { function })?)
+    }
+
+    /// Stores a provisioned key. `None`: its reservation was given up, or the DID has brought a key
+    /// meanwhile; then the new one is to be deleted. Retries until `until`: the key exists.
+    pub async fn activate_provisioning(
+        &self,
+        id: Uuid,
+        did: &str,
+        key: &NewKey<'_>,
+        until: Instant,
+    ) -> Result<Option<KeyDescription>, StorageError> {
+        let argument = Argument::Request(ActivateJson {
+            id: id.to_string(),
+            did,
+            upstream_hash: key.hash,
+            key: key.into(),
+        });
+        let answer: ActivateAnswer = self
+            .call("activate_provisioning", &argument, u32::MAX, until)
+            .await?;
+        Ok(answer.key)
+    }
+
+    /// Gives a reservation up. `made`: a key may exist, so it is to be deleted.
+    pub async fn abandon_provisioning(
+        &self,
+        id: Uuid,
+        made: bool,
+        until: Instant,
+    ) -> Result<(), StorageError> {
+        let argument = Argument::Request(AbandonJson {
+            id: id.to_string(),
+            made,
+        });
+        let Done {} = self
+            .call("abandon_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes provisioned keys that are to be deleted, and reservations that nobody works on any more;
+    /// as [`claim_unsettled`](Self::claim_unsettled).
+    pub async fn claim_provisionings(
+        &self,
+        claim: &Claim<'_>,
+        until: Instant,
+    ) -> Result<Vec<Condemned>, StorageError> {
+        let argument = Argument::Request(ClaimJson::from(claim));
+        self.call("claim_provisionings", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Notes that OpenRouter has a provisioning's key no more.
+    pub async fn finish_provisioning(&self, id: Uuid, until: Instant) -> Result<(), StorageError> {
+        let argument = Argument::Request(FinishJson { id: id.to_string() });
+        let Done {} = self
+            .call("finish_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
+            .await?;
+        Ok(())
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct AskingJson<'a> {
     id: String,
@@ -169,7 +290,7 @@ impl<'a> From<&Asking<'a>> for AskingJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct NewKeyJson<'a> {
+struct NewKeyJson<'a> {
     key_hash: &'a str,
     sealed_key: String,
     seal_key_id: KeyId,
@@ -188,50 +309,50 @@ impl<'a> From<&NewKey<'a>> for NewKeyJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct StoreJson<'a> {
+struct StoreJson<'a> {
     #[serde(flatten)]
-    pub(super) asking: AskingJson<'a>,
+    asking: AskingJson<'a>,
     #[serde(flatten)]
-    pub(super) key: NewKeyJson<'a>,
+    key: NewKeyJson<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ReserveJson<'a> {
+struct ReserveJson<'a> {
     #[serde(flatten)]
-    pub(super) asking: AskingJson<'a>,
-    pub(super) lease: u64,
-    pub(super) limit: Usd,
-    pub(super) limit_reset: Option<LimitReset>,
+    asking: AskingJson<'a>,
+    lease: u64,
+    limit: Usd,
+    limit_reset: Option<LimitReset>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ActivateJson<'a> {
-    pub(super) id: String,
-    pub(super) did: &'a str,
-    pub(super) upstream_hash: &'a str,
+struct ActivateJson<'a> {
+    id: String,
+    did: &'a str,
+    upstream_hash: &'a str,
     #[serde(flatten)]
-    pub(super) key: NewKeyJson<'a>,
+    key: NewKeyJson<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct AbandonJson {
-    pub(super) id: String,
-    pub(super) made: bool,
+struct AbandonJson {
+    id: String,
+    made: bool,
 }
 
 #[derive(Serialize)]
-pub(super) struct FinishJson {
-    pub(super) id: String,
+struct FinishJson {
+    id: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct ReserveAnswer {
+struct ReserveAnswer {
     reserved: bool,
     key: Option<KeyDescription>,
 }
 
 impl ReserveAnswer {
-    pub(super) fn read(self) -> Option<Reserved> {
+    fn read(self) -> Option<Reserved> {
         match (self.reserved, self.key) {
             (true, _) => Some(Reserved::Go),
             (false, Some(key)) => Some(Reserved::Already(Box::new(key))),
@@ -241,13 +362,13 @@ impl ReserveAnswer {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ActivateAnswer {
-    pub(super) key: Option<KeyDescription>,
+struct ActivateAnswer {
+    key: Option<KeyDescription>,
 }
 
 /// An answer of which nothing is needed.
 #[derive(Deserialize)]
-pub(super) struct Done {}
+struct Done {}
 
 impl LimitReset {
     /// As OpenRouter and the database name it.

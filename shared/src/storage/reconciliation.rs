@@ -4,9 +4,13 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::records::{Tokens, clamped, count, storable};
+use super::{
+    ATTEMPTS_IN_FRONT, Argument, Storage, StorageError,
+    records::{Tokens, clamped, count, storable},
+};
 use crate::money::Usd;
 
 /// Asks for rows whose cost is pending, and for abandoned ones: pending for so long that no function
@@ -127,6 +131,45 @@ pub struct Settled {
     pub by_this_call: bool,
 }
 
+impl Storage {
+    /// Takes rows whose books are still open, for as long as their leases last. Runs at the same
+    /// time get different rows.
+    ///
+    /// It is repeated after a lost answer; the rows of that answer then wait for the end of their
+    /// leases.
+    pub async fn claim_unsettled(
+        &self,
+        claim: &Claim<'_>,
+        until: Instant,
+    ) -> Result<Vec<Unsettled>, StorageError> {
+        let argument = Argument::Request(ClaimJson::from(claim));
+        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Closes a claimed row, exactly once however often it is called. Retries until `until`.
+    pub async fn settle(
+        &self,
+        settle: &Settle<'_>,
+        until: Instant,
+    ) -> Result<Settled, StorageError> {
+        let argument = Argument::Outcome(SettleJson::from(settle));
+        self.call("settle_request", &argument, u32::MAX, until)
+            .await
+    }
+
+    /// Closes the row that created a job, exactly once however often it is called. Retries until
+    /// `until`.
+    pub async fn settle_job(
+        &self,
+        settle: &SettleJob<'_>,
+        until: Instant,
+    ) -> Result<Settled, StorageError> {
+        let argument = Argument::Outcome(SettleJobJson::from(settle));
+        self.call("settle_job", &argument, u32::MAX, until).await
+    }
+}
+
 /// The argument of `claim_unsettled` and `claim_provisionings`.
 #[derive(Serialize)]
 pub(super) struct ClaimJson<'a> {
@@ -152,7 +195,7 @@ impl<'a> From<&Claim<'a>> for ClaimJson<'a> {
 
 /// The argument of `settle_request`.
 #[derive(Serialize)]
-pub(super) struct SettleJson<'a> {
+struct SettleJson<'a> {
     id: String,
     #[serde(flatten)]
     finding: FindingJson<'a>,
@@ -160,7 +203,7 @@ pub(super) struct SettleJson<'a> {
 
 /// The argument of `settle_job`.
 #[derive(Serialize)]
-pub(super) struct SettleJobJson<'a> {
+struct SettleJobJson<'a> {
     did: &'a str,
     endpoint: &'a str,
     job_id: &'a str,

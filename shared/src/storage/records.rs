@@ -4,8 +4,10 @@ use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
 use crate::{money::Usd, secret::without_keys};
 
 /// A request about to begin.
@@ -216,9 +218,54 @@ impl fmt::Debug for Begun {
     }
 }
 
+impl Storage {
+    /// Begins a request: looks up the caller's sealed key, refuses a replay and, for a billable
+    /// request, opens its books and takes the hold, all in one transaction.
+    ///
+    /// Repeating it with the same id, DID and fingerprint is safe, and is done here up to twice
+    /// until `until`. After [`StorageError::Unavailable`] the request may or may not have begun:
+    /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
+    /// ([`StorageError::NoSuchRequest`] then says that it never began).
+    pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
+        let argument = Argument::Request(BeginJson::from(begin));
+        let (answer, is_repeated) = self
+            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, until)
+            .await;
+        answer.map_err(|error| match error {
+            StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
+            error => error,
+        })
+    }
+
+    /// Names the generation of a request that is still running, so that its cost can be asked for
+    /// should the function not live to finish it. May come before [`finish`](Self::finish), after it,
+    /// or twice; it is only of use before, so it is repeated at most twice, until `until`.
+    pub async fn note_generation(
+        &self,
+        note: &NoteGeneration<'_>,
+        until: Instant,
+    ) -> Result<Noted, StorageError> {
+        let argument = Argument::Request(NoteJson::from(note));
+        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, until)
+            .await
+    }
+
+    /// Closes the books of one request, exactly once however often it is called. Retries until
+    /// `until`, because nobody else knows what the request cost.
+    pub async fn finish(
+        &self,
+        finish: &Finish<'_>,
+        until: Instant,
+    ) -> Result<Finished, StorageError> {
+        let argument = Argument::Outcome(FinishJson::from(finish));
+        self.call("finish_request", &argument, u32::MAX, until)
+            .await
+    }
+}
+
 /// The argument of `begin_request`.
 #[derive(Serialize)]
-pub(super) struct BeginJson<'a> {
+struct BeginJson<'a> {
     id: String,
     did: &'a str,
     request_time: i64,
@@ -264,7 +311,7 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
 
 /// The argument of `finish_request`.
 #[derive(Serialize)]
-pub(super) struct FinishJson<'a> {
+struct FinishJson<'a> {
     id: String,
     status: Status,
     response_time: i64,
@@ -314,7 +361,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
 
 /// The argument of `note_generation`.
 #[derive(Serialize)]
-pub(super) struct NoteJson<'a> {
+struct NoteJson<'a> {
     id: String,
     generation_id: Cow<'a, str>,
 }

@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::storage::{
-    Begin, Books, Cost, CostState, Failure, Finish, Finished, Refusal, Status, StorageError, Tokens,
+    Begin, Books, Failure, Finish, Finished, Refusal, Status, StorageError, Tokens,
 };
 
-use crate::user::{books, completed, cost, refusal, with_user};
+use crate::user::{books, completed, cut, refusal, with_user};
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
@@ -92,19 +92,13 @@ async fn a_cut_stream_is_not_free() {
         user.begin(&begin).await.unwrap();
         assert_eq!(user.row(begin.id).await["model"], "unknown");
         let cut = Finish {
-            status: Status::Failed,
             model: None,
             tokens: Tokens::default(),
-            cost: Cost {
-                state: CostState::Pending,
-                openrouter: None,
-                ..cost("0")
-            },
             error: Some(Failure {
                 reason: "upstream_cut",
                 message: "a NUL\0 in between",
             }),
-            ..completed(begin.id, "0")
+            ..cut(begin.id)
         };
         user.finish(&cut).await.unwrap();
 

@@ -41,8 +41,7 @@ pub struct Plan {
     /// The invocation's id, and its replay's.
     pub ids: [Uuid; 2],
     pub nonce: [u8; 16],
-    /// The model that is asked for, and the one that serves.
-    pub model: &'static str,
+    /// The model that serves, which may not be the one that is asked for.
     pub served: String,
     pub content_type: String,
     pub body: Vec<u8>,
@@ -222,7 +221,6 @@ impl Plan {
             path: draw_path(rng, kind),
             ids: [draw_uuid(rng), draw_uuid(rng)],
             nonce: rng.u128(..).to_be_bytes(),
-            model,
             served,
             content_type,
             body,

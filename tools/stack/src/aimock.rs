@@ -3,7 +3,6 @@
 //! It answers from the fixtures in `tools/stack/fixtures/`. What it lacks (`/messages`,
 //! `/generation`, `/rerank`, errors in mid-stream) needs a stub of the test's own.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::install::Tools;
@@ -24,26 +23,14 @@ pub struct Aimock {
 }
 
 impl Aimock {
-    /// Starts it with this crate's fixtures.
+    /// Starts it with this crate's fixtures. A request that none of them matches is answered with 503.
     pub fn start(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, ProcessError> {
-        let fixtures = run.workspace().assets().join("fixtures");
-        Self::with_fixtures(tools, run, port, &fixtures)
-    }
-
-    /// Starts it with the fixtures in a folder or file. A request that none of them matches is
-    /// answered with 503.
-    pub fn with_fixtures(
-        tools: &Tools,
-        run: &RunDir,
-        port: Port,
-        fixtures: &Path,
-    ) -> Result<Self, ProcessError> {
         let mut command = tools.node("@copilotkit/aimock/dist/cli.js");
         command
             .args(["--host", "127.0.0.1", "--port", &port.number().to_string()])
             .args(["--strict", "--validate-on-load", "--log-level", "warn"])
             .arg("--fixtures")
-            .arg(fixtures);
+            .arg(run.workspace().assets().join("fixtures"));
         let process = Launch::new("aimock", command, run)
             .port(&port)
             .ready(

@@ -150,8 +150,7 @@ impl Process {
     }
 
     /// The last lines of its output.
-    #[must_use]
-    pub fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String {
         tail(&fs::read(&self.log).unwrap_or_default())
     }
 

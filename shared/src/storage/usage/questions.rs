@@ -149,7 +149,7 @@ impl<'a> From<UsageQuery<'a>> for AskedJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(in super::super) struct ReportJson<'a> {
+pub(super) struct ReportJson<'a> {
     #[serde(flatten)]
     asked: AskedJson<'a>,
     group_by: &'a [Dimension],
@@ -171,7 +171,7 @@ impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(in super::super) struct RequestsJson<'a> {
+pub(super) struct RequestsJson<'a> {
     #[serde(flatten)]
     asked: AskedJson<'a>,
     #[serde(flatten)]
