@@ -738,12 +738,13 @@ mod tests {
                 bytes[31] |= 0x7f;
             }
             let encoded = VerifyingKey::from_bytes(&bytes)
-                .map(|key| key.to_edwards().compress().to_bytes());
+                .map(|key| key.to_edwards().compress().to_bytes())
+                .ok();
             match ed25519_key(&bytes) {
-                Ok(_) | Err(DidError::WeakKey) => prop_assert_eq!(encoded, Ok(bytes)),
+                Ok(_) | Err(DidError::WeakKey) => prop_assert_eq!(encoded, Some(bytes)),
                 Err(error) => {
                     prop_assert_eq!(error, DidError::NotAPoint);
-                    prop_assert_ne!(encoded, Ok(bytes));
+                    prop_assert_ne!(encoded, Some(bytes));
                 }
             }
         }

@@ -140,9 +140,9 @@ impl<M: Copy> Scanner<M> {
                 State::Failed(_) => break,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => at + 1,
                 State::FirstElement if byte == b']' => self.close(bytes, at, &mut found),
-                State::FirstElement | State::Value => self.value(at, byte),
+                State::FirstElement | State::Value => self.value(bytes, at, byte, &mut found),
                 State::FirstKey if byte == b'}' => self.close(bytes, at, &mut found),
-                State::FirstKey | State::Key => self.start_key(at, byte),
+                State::FirstKey | State::Key => self.start_key(bytes, at, byte, &mut found),
                 State::Colon => {
                     self.expect(byte == b':', State::Value);
                     at + 1
@@ -176,26 +176,19 @@ impl<M: Copy> Scanner<M> {
         };
     }
 
-    /// The first byte of a value.
-    fn value(&mut self, at: usize, byte: u8) -> usize {
+    /// A value from its first byte on. What is not a container is read to its end at once, if it is
+    /// there.
+    fn value(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        byte: u8,
+        found: &mut impl FnMut(M, Found<'_>),
+    ) -> usize {
         let container = match byte {
-            b'"' => {
-                self.state = State::Text {
-                    is_key: false,
-                    escape: Escape::None,
-                };
-                None
-            }
             b'{' => Some(true),
             b'[' => Some(false),
-            b't' => self.start_literal(b"rue"),
-            b'f' => self.start_literal(b"alse"),
-            b'n' => self.start_literal(b"ull"),
-            _ => {
-                self.state =
-                    Number::start(byte).map_or(State::Failed(Fault::Syntax), State::Number);
-                None
-            }
+            _ => None,
         };
         let within = self.next.take().and_then(|want| match (want, container) {
             (Want::Members(_) | Want::ValueOrMembers(..), Some(true))
@@ -207,15 +200,19 @@ impl<M: Copy> Scanner<M> {
             }
             (Want::Members(_) | Want::Elements(_), _) => None,
         });
-        if let Some(is_object) = container {
-            self.open(is_object, within);
+        let rest = at + 1;
+        match (byte, container) {
+            (_, Some(is_object)) => self.open(is_object, within),
+            (b'"', _) => return self.text(bytes, rest, false, Escape::None, found),
+            (b't', _) => return self.literal(b"rue", bytes, rest, found),
+            (b'f', _) => return self.literal(b"alse", bytes, rest, found),
+            (b'n', _) => return self.literal(b"ull", bytes, rest, found),
+            _ => match Number::start(byte) {
+                Some(number) => return self.number(number, bytes, rest, found),
+                None => self.state = State::Failed(Fault::Syntax),
+            },
         }
-        at + 1
-    }
-
-    fn start_literal(&mut self, rest: &'static [u8]) -> Option<bool> {
-        self.state = State::Literal(rest);
-        None
+        rest
     }
 
     fn open(&mut self, is_object: bool, within: Option<&'static Want<M>>) {
@@ -259,18 +256,21 @@ impl<M: Copy> Scanner<M> {
         };
     }
 
-    fn start_key(&mut self, at: usize, byte: u8) -> usize {
+    fn start_key(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        byte: u8,
+        found: &mut impl FnMut(M, Found<'_>),
+    ) -> usize {
+        if byte != b'"' {
+            self.state = State::Failed(Fault::Syntax);
+            return at + 1;
+        }
         if self.wanted().is_some() {
             self.key.start(at);
         }
-        self.expect(
-            byte == b'"',
-            State::Text {
-                is_key: true,
-                escape: Escape::None,
-            },
-        );
-        at + 1
+        self.text(bytes, at + 1, true, Escape::None, found)
     }
 
     fn after_value(
@@ -305,18 +305,18 @@ impl<M: Copy> Scanner<M> {
             escape = match escape {
                 Escape::None => {
                     let rest = bytes.get(at..).unwrap_or_default();
-                    let Some(plain) = memchr2(b'"', b'\\', rest) else {
+                    let Some(plain) = find_end_of_plain(rest) else {
                         at = bytes.len();
                         break;
                     };
                     at += plain;
                     if bytes.get(at) == Some(&b'"') {
+                        let end = at + 1;
                         if is_key {
-                            self.end_key(bytes, at + 1);
-                        } else {
-                            self.end_value(bytes, at + 1, found);
+                            return self.end_key(bytes, end);
                         }
-                        return at + 1;
+                        self.end_value(bytes, end, found);
+                        return end;
                     }
                     Escape::Started
                 }
@@ -335,8 +335,8 @@ impl<M: Copy> Scanner<M> {
         at
     }
 
-    fn end_key(&mut self, bytes: &[u8], end: usize) {
-        self.state = State::Colon;
+    /// A key ended before `end`. The colon is read, too, where it stands right behind it.
+    fn end_key(&mut self, bytes: &[u8], end: usize) -> usize {
         self.next = match self.wanted() {
             Some(Want::Members(members) | Want::ValueOrMembers(_, members)) => self
                 .key
@@ -344,6 +344,12 @@ impl<M: Copy> Scanner<M> {
                 .and_then(|key| find_member(members, key)),
             _ => None,
         };
+        if bytes.get(end) == Some(&b':') {
+            self.state = State::Value;
+            return end + 1;
+        }
+        self.state = State::Colon;
+        end
     }
 
     fn number(
@@ -401,6 +407,32 @@ impl<M: Copy> Scanner<M> {
             found(member, text.map_or(Found::TooLong, Found::Text));
         }
     }
+}
+
+/// Where the first quote or backslash is.
+///
+/// Most strings are shorter than what a call of `memchr2` costs, so the first words are looked at
+/// here: a byte that is equal to the wanted one is zero after the exclusive or, and the lowest byte
+/// from which one can be borrowed is the first zero.
+/// (<https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>)
+#[inline]
+fn find_end_of_plain(text: &[u8]) -> Option<usize> {
+    const SHORT: usize = 4;
+    const WORD: usize = size_of::<u64>();
+    const LOW: u64 = u64::from_le_bytes([1; WORD]);
+    const HIGH: u64 = LOW << 7;
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let (words, _) = text.as_chunks::<WORD>();
+    for (index, word) in words.iter().take(SHORT).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let ends = zeros(word ^ LOW * u64::from(b'"')) | zeros(word ^ LOW * u64::from(b'\\'));
+        if ends != 0 {
+            return Some(index * WORD + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let looked_at = words.len().min(SHORT) * WORD;
+    let rest = text.get(looked_at..).unwrap_or_default();
+    memchr2(b'"', b'\\', rest).map(|at| looked_at + at)
 }
 
 impl<M: Copy + fmt::Debug> fmt::Debug for Scanner<M> {
@@ -711,6 +743,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_end_of_plain_text_is_the_first_quote_or_backslash(
+            // Beside them what differs from them in one bit, and what borrows from the next byte.
+            text in vec(prop_oneof![Just(b'"'), Just(b'\\'), any::<u8>(), Just(b'#'), Just(b']'), 0..2_u8], 0..80),
+            plain in 0_usize..80,
+        ) {
+            let text = [&vec![b'x'; plain][..], &text].concat();
+            let expected = text.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            prop_assert_eq!(find_end_of_plain(&text), expected);
+        }
+
         #[test]
         fn agrees_with_serde_json_however_it_is_split(
             text in json(),
