@@ -412,27 +412,36 @@ impl<M: Copy> Scanner<M> {
 /// Where the first quote or backslash is.
 ///
 /// Most strings are shorter than what a call of `memchr2` costs, so the first words are looked at
-/// here: a byte that is equal to the wanted one is zero after the exclusive or, and the lowest byte
-/// from which one can be borrowed is the first zero.
-/// (<https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>)
+/// here.
 #[inline]
 fn find_end_of_plain(text: &[u8]) -> Option<usize> {
+    /// In words.
     const SHORT: usize = 4;
     const WORD: usize = size_of::<u64>();
-    const LOW: u64 = u64::from_le_bytes([1; WORD]);
-    const HIGH: u64 = LOW << 7;
-    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; WORD]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; WORD]);
+
     let (words, _) = text.as_chunks::<WORD>();
     for (index, word) in words.iter().take(SHORT).enumerate() {
         let word = u64::from_le_bytes(*word);
-        let ends = zeros(word ^ LOW * u64::from(b'"')) | zeros(word ^ LOW * u64::from(b'\\'));
-        if ends != 0 {
-            return Some(index * WORD + ends.trailing_zeros() as usize / 8);
+        let found = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
+        if found != 0 {
+            return Some(index * WORD + found.trailing_zeros() as usize / 8);
         }
     }
     let looked_at = words.len().min(SHORT) * WORD;
     let rest = text.get(looked_at..).unwrap_or_default();
     memchr2(b'"', b'\\', rest).map(|at| looked_at + at)
+}
+
+/// Sets the highest bit of the lowest byte that is zero, and of none below it. (Above it some may be
+/// set that are not: from them one was borrowed.)
+/// <https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>
+#[inline]
+fn zero_bytes(word: u64) -> u64 {
+    const LOWEST: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = LOWEST << 7;
+    word.wrapping_sub(LOWEST) & !word & HIGHEST
 }
 
 impl<M: Copy + fmt::Debug> fmt::Debug for Scanner<M> {
