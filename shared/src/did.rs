@@ -387,13 +387,26 @@ fn ed25519_key(bytes: &[u8]) -> Result<VerifyingKey, DidError> {
     let bytes: &[u8; PUBLIC_KEY_LENGTH] = bytes.try_into().map_err(|_| DidError::KeyLength)?;
     let key = VerifyingKey::from_bytes(bytes).map_err(|_| DidError::NotAPoint)?;
     // The decoder reduces y modulo p, so that a few points have a second spelling.
-    if key.to_edwards().compress().as_bytes() != bytes {
+    if !is_reduced(bytes) {
         return Err(DidError::NotAPoint);
     }
     if key.is_weak() {
-        return Err(DidError::WeakKey);
+        // Among them are those with x = 0, whose sign has a second spelling, too.
+        let is_canonical = key.to_edwards().compress().as_bytes() == bytes;
+        return Err(if is_canonical {
+            DidError::WeakKey
+        } else {
+            DidError::NotAPoint
+        });
     }
     Ok(key)
+}
+
+/// Whether the y-coordinate (255 bits, little-endian; the last bit is the sign of x) is less than
+/// p = 2²⁵⁵ − 19, as RFC 8032, section 5.1.3, asks for.
+fn is_reduced(point: &[u8; PUBLIC_KEY_LENGTH]) -> bool {
+    let [lowest, middle @ .., highest] = point;
+    *lowest < 0xed || highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// Reads an unsigned varint of at most nine bytes in its shortest form
@@ -713,6 +726,27 @@ mod tests {
             let did = Did::from_verifying_key(&key);
             prop_assert!(did.as_str().starts_with("did:key:z6Mk"));
             prop_assert_eq!(Did::parse(did.as_str()).unwrap().verifying_key(), Ok(key));
+        }
+
+        #[test]
+        fn a_key_is_accepted_only_in_the_spelling_that_the_encoder_writes(
+            mut bytes: [u8; 32],
+            near_p: bool,
+        ) {
+            if near_p {
+                bytes[1..31].fill(0xff);
+                bytes[31] |= 0x7f;
+            }
+            let encoded = VerifyingKey::from_bytes(&bytes)
+                .map(|key| key.to_edwards().compress().to_bytes())
+                .ok();
+            match ed25519_key(&bytes) {
+                Ok(_) | Err(DidError::WeakKey) => prop_assert_eq!(encoded, Some(bytes)),
+                Err(error) => {
+                    prop_assert_eq!(error, DidError::NotAPoint);
+                    prop_assert_ne!(encoded, Some(bytes));
+                }
+            }
         }
 
         #[test]

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 /// environment may be frozen between two requests for longer than that: the clock goes on
 /// meanwhile, so that after a thaw old connections are dropped unused instead of failing the first
 /// request.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+pub const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Mozilla's root certificates, compiled in: reading the system's costs a cold start 3 ms.
 #[must_use]

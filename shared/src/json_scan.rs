@@ -9,13 +9,14 @@
 
 use std::fmt;
 
-use memchr::memchr2;
-
 pub use self::want::{Want, decode_string};
-use self::{nesting::Nesting, number::Number, span::Span, want::find_member};
+use self::{
+    nesting::Nesting, number::Number, plain::find_end_of_plain, span::Span, want::find_member,
+};
 
 mod nesting;
 mod number;
+mod plain;
 mod span;
 mod want;
 
@@ -140,9 +141,9 @@ impl<M: Copy> Scanner<M> {
                 State::Failed(_) => break,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => at + 1,
                 State::FirstElement if byte == b']' => self.close(bytes, at, &mut found),
-                State::FirstElement | State::Value => self.value(at, byte),
+                State::FirstElement | State::Value => self.value(bytes, at, byte, &mut found),
                 State::FirstKey if byte == b'}' => self.close(bytes, at, &mut found),
-                State::FirstKey | State::Key => self.start_key(at, byte),
+                State::FirstKey | State::Key => self.start_key(bytes, at, byte, &mut found),
                 State::Colon => {
                     self.expect(byte == b':', State::Value);
                     at + 1
@@ -176,26 +177,19 @@ impl<M: Copy> Scanner<M> {
         };
     }
 
-    /// The first byte of a value.
-    fn value(&mut self, at: usize, byte: u8) -> usize {
+    /// A value from its first byte on. What is not a container is read to its end at once, if it is
+    /// there.
+    fn value(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        byte: u8,
+        found: &mut impl FnMut(M, Found<'_>),
+    ) -> usize {
         let container = match byte {
-            b'"' => {
-                self.state = State::Text {
-                    is_key: false,
-                    escape: Escape::None,
-                };
-                None
-            }
             b'{' => Some(true),
             b'[' => Some(false),
-            b't' => self.start_literal(b"rue"),
-            b'f' => self.start_literal(b"alse"),
-            b'n' => self.start_literal(b"ull"),
-            _ => {
-                self.state =
-                    Number::start(byte).map_or(State::Failed(Fault::Syntax), State::Number);
-                None
-            }
+            _ => None,
         };
         let within = self.next.take().and_then(|want| match (want, container) {
             (Want::Members(_) | Want::ValueOrMembers(..), Some(true))
@@ -207,15 +201,19 @@ impl<M: Copy> Scanner<M> {
             }
             (Want::Members(_) | Want::Elements(_), _) => None,
         });
-        if let Some(is_object) = container {
-            self.open(is_object, within);
+        let rest = at + 1;
+        match (byte, container) {
+            (_, Some(is_object)) => self.open(is_object, within),
+            (b'"', _) => return self.text(bytes, rest, false, Escape::None, found),
+            (b't', _) => return self.literal(b"rue", bytes, rest, found),
+            (b'f', _) => return self.literal(b"alse", bytes, rest, found),
+            (b'n', _) => return self.literal(b"ull", bytes, rest, found),
+            _ => match Number::start(byte) {
+                Some(number) => return self.number(number, bytes, rest, found),
+                None => self.state = State::Failed(Fault::Syntax),
+            },
         }
-        at + 1
-    }
-
-    fn start_literal(&mut self, rest: &'static [u8]) -> Option<bool> {
-        self.state = State::Literal(rest);
-        None
+        rest
     }
 
     fn open(&mut self, is_object: bool, within: Option<&'static Want<M>>) {
@@ -259,18 +257,21 @@ impl<M: Copy> Scanner<M> {
         };
     }
 
-    fn start_key(&mut self, at: usize, byte: u8) -> usize {
+    fn start_key(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        byte: u8,
+        found: &mut impl FnMut(M, Found<'_>),
+    ) -> usize {
+        if byte != b'"' {
+            self.state = State::Failed(Fault::Syntax);
+            return at + 1;
+        }
         if self.wanted().is_some() {
             self.key.start(at);
         }
-        self.expect(
-            byte == b'"',
-            State::Text {
-                is_key: true,
-                escape: Escape::None,
-            },
-        );
-        at + 1
+        self.text(bytes, at + 1, true, Escape::None, found)
     }
 
     fn after_value(
@@ -305,18 +306,18 @@ impl<M: Copy> Scanner<M> {
             escape = match escape {
                 Escape::None => {
                     let rest = bytes.get(at..).unwrap_or_default();
-                    let Some(plain) = memchr2(b'"', b'\\', rest) else {
+                    let Some(plain) = find_end_of_plain(rest) else {
                         at = bytes.len();
                         break;
                     };
                     at += plain;
                     if bytes.get(at) == Some(&b'"') {
+                        let end = at + 1;
                         if is_key {
-                            self.end_key(bytes, at + 1);
-                        } else {
-                            self.end_value(bytes, at + 1, found);
+                            return self.end_key(bytes, end);
                         }
-                        return at + 1;
+                        self.end_value(bytes, end, found);
+                        return end;
                     }
                     Escape::Started
                 }
@@ -335,8 +336,8 @@ impl<M: Copy> Scanner<M> {
         at
     }
 
-    fn end_key(&mut self, bytes: &[u8], end: usize) {
-        self.state = State::Colon;
+    /// A key ended before `end`. The colon is read, too, where it stands right behind it.
+    fn end_key(&mut self, bytes: &[u8], end: usize) -> usize {
         self.next = match self.wanted() {
             Some(Want::Members(members) | Want::ValueOrMembers(_, members)) => self
                 .key
@@ -344,6 +345,12 @@ impl<M: Copy> Scanner<M> {
                 .and_then(|key| find_member(members, key)),
             _ => None,
         };
+        if bytes.get(end) == Some(&b':') {
+            self.state = State::Value;
+            return end + 1;
+        }
+        self.state = State::Colon;
+        end
     }
 
     fn number(

@@ -118,6 +118,8 @@ impl Entry {
         let until = row.until.min(Instant::now() + PATIENCE_FOR_NOTES);
         let generation_id = generation_id.to_owned();
         self.tasks.spawn(async move {
+            // What streams goes first.
+            tokio::task::yield_now().await;
             let note = NoteGeneration {
                 id,
                 generation_id: &generation_id,

@@ -202,6 +202,8 @@ impl Pump {
                 let reading = meter.finish(body_end);
                 let ending = self.corrected(ending, &reading);
                 self.end_stream(ending);
+                // The client's last bytes leave before the books are worked at.
+                tokio::task::yield_now().await;
                 entry
                     .close(Outcome::Answered {
                         http_status,

@@ -62,7 +62,8 @@ pub struct Tasks(TaskTracker);
 impl Tasks {
     /// Runs `task` beside the answer and, if it takes longer, after it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task.in_current_span());
+        // Boxed: the runtime moves a task's future several times, and some have kilobytes.
+        self.0.spawn(Box::pin(task.in_current_span()));
     }
 
     /// Waits until all tasks are done, those that they have spawned themselves included.

@@ -95,10 +95,7 @@ impl Framer {
                     self.end_line(&mut sink);
                     tail
                 }
-                Line::Start => {
-                    self.line = Line::Field(FieldName::default());
-                    rest
-                }
+                Line::Start => self.start_line(rest, &mut sink),
                 Line::Field(name) => self.field(name, rest, &mut sink),
                 Line::Value(field) => {
                     let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
@@ -144,6 +141,17 @@ impl Framer {
                 rest
             }
         }
+    }
+
+    /// A line's beginning; nearly all of them begin like this.
+    fn start_line<'a>(&mut self, line: &'a [u8], sink: &mut impl FnMut(Piece<'_>)) -> &'a [u8] {
+        if let Some(value) = line.strip_prefix(b"data: ") {
+            self.start_value(Field::Data, sink);
+            self.line = Line::Value(Field::Data);
+            return value;
+        }
+        self.line = Line::Field(FieldName::default());
+        line
     }
 
     fn field<'a>(

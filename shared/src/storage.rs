@@ -25,6 +25,7 @@ mod usage;
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
@@ -115,9 +116,10 @@ impl Storage {
         attempts: u32,
         until: Instant,
     ) -> (Result<T, StorageError>, bool) {
-        let Ok(body) = serde_json::to_string(arguments) else {
+        let Ok(body) = serde_json::to_vec(arguments) else {
             return (Err(Protocol::RequestNotBuilt.into()), false);
         };
+        let body = Bytes::from(body);
         // A deadlock or a cancelled statement is a plain 500, too: whoever has the time tries again.
         let patient = attempts > ATTEMPTS_IN_FRONT;
         let mut pause = FIRST_PAUSE;
@@ -126,7 +128,7 @@ impl Storage {
             let left = until.saturating_duration_since(Instant::now());
             let answer = self
                 .transport
-                .rpc(function, &body, left.min(self.attempt_timeout))
+                .rpc(function, body.clone(), left.min(self.attempt_timeout))
                 .await;
             match answer {
                 Err(StorageError::Unavailable(error))

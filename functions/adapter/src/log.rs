@@ -95,7 +95,9 @@ impl<W: Fn(&str)> Lines<W> {
             function: self.function.as_deref(),
             fields,
         };
-        (self.write)(&line.to_string());
+        if let Some(line) = line.text() {
+            (self.write)(&line);
+        }
     }
 }
 

@@ -16,12 +16,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
-use http::{HeaderName, Response, header};
-use http_body::Body;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use http_body::{Body, Frame};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use lambda_http::request::LambdaRequest;
 use lambda_runtime::{Error, LambdaInvocation, MetadataPrelude};
-use shared::{config::Env, http_client};
+use shared::{config::Env, http_client::POOL_IDLE};
 use tower::{Layer, Service};
 
 /// The API is on this machine.
@@ -32,57 +35,67 @@ const DELIMITER: [u8; 8] = [0; 8];
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 
 /// Where answers go.
-#[derive(Debug, Clone)]
-pub(crate) struct RuntimeApi {
-    client: reqwest::Client,
+#[derive(Debug)]
+pub(crate) struct RuntimeApi<B> {
+    client: Client<HttpConnector, Frames<B>>,
     base: String,
 }
 
-impl RuntimeApi {
+impl<B> Clone for RuntimeApi<B> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            base: self.base.clone(),
+        }
+    }
+}
+
+impl<B> RuntimeApi<B>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
+{
     /// The API that Lambda names in `AWS_LAMBDA_RUNTIME_API`: host and port, or a stand-in's URL.
     pub(crate) fn from_env(env: &Env<'_>) -> Result<Self, Error> {
         let address = env
             .optional("AWS_LAMBDA_RUNTIME_API")
             .ok_or("AWS_LAMBDA_RUNTIME_API is not set: this program runs in Lambda")?;
-        Ok(Self::new(
-            http_client::without_tls(CONNECT_TIMEOUT)?,
-            &address,
-        ))
-    }
-
-    fn new(client: reqwest::Client, address: &str) -> Self {
         let scheme = if address.contains("://") {
             ""
         } else {
             "http://"
         };
-        Self {
-            client,
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(POOL_IDLE)
+                .build(connector),
             base: format!("{scheme}{}", address.trim_end_matches('/')),
-        }
+        })
     }
 
-    async fn respond<B>(&self, invocation: Origin, response: Response<B>) -> Result<(), Error>
-    where
-        B: Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
-    {
-        let url = format!(
+    async fn respond(&self, invocation: Origin, response: Response<B>) -> Result<(), Error> {
+        let mut request = Request::post(format!(
             "{}/2018-06-01/runtime/invocation/{}/response",
             self.base, invocation.request_id
+        ))
+        .header("lambda-runtime-function-response-mode", "streaming")
+        .header(
+            header::CONTENT_TYPE,
+            "application/vnd.awslambda.http-integration-response",
         );
-        let mut request = self
-            .client
-            .post(url)
-            .header("lambda-runtime-function-response-mode", "streaming")
-            .header(
-                header::CONTENT_TYPE,
-                "application/vnd.awslambda.http-integration-response",
-            )
-            .body(reqwest::Body::wrap_stream(Frames::of(response)?));
         if let Some(id) = invocation.invocation_id {
             request = request.header(INVOCATION_ID, id);
         }
-        request.send().await?.error_for_status()?;
+        let said = self
+            .client
+            .request(request.body(Frames::of(response)?)?)
+            .await?;
+        let status = said.status();
+        if status.is_client_error() || status.is_server_error() {
+            return Err(format!("the Runtime API answered {status}").into());
+        }
         Ok(())
     }
 }
@@ -90,35 +103,48 @@ impl RuntimeApi {
 /// The invocation that an answer is for.
 struct Origin {
     request_id: String,
-    invocation_id: Option<http::HeaderValue>,
+    invocation_id: Option<HeaderValue>,
 }
 
 /// Puts [`Respond`] in the place of the runtime's own way to handle an invocation.
-#[derive(Clone)]
-pub(crate) struct RespondLayer<H> {
-    api: RuntimeApi,
+pub(crate) struct RespondLayer<H, B> {
+    api: RuntimeApi<B>,
     handler: H,
 }
 
-impl<H> RespondLayer<H> {
-    pub(crate) fn new(api: RuntimeApi, handler: H) -> Self {
+impl<H, B> RespondLayer<H, B> {
+    pub(crate) fn new(api: RuntimeApi<B>, handler: H) -> Self {
         Self { api, handler }
     }
 }
 
-impl<S, H: Clone> Layer<S> for RespondLayer<H> {
-    type Service = Respond<H>;
+impl<H: Clone, B> Clone for RespondLayer<H, B> {
+    fn clone(&self) -> Self {
+        Self {
+            api: self.api.clone(),
+            handler: self.handler.clone(),
+        }
+    }
+}
 
-    fn layer(&self, _runtimes_own: S) -> Respond<H> {
+impl<S, H: Clone, B> Layer<S> for RespondLayer<H, B> {
+    type Service = Respond<H, B>;
+
+    fn layer(&self, _runtimes_own: S) -> Respond<H, B> {
         Respond(self.clone())
     }
 }
 
 /// Answers one invocation.
-#[derive(Clone)]
-pub(crate) struct Respond<H>(RespondLayer<H>);
+pub(crate) struct Respond<H, B>(RespondLayer<H, B>);
 
-impl<H, F, B> Service<LambdaInvocation> for Respond<H>
+impl<H: Clone, B> Clone for Respond<H, B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H, F, B> Service<LambdaInvocation> for Respond<H, B>
 where
     H: Fn(Result<LambdaRequest, serde_json::Error>, lambda_runtime::Context) -> F,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -178,23 +204,23 @@ impl<B: Body<Data = Bytes>> Frames<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Stream for Frames<B> {
-    type Item = Result<Bytes, Infallible>;
+impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for Frames<B> {
+    type Data = Bytes;
+    type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         if let Some(head) = this.prelude.take().or_else(|| this.delimiter.take()) {
-            return Poll::Ready(Some(Ok(head)));
+            return Poll::Ready(Some(Ok(Frame::data(head))));
         }
         loop {
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
                 // Trailers have no place in Lambda's format.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
+                Some(Ok(frame)) if !frame.is_data() => {}
+                data_or_end => return Poll::Ready(data_or_end),
             }
         }
     }
@@ -202,7 +228,8 @@ impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Stream for Frames<B> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
+    use std::future::poll_fn;
+
     use shared::relay::RelayBody;
 
     use super::*;
@@ -212,11 +239,11 @@ mod tests {
         let mut response = Response::new(RelayBody::from(Bytes::from_static(b"{}")));
         *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
         response.headers_mut().insert("retry-after", 7.into());
-        let sent: Vec<Bytes> = Frames::of(response)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
-            .await;
+        let mut frames = Frames::of(response).unwrap();
+        let mut sent = Vec::new();
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut frames).poll_frame(cx)).await {
+            sent.push(frame.into_data().unwrap());
+        }
         let prelude = br#"{"statusCode":418,"headers":{"retry-after":"7"},"cookies":[]}"#;
         assert_eq!(sent, [&prelude[..], &[0; 8], b"{}"]);
     }

@@ -1,7 +1,13 @@
 //! One HTTP exchange with `PostgREST`.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, USER_AGENT},
@@ -90,6 +96,15 @@ pub(super) struct Transport {
     requests: Postgrest,
     rest_url: String,
     key: StorageKey,
+    /// The calls that were made before, by function: all of a call but its arguments stays the same.
+    calls: Mutex<BTreeMap<&'static str, Arc<Call>>>,
+}
+
+/// A call of a database function, without its arguments.
+struct Call {
+    method: http::Method,
+    url: Url,
+    headers: HeaderMap,
 }
 
 impl Transport {
@@ -100,18 +115,23 @@ impl Transport {
             requests: Postgrest::new(&rest_url),
             rest_url,
             key,
+            calls: Mutex::default(),
         }
     }
 
-    /// Calls a database function once.
+    /// Calls a database function once, with `arguments` in JSON.
     pub(super) async fn rpc<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        arguments: &str,
+        arguments: Bytes,
         timeout: Duration,
     ) -> Result<T, StorageError> {
+        let call = self.call(function)?;
         let answer = self
-            .request(function, arguments)?
+            .client
+            .request(call.method.clone(), call.url.clone())
+            .headers(call.headers.clone())
+            .body(arguments)
             .timeout(timeout)
             .send()
             .await
@@ -126,15 +146,23 @@ impl Transport {
         }
     }
 
-    fn request(
-        &self,
-        function: &str,
-        arguments: &str,
-    ) -> Result<reqwest::RequestBuilder, Protocol> {
+    /// The call of `function`, built the first time.
+    fn call(&self, function: &'static str) -> Result<Arc<Call>, Protocol> {
+        // Nothing panics while holding it, and a map is whole at any time.
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = calls.get(function) {
+            return Ok(Arc::clone(call));
+        }
+        let call = Arc::new(self.build(function)?);
+        calls.insert(function, Arc::clone(&call));
+        Ok(call)
+    }
+
+    fn build(&self, function: &str) -> Result<Call, Protocol> {
         // A request of reqwest 0.11, whose types are not ours: taken apart and put together again.
         let built = self
             .requests
-            .rpc(function, arguments)
+            .rpc(function, "")
             .build()
             .build()
             .map_err(|_| Protocol::RequestNotBuilt)?;
@@ -148,14 +176,12 @@ impl Transport {
         }
         headers.insert(USER_AGENT, OUR_USER_AGENT);
         self.key.apply(&mut headers);
-        let method = http::Method::from_bytes(built.method().as_str().as_bytes())
-            .map_err(|_| Protocol::RequestNotBuilt)?;
-        let body = built.body().and_then(|body| body.as_bytes());
-        Ok(self
-            .client
-            .request(method, built.url().clone())
-            .headers(headers)
-            .body(body.unwrap_or_default().to_vec()))
+        Ok(Call {
+            method: http::Method::from_bytes(built.method().as_str().as_bytes())
+                .map_err(|_| Protocol::RequestNotBuilt)?,
+            url: built.url().clone(),
+            headers,
+        })
     }
 }
 

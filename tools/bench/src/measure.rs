@@ -62,6 +62,8 @@ pub struct Bench {
     pub direct: Subject,
     pub gateway: Subject,
     pub passthrough: Subject,
+    /// A function that asks nobody: what Lambda's protocol costs in itself.
+    pub alone: Subject,
     /// Where it can be had.
     pub envoy: Option<(Envoy, Subject)>,
 }
@@ -129,6 +131,7 @@ impl Bench {
         ] {
             let mut all = vec![("stub", &self.direct)];
             all.extend(self.others());
+            all.push(("a function that asks nobody", &self.alone));
             // By subject: the medians of the rounds, and all samples.
             let mut rounds = vec![Vec::new(); all.len()];
             let mut samples = vec![Vec::new(); all.len()];

@@ -110,7 +110,13 @@ async fn measure(
     let envoy = (!options.no_peer).then(|| envoy(workspace, &run, &stubs.openrouter));
     let function =
         |name, binary: &Path| Subject::function(name, binary, stubs.env(), run.path(), &user);
+    let nobody = stubs
+        .env()
+        .into_iter()
+        .filter(|(name, _)| *name != "OPENROUTER_BASE_URL")
+        .collect();
     let bench = Bench {
+        alone: Subject::function("alone", &binaries.passthrough, nobody, run.path(), &user),
         direct: Subject::http(&stubs.openrouter)?,
         gateway: function("proxy", &binaries.proxy),
         passthrough: function("passthrough", &binaries.passthrough),

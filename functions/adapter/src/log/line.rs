@@ -4,7 +4,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::causes::causes;
 use tracing::{
     Level,
@@ -14,23 +14,37 @@ use tracing::{
 /// The metrics' namespace in CloudWatch.
 const NAMESPACE: &str = "LlmGateway";
 
-/// Members that are metrics, with CloudWatch's word for their unit.
-const METRICS: [(&str, &str); 14] = [
-    ("request.duration_ms", "Milliseconds"),
-    ("request.first_byte_ms", "Milliseconds"),
-    ("storage.begin_ms", "Milliseconds"),
-    ("storage.finish_ms", "Milliseconds"),
-    ("request.cold_start", "Count"),
-    ("usage.input_tokens", "Count"),
-    ("usage.output_tokens", "Count"),
-    (COST_METRIC, "None"),
-    ("emergency.records", "Count"),
-    ("reconcile.claimed", "Count"),
-    ("reconcile.settled", "Count"),
-    ("reconcile.given_up", "Count"),
-    ("reconcile.retried", "Count"),
-    ("reconcile.failed", "Count"),
+/// A metric, as the embedded metric format declares it.
+#[derive(Debug, Serialize)]
+struct Metric {
+    #[serde(rename = "Name")]
+    name: &'static str,
+    /// CloudWatch's word for it.
+    #[serde(rename = "Unit")]
+    unit: &'static str,
+}
+
+/// Members that are metrics.
+static METRICS: [Metric; 14] = [
+    metric("request.duration_ms", "Milliseconds"),
+    metric("request.first_byte_ms", "Milliseconds"),
+    metric("storage.begin_ms", "Milliseconds"),
+    metric("storage.finish_ms", "Milliseconds"),
+    metric("request.cold_start", "Count"),
+    metric("usage.input_tokens", "Count"),
+    metric("usage.output_tokens", "Count"),
+    metric(COST_METRIC, "None"),
+    metric("emergency.records", "Count"),
+    metric("reconcile.claimed", "Count"),
+    metric("reconcile.settled", "Count"),
+    metric("reconcile.given_up", "Count"),
+    metric("reconcile.retried", "Count"),
+    metric("reconcile.failed", "Count"),
 ];
+
+const fn metric(name: &'static str, unit: &'static str) -> Metric {
+    Metric { name, unit }
+}
 
 /// The cost as decimal text, which is exact…
 const COST: &str = "usage.cost";
@@ -119,23 +133,44 @@ pub(super) struct Line<'a> {
     pub(super) fields: Fields,
 }
 
+/// The embedded metric format's declaration of the metrics in a line.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Declaration {
+    timestamp: i64,
+    #[serde(rename = "CloudWatchMetrics")]
+    directives: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 1]; 1],
+    metrics: Vec<&'static Metric>,
+}
+
 impl Line<'_> {
-    /// The embedded metric format's declaration of the metrics in this line, if it has any.
-    fn metrics(&self) -> Option<Value> {
-        let metrics: Vec<Value> = METRICS
+    /// The line with its line feed. Nothing, if it cannot be written as JSON: there is no such value.
+    pub(super) fn text(&self) -> Option<String> {
+        let mut text = serde_json::to_string(self).ok()?;
+        text.push('\n');
+        Some(text)
+    }
+
+    /// The declaration of the metrics in this line, if it has any.
+    fn metrics(&self) -> Option<Declaration> {
+        let metrics: Vec<_> = METRICS
             .iter()
-            .filter(|(name, _)| self.fields.get(name).is_some_and(Value::is_number))
-            .map(|(name, unit)| json!({"Name": name, "Unit": unit}))
+            .filter(|metric| self.fields.get(metric.name).is_some_and(Value::is_number))
             .collect();
-        (!metrics.is_empty()).then(|| {
-            json!({
-                "Timestamp": self.now.as_millisecond(),
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": [["faas.name"]],
-                    "Metrics": metrics,
-                }],
-            })
+        (!metrics.is_empty()).then(|| Declaration {
+            timestamp: self.now.as_millisecond(),
+            directives: [Directive {
+                namespace: NAMESPACE,
+                dimensions: [["faas.name"]],
+                metrics,
+            }],
         })
     }
 }
@@ -154,16 +189,5 @@ impl Serialize for Line<'_> {
             line.serialize_entry("_aws", &metrics)?;
         }
         line.end()
-    }
-}
-
-impl fmt::Display for Line<'_> {
-    /// With its line feed. What cannot be written as JSON is left out as a whole: there is no such
-    /// value.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match serde_json::to_string(self) {
-            Ok(line) => writeln!(f, "{line}"),
-            Err(_) => Ok(()),
-        }
     }
 }
