@@ -2,8 +2,8 @@
 //! whatever goes wrong in between.
 //!
 //! A seeded run drives the built functions, each in a strict [Lambda](stack::lambda) environment of its
-//! own, between an [OpenRouter](upstream) that keeps its own ledger and a [door](door) to a real
-//! database. Both break what the [plan](plan) of a request wants broken. Then
+//! own, between an [OpenRouter](upstream) that keeps its own ledger and a [door] to a real
+//! database. Both break what the [plan] of a request wants broken. Then
 //! [reconciliation](settlement) runs until nothing is open, and the two ledgers are
 //! [compared](verdict).
 

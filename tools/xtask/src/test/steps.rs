@@ -11,7 +11,7 @@ use crate::dev::FUNCTIONS;
 use crate::package;
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 16] = [
+pub(super) const STEPS: [Step; 17] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -25,6 +25,7 @@ pub(super) const STEPS: [Step; 16] = [
             "--deny=warnings",
         ])
     }),
+    Step("documentation", documentation),
     Step("template", template),
     Step("Python client", python_client),
     Step("TypeScript client", typescript_client),
@@ -90,6 +91,21 @@ fn deny_command(bench: &Bench, arguments: &[&str]) -> Result<Command> {
 fn machete(bench: &Bench) -> Result<Outcome> {
     let program = install::cargo_plugin(&bench.workspace, "cargo-machete", "0.9.2")?;
     check(Command::new(program).current_dir(bench.workspace.root()))?;
+    Ok(Outcome::default())
+}
+
+/// Whether what the documentation refers to is there.
+fn documentation(bench: &Bench) -> Result<Outcome> {
+    check(
+        cargo::command(&bench.workspace)
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ])
+            .env("RUSTDOCFLAGS", "--deny=warnings"),
+    )?;
     Ok(Outcome::default())
 }
 
