@@ -2,8 +2,8 @@
 //!
 //! Every event is one line. So is every request, when all of its work is done: the span [`REQUEST`],
 //! into which the stages record what they learn, becomes a line when it closes. Members have the same
-//! dotted names wherever they occur. Those listed in `METRICS`, in [`line`], are metrics, too: their lines carry
-//! the `_aws` member of CloudWatch's embedded metric format
+//! dotted names wherever they occur. Those listed as metrics in [`mod@line`] are metrics, too: their
+//! lines carry the `_aws` member of CloudWatch's embedded metric format
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>),
 //! so that a figure in a graph and in a line are the same figure.
 
