@@ -1,5 +1,7 @@
 //! The measurements. Each adds its lines to the figures.
 
+mod crowds;
+
 use std::{
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -7,8 +9,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use http::Method;
 use rustix::process::Pid;
 use serde_json::json;
 use stack::RunDir;
@@ -18,13 +18,12 @@ use e2e::signer::Signer;
 
 use crate::{
     answers::{Answer, PACED, numbers_in},
-    crowd::Crowd,
     figures::{Figures, median, quantile},
     peer::Envoy,
     process::{cpu, cpu_since, memory},
     run::Options,
     stubs::{Stubs, lock},
-    subject::{Kind, Subject, signed_event},
+    subject::{Kind, Subject},
 };
 
 /// The targets that are no ratios, in milliseconds.
@@ -40,8 +39,6 @@ const MEMORY: u64 = 24_000_000;
 const BULK: usize = 100;
 /// Events of a long answer.
 const EVENTS: usize = 1_000;
-/// Requests at once in one environment.
-const AT_ONCE: usize = 16;
 
 /// The executables.
 #[derive(Debug)]
@@ -369,56 +366,6 @@ impl Bench {
         Ok(())
     }
 
-    /// Requests for each second of a processor, many at once.
-    pub async fn crowds(&self, figures: &mut Figures) -> Result<()> {
-        let mut rates = Vec::new();
-        for (name, binary) in [
-            ("gateway", &self.binaries.proxy),
-            ("pass-through", &self.binaries.passthrough),
-        ] {
-            let env = self.stubs.env();
-            let crowd = Crowd::start(binary, &env, self.run.path(), AT_ONCE).await?;
-            let ask = async || -> Result<()> {
-                let body = Answer::Json.request();
-                let (id, event) =
-                    signed_event(&self.user, &Method::POST, "chat/completions", &body)?;
-                crowd.invoke(id, event).await?;
-                Ok(())
-            };
-            many_at_once(200, &ask).await?;
-            let before = cpu(crowd.process)?;
-            many_at_once(self.options.crowd, &ask).await?;
-            rates.push((
-                name,
-                rate(self.options.crowd, cpu_since(crowd.process, before)?),
-            ));
-        }
-        if let Some((envoy, subject)) = &self.envoy {
-            let ask = async || subject.ask(Answer::Json, Kind::Billed).await.map(drop);
-            many_at_once(200, &ask).await?;
-            let before = cpu(envoy.pid()?)?;
-            many_at_once(self.options.crowd, &ask).await?;
-            rates.push((
-                "Envoy",
-                rate(self.options.crowd, cpu_since(envoy.pid()?, before)?),
-            ));
-        }
-        let peer = rates.iter().find(|(name, _)| *name == "Envoy");
-        let half = peer.map(|(_, rate)| rate / 2.0);
-        for (name, rate) in &rates {
-            let own = half.filter(|_| *name == "gateway");
-            figures.add(
-                format!("{AT_ONCE} at once: requests per second of a core, {name}"),
-                own.map(|half| format!("≥ {half:.0} (half of Envoy's)"))
-                    .unwrap_or_default(),
-                format!("{rate:.0}"),
-                own.map(|half| *rate >= half),
-            );
-        }
-        figures.keep("requests_per_core_second", json!(rates));
-        Ok(())
-    }
-
     /// What one request costs the platform: time in the environment beyond the wait for others, and
     /// processor time.
     pub async fn cost(&self, figures: &mut Figures) -> Result<()> {
@@ -452,21 +399,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-async fn many_at_once(count: usize, ask: &impl AsyncFn() -> Result<()>) -> Result<()> {
-    stream::iter(0..count)
-        .map(|_| ask())
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
-    Ok(())
-}
-
-fn rate(count: usize, spent: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "thousands")]
-    let count = count as f64;
-    count / spent.as_secs_f64()
 }
 
 fn process_of(subject: &Subject) -> Result<Pid> {

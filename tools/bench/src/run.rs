@@ -145,6 +145,7 @@ async fn measure(
     bench.metering(&mut figures).await?;
     tell("many at once");
     bench.crowds(&mut figures).await?;
+    bench.crowd_memory(&mut figures).await?;
     tell("one request");
     bench.cost(&mut figures).await?;
     let violations = bench.gateway.violations();
