@@ -19,7 +19,7 @@ use crate::{
 /// Requests at once in one environment.
 const AT_ONCE: usize = 16;
 /// As many as the template's `ManagedInstanceConcurrency`.
-const CROWDED: usize = 64;
+const CROWDED: usize = 128;
 /// Bytes of the largest body that fits into Lambda's event.
 const LARGEST_BODY: usize = 4_700_000;
 
