@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Frame;
 use serde_json::json;
 use tokio::{
@@ -40,17 +40,22 @@ const LONGEST_STREAM: usize = 200_000_000 - 64 * 1024;
 /// Says that an answer is OpenRouter's own, errors included.
 const UPSTREAM_MARK: (&str, &str) = ("x-gateway-upstream", "openrouter");
 
+/// The trailer of a body that ends before its answer does and cannot say so itself; its value is the
+/// reason.
+pub const BROKEN_OFF: HeaderName = HeaderName::from_static("x-gateway-broken-off");
+
 /// The body of a relayed answer. It cannot fail: Lambda's runtime writes a body's error into the
-/// body as text and ends it cleanly, so a broken answer ends with an error event of ours instead.
+/// body as text and ends it cleanly, so a broken answer ends with an error event of ours or, where
+/// it has no events, with the trailer [`BROKEN_OFF`] instead.
 #[derive(Debug)]
-pub struct RelayBody(mpsc::Receiver<Bytes>);
+pub struct RelayBody(mpsc::Receiver<Frame<Bytes>>);
 
 impl From<Bytes> for RelayBody {
     /// A body that is there already, as the gateway's own answers are.
     fn from(whole: Bytes) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         // The channel is new, so there is room and someone to receive.
-        let _ = sender.try_send(whole);
+        let _ = sender.try_send(Frame::data(whole));
         Self(receiver)
     }
 }
@@ -63,9 +68,7 @@ impl http_body::Body for RelayBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
-            .poll_recv(cx)
-            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
     }
 }
 
@@ -117,7 +120,8 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         first_byte: relayed.arrived.elapsed(),
         until: invocation.closing_time(),
         tail: Tail::default(),
-        last_word: (format == AnswerFormat::EventStream)
+        // Broken JSON shows itself.
+        last_word: (format != AnswerFormat::Json)
             .then(|| sender.clone().try_reserve_owned().ok())
             .flatten(),
         sender: Some(sender),
@@ -134,7 +138,7 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
     // Already there when the response is, so that both leave in one write.
     pump.observe(&first_chunk);
     if let Some(sender) = &pump.sender {
-        let _ = sender.try_send(first_chunk);
+        let _ = sender.try_send(Frame::data(first_chunk));
     }
     invocation.tasks.spawn(pump.run());
     response
@@ -142,9 +146,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
 
 struct Pump {
     head: reqwest::Response,
-    sender: Option<mpsc::Sender<Bytes>>,
-    /// A place in the channel for an error event, which a slow client cannot take up.
-    last_word: Option<mpsc::OwnedPermit<Bytes>>,
+    sender: Option<mpsc::Sender<Frame<Bytes>>>,
+    /// A place in the channel for the news of a broken end, which a slow client cannot take up.
+    last_word: Option<mpsc::OwnedPermit<Frame<Bytes>>>,
     watch: Watch,
     endpoint: Endpoint,
     idle: Duration,
@@ -280,7 +284,7 @@ impl Pump {
         let Some(sender) = &self.sender else {
             return true;
         };
-        match timeout_at(self.until, sender.send(chunk)).await {
+        match timeout_at(self.until, sender.send(Frame::data(chunk))).await {
             Ok(Ok(())) => true,
             Ok(Err(_gone)) => {
                 self.sender = None;
@@ -300,7 +304,7 @@ impl Pump {
                 "The answer is longer than the 200 MB that one may have; ask for a shorter one.",
             );
             // Whether the last event that was sent is still open is not known any more.
-            last_word.send(Bytes::from(format!("\n\n{event}")));
+            last_word.send(Frame::data(Bytes::from(format!("\n\n{event}"))));
         }
         self.sender = None;
     }
@@ -339,14 +343,20 @@ impl Pump {
         }
     }
 
-    /// Ends a broken event stream with an error event in the endpoint's own dialect, so that it
-    /// never looks like a clean end. A broken JSON answer shows itself.
+    /// Ends a broken event stream with an error event in the endpoint's own dialect, and bytes that
+    /// mean nothing to us with a trailer, so that neither looks like a clean end.
     fn tell_client(&mut self, ending: Ending) {
-        if let (Some(reason), Some(last_word)) = (ending.reason(), self.last_word.take()) {
+        let (Some(reason), Some(last_word)) = (ending.reason(), self.last_word.take()) else {
+            return;
+        };
+        last_word.send(if self.format == AnswerFormat::EventStream {
             let event = error_event(self.endpoint, ending.code(), reason, ending.message());
             let separator = self.tail.separator();
-            last_word.send(Bytes::from(format!("{separator}{event}")));
-        }
+            Frame::data(Bytes::from(format!("{separator}{event}")))
+        } else {
+            let reason = HeaderValue::from_static(reason);
+            Frame::trailers(HeaderMap::from_iter([(BROKEN_OFF, reason)]))
+        });
     }
 }
 
@@ -449,7 +459,8 @@ mod tests {
             };
             let mut body = relay(answer, relayed, &invocation).into_body();
             let (mut length, mut last) = (0, Bytes::new());
-            while let Some(chunk) = body.0.recv().await {
+            while let Some(frame) = body.0.recv().await {
+                let chunk = frame.into_data().unwrap();
                 (length, last) = (length + chunk.len(), chunk);
             }
             if is_too_long {

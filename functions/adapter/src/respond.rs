@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -24,13 +25,20 @@ use hyper_util::{
 };
 use lambda_http::request::LambdaRequest;
 use lambda_runtime::{Error, LambdaInvocation, MetadataPrelude};
-use shared::{config::Env, http_client::POOL_IDLE};
+use serde_json::json;
+use shared::{config::Env, http_client::POOL_IDLE, relay::BROKEN_OFF};
 use tower::{Layer, Service};
 
 /// The API is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The prelude is JSON, so eight NULs cannot be part of it.
 const DELIMITER: [u8; 8] = [0; 8];
+/// How the end of an answer says that it is not the answer's: Lambda then counts the invocation as
+/// failed and breaks the answer off.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
+const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
+/// The same as JSON, in base64.
+const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
 /// Set by Lambda Managed Instances, and to be sent back.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 
@@ -84,7 +92,8 @@ where
         .header(
             header::CONTENT_TYPE,
             "application/vnd.awslambda.http-integration-response",
-        );
+        )
+        .header(header::TRAILER, format!("{ERROR_TYPE}, {ERROR_BODY}"));
         if let Some(id) = invocation.invocation_id {
             request = request.header(INVOCATION_ID, id);
         }
@@ -216,14 +225,28 @@ impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for Frames<B> {
         if let Some(head) = this.prelude.take().or_else(|| this.delimiter.take()) {
             return Poll::Ready(Some(Ok(Frame::data(head))));
         }
-        loop {
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                // Trailers have no place in Lambda's format.
-                Some(Ok(frame)) if !frame.is_data() => {}
-                data_or_end => return Poll::Ready(data_or_end),
-            }
-        }
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        Poll::Ready(frame.map(|Ok(frame)| {
+            Ok(match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(error_trailers(&trailers)),
+                Err(data) => data,
+            })
+        }))
     }
+}
+
+/// Lambda's trailers for those of a body that broke off; of others there are none.
+fn error_trailers(trailers: &HeaderMap) -> HeaderMap {
+    let Some(reason) = trailers.get(BROKEN_OFF).and_then(|it| it.to_str().ok()) else {
+        return HeaderMap::new();
+    };
+    let error_type = format!("Function.{reason}");
+    let error = json!({"errorType": error_type, "errorMessage": "the answer broke off"});
+    let encoded = BASE64_STANDARD.encode(error.to_string());
+    [(ERROR_TYPE, error_type), (ERROR_BODY, encoded)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -246,5 +269,21 @@ mod tests {
         }
         let prelude = br#"{"statusCode":418,"headers":{"retry-after":"7"},"cookies":[]}"#;
         assert_eq!(sent, [&prelude[..], &[0; 8], b"{}"]);
+    }
+
+    #[test]
+    fn of_trailers_lambda_learns_that_an_answer_broke_off_and_nothing_else() {
+        let named = |name: HeaderName| {
+            let value = HeaderValue::from_static("upstream_cut");
+            error_trailers(&HeaderMap::from_iter([(name, value)]))
+        };
+        assert!(named(HeaderName::from_static("x-checksum")).is_empty());
+        let told = named(BROKEN_OFF);
+        assert_eq!(told.len(), 2);
+        assert_eq!(told[&ERROR_TYPE], "Function.upstream_cut");
+        assert_eq!(
+            BASE64_STANDARD.decode(&told[&ERROR_BODY]).unwrap(),
+            br#"{"errorMessage":"the answer broke off","errorType":"Function.upstream_cut"}"#
+        );
     }
 }

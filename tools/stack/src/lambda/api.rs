@@ -1,23 +1,27 @@
 //! The Runtime API of one process.
 
 use std::{
+    future::poll_fn,
     panic::resume_unwind,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, BodyDataStream},
+    body::{Body, BodyDataStream, HttpBody},
     extract::{Path, Request, State},
     response::Response,
     routing::{get, post},
     serve::ListenerExt,
 };
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -227,11 +231,24 @@ async fn respond(
     }
     let mut head = (api.mode == Mode::Streaming).then(Splitter::default);
     let mut passage = Passage::begin(api.limits, Instant::now());
-    let mut body = request.into_body().into_data_stream();
-    while let Some(chunk) = body.next().await {
+    let announced = request.headers().contains_key(header::TRAILER);
+    let mut body = request.into_body();
+    let mut failure = None;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         // Broken off: its environment knows whether it was killed, and says so.
-        let Ok(chunk) = chunk else {
+        let Ok(frame) = frame else {
             return empty(StatusCode::BAD_REQUEST);
+        };
+        let chunk = match frame.into_data() {
+            Ok(chunk) => chunk,
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                match reported(&trailers).filter(|_| announced) {
+                    Some(error) => failure = Some(error),
+                    None => return refuse(&api, format!("{id}: trailers {trailers:?}")),
+                }
+                continue;
+            }
         };
         let now = Instant::now();
         let (admitted, from) = passage.admit(chunk.len(), now);
@@ -265,14 +282,25 @@ async fn respond(
         }
         if is_too_much {
             let _ = answer.send(Part::Failed(Failure::AnswerTooLarge)).await;
-            return too_large(body).await;
+            return too_large(body.into_data_stream()).await;
         }
     }
     if head.is_some() {
         return refuse(&api, format!("{id}: the answer has no prelude"));
     }
-    let _ = answer.send(Part::End).await;
+    let end = failure.map_or(Part::End, |error| Part::Failed(Failure::Reported(error)));
+    let _ = answer.send(end).await;
     empty(StatusCode::ACCEPTED)
+}
+
+/// The error that an answer's trailers tell: its type, and the same with a message as JSON in base64.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
+fn reported(trailers: &HeaderMap) -> Option<Value> {
+    let text = |name: &str| trailers.get(name)?.to_str().ok();
+    let body = BASE64_STANDARD.decode(text("lambda-runtime-function-error-body")?);
+    let error: Value = serde_json::from_slice(&body.ok()?).ok()?;
+    let error_type = text("lambda-runtime-function-error-type")?;
+    (trailers.len() == 2 && error["errorType"] == error_type).then_some(error)
 }
 
 /// What Lambda tells the function whose answer it reads no further.
