@@ -11,6 +11,8 @@ use llmgw::{
 };
 use shared::clock::Clock;
 
+const SIGPIPE: u8 = 13;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -30,6 +32,15 @@ fn main() -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::FAILURE,
+        // As other programs, which the signal ends, when a reader such as `head` has seen enough. A
+        // connection that breaks is an error of the HTTP client.
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::from(128 + SIGPIPE)
+        }
         Err(error) => {
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(io::stderr(), "llmgw: {error:#}");

@@ -6,7 +6,7 @@ mod user;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Child, Stdio},
@@ -553,4 +553,18 @@ fn help_shows_examples() {
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("Examples:\n"), "{output:?}");
     }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let user = User::new();
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let output = user
+        .command(&["completions", "bash"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(128 + 13));
 }
