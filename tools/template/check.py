@@ -20,7 +20,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -36,7 +35,7 @@ OFFLINE = {
 }
 os.environ.update(OFFLINE)
 
-from expansion import expand, packaged, read  # noqa: E402
+from expansion import Expansion, expand, packaged, read  # noqa: E402
 import operations  # noqa: E402, F401 - registers its rules
 from deploy_role import misfits  # noqa: E402
 from mutations import MUTATIONS, ROLE_FAULTS  # noqa: E402
@@ -75,8 +74,9 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
         yield "checkov", run(checkov, "--config-file", settings, "--file", str(TEMPLATE))
 
     source = read(str(TEMPLATE))
+    stacks = expand(source)
     for name in RULES:
-        yield name, problems(name, source)
+        yield name, broken(name, stacks)
 
     for name in RULES:
         faults = MUTATIONS.get(name, {})
@@ -84,7 +84,7 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
         for fault, change in faults.items():
             mutated = packaged(source)
             change(mutated)
-            yield f"{name} notices: {fault}", [] if problems(name, mutated) else ["it passed"]
+            yield f"{name} notices: {fault}", [] if broken(name, expand(mutated)) else ["it passed"]
 
     role = read(str(DEPLOY_ROLE))
     yield "the deploy role fits the template", list(misfits(role, source))
@@ -97,9 +97,9 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
     yield "events/ is what tools/events.py writes", events.differences(ROOT / "events")
 
 
-def problems(name: str, source: dict[str, Any]) -> list[str]:
-    """What a rule finds wrong with the template, wherever the proxy runs."""
-    found = (problem for stack in expand(source) for problem in RULES[name](stack))
+def broken(name: str, stacks: list[Expansion]) -> list[str]:
+    """What a rule finds wrong, wherever the proxy runs; each fault once."""
+    found = (problem for stack in stacks for problem in RULES[name](stack))
     return list(dict.fromkeys(found))
 
 

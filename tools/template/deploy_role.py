@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from expansion import transformed
+from rules import as_list
 
 REGION = "us-east-1"
 STACK = "llm-gateway"
@@ -237,10 +238,10 @@ def allows(statements: list[dict[str, Any]], action: str, resource: str, context
     """Whether IAM would, by these statements alone; all of them allow."""
     return any(
         statement["Effect"] == "Allow"
-        and any(matches(pattern, action) for pattern in listed(statement["Action"]))
-        and any(matches(pattern, resource) for pattern in listed(statement["Resource"]))
+        and any(matches(pattern, action) for pattern in as_list(statement["Action"]))
+        and any(matches(pattern, resource) for pattern in as_list(statement["Resource"]))
         and all(
-            context.get(key) in listed(values)
+            context.get(key) in as_list(values)
             for comparison in statement.get("Condition", {}).values()
             for key, values in comparison.items()
         )
@@ -251,11 +252,6 @@ def allows(statements: list[dict[str, Any]], action: str, resource: str, context
 def matches(pattern: str, value: str) -> bool:
     """IAM's wildcards: any text, and any character."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value) is not None
-
-
-def listed(value: Any) -> list[Any]:
-    """IAM writes one thing and a list of one alike."""
-    return value if isinstance(value, list) else [value]
 
 
 def resolve(value: Any) -> Any:

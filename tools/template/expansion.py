@@ -23,21 +23,9 @@ MANAGED_POLICIES = {
 PARAMETERS = {"SupabaseUrl": "https://project.supabase.co"}
 
 
-# Where the proxy runs, by what the conditions about it are: on Lambda's own environments, also with
-# Managed Instances beside it, and on those.
-DEPLOYMENTS = {
-    "on demand": {"HasManagedInstances": False, "HasManagedFunctionUrl": False, "ManagedInstancesServe": False},
-    "beside Managed Instances": {
-        "HasManagedInstances": True,
-        "HasManagedFunctionUrl": True,
-        "ManagedInstancesServe": False,
-    },
-    "on Managed Instances": {
-        "HasManagedInstances": True,
-        "HasManagedFunctionUrl": True,
-        "ManagedInstancesServe": True,
-    },
-}
+# Whether there are Managed Instances, and whether they serve.
+DEPLOYMENTS = ((False, False), (True, False), (True, True))
+NOTHING = {"Ref": "AWS::NoValue"}
 
 
 @dataclass(frozen=True)
@@ -104,34 +92,37 @@ def transformed(source: dict[str, Any]) -> dict[str, Any]:
 def expand(source: dict[str, Any]) -> list[Expansion]:
     """Expands a template for each deployment."""
     resources = transformed(source)
-    return [
-        Expansion(
-            source,
-            {
-                name: settled(resource, decided)
-                for name, resource in resources.items()
-                if decided.get(resource.get("Condition"), True)
-            },
-            "managed-proxy" if decided["ManagedInstancesServe"] else "proxy",
-        )
-        for decided in DEPLOYMENTS.values()
-    ]
+    return [deployed(source, resources, *deployment) for deployment in DEPLOYMENTS]
+
+
+def deployed(source: dict[str, Any], resources: dict[str, Any], has_instances: bool, they_serve: bool) -> Expansion:
+    """The expansion with the conditions about Managed Instances decided."""
+    decided = {
+        "HasManagedInstances": has_instances,
+        "HasManagedFunctionUrl": has_instances,
+        "ManagedInstancesServe": they_serve,
+    }
+    there = {
+        name: settled(resource, decided)
+        for name, resource in resources.items()
+        if decided.get(resource.get("Condition"), True)
+    }
+    return Expansion(source, there, "managed-proxy" if they_serve else "proxy")
 
 
 def settled(value: Any, decided: dict[str, bool]) -> Any:
     """A value without the choices that depend on conditions which are decided."""
     if isinstance(value, list):
-        items = [settled(item, decided) for item in value]
-        # In a list, CloudFormation leaves out what is chosen to be nothing.
-        chosen = [item.get("Fn::If", [None])[0] in decided if isinstance(item, dict) else False for item in value]
-        return [
-            item for item, choice in zip(items, chosen) if not (choice and item == {"Ref": "AWS::NoValue"})
-        ]
+        items = (settled(item, decided) for item in value)
+        return [item for item in items if item != NOTHING]
     if not isinstance(value, dict):
         return value
-    if set(value) == {"Fn::If"} and value["Fn::If"][0] in decided:
-        condition, then, otherwise = value["Fn::If"]
-        return settled(then if decided[condition] else otherwise, decided)
+    if set(value) == {"Fn::If"}:
+        condition, *branches = value["Fn::If"]
+        then, otherwise = (settled(branch, decided) for branch in branches)
+        if condition in decided:
+            return then if decided[condition] else otherwise
+        return {"Fn::If": [condition, then, otherwise]}
     return {key: settled(item, decided) for key, item in value.items()}
 
 

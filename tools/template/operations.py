@@ -114,10 +114,10 @@ def function_url_streams(stack: Expansion) -> Iterator[str]:
 @rule
 def domain_is_an_audience(stack: Expansion) -> Iterator[str]:
     """A stack with a domain accepts what is signed for it, without being told so twice."""
-    for binary, (_, function) in stack.functions().items():
+    for name, (_, function) in stack.functions().items():
         audiences = function["Environment"]["Variables"].get("GATEWAY_AUDIENCES")
         if audiences is not None and "https://${DomainName}," not in json.dumps(audiences):
-            yield f"{binary}: {audiences}"
+            yield f"{name}: {audiences}"
     for kind in ("AWS::ApiGateway::DomainName", "AWS::ApiGateway::BasePathMapping"):
         for name in stack.of_type(kind):
             if stack.resources[name].get("Condition") != "HasDomain":

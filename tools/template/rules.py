@@ -37,6 +37,17 @@ LEASE_SECONDS = 120
 # The longest that API Gateway waits for a buffered answer without a raised quota.
 BUFFERED_SECONDS = 29
 
+# Properties in which the two proxies may differ. What their roles grant is compared by itself.
+WHERE_IT_RUNS = {
+    "CapacityProviderConfig",
+    "Description",
+    "FunctionName",
+    "MemorySize",
+    "PublishToLatestPublished",
+    "ReservedConcurrentExecutions",
+    "Role",
+}
+
 MANAGED_POLICIES = {
     "AWSLambdaBasicExecutionRole",
     "AWSLambdaManagedEC2ResourceOperator",
@@ -77,15 +88,15 @@ def proxy_streams(stack: Expansion) -> Iterator[str]:
 @rule
 def others_are_buffered(stack: Expansion) -> Iterator[str]:
     """lambda_http's plain `run` behind a streaming integration answers garbage."""
-    for binary, (_, function) in stack.functions().items():
-        if binary_of(binary) == "proxy":
+    for name, (_, function) in stack.functions().items():
+        if binary_of(name) == "proxy":
             continue
-        routes = integrations_of(stack, binary)
+        routes = integrations_of(stack, name)
         for route, found in routes.items():
             if "responseTransferMode" in found or not text(found["uri"]).endswith("/invocations"):
-                yield f"{route}: streams, but {binary} does not"
+                yield f"{route}: streams, but {name} does not"
         if routes and function["Timeout"] > BUFFERED_SECONDS:
-            yield f"{binary} may run for {function['Timeout']} s, API Gateway waits {BUFFERED_SECONDS}"
+            yield f"{name} may run for {function['Timeout']} s, API Gateway waits {BUFFERED_SECONDS}"
 
 
 @rule
@@ -204,22 +215,22 @@ def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
 @rule
 def only_who_needs_a_secret_reads_it(stack: Expansion) -> Iterator[str]:
     """Of the keyset and the management key; and no other. The latter only where there is one."""
-    for binary, (_, function) in stack.functions().items():
+    for function, (_, properties) in stack.functions().items():
         granted = {
             (condition, action, text(resource))
-            for condition, statement in conditional_statements(stack.role_of(function))
+            for condition, statement in conditional_statements(stack.role_of(properties))
             for action in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
             if action == "*" or action.startswith("secretsmanager:") or ":secretsmanager:" in text(resource)
         }
         expected = set()
-        if binary_of(binary) in SEALS_OR_OPENS_KEYS:
+        if binary_of(function) in SEALS_OR_OPENS_KEYS:
             expected.add(("", "secretsmanager:GetSecretValue", SECRET_ARN % "KeysetSecretName"))
-        if condition := MANAGES_KEYS.get(binary_of(binary)):
+        if condition := MANAGES_KEYS.get(binary_of(function)):
             arn = SECRET_ARN % "ManagementKeySecretName"
             expected.add((condition, "secretsmanager:GetSecretValue", arn))
         if granted != expected:
-            yield f"{binary}: {sorted(granted)}"
+            yield f"{function}: {sorted(granted)}"
     for name, condition in CONDITIONS.items():
         if (found := stack.source["Conditions"].get(name)) != condition:
             yield f"{name} is {found}"
@@ -274,29 +285,29 @@ def environment_is_exact(stack: Expansion) -> Iterator[str]:
 @rule
 def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
     """A secret's value stands in no template; health has none at all."""
-    for binary, (_, function) in stack.functions().items():
-        for name, value in variables(function).items():
+    for function, (_, properties) in stack.functions().items():
+        for name, value in variables(properties).items():
             secret = "SECRET_KEY" in name
             resolved = "{{resolve:" in json.dumps(value)
             if secret and value != {"Fn::Sub": "{{resolve:secretsmanager:${SupabaseSecretName}}}"}:
-                yield f"{binary}: {name} is {value}"
-            if binary == "health" and (resolved or "SECRET" in name):
-                yield f"{binary}: {name} gives it a secret"
+                yield f"{function}: {name} is {value}"
+            if function == "health" and (resolved or "SECRET" in name):
+                yield f"{function}: {name} gives it a secret"
 
 
 @rule
 def logs_expire(stack: Expansion) -> Iterator[str]:
     """Every program logs to a group of its own with a retention."""
     used: dict[str, str] = {}
-    for binary, (_, function) in stack.functions().items():
+    for name, (_, function) in stack.functions().items():
         group = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
         properties = stack.of_type("AWS::Logs::LogGroup").get(group)
         if properties is None:
-            yield f"{binary}: no log group of the stack"
+            yield f"{name}: no log group of the stack"
         elif "RetentionInDays" not in properties:
-            yield f"{binary}: {group} keeps logs for ever"
-        elif used.setdefault(group, binary_of(binary)) != binary_of(binary):
-            yield f"{binary}: shares {group}"
+            yield f"{name}: {group} keeps logs for ever"
+        elif used.setdefault(group, binary_of(name)) != binary_of(name):
+            yield f"{name}: shares {group}"
 
 
 @rule
@@ -322,10 +333,9 @@ def proxies_are_alike(stack: Expansion) -> Iterator[str]:
         yield f"there is no {stack.proxy}"
     if "managed-proxy" not in functions:
         return
-    where = {"CapacityProviderConfig", "PublishToLatestPublished", "FunctionName", "Description", "MemorySize"}
     _, managed = functions["managed-proxy"]
     _, other = functions["proxy"]
-    for name in sorted((managed.keys() | other.keys()) - where - {"Role", "ReservedConcurrentExecutions"}):
+    for name in sorted((managed.keys() | other.keys()) - WHERE_IT_RUNS):
         if managed.get(name) != other.get(name):
             yield f"{name}: {managed.get(name)} and {other.get(name)}"
     if statements(stack.role_of(managed)) != statements(stack.role_of(other)):
