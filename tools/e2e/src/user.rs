@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     signer::Signer,
-    world::{World, chat_body},
+    world::{CHAT, World, chat_body},
 };
 
 /// Someone who calls the gateway of the world.
@@ -97,7 +97,7 @@ impl<'a> User<'a> {
     ) -> Result<Response> {
         self.post(
             function,
-            "/api/v1/openrouter/chat/completions",
+            CHAT,
             "application/json",
             chat_body(model, stream, id),
         )
@@ -106,8 +106,7 @@ impl<'a> User<'a> {
 
     /// The event that a REST API makes of a signed chat completion.
     pub fn chat_event(&self, model: &str, stream: bool, id: &str) -> Result<Vec<u8>> {
-        let path = "/api/v1/openrouter/chat/completions";
-        let (_, event) = self.event(&Method::POST, path, &chat_body(model, stream, id))?;
+        let (_, event) = self.event(&Method::POST, CHAT, &chat_body(model, stream, id))?;
         Ok(event)
     }
 

@@ -339,6 +339,9 @@ pub fn random_key(kind: &str) -> Result<String> {
     Ok(format!("sk-or-v1-{kind}-{}", hex::encode(tail)))
 }
 
+/// The path of a chat completion at the gateway.
+pub const CHAT: &str = "/api/v1/openrouter/chat/completions";
+
 /// A chat completion's body.
 #[must_use]
 pub fn chat_body(model: &str, stream: bool, id: &str) -> Vec<u8> {

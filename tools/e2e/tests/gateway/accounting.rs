@@ -5,7 +5,7 @@ use std::time::Duration;
 use e2e::{
     storage_door::{Mode, StorageDoor},
     upstream::{COST_PLAIN, CUT_COST_PLAIN},
-    world::{Deployed, User, World, chat_body, with_world},
+    world::{CHAT, Deployed, User, World, chat_body, with_world},
 };
 use http::Method;
 use reqwest::Response;
@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{
     reconciliation::{books, run, summary},
-    told::set,
+    told::{logged, set},
 };
 
-const CHAT: &str = "/api/v1/openrouter/chat/completions";
 const RECORD: &str = "emergency_record";
 
 /// A chat through a proxy of the test's own.
@@ -193,15 +192,13 @@ fn an_answer_of_the_storage_that_is_lost_counts_once() {
 
 /// What a proxy has logged under `emergency_record`, once it has.
 pub(crate) async fn emergency_record(proxy: &Deployed) -> String {
-    for _ in 0..200 {
-        let log = proxy.log("proxy").unwrap();
-        if let Some(line) = log.lines().find(|line| line.contains(RECORD)) {
-            let line: Value = serde_json::from_str(line).unwrap();
-            return line[RECORD].as_str().unwrap().to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("no emergency record in the log");
+    let log = || proxy.log("proxy").unwrap();
+    logged("emergency record", log, |log| {
+        let line = log.lines().find(|line| line.contains(RECORD))?;
+        let line: Value = serde_json::from_str(line).unwrap();
+        Some(line[RECORD].as_str().unwrap().to_owned())
+    })
+    .await
 }
 
 /// A request whose end could not be written: the proxy that has logged it.

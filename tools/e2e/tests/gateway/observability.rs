@@ -1,28 +1,27 @@
 //! What an operator sees of a request: one line of the log, with its figures as metrics.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs};
 
-use e2e::world::{World, chat_body, with_world};
+use e2e::world::{CHAT, World, chat_body, with_world};
 use http::Method;
 use reqwest::Response;
 use serde_json::Value;
 
-const CHAT: &str = "/api/v1/openrouter/chat/completions";
+use crate::told::logged;
+
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// The one line of the request that `answer` is of, once its books are closed.
 async fn line_of(world: &World, answer: Response) -> Value {
     let id = answer.headers()["x-gateway-request-id"].clone();
     answer.bytes().await.unwrap();
-    for _ in 0..200 {
-        let lines = requests(&world.logged().unwrap(), id.to_str().unwrap());
+    let log = || world.logged().unwrap();
+    logged(&format!("line of {id:?}"), log, |log| {
+        let mut lines = requests(log, id.to_str().unwrap());
         assert!(lines.len() < 2, "{lines:?}");
-        if let Some(line) = lines.into_iter().next() {
-            return line;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("no line for {id:?}");
+        lines.pop()
+    })
+    .await
 }
 
 /// The lines of a log that are about the end of one request.

@@ -13,7 +13,7 @@ use e2e::{
         CUT_COST_PLAIN, json_bytes,
         long::{Form, Long},
     },
-    world::{User, World, chat_body, with_world},
+    world::{CHAT, User, World, chat_body, with_world},
 };
 use futures_util::future::join_all;
 use http::Method;
@@ -30,7 +30,6 @@ use crate::{
 const MIB: usize = 1024 * 1024;
 /// More than any of these answers takes.
 const LONG: Duration = Duration::from_mins(2);
-const CHAT: &str = "/api/v1/openrouter/chat/completions";
 
 /// Limits that bind an answer's speed alone.
 fn at_most(burst: u64, rate: u64) -> Limits {

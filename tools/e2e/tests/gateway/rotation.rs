@@ -17,7 +17,7 @@ use std::{
 use e2e::{
     signer::Signer,
     upstream::{CUT_COST_PLAIN, Upstream, json_bytes, stream_bytes},
-    world::{AUDIENCE, chat_body},
+    world::{AUDIENCE, CHAT, chat_body},
 };
 use http::Method;
 use jiff::SignedDuration;
@@ -34,7 +34,6 @@ const SECRET: &str = "rotation/keyset";
 /// How long functions keep the keyset: 300 s would make this a test of a quarter of an hour.
 const CACHE_SECONDS: u32 = 2;
 const USERS: usize = 40;
-const CHAT: &str = "/api/v1/openrouter/chat/completions";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 struct World {

@@ -1,4 +1,6 @@
-//! What an answer tells, and what is told to the database about a user.
+//! What an answer or a log tells, and what is told to the database about a user.
+
+use std::time::Duration;
 
 use e2e::world::{User, World};
 use reqwest::Response;
@@ -22,6 +24,21 @@ impl Told for Response {
         let body = self.json_value().await;
         (status, body["error"]["metadata"]["reason"].clone())
     }
+}
+
+/// What `find` finds in a log of `what`, once it is there.
+pub(crate) async fn logged<T>(
+    what: &str,
+    log: impl Fn() -> String,
+    find: impl Fn(&str) -> Option<T>,
+) -> T {
+    for _ in 0..200 {
+        if let Some(found) = find(&log()) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no {what} in the log");
 }
 
 /// Changes columns of the user's key.
