@@ -14,17 +14,18 @@ pub use self::{
     variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
 };
 use crate::{
-    auth::Audiences,
+    accounting::{ledger, reconcile::Reconciler},
     clock::Clock,
-    endpoint::AllowedFamilies,
+    credentials::provisioning::{Policy, UpstreamKeys},
     http_client::HttpClientError,
-    ledger,
-    money::Usd,
-    openrouter::{OpenRouter, Timeouts},
-    provisioning::{Policy, UpstreamKeys},
-    reconcile::Reconciler,
-    secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
+    identity::auth::Audiences,
+    metering::money::Usd,
     storage::{Grant, Retention, Storage},
+    upstream::{
+        endpoint::AllowedFamilies,
+        openrouter::{OpenRouter, Timeouts},
+    },
+    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
 };
 
 /// Why a function does not start.

@@ -10,10 +10,10 @@ use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
-    did::Did,
+    identity::did::Did,
     request::Incoming,
-    secret::without_keys,
     storage::{Begin, Finish},
+    vault::secret::without_keys,
 };
 
 /// The span's name.

@@ -5,25 +5,29 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
-    auth::{self, Audiences, Authenticated},
+    accounting::ledger::{Entry, Ledger, Outcome},
     clock::Clock,
     config::{Env, ProxyConfig, StartError},
-    endpoint::{AllowedFamilies, Route},
+    credentials::provisioning::{Provisioner, UpstreamKeys},
     error::Error,
     http_client,
-    ledger::{Entry, Ledger, Outcome},
-    money::Usd,
+    identity::auth::{self, Audiences, Authenticated},
+    metering::money::Usd,
     observe,
-    openrouter::{Answer, OpenRouter, UpstreamRequest},
-    payload::Payload,
-    provisioning::{Provisioner, UpstreamKeys},
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    secret::SealedKey,
-    secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
     storage::{Asking, Begin, Begun, Books, Protocol, Refusal, Storage, StorageError},
-    vault::Keyset,
+    upstream::{
+        endpoint::{AllowedFamilies, Route},
+        openrouter::{Answer, OpenRouter, UpstreamRequest},
+        payload::Payload,
+    },
+    vault::{
+        keyset::Keyset,
+        secret::SealedKey,
+        secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
+    },
 };
 use tokio::time::Instant;
 

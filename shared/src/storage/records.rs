@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{money::Usd, secret::without_keys};
+use crate::{metering::money::Usd, vault::secret::without_keys};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use super::super::{
     keys::{Asking, AskingJson},
     records::ReplayGuard,
 };
-use crate::money::Usd;
+use crate::metering::money::Usd;
 
 /// What every question about usage says: who asks, and about what time.
 #[derive(Debug, Clone, Copy)]

@@ -175,7 +175,7 @@ fn end_to_end(bench: &Bench) -> Result<Outcome> {
 
 /// A short run with a seed that never changes; `cargo xtask ledger` makes longer ones, and others.
 fn ledger(_bench: &Bench) -> Result<Outcome> {
-    if ::ledger::run(&::ledger::Options::default())? {
+    if simulation::run(&simulation::Options::default())? {
         return Ok(Outcome::default());
     }
     bail!("the ledgers differ")
