@@ -879,7 +879,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
     );
     fails(
         &[],
-        "migrations: 20260102000000_accounting.sql: no usage_summary() for the gateway",
+        "migrations: 20260103000000_functions.sql: no usage_summary() for the gateway",
     );
     let nonsense = r#"{"primaryKeyId":1,"key":[]}"#;
     world.secrets.put_secret(SECRET, nonsense).unwrap();

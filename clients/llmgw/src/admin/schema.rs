@@ -158,13 +158,13 @@ mod tests {
         for expected in [
             "20260101000000_original_schema.sql user_api_keys.encrypted_api_key",
             "20260101000000_original_schema.sql request_logs.total_cost",
-            "20260102000000_accounting.sql user_api_keys.seal_key_id",
-            "20260102000000_accounting.sql request_fingerprints.expires_at",
-            "20260102000000_accounting.sql begin_request()",
-            "20260103000000_limits.sql user_api_keys.rate_tat",
-            "20260104000000_reconciliation.sql settle_request()",
-            "20260105000000_key_events.sql key_events.seal_key_id",
-            "20260108000000_administration.sql reseal_keys()",
+            "20260102000000_gateway.sql user_api_keys.seal_key_id",
+            "20260102000000_gateway.sql request_fingerprints.expires_at",
+            "20260103000000_functions.sql begin_request()",
+            "20260102000000_gateway.sql user_api_keys.rate_tat",
+            "20260103000000_functions.sql settle_request()",
+            "20260102000000_gateway.sql key_events.seal_key_id",
+            "20260103000000_functions.sql reseal_keys()",
         ] {
             assert!(
                 all.iter().any(|it| it == expected),

@@ -8,10 +8,10 @@ use stack::{Database, Functions, Port, RunDir, Tools, cargo, clients, install};
 
 use super::{Bench, Outcome, STORAGE, check, matching};
 use crate::dev::FUNCTIONS;
-use crate::package;
+use crate::{migrations as migration_files, package};
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 17] = [
+pub(super) const STEPS: [Step; 18] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -26,6 +26,7 @@ pub(super) const STEPS: [Step; 17] = [
         ])
     }),
     Step("documentation", documentation),
+    Step("migrations", migrations),
     Step("template", template),
     Step("Python client", python_client),
     Step("TypeScript client", typescript_client),
@@ -163,6 +164,18 @@ fn template(bench: &Bench) -> Result<Outcome> {
         .current_dir(bench.workspace.root());
     check(&mut command)?;
     Ok(Outcome::default())
+}
+
+/// The generated migration is up to date, and no released one has changed.
+fn migrations(bench: &Bench) -> Result<Outcome> {
+    migration_files::check(&bench.workspace)?;
+    let mut outcome = Outcome::default();
+    if migration_files::check_released(bench.workspace.root())?.is_none() {
+        outcome
+            .not_run
+            .push("released migrations: this is no git repository".to_owned());
+    }
+    Ok(outcome)
 }
 
 fn tests(bench: &Bench) -> Result<Outcome> {

@@ -1,164 +1,164 @@
--- Retention: requests that are settled and old become sums, so that the table does not grow for ever
--- and no sum is lost.
---
--- What stays true when rows go: `spent` is a column of the key row and does not change; a key that is
--- stored anew still gets it from the books, which are request_logs and usage_history together
--- (take_over_account); usage_report still tells the sums. What goes: the single requests
--- (usage_requests), percentiles, hours, and what hold_for learns from.
+-- Usage of one DID: sums (usage_report) and single requests, page by page (usage_requests).
 
--- ---------------------------------------------------------------------------------------------
--- Tables
--- ---------------------------------------------------------------------------------------------
-
-CREATE TABLE public.usage_history (
-  did              text    NOT NULL,
-  day              date    NOT NULL,
-  model            text    NOT NULL,
-  endpoint         text    NOT NULL,
-  requests         bigint  NOT NULL CHECK (requests > 0),
-  successful       bigint  NOT NULL CHECK (successful >= 0),
-  failed           bigint  NOT NULL CHECK (failed >= 0),
-  cost_unknown     bigint  NOT NULL CHECK (cost_unknown >= 0),
-  input_tokens     bigint  NOT NULL,
-  output_tokens    bigint  NOT NULL,
-  cached_tokens    bigint  NOT NULL,
-  reasoning_tokens bigint  NOT NULL,
-  cost             numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity'),
-  PRIMARY KEY (did, day, model, endpoint)
-);
-COMMENT ON TABLE public.usage_history IS
-  'Sums of the requests that expire_requests has taken out of request_logs. To erase a user, delete here, too.';
-COMMENT ON COLUMN public.usage_history.day IS 'Of request_time, in UTC.';
-COMMENT ON COLUMN public.usage_history.endpoint IS 'Empty where none was recorded.';
-COMMENT ON COLUMN public.usage_history.cost_unknown IS
-  'Requests whose cost could not be found out: cost is without them.';
-COMMENT ON COLUMN public.usage_history.cost IS 'Sum of total_cost, in US dollars.';
-
--- ---------------------------------------------------------------------------------------------
--- expire_requests
--- ---------------------------------------------------------------------------------------------
--- Takes settled requests that began before a time out of request_logs and adds them to usage_history,
--- the oldest first, in one transaction. Members of `request`:
---
---   before   epoch ms; at least 35 days ago by the database's clock
---   limit    how many at most, 1 to 10000
---
--- Never taken: a request that is pending, or whose cost is. One whose cost is unknown is taken 90 days
--- later than the others, because until then its emergency record may still turn up in a log.
---
--- Returns {"expired", "more": whether there may be more}. A call whose answer was lost has done its
--- work; repeated, it does the next piece.
---
--- Calls at the same time share the rows. It locks those rows, without waiting, and then sums in the
--- order of their key, and no key row: so it cannot deadlock with those who lock the key row first, and
--- no request waits for more than the rows that it is itself about.
-CREATE FUNCTION public.expire_requests(request jsonb) RETURNS jsonb
+-- Totals of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
+-- fingerprint (null: may be asked again) and fingerprint_expires_at as in begin_request; start and
+-- end, RFC 3339 with an offset, null leaves that side open. All numbers are text. Pending requests
+-- count as requests; they have no tokens and no cost yet. PT401 replayed_request.
+CREATE OR REPLACE FUNCTION public.usage_summary(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  v_in      jsonb       := CASE jsonb_typeof(request) WHEN 'string' THEN (request #>> '{}')::jsonb ELSE request END;
-  v_before  timestamptz := timestamptz 'epoch' + (v_in ->> 'before')::bigint * interval '1 millisecond';
-  v_limit   integer     := (v_in ->> 'limit')::integer;
-  v_expired integer;
+  v_in    jsonb       := public.decoded(request);
+  v_did   text        := v_in ->> 'did';
+  v_start timestamptz := (v_in ->> 'start')::timestamptz;
+  v_end   timestamptz := (v_in ->> 'end')::timestamptz;
 BEGIN
-  IF v_before IS NULL OR v_before > clock_timestamp() - interval '35 days'
-     OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 10000
-  THEN
-    RAISE EXCEPTION 'expire_requests: a member is missing or out of range'
+  IF v_did IS NULL THEN
+    RAISE EXCEPTION 'usage_summary: did is missing'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-
-  WITH due AS (
-    SELECT l.id
-      FROM public.request_logs AS l
-     WHERE l.request_time < v_before
-       AND l.status <> 'pending'
-       AND (l.cost_state IN ('none', 'final')
-            OR (l.cost_state = 'unknown' AND l.request_time < v_before - interval '90 days'))
-     ORDER BY l.request_time
-     LIMIT v_limit
-       FOR UPDATE SKIP LOCKED
-  ), gone AS (
-    DELETE FROM public.request_logs AS l
-     USING due
-     WHERE l.id = due.id
-    RETURNING l.*
-  ), rolled AS (
-    INSERT INTO public.usage_history AS h
-      (did, day, model, endpoint, requests, successful, failed, cost_unknown,
-       input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost)
-    SELECT g.did, (g.request_time AT TIME ZONE 'UTC')::date, g.model, coalesce(g.endpoint, ''),
-           count(*),
-           count(*) FILTER (WHERE g.status = 'completed'),
-           count(*) FILTER (WHERE g.status = 'failed'),
-           count(*) FILTER (WHERE g.cost_state = 'unknown'),
-           coalesce(sum(g.input_tokens), 0),
-           coalesce(sum(g.output_tokens), 0),
-           coalesce(sum(g.cached_tokens), 0),
-           coalesce(sum(g.reasoning_tokens), 0),
-           -- The same rows as take_over_account counts: the original system's may hold anything.
-           coalesce(sum(g.total_cost) FILTER (WHERE g.total_cost > 0 AND g.total_cost < 'Infinity'), 0)
-      FROM gone AS g
-     GROUP BY 1, 2, 3, 4
-     ORDER BY 1, 2, 3, 4
-    ON CONFLICT (did, day, model, endpoint) DO UPDATE SET
-      requests         = h.requests         + EXCLUDED.requests,
-      successful       = h.successful       + EXCLUDED.successful,
-      failed           = h.failed           + EXCLUDED.failed,
-      cost_unknown     = h.cost_unknown     + EXCLUDED.cost_unknown,
-      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-      cost             = h.cost             + EXCLUDED.cost
-  )
-  SELECT count(*) INTO v_expired FROM gone;
-
-  RETURN jsonb_build_object('expired', v_expired, 'more', v_expired = v_limit);
-END
-$$;
-
--- ---------------------------------------------------------------------------------------------
--- take_over_account
--- ---------------------------------------------------------------------------------------------
--- As before (20260103000000), with the sums of requests that have expired. One statement reads both
--- tables, so it finds a request in one of them, whoever is moving it meanwhile. It waits for those who
--- enter an unknown cost, too.
-CREATE OR REPLACE FUNCTION public.take_over_account() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_spent    numeric;
-  v_reserved numeric;
-BEGIN
-  PERFORM 1 FROM public.user_api_keys AS k WHERE k.did = NEW.did FOR UPDATE;
-  IF FOUND THEN
-    RETURN NEW;  -- an upsert: the row that is there keeps its account
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  PERFORM 1 FROM public.request_logs AS l
-    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
-  SELECT coalesce(logged.spent, 0) + coalesce(expired.spent, 0), logged.reserved
-    INTO v_spent, v_reserved
-    FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
-                 sum(l.hold) FILTER (WHERE l.status = 'pending' OR l.cost_state = 'pending')     AS reserved
-            FROM public.request_logs AS l WHERE l.did = NEW.did) AS logged,
-         (SELECT sum(h.cost) AS spent FROM public.usage_history AS h WHERE h.did = NEW.did) AS expired;
-  NEW.spent    := greatest(NEW.spent, v_spent);
-  NEW.reserved := greatest(NEW.reserved, v_reserved);
-  RETURN NEW;
+
+  RETURN (
+    WITH by_model AS (
+      SELECT l.model,
+             count(*)                                       AS requests,
+             count(*) FILTER (WHERE l.status = 'completed') AS completed,
+             count(*) FILTER (WHERE l.status = 'failed')    AS failed,
+             sum(l.input_tokens)  AS input_tokens,
+             sum(l.output_tokens) AS output_tokens,
+             sum(l.total_cost)    AS cost
+        FROM public.request_logs AS l
+       WHERE l.did = v_did
+         AND (v_start IS NULL OR l.request_time >= v_start)
+         AND (v_end   IS NULL OR l.request_time <  v_end)
+       GROUP BY l.model
+    )
+    SELECT jsonb_build_object(
+      'total_requests',      coalesce(sum(requests), 0)::text,
+      'successful_requests', coalesce(sum(completed), 0)::text,
+      'failed_requests',     coalesce(sum(failed), 0)::text,
+      'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
+      'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
+      'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
+      'requests_by_model',   coalesce(jsonb_object_agg(model, requests::text) FILTER (WHERE model IS NOT NULL), '{}'))
+      FROM by_model);
 END
 $$;
 
--- ---------------------------------------------------------------------------------------------
--- usage_report
--- ---------------------------------------------------------------------------------------------
--- Sums of one DID over [start, end) of request_time. Members of `request`: id, did, request_time,
+-- One DID's requests, the newest first. Fields of `request`: those of usage_summary, and
+--
+--   limit                 maximum number of requests, 1 to 1000
+--   before                null, or {"request_time" (RFC 3339), "id"} of the last request of the page before
+--   model, endpoint, status, cost_state   null, or the value to match
+--   min_cost              null, or the least total_cost; decimal text
+--
+-- Returns {"requests": [...], "more": whether there are more}. A page may be shorter than `limit`
+-- while there are more: it ends before two megabytes. Money is text, times are RFC 3339 in UTC.
+--
+-- A place in the order of (request_time, id) never changes, so pages that follow each other's last
+-- row name no request twice, and every request that was there when the first page was read. PT401
+-- replayed_request.
+CREATE OR REPLACE FUNCTION public.usage_requests(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+DECLARE
+  c_rfc3339    CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+  v_in         jsonb       := public.decoded(request);
+  v_did        text        := v_in ->> 'did';
+  v_start      timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
+  v_end        timestamptz := coalesce((v_in ->> 'end')::timestamptz, 'infinity');
+  v_before     timestamptz := coalesce((v_in #>> '{before,request_time}')::timestamptz, 'infinity');
+  v_before_id  uuid        := coalesce((v_in #>> '{before,id}')::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+  v_limit      integer     := (v_in ->> 'limit')::integer;
+  v_model      text        := v_in ->> 'model';
+  v_endpoint   text        := v_in ->> 'endpoint';
+  v_status     text        := v_in ->> 'status';
+  v_cost_state text        := v_in ->> 'cost_state';
+  v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
+BEGIN
+  IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
+    RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+
+  -- The index is entered at the one bound that is nearest; of two, PostgreSQL may pick the other.
+  v_end := least(v_end, v_before + interval '1 microsecond');
+
+  RETURN (
+    WITH page AS MATERIALIZED (
+      -- From the index alone, so that rows which a filter drops cost little.
+      SELECT l.request_time, l.id
+        FROM public.request_logs AS l
+       WHERE l.did = v_did
+         AND l.request_time >= v_start AND l.request_time < v_end
+         AND (l.request_time, l.id) < (v_before, v_before_id)
+         AND (v_model      IS NULL OR l.model      = v_model)
+         AND (v_endpoint   IS NULL OR l.endpoint   = v_endpoint)
+         AND (v_status     IS NULL OR l.status     = v_status)
+         AND (v_cost_state IS NULL OR l.cost_state = v_cost_state)
+         AND (v_min_cost   IS NULL OR l.total_cost >= v_min_cost)
+       ORDER BY l.request_time DESC, l.id DESC
+       LIMIT v_limit + 1
+    ), listed AS (
+      SELECT row_number() OVER (ORDER BY p.request_time DESC, p.id DESC) AS place,
+             jsonb_build_object(
+               'id', l.id,
+               'request_time', to_char(l.request_time AT TIME ZONE 'UTC', c_rfc3339),
+               'response_time', to_char(l.response_time AT TIME ZONE 'UTC', c_rfc3339),
+               'duration_ms', round(extract(epoch FROM l.response_time - l.request_time) * 1000)::text,
+               'first_byte_ms', l.first_byte_ms,
+               'method', l.method,
+               'path', l.path,
+               'endpoint', l.endpoint,
+               'requested_model', l.requested_model,
+               'model', l.model,
+               'generation_id', l.generation_id,
+               'streamed', l.streamed,
+               'status', l.status,
+               'http_status', l.http_status,
+               'error_reason', l.error_reason,
+               'error_message', l.error_message,
+               'input_tokens', l.input_tokens,
+               'output_tokens', l.output_tokens,
+               'cached_tokens', l.cached_tokens,
+               'reasoning_tokens', l.reasoning_tokens,
+               'cost_state', l.cost_state,
+               'unknown_cost_reason', l.unknown_cost_reason,
+               'total_cost', trim_scale(l.total_cost)::text,
+               'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
+               'is_byok', l.is_byok) AS entry
+        FROM page AS p
+        JOIN public.request_logs AS l ON l.id = p.id
+    ), measured AS (
+      SELECT place, entry,
+             place <= v_limit
+               AND (place = 1 OR sum(octet_length(entry::text)) OVER (ORDER BY place) <= 2000000) AS fits
+        FROM listed
+    )
+    SELECT jsonb_build_object(
+      'requests', coalesce(jsonb_agg(entry ORDER BY place) FILTER (WHERE fits), '[]'),
+      'more',     coalesce(NOT bool_and(fits), false))
+      FROM measured);
+END
+$$;
+
+-- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
 -- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
 --
 --   group_by     array of 'model', 'endpoint', 'day', 'hour', in the order in which to sort
 --   offsets      array of {"from", "seconds"}, in the order of time: the local clock's offset from
---                UTC from that moment on (RFC 3339; null: since ever); needed for days and hours.
---                The caller's own knowledge of time zones, so that no two databases of it meet.
---   max_groups   how many groups and models to return at most
---   percentiles  whether to tell them: they cost more than all the rest. Absent: false
+--                UTC from that moment on (RFC 3339; null: from the beginning); needed for days and hours.
+--                The caller's own time zone data, so that the database's is never mixed in.
+--   max_groups   maximum number of groups and of models to return
+--   percentiles  whether to compute them: they cost more than all the rest. Absent: false
 --
 -- Counts, sums and money are text. Returns
 --
@@ -169,26 +169,26 @@ $$;
 --                       requests does not exceed, of those that have one; null where none has, or
 --                       where they are not asked for
 --   requests_by_model   the max_groups models with the most requests
---   models              how many there are
+--   models              number of models
 --   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
 --                       (null: not recorded), a day (2026-01-31), the start of an hour with its offset
 --                       (2026-01-31T13:00:00+01:00). All groups, or none where there are too many
---   group_count         how many there are
+--   group_count         number of groups
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
 -- The sums of requests that have expired are in it, unless grouped by hour. Of those the day is known,
--- in UTC: it counts for the time in which its noon lies, so that of periods that follow each other
--- exactly one has it, and it is named as it is, whatever the caller's time zone. Percentiles are those
--- of the requests that are kept.
-CREATE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
+-- in UTC: it counts for the time in which its noon lies, so that of adjacent periods exactly one has it,
+-- and it is named as it is, whatever the caller's time zone. Percentiles are those of the requests that
+-- are kept.
+CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- A plan for unknown values would not fold the CASEs away; compiling takes longer than the query; and
 -- PostgreSQL's default price of a random page is that of a turning disk: with it the whole table is
 -- read, rather than the index, where one DID has a good part of it.
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
 DECLARE
-  v_in          jsonb       := CASE jsonb_typeof(request) WHEN 'string' THEN (request #>> '{}')::jsonb ELSE request END;
+  v_in          jsonb       := public.decoded(request);
   v_did         text        := v_in ->> 'did';
   v_start       timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
   v_end         timestamptz := coalesce((v_in ->> 'end')::timestamptz, 'infinity');
@@ -379,15 +379,9 @@ BEGIN
 END
 $$;
 
--- ---------------------------------------------------------------------------------------------
--- Who may do what: see 20260102000000. Replaced functions keep their privileges.
--- ---------------------------------------------------------------------------------------------
-
-ALTER TABLE public.usage_history ENABLE ROW LEVEL SECURITY;
-REVOKE ALL ON public.usage_history FROM PUBLIC, anon, authenticated, service_role;
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.usage_history TO service_role;
-
-REVOKE ALL ON FUNCTION public.expire_requests(jsonb), public.usage_report(jsonb) FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.expire_requests(jsonb), public.usage_report(jsonb) TO service_role;
-
-NOTIFY pgrst, 'reload schema';
+REVOKE ALL ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
+    public.usage_report(jsonb)
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
+    public.usage_report(jsonb)
+  TO service_role;
