@@ -33,11 +33,12 @@ use crate::metering::{
 };
 
 use self::tally::{ANSWER, Member, Tally};
+pub(crate) use self::usage::{whole_charge, whole_number};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
     reading::{Malformed, Reading},
-    usage::Usage,
+    usage::{Unreadable, Usage},
 };
 
 mod failure;
