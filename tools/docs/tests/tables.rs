@@ -7,9 +7,7 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{
-    Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig,
-};
+use shared::config::{Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
 
 type Names = BTreeSet<String>;
 
@@ -72,7 +70,10 @@ fn variables_are_documented_with_their_readers() {
         let readers: Vec<&str> = row[1].split(", ").collect();
         for function in FUNCTIONS {
             if row[1] == "all" || readers.contains(&function) {
-                documented.entry(function).or_default().extend(spans(&row[0]));
+                documented
+                    .entry(function)
+                    .or_default()
+                    .extend(spans(&row[0]));
             }
         }
     }
@@ -115,7 +116,13 @@ fn routes_are_those_of_the_template() {
     let documented: Names = page
         .table("route")
         .iter()
-        .map(|row| row[0].rsplit([' ', '`']).find(|it| it.starts_with('/')).unwrap().to_owned())
+        .map(|row| {
+            row[0]
+                .rsplit([' ', '`'])
+                .find(|it| it.starts_with('/'))
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(documented, deployed);
 }
@@ -164,7 +171,12 @@ fn is_reason(text: &str) -> bool {
 /// The stable names of failures: those that certain functions return, that a constant `REASON` holds,
 /// and that stand beside a status.
 fn reasons() -> Names {
-    const NAMING: [&str; 4] = ["fn reason(", "fn malformed(", "fn failure(", "fn end_too_long("];
+    const NAMING: [&str; 4] = [
+        "fn reason(",
+        "fn malformed(",
+        "fn failure(",
+        "fn end_too_long(",
+    ];
     let mut found = Names::new();
     for path in files("rs").unwrap() {
         if !path.starts_with("shared/src") || path.ends_with("tests.rs") {
@@ -215,7 +227,10 @@ fn reasons_are_documented() {
     documented.extend(column(&reconciliation, "`unknown_cost_reason`", 0));
     for row in api.table("status") {
         // Behind a reason, in parentheses, stand the fields of its metadata.
-        let text: String = row[1].split('(').map(|it| it.rsplit(')').next().unwrap()).collect();
+        let text: String = row[1]
+            .split('(')
+            .map(|it| it.rsplit(')').next().unwrap())
+            .collect();
         documented.extend(spans(&text).into_iter().filter(|it| is_reason(it)));
     }
     // What the books say beside the API: `upstream_status` and the like, and a status.
@@ -241,7 +256,9 @@ fn cost_states_are_documented() {
     let schema = read("migrations/20260102000000_gateway.sql");
     let (_, check) = schema.split_once("CHECK (cost_state IN (").unwrap();
     let (states, _) = check.split_once(')').unwrap();
-    let states = states.split(',').map(|it| it.trim().trim_matches('\'').to_owned());
+    let states = states
+        .split(',')
+        .map(|it| it.trim().trim_matches('\'').to_owned());
     assert_eq!(column(&page, "`cost_state`", 0), states.collect());
 }
 
