@@ -24,7 +24,6 @@ use crate::{
     },
     observe,
     request::Incoming,
-    storage::ReplayGuard,
 };
 
 /// How far a request's timestamp may be from the server's time, either way, the bounds included.
@@ -75,7 +74,7 @@ pub fn authenticate(
             let text = signed_text(audience, &path);
             if is_signed(&key, text.as_bytes(), &credentials.signature) {
                 let caller = Caller::new(credentials, &text);
-                observe::caller(caller.did());
+                observe::caller(caller.did().as_str());
                 return Ok(Authenticated {
                     caller,
                     path,
@@ -150,6 +149,15 @@ impl Caller {
             expires_at: self.fingerprint_expires_at,
         })
     }
+}
+
+/// The digest of what the caller signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayGuard {
+    /// SHA-256 of the signed bytes (not of the signature, whose encoding can vary).
+    pub digest: [u8; 32],
+    /// From then on the timestamp check refuses the request by itself.
+    pub expires_at: Timestamp,
 }
 
 /// SHA-256 of the signed bytes, in lower-case hex. Not of the signature, which has several

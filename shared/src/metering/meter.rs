@@ -36,12 +36,14 @@ use self::tally::{ANSWER, Member, Tally};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
-    reading::{Malformed, Reading},
+    malformed::Malformed,
+    reading::Reading,
     usage::Usage,
 };
 
 mod failure;
 mod job;
+mod malformed;
 mod reading;
 mod tally;
 #[cfg(test)]
