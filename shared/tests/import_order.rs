@@ -5,6 +5,11 @@
 //! may use what its parent defines, as private parts of one whole do, but not its siblings in a
 //! circle. Tests are exempt.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in tests' helpers, too, what does not work fails the test"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -81,7 +86,7 @@ fn faults_of(files: &[(&str, &str)]) -> Vec<String> {
     let files = files
         .iter()
         .map(|(module, text)| (path(module), (*text).to_owned()));
-    Library::of(files.collect()).faults()
+    Library::of(&files.collect()).faults()
 }
 
 /// A module's path below the crate.
@@ -119,10 +124,10 @@ impl Library {
     fn read(source: &Path) -> Self {
         let mut files = BTreeMap::new();
         read_folder(source, &Module::new(), &mut files);
-        Self::of(files)
+        Self::of(&files)
     }
 
-    fn of(files: BTreeMap<Module, String>) -> Self {
+    fn of(files: &BTreeMap<Module, String>) -> Self {
         let diagram = diagram(&files[&Module::new()]);
         let parsed: BTreeMap<_, _> = files
             .iter()
