@@ -1,5 +1,10 @@
 //! Tables that repeat the code agree with it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in tests' helpers, too, what does not work fails the test"
+)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,9 +12,7 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{
-    Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig,
-};
+use shared::config::{Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
 
 type Names = BTreeSet<String>;
 
@@ -72,7 +75,10 @@ fn variables_are_documented_with_their_readers() {
         let readers: Vec<&str> = row[1].split(", ").collect();
         for function in FUNCTIONS {
             if row[1] == "all" || readers.contains(&function) {
-                documented.entry(function).or_default().extend(spans(&row[0]));
+                documented
+                    .entry(function)
+                    .or_default()
+                    .extend(spans(&row[0]));
             }
         }
     }
@@ -168,7 +174,12 @@ fn is_reason(text: &str) -> bool {
 /// The stable names of failures: those that certain functions return, that a constant `REASON` holds,
 /// and that stand beside a status.
 fn reasons() -> Names {
-    const NAMING: [&str; 4] = ["fn reason(", "fn malformed(", "fn failure(", "fn end_too_long("];
+    const NAMING: [&str; 4] = [
+        "fn reason(",
+        "fn malformed(",
+        "fn failure(",
+        "fn end_too_long(",
+    ];
     let mut found = Names::new();
     for path in files("rs").unwrap() {
         if !path.starts_with("shared/src") || path.ends_with("tests.rs") {
@@ -219,7 +230,10 @@ fn reasons_are_documented() {
     documented.extend(column(&reconciliation, "`unknown_cost_reason`", 0));
     for row in api.table("status") {
         // Behind a reason, in parentheses, stand the fields of its metadata.
-        let text: String = row[1].split('(').map(|it| it.rsplit(')').next().unwrap()).collect();
+        let text: String = row[1]
+            .split('(')
+            .map(|it| it.rsplit(')').next().unwrap())
+            .collect();
         documented.extend(spans(&text).into_iter().filter(|it| is_reason(it)));
     }
     // What the books say beside the API: `upstream_status` and the like, and a status.
@@ -245,7 +259,9 @@ fn cost_states_are_documented() {
     let schema = read("migrations/20260102000000_gateway.sql");
     let (_, check) = schema.split_once("CHECK (cost_state IN (").unwrap();
     let (states, _) = check.split_once(')').unwrap();
-    let states = states.split(',').map(|it| it.trim().trim_matches('\'').to_owned());
+    let states = states
+        .split(',')
+        .map(|it| it.trim().trim_matches('\'').to_owned());
     assert_eq!(column(&page, "`cost_state`", 0), states.collect());
 }
 

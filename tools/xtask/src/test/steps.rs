@@ -118,7 +118,10 @@ fn workflows(bench: &Bench) -> Result<Outcome> {
     let requirements = root.join("tools/workflows/requirements.txt");
     let python = install::python_packages(&bench.workspace, &requirements, "workflows")?;
     for (schema, files) in [
-        ("github-workflows", vec!["workflows/deploy.yml", "workflows/test.yml"]),
+        (
+            "github-workflows",
+            vec!["workflows/deploy.yml", "workflows/test.yml"],
+        ),
         ("github-actions", vec!["actions/set-up/action.yml"]),
     ] {
         let mut command = Command::new(python.with_file_name("check-jsonschema"));
