@@ -1,5 +1,10 @@
 //! Tables that repeat the code agree with it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in tests' helpers, too, what does not work fails the test"
+)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
