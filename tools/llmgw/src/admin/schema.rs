@@ -161,7 +161,7 @@ mod tests {
             "20260102000000_gateway.sql user_api_keys.seal_key_id",
             "20260102000000_gateway.sql request_fingerprints.expires_at",
             "20260103000000_functions.sql begin_request()",
-            "20260102000000_gateway.sql user_api_keys.rate_tat",
+            "20260102000000_gateway.sql accounts.rate_tat",
             "20260103000000_functions.sql settle_request()",
             "20260102000000_gateway.sql key_events.seal_key_id",
             "20260103000000_functions.sql reseal_keys()",
