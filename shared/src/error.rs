@@ -4,15 +4,18 @@
 use http::Method;
 
 use crate::{
-    auth::AuthError,
-    canonical::{PathError, QueryError},
-    endpoint::RouteError,
-    keys::BodyError,
-    openrouter::{KeyCheckError, UpstreamError},
-    provisioning::ProvisioningError,
-    secrets_manager::VaultError,
+    accounting::usage::ParameterError,
+    credentials::{keys::BodyError, provisioning::ProvisioningError},
+    identity::{
+        auth::AuthError,
+        canonical::{PathError, QueryError},
+    },
     storage::StorageError,
-    usage::ParameterError,
+    upstream::{
+        endpoint::RouteError,
+        openrouter::{KeyCheckError, UpstreamError},
+    },
+    vault::secrets_manager::VaultError,
 };
 
 /// Why a request was not answered as asked.

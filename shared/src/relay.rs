@@ -17,12 +17,14 @@ use tokio::{
 };
 
 use crate::{
+    accounting::ledger::{Ending, Entry, JobPoll, Outcome},
     causes::causes,
-    endpoint::Endpoint,
-    ledger::{Ending, Entry, JobPoll, Outcome},
-    meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
-    openrouter::{Answer, returned_headers},
+    metering::meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
     request::Invocation,
+    upstream::{
+        endpoint::Endpoint,
+        openrouter::{Answer, returned_headers},
+    },
 };
 
 /// How many chunks may wait for a slow client before reading from OpenRouter pauses.

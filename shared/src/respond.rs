@@ -8,17 +8,20 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    auth::AuthError,
-    canonical::{PathError, QueryError},
     causes::causes,
-    endpoint::RouteError,
+    credentials::{keys::BodyError, provisioning::ProvisioningError},
     error::Error,
-    keys::BodyError,
+    identity::{
+        auth::AuthError,
+        canonical::{PathError, QueryError},
+    },
     observe,
-    openrouter::{KeyCheckError, UpstreamError},
-    provisioning::ProvisioningError,
-    secrets_manager::{KeysetError, VaultError},
     storage::{Refusal, StorageError},
+    upstream::{
+        endpoint::RouteError,
+        openrouter::{KeyCheckError, UpstreamError},
+    },
+    vault::secrets_manager::{KeysetError, VaultError},
 };
 
 /// Names the request on every response.

@@ -8,10 +8,12 @@
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
 use shared::{
-    canonical::{CanonicalPath, CanonicalQuery},
-    did::DidUrl,
+    identity::{
+        canonical::{CanonicalPath, CanonicalQuery},
+        did::DidUrl,
+        signing::Audience,
+    },
     request::RawQuery,
-    signing::Audience,
 };
 
 fn vectors() -> Value {

@@ -101,7 +101,7 @@ mod tests {
 
     use jiff::Timestamp;
     use serde::Deserialize;
-    use shared::auth::{Audience, Audiences, AuthError, Authenticated, authenticate};
+    use shared::identity::auth::{Audience, Audiences, AuthError, Authenticated, authenticate};
 
     use super::*;
 

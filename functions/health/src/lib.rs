@@ -7,15 +7,17 @@ use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::{Value, json};
 use shared::{
-    auth::{self, Audiences},
-    canonical::{CanonicalPath, CanonicalQuery},
     clock::Clock,
     config::{Env, HealthConfig, StartError},
     error::Error,
     http_client,
-    openrouter::{OpenRouter, Timeouts},
+    identity::{
+        auth::{self, Audiences},
+        canonical::{CanonicalPath, CanonicalQuery},
+    },
     request::{Incoming, Invocation},
     respond, storage,
+    upstream::openrouter::{OpenRouter, Timeouts},
 };
 use tokio::time::Instant;
 use url::Url;

@@ -7,20 +7,24 @@ use bytes::Bytes;
 use http::{Method, Response};
 use serde::Serialize;
 use shared::{
-    auth::{self, Audiences, Authenticated},
-    canonical::CanonicalQuery,
+    accounting::usage::ParameterError,
     clock::Clock,
     config::{Env, KeysConfig, StartError},
+    credentials::{
+        keys::{Brought, KeyName, Wanted},
+        provisioning::{Provisioner, ProvisioningError, UpstreamKeys},
+    },
     error::Error,
     http_client,
-    keys::{Brought, KeyName, Wanted},
-    openrouter::{OpenRouter, Timeouts},
-    provisioning::{Provisioner, ProvisioningError, UpstreamKeys},
+    identity::{
+        auth::{self, Audiences, Authenticated},
+        canonical::CanonicalQuery,
+    },
     request::{self, Incoming, Invocation},
     respond,
-    secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache, VaultError},
     storage::{Asking, Condemned, KeyDescription, NewKey, RevokedKey, Storage, StoredKey},
-    usage::ParameterError,
+    upstream::openrouter::{OpenRouter, Timeouts},
+    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache, VaultError},
 };
 use tokio::time::Instant;
 
@@ -153,7 +157,7 @@ fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {
     match query.pairs().next() {
         None => Ok(()),
         Some((name, _)) => Err(ParameterError {
-            name: shared::secret::without_keys(&name)
+            name: shared::vault::secret::without_keys(&name)
                 .chars()
                 .take(64)
                 .collect(),

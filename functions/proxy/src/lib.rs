@@ -5,25 +5,29 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
-    auth::{self, Audiences, Authenticated},
+    accounting::ledger::{Entry, Ledger, Outcome},
     clock::Clock,
     config::{Env, ProxyConfig, StartError},
-    endpoint::{AllowedFamilies, Route},
+    credentials::provisioning::{Provisioner, UpstreamKeys},
     error::Error,
     http_client,
-    ledger::{Entry, Ledger, Outcome},
-    money::Usd,
+    identity::auth::{self, Audiences, Authenticated},
+    metering::money::Usd,
     observe,
-    openrouter::{Answer, OpenRouter, UpstreamRequest},
-    payload::Payload,
-    provisioning::{Provisioner, UpstreamKeys},
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    secret::SealedKey,
-    secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
     storage::{Asking, Begin, Begun, Books, Protocol, Refusal, Storage, StorageError},
-    vault::Keyset,
+    upstream::{
+        endpoint::{AllowedFamilies, Route},
+        openrouter::{Answer, OpenRouter, UpstreamRequest},
+        payload::Payload,
+    },
+    vault::{
+        keyset::Keyset,
+        secret::{SealedKey, without_keys},
+        secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
+    },
 };
 use tokio::time::Instant;
 
@@ -206,7 +210,7 @@ impl Proxy {
         let beginning = async {
             let since = Instant::now();
             let begun = self.ledger.storage.begin(&asked, until).await;
-            observe::began(&asked, since.elapsed());
+            observed(&asked, since.elapsed());
             begun
         };
         Ok(tokio::try_join!(beginning, warming)?)
@@ -284,8 +288,25 @@ impl Proxy {
 /// for it.
 fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Error {
     if let Some(entry) = entry {
-        let outcome = Outcome::not_answered(respond::reason(&error), &error);
+        let (message, may_have_been_billed) = match &error {
+            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
+            other => (other.to_string(), false),
+        };
+        let outcome = Outcome::NotAnswered {
+            reason: respond::reason(&error),
+            message,
+            may_have_been_billed,
+        };
         call.invocation.tasks.spawn(entry.close(outcome));
     }
     error
+}
+
+/// Adds what the request is about, and how long beginning it took, to its line in the log.
+fn observed(begin: &Begin<'_>, took: Duration) {
+    if let Some(books) = &begin.books {
+        observe::record("request.endpoint", books.endpoint);
+        observe::record("request.model", books.model.map(without_keys));
+    }
+    observe::record("storage.begin_ms", observe::milliseconds(took));
 }

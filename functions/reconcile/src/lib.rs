@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 use shared::{
+    accounting::reconcile::{Reconciler, Scope, Summary},
     clock::Clock,
     config::{Env, ReconcileConfig, StartError},
+    credentials::provisioning::{Swept, UpstreamKeys},
     http_client,
-    provisioning::{Swept, UpstreamKeys},
-    reconcile::{Reconciler, Scope, Summary},
     request::Invocation,
     storage::{Retention, Storage, StorageError},
 };

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use http::{Method, Response};
 use jiff::Timestamp;
 use shared::{
-    auth::{self, Audiences, Authenticated},
+    accounting::usage::{Format, RequestsQuestion, SummaryQuestion},
     clock::Clock,
     config::{Env, StartError, UsageConfig},
     error::Error,
     http_client,
+    identity::auth::{self, Audiences, Authenticated},
     request::{self, Incoming, Invocation},
     respond,
     storage::{Period, Storage, UsageQuery},
-    usage::{Format, RequestsQuestion, SummaryQuestion},
 };
 use tokio::time::Instant;
 

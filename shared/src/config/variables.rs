@@ -7,13 +7,13 @@ use url::Url;
 
 use super::{Env, Faults, keeps_secrets};
 use crate::{
-    auth::{Audience, Audiences},
-    endpoint::AllowedFamilies,
-    money::Usd,
-    provisioning::Policy,
-    reconcile::ABANDONED_AFTER,
-    secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
+    accounting::reconcile::ABANDONED_AFTER,
+    credentials::provisioning::Policy,
+    identity::auth::{Audience, Audiences},
+    metering::money::Usd,
     storage::{Grant, LimitReset, Retention, StorageKey},
+    upstream::endpoint::AllowedFamilies,
+    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
 };
 
 /// Where the database is, and the right to use it.

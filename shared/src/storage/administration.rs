@@ -14,9 +14,7 @@ pub use sealing::{
     StoredKey,
 };
 
-pub(super) use features::Probed;
-
-use crate::secret::KeyId;
+use crate::vault::secret::KeyId;
 
 /// As text, or null.
 fn key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyId>, D::Error> {

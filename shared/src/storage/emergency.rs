@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Argument, Finished, Protocol, Storage, StorageError};
-use crate::money::Usd;
+use crate::metering::money::Usd;
 
 /// What a [`Finish`](super::Finish) left in the log because the database did not hear it: the argument of
 /// `finish_request`, as [`Finish::to_json`](super::Finish::to_json) wrote it.

@@ -13,8 +13,8 @@ use super::{
     records::storable,
 };
 use crate::{
-    money::Usd,
-    secret::{KeyId, SealedKey},
+    metering::money::Usd,
+    vault::secret::{KeyId, SealedKey},
 };
 
 /// Who asks, and the request by which they do. The storage insists on a fingerprint wherever

@@ -11,7 +11,7 @@ use super::{
     ATTEMPTS_IN_FRONT, Argument, Storage, StorageError,
     records::{Tokens, clamped, count, storable},
 };
-use crate::money::Usd;
+use crate::metering::money::Usd;
 
 /// Asks for rows whose cost is pending, and for abandoned ones: pending for so long that no function
 /// can be at work on them any more.

@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
-    secret::SealedKey,
     storage::{
         Asking, KeyDescription, KeySource, NewKey, Refusal, RevokedKey, StorageError, StoredKey,
     },
+    vault::secret::SealedKey,
 };
 use uuid::Uuid;
 

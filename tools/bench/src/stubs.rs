@@ -19,9 +19,9 @@ use axum::{
 use e2e::signer::{AUDIENCE, Signer};
 use http::header;
 use serde_json::{Value, json};
-use shared::{
+use shared::vault::{
+    keyset::{KeyMaterial, Keyset},
     secret::KeyId,
-    vault::{KeyMaterial, Keyset},
 };
 use stack::Env;
 use tokio::{net::TcpListener, time::Instant};

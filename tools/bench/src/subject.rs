@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::signer::Signer;
 use http::{HeaderValue, Method, StatusCode, header};
-use shared::signing::Nonce;
+use shared::identity::signing::Nonce;
 use stack::{
     Env,
     lambda::{Abandoned, Birth, Function, Invocation, Limits, Mode, Part, Pool, event},

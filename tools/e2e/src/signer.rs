@@ -4,12 +4,14 @@ use anyhow::Result;
 use ed25519_dalek::SigningKey;
 use http::{HeaderMap, Method};
 use shared::{
-    canonical::{CanonicalPath, CanonicalQuery},
     clock::Clock,
-    did::{Did, DidUrl},
+    identity::{
+        canonical::{CanonicalPath, CanonicalQuery},
+        did::{Did, DidUrl},
+        signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
+    },
     request::RawQuery,
-    secret::ApiKey,
-    signing::{Audience, BodyDigest, Nonce, SignedAt, SignedParts, sign},
+    vault::secret::ApiKey,
 };
 
 /// Who the gateway is in these tests; nothing is ever sent there.

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use http::{HeaderValue, Method, header};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
-use shared::signing::Nonce;
+use shared::identity::signing::Nonce;
 use stack::lambda::event;
 use uuid::Uuid;
 

@@ -1,5 +1,5 @@
-//! The signing helpers of `tools/clients`, ready to run, and SDKs to run them with. Installed into
-//! `.tools/clients/` when they are first needed.
+//! The signing helpers of `clients`, ready to run, and SDKs to run them with. Installed into
+//! `.clients/` when they are first needed.
 
 use std::fs;
 use std::io;
@@ -31,7 +31,7 @@ pub fn python(workspace: &Workspace) -> Result<PathBuf, ClientError> {
 /// The folder of the Python package.
 #[must_use]
 pub fn python_source(workspace: &Workspace) -> PathBuf {
-    workspace.root().join("tools/clients/python")
+    workspace.root().join("clients/python")
 }
 
 /// Builds the wheel and the source distribution of `llmgw-auth`. Returns their folder.
@@ -47,7 +47,7 @@ pub fn python_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
     Ok(folder)
 }
 
-/// Compiles `tools/clients/typescript`, strictly. Returns a folder that is the package as its users
+/// Compiles `clients/typescript`, strictly. Returns a folder that is the package as its users
 /// have it, with `package.json` and `dist/`; its tests are in `dist/test/`.
 pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError> {
     let source = typescript_source(workspace);
@@ -70,7 +70,7 @@ pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError>
 /// The folder of the TypeScript package.
 #[must_use]
 pub fn typescript_source(workspace: &Workspace) -> PathBuf {
-    workspace.root().join("tools/clients/typescript")
+    workspace.root().join("clients/typescript")
 }
 
 /// Other people's SDKs, each beside the helper as its users have it: the built package. Those in

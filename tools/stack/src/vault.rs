@@ -1,9 +1,9 @@
 //! A master keyset of its own for each stack, and users' keys sealed with it.
 
 use serde_json::json;
-use shared::did::Did;
-use shared::secret::{ApiKey, KeyId};
-use shared::vault::{KeyMaterial, Keyset, KeysetFault};
+use shared::identity::did::Did;
+use shared::vault::keyset::{KeyMaterial, Keyset, KeysetFault};
+use shared::vault::secret::{ApiKey, KeyId};
 
 use crate::database::{Database, DatabaseError};
 use crate::moto::{Moto, MotoError};

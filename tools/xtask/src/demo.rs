@@ -14,9 +14,9 @@ use llmgw::identity::{Existing, Identity};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::http_client;
-use shared::secret::ApiKey;
-use shared::signing::{Audience, Nonce};
-use shared::sse::{Framer, Piece};
+use shared::identity::signing::{Audience, Nonce};
+use shared::metering::sse::{Framer, Piece};
+use shared::vault::secret::ApiKey;
 use stack::progress::step;
 use stack::{Vault, aimock};
 

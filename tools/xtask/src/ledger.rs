@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ledger::Options;
+use simulation::Options;
 
 /// Runs it; the exit code says whether the ledgers are equal.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    Ok(if ledger::run(options)? {
+    Ok(if simulation::run(options)? {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

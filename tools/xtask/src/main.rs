@@ -37,7 +37,7 @@ enum Task {
     Migrations(migrations::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
     /// billed with what the books say
-    Ledger(::ledger::Options),
+    Ledger(simulation::Options),
 }
 
 fn main() -> ExitCode {

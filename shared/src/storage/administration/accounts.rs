@@ -9,7 +9,7 @@ use super::{
     super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError},
     key_id,
 };
-use crate::{money::Usd, secret::KeyId};
+use crate::{metering::money::Usd, vault::secret::KeyId};
 
 /// An account as the operator sees it. Amounts are US dollars as decimal text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

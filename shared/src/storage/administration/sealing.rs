@@ -9,7 +9,7 @@ use super::{
     super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, records},
     key_id,
 };
-use crate::{money::Usd, secret::KeyId};
+use crate::{metering::money::Usd, vault::secret::KeyId};
 
 /// How many keys one call seals anew at most.
 pub const MOST_RESEALED: usize = 500;

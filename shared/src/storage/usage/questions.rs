@@ -5,10 +5,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::{
+    ReplayGuard,
     keys::{Asking, AskingJson},
-    records::ReplayGuard,
 };
-use crate::money::Usd;
+use crate::metering::money::Usd;
 
 /// What every question about usage says: who asks, and about what time.
 #[derive(Debug, Clone, Copy)]

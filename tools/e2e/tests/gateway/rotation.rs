@@ -25,8 +25,10 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     http_client,
-    secret::ApiKey,
-    secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+    vault::{
+        secret::ApiKey,
+        secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+    },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
 

@@ -1,0 +1,145 @@
+//! What has been said, and how an answer is had.
+
+use anyhow::Result;
+use http::Method;
+use serde::Serialize;
+use shared::metering::{money::Usd, sse::Framer};
+
+use super::{
+    answer::{Answer, Usage},
+    screen::Screen,
+};
+use crate::{
+    answer::Refusal,
+    api::{self, Refused},
+    client::Client,
+    markdown::Renderer,
+};
+
+const CHAT: &str = "/api/v1/openrouter/chat/completions";
+
+pub(super) struct Conversation {
+    pub(super) model: String,
+    messages: Vec<Message>,
+    /// Whether the first message is the system's.
+    has_system: bool,
+    /// Of all answers.
+    pub(super) cost: Usd,
+}
+
+/// How an answer went.
+pub(super) struct Turn {
+    pub(super) model: Option<String>,
+    pub(super) usage: Option<Usage>,
+    /// Why it is not whole.
+    pub(super) fault: Option<String>,
+}
+
+impl Conversation {
+    pub(super) fn new(model: String, system: Option<String>) -> Self {
+        let has_system = system.is_some();
+        let system = system.map(|content| Message {
+            role: "system",
+            content,
+        });
+        Self {
+            model,
+            messages: system.into_iter().collect(),
+            has_system,
+            cost: Usd::ZERO,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.messages.truncate(self.has_system.into());
+    }
+
+    /// Asks, and shows the answer as it comes. Only a whole answer stays in the conversation.
+    pub(super) async fn ask(
+        &mut self,
+        client: &Client,
+        question: String,
+        screen: &mut Screen<'_>,
+    ) -> Result<Turn> {
+        self.messages.push(Message {
+            role: "user",
+            content: question,
+        });
+        let body = serde_json::to_vec(&Request {
+            model: &self.model,
+            messages: &self.messages,
+            stream: true,
+        })?;
+        // Also where this future is dropped, the question does not stay without an answer.
+        let question = self.messages.pop();
+        let mut answer = Answer::default();
+        let turn = receive(client, body, &mut answer, screen).await?;
+        if let Some(cost) = turn.usage.as_ref().and_then(|usage| usage.cost) {
+            self.cost = self.cost.checked_add(cost.0).unwrap_or(self.cost);
+        }
+        if turn.fault.is_none() {
+            self.messages.extend(question);
+            self.messages.push(Message {
+                role: "assistant",
+                content: answer.text,
+            });
+        }
+        Ok(turn)
+    }
+}
+
+#[derive(Serialize)]
+struct Message {
+    role: &'static str,
+    content: String,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    stream: bool,
+}
+
+async fn receive(
+    client: &Client,
+    body: Vec<u8>,
+    answer: &mut Answer,
+    screen: &mut Screen<'_>,
+) -> Result<Turn> {
+    let mut response = client.send(api::send(Method::POST, CHAT, body)?).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    if !status.is_success() {
+        let body = response.bytes().await.unwrap_or_default();
+        return Err(Refused(Refusal::new(status, &headers, &body)).into());
+    }
+    let mut renderer = Renderer::default();
+    let mut framer = Framer::new();
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) => {
+                answer
+                    .fault
+                    .get_or_insert("the answer broke off".to_owned());
+                break;
+            }
+        };
+        let fresh = answer.feed(&mut framer, &chunk);
+        screen.answer(&fresh, &mut renderer)?;
+    }
+    if screen.renders {
+        screen.out.write_all(renderer.finish().as_bytes())?;
+    }
+    if !answer.done {
+        answer
+            .fault
+            .get_or_insert("the answer ended too early".to_owned());
+    }
+    Ok(Turn {
+        model: answer.model.take(),
+        usage: answer.usage.take(),
+        fault: answer.fault.take(),
+    })
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from "node:fs";
+
+import { Identity } from "../src/index.js";
+
+interface Vectors {
+  secret_key_seed_hex: string;
+  cases: {
+    did: string;
+    ts: string;
+    nonce: string;
+    method: string;
+    aud: string;
+    path: string;
+    query: string;
+    body: string;
+    canonical: string;
+    sig: string;
+  }[];
+}
+
+interface Spelling {
+  raw: string;
+  /** null where it is refused. */
+  canonical: string | null;
+}
+
+interface Canonical {
+  paths: Spelling[];
+  queries: Spelling[];
+  audiences: Spelling[];
+  dids: { did: string; of_the_seed: boolean }[];
+}
+
+/** The gateway's own; run from this package's folder. */
+function read(name: string): unknown {
+  return JSON.parse(readFileSync(`../../shared/testdata/${name}`, "utf8"));
+}
+
+export const VECTORS = read("x_did_v1.json") as Vectors;
+export const CANONICAL = read("x_did_v1_canonical.json") as Canonical;
+export const SEED = Buffer.from(VECTORS.secret_key_seed_hex, "hex");
+export const ENCODED_SEED = SEED.toString("base64url");
+export const IDENTITY = await Identity.fromSeed(SEED);
+export const GATEWAY = "https://gw.example.com";

@@ -1,0 +1,318 @@
+//! What users send to `/api/v1/keys`, read without ever quoting it: a body that is wrong may still
+//! hold a key.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use zeroize::Zeroize;
+
+use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
+
+/// What OpenRouter's keys begin with. Another provider's key must not travel there to be checked.
+const PREFIX: &str = "sk-or-";
+/// The longest name of a key, in characters.
+const LONGEST_NAME: usize = 100;
+
+/// The body of a `PUT`: a key that its user brings.
+#[derive(Debug)]
+pub struct Brought {
+    /// The key.
+    pub api_key: ApiKey,
+    /// The user's name for it.
+    pub name: Option<KeyName>,
+    /// Whether OpenRouter is asked if the key is good; unless the user says `false`.
+    pub verify: bool,
+}
+
+/// The body of a `POST`: what a provisioned key is to be called.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The user's name for it.
+    pub name: Option<KeyName>,
+}
+
+/// A key's name: 1 to 100 characters, none of them a control character, and not the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyName(String);
+
+/// Why a body cannot be used. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Not a JSON object.
+    #[error("the body must be a JSON object such as {{\"api_key\":\"sk-or-…\"}}")]
+    NotAnObject,
+    /// A member that is missing, unknown, repeated or of no use.
+    #[error("the member {name} {problem}")]
+    Member {
+        /// The member, as the client named it; what looks like a key is left out.
+        name: String,
+        /// What is wrong and what to write instead.
+        problem: &'static str,
+    },
+}
+
+impl Brought {
+    /// Reads a body, and wipes it where nobody else holds it.
+    pub fn from_body(body: Bytes) -> Result<Self, BodyError> {
+        let brought = Self::read(&body);
+        wipe(body);
+        brought
+    }
+
+    fn read(body: &[u8]) -> Result<Self, BodyError> {
+        let (mut api_key, mut name, mut verify) = (None, None, None);
+        for (member, value) in members(body)? {
+            match member.as_str() {
+                "api_key" => once(&mut api_key, &member, read_key(value)?)?,
+                "key_name" => once(&mut name, &member, KeyName::read(value)?)?,
+                "verify" => {
+                    let flag = json(value).ok_or(wrong("verify", "must be true or false"))?;
+                    once(&mut verify, &member, flag)?;
+                }
+                _ => {
+                    return Err(unknown(
+                        &member,
+                        "is not known; a PUT takes api_key, key_name and verify",
+                    ));
+                }
+            }
+        }
+        Ok(Self {
+            api_key: api_key.ok_or(wrong(
+                "api_key",
+                "is missing; it is the OpenRouter key to store",
+            ))?,
+            name: name.flatten(),
+            verify: verify.unwrap_or(true),
+        })
+    }
+}
+
+impl Wanted {
+    /// Reads a body, which may be empty.
+    pub fn from_body(body: &[u8]) -> Result<Self, BodyError> {
+        let mut name = None;
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        for (member, value) in members(body)? {
+            match member.as_str() {
+                "key_name" => once(&mut name, &member, KeyName::read(value)?)?,
+                _ => return Err(unknown(&member, "is not known; a POST takes key_name")),
+            }
+        }
+        Ok(Self {
+            name: name.flatten(),
+        })
+    }
+}
+
+impl KeyName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `null` stands for none.
+    fn read(value: &RawValue) -> Result<Option<Self>, BodyError> {
+        const FORM: &str = "must be text of 1 to 100 characters, without control characters, and not the key itself";
+        let Some(name) = json::<Option<String>>(value).ok_or(wrong("key_name", FORM))? else {
+            return Ok(None);
+        };
+        let length = name.chars().count();
+        let is_name = (1..=LONGEST_NAME).contains(&length)
+            && !name.chars().any(char::is_control)
+            && without_keys(&name) == name;
+        if is_name {
+            Ok(Some(Self(name)))
+        } else {
+            Err(wrong("key_name", FORM))
+        }
+    }
+}
+
+fn read_key(value: &RawValue) -> Result<ApiKey, BodyError> {
+    let text = json::<String>(value).ok_or(wrong("api_key", "must be text"))?;
+    let key = ApiKey::new(text).map_err(|fault| {
+        wrong(
+            "api_key",
+            match fault {
+                ApiKeyFault::Empty => "is empty",
+                ApiKeyFault::TooLong => "is longer than any OpenRouter key",
+                ApiKeyFault::NotVisibleAscii => {
+                    "holds a blank, a line break or another character that no OpenRouter key has"
+                }
+            },
+        )
+    })?;
+    if key.expose_secret().starts_with(PREFIX) {
+        Ok(key)
+    } else {
+        Err(wrong(
+            "api_key",
+            "is no OpenRouter key: those begin with sk-or-",
+        ))
+    }
+}
+
+fn members(body: &[u8]) -> Result<Vec<(String, &RawValue)>, BodyError> {
+    // serde_json's messages quote what they stumble over, so they are dropped.
+    serde_json::from_slice::<Members<'_>>(body)
+        .map(|members| members.0)
+        .map_err(|_| BodyError::NotAnObject)
+}
+
+fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn once<T>(place: &mut Option<T>, member: &str, value: T) -> Result<(), BodyError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(unknown(member, "is given more than once")),
+    }
+}
+
+fn wrong(member: &str, problem: &'static str) -> BodyError {
+    BodyError::Member {
+        name: member.to_owned(),
+        problem,
+    }
+}
+
+/// A member that the client named: it is cut, and may itself be a key in the wrong place.
+fn unknown(member: &str, problem: &'static str) -> BodyError {
+    let name: String = without_keys(member).chars().take(64).collect();
+    BodyError::Member { name, problem }
+}
+
+/// Best effort: copies that the platform made on the way are out of reach.
+fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
+}
+
+/// An object's members in order, repeated ones included.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Each<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Each(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brought(body: &str) -> Result<Brought, BodyError> {
+        Brought::from_body(Bytes::from(body.to_owned()))
+    }
+
+    #[test]
+    fn a_body_is_read_and_does_not_print() {
+        let body = r#"{"api_key":"sk-or-v1-planted","key_name":"mine \u00fc","verify":false}"#;
+        let read = brought(body).unwrap();
+        assert_eq!(read.api_key.expose_secret(), "sk-or-v1-planted");
+        assert_eq!(read.name.as_ref().unwrap().as_str(), "mine ü");
+        assert!(!read.verify);
+        assert!(!format!("{read:?}").contains("planted"));
+
+        let read = brought(r#" {"key_name":null,"api_key":"sk-or-x"} "#).unwrap();
+        assert_eq!((read.name, read.verify), (None, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_never_quoted() {
+        for (body, member) in [
+            (r"{}", "api_key"),
+            (r#"{"api_key":7}"#, "api_key"),
+            (r#"{"api_key":null}"#, "api_key"),
+            (r#"{"api_key":""}"#, "api_key"),
+            (r#"{"api_key":"sk-planted-of-another-provider"}"#, "api_key"),
+            (r#"{"api_key":"sk-or-v1-planted\n"}"#, "api_key"),
+            (r#"{"api_key":" sk-or-v1-planted"}"#, "api_key"),
+            (
+                r#"{"api_key":"sk-or-a","api_key":"sk-or-planted"}"#,
+                "api_key",
+            ),
+            (
+                r#"{"api_key":"sk-or-a","verify":"sk-or-v1-planted"}"#,
+                "verify",
+            ),
+            (r#"{"api_key":"sk-or-a","verify":null}"#, "verify"),
+            (r#"{"api_key":"sk-or-a","key_name":""}"#, "key_name"),
+            (r#"{"api_key":"sk-or-a","key_name":"a\u0000b"}"#, "key_name"),
+            (
+                r#"{"api_key":"sk-or-a","key_name":"my sk-or-v1-planted"}"#,
+                "key_name",
+            ),
+            (r#"{"api_key":"sk-or-a","key":"sk-or-v1-planted"}"#, "key"),
+            (r#"{"sk-or-v1-planted":true}"#, "sk-…"),
+        ] {
+            let error = brought(body).unwrap_err();
+            assert!(
+                matches!(&error, BodyError::Member { name, .. } if name == member),
+                "{body}: {error:?}"
+            );
+            assert!(!format!("{error}{error:?}").contains("planted"), "{error}");
+        }
+        let long = format!(
+            r#"{{"api_key":"sk-or-a","key_name":"{}"}}"#,
+            "é".repeat(101)
+        );
+        assert!(brought(&long).is_err());
+        assert!(brought(&long.replacen('é', "", 1)).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_body() {
+        for body in [
+            "",
+            "sk-or-v1-planted",
+            "[]",
+            r#""sk-or-v1-planted""#,
+            "null",
+            r#"{"api_key":"sk-or-v1-planted""#,
+            r#"{"api_key":"sk-or-v1-planted"} x"#,
+        ] {
+            assert_eq!(brought(body).unwrap_err(), BodyError::NotAnObject, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_post_needs_no_body() {
+        for body in ["", " \n", "{}", r#"{"key_name":null}"#] {
+            assert_eq!(Wanted::from_body(body.as_bytes()).unwrap().name, None);
+        }
+        let named = Wanted::from_body(br#"{"key_name":"given"}"#).unwrap();
+        assert_eq!(named.name.unwrap().as_str(), "given");
+        assert!(Wanted::from_body(br#"{"limit":1000}"#).is_err());
+        assert!(Wanted::from_body(b"[]").is_err());
+    }
+}

@@ -1,0 +1,335 @@
+//! The `usage` object in all of the upstream's dialects.
+
+use super::Malformed;
+use crate::metering::{
+    json_scan::{Found, Scanner, Want},
+    money::Usd,
+};
+
+/// What a generation used. Absent is what the upstream did not say, or not in a usable form.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read, as the dialect counts them: Messages leaves cached ones out, the others don't.
+    pub input_tokens: Option<u64>,
+    /// Tokens written, those of the reasoning included.
+    pub output_tokens: Option<u64>,
+    /// Tokens read from the provider's cache.
+    pub cached_tokens: Option<u64>,
+    /// Tokens of the reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// What the upstream takes from the account's credit. With the user's own provider key (BYOK)
+    /// that is only its fee, or nothing.
+    pub cost: Option<Usd>,
+    /// What the provider takes. Without BYOK it is contained in the cost.
+    pub upstream_inference_cost: Option<Usd>,
+    /// Whether the provider bills the user's own key.
+    pub is_byok: Option<bool>,
+    /// The fields of the charge that are there but cannot be read.
+    pub unreadable: Unreadable,
+}
+
+/// Fields that enter a charge and have a value that cannot be read. A later, readable value does not
+/// take the mark away: which of the two is billed is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The cost, or the answer to who pays the provider.
+    pub cost: bool,
+    /// The provider's charge, which is a part of the whole unless the cost contains it.
+    pub upstream_inference_cost: bool,
+}
+
+impl Usage {
+    /// What the user pays in all: the cost, and with BYOK the provider's charge on top.
+    ///
+    /// Nothing if a part of that is unknown or unreadable (a part is not the whole: what is unknown is
+    /// settled later, never taken for free), or if the sum is beyond all bounds.
+    #[must_use]
+    pub fn charge(&self) -> Option<Usd> {
+        let cost = self.cost.filter(|_| !self.unreadable.cost)?;
+        whole_charge(
+            cost,
+            self.upstream_inference_cost,
+            self.unreadable.upstream_inference_cost,
+            self.is_byok,
+        )
+    }
+
+    /// What is known here, and otherwise what is known of `earlier`.
+    pub(super) fn or(self, earlier: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.or(earlier.input_tokens),
+            output_tokens: self.output_tokens.or(earlier.output_tokens),
+            cached_tokens: self.cached_tokens.or(earlier.cached_tokens),
+            reasoning_tokens: self.reasoning_tokens.or(earlier.reasoning_tokens),
+            cost: self.cost.or(earlier.cost),
+            upstream_inference_cost: self
+                .upstream_inference_cost
+                .or(earlier.upstream_inference_cost),
+            is_byok: self.is_byok.or(earlier.is_byok),
+            unreadable: Unreadable {
+                cost: self.unreadable.cost || earlier.unreadable.cost,
+                upstream_inference_cost: self.unreadable.upstream_inference_cost
+                    || earlier.unreadable.upstream_inference_cost,
+            },
+        }
+    }
+
+    /// Reads an object's JSON text. An unusable member is absent, and the first such is named.
+    pub(super) fn from_json(object: &[u8]) -> (Self, Option<Malformed>) {
+        let mut usage = Self::default();
+        let mut malformed = None;
+        Scanner::new(&USAGE).feed(object, |member, found| {
+            let text = match found {
+                Found::Text(b"null") => return,
+                Found::Text(text) => str::from_utf8(text).unwrap_or_default(),
+                // Not a number that any bound would let pass.
+                Found::TooLong => "",
+            };
+            if !usage.set(member, text) {
+                malformed.get_or_insert(Malformed::Value(member.name()));
+            }
+        });
+        (usage, malformed)
+    }
+
+    /// Sets a member from its JSON text; false if that is unusable.
+    fn set(&mut self, member: Member, text: &str) -> bool {
+        match member {
+            Member::InputTokens => set(&mut self.input_tokens, whole_number(text)),
+            Member::OutputTokens => set(&mut self.output_tokens, whole_number(text)),
+            Member::CachedTokens => set(&mut self.cached_tokens, whole_number(text)),
+            Member::ReasoningTokens => set(&mut self.reasoning_tokens, whole_number(text)),
+            Member::Cost => {
+                let is_read = set(&mut self.cost, Usd::from_json(text).ok());
+                self.unreadable.cost |= !is_read;
+                is_read
+            }
+            Member::UpstreamInferenceCost => {
+                let cost = Usd::from_json(text).ok();
+                let is_read = set(&mut self.upstream_inference_cost, cost);
+                self.unreadable.upstream_inference_cost |= !is_read;
+                is_read
+            }
+            Member::CostDetails => {
+                self.unreadable.upstream_inference_cost = true;
+                false
+            }
+            Member::IsByok => {
+                let is_read = set(&mut self.is_byok, text.parse().ok());
+                self.unreadable.cost |= !is_read;
+                is_read
+            }
+        }
+    }
+}
+
+/// The sum of a readable `cost` and, with BYOK, the provider's charge; `None` where it is not whole.
+///
+/// Where nothing says who pays the provider, a cost of zero beside a charge of the provider is no
+/// proof that the request was free.
+pub(crate) fn whole_charge(
+    cost: Usd,
+    upstream: Option<Usd>,
+    upstream_is_unreadable: bool,
+    is_byok: Option<bool>,
+) -> Option<Usd> {
+    let may_be_more = upstream_is_unreadable || upstream.is_some_and(|it| it > Usd::ZERO);
+    match is_byok {
+        Some(true) if upstream_is_unreadable => None,
+        Some(true) => cost.checked_add(upstream?),
+        None if cost == Usd::ZERO && may_be_more => None,
+        Some(false) | None => Some(cost),
+    }
+}
+
+/// A number of tokens. Some providers write it as a float: `11.0`.
+pub(crate) fn whole_number(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| {
+        let exact = text.parse::<Usd>().ok()?;
+        exact.to_string().parse().ok()
+    })
+}
+
+fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    *place = value;
+    place.is_some()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Member {
+    InputTokens,
+    OutputTokens,
+    CachedTokens,
+    ReasoningTokens,
+    Cost,
+    UpstreamInferenceCost,
+    /// Details of the cost that are no object.
+    CostDetails,
+    IsByok,
+}
+
+impl Member {
+    fn name(self) -> &'static str {
+        match self {
+            Self::InputTokens => "usage input tokens",
+            Self::OutputTokens => "usage output tokens",
+            Self::CachedTokens => "usage cached tokens",
+            Self::ReasoningTokens => "usage reasoning tokens",
+            Self::Cost => "usage.cost",
+            Self::UpstreamInferenceCost => "usage.cost_details.upstream_inference_cost",
+            Self::CostDetails => "usage.cost_details",
+            Self::IsByok => "usage.is_byok",
+        }
+    }
+}
+
+static USAGE: Want<Member> = Want::Members(&[
+    ("prompt_tokens", Want::Value(Member::InputTokens)),
+    ("input_tokens", Want::Value(Member::InputTokens)),
+    ("completion_tokens", Want::Value(Member::OutputTokens)),
+    ("output_tokens", Want::Value(Member::OutputTokens)),
+    ("prompt_tokens_details", CACHED),
+    ("input_tokens_details", CACHED),
+    ("cache_read_input_tokens", Want::Value(Member::CachedTokens)),
+    ("completion_tokens_details", REASONING),
+    ("output_tokens_details", REASONING),
+    ("cost", Want::Value(Member::Cost)),
+    (
+        "cost_details",
+        Want::ValueOrMembers(
+            Member::CostDetails,
+            &[(
+                "upstream_inference_cost",
+                Want::Value(Member::UpstreamInferenceCost),
+            )],
+        ),
+    ),
+    ("is_byok", Want::Value(Member::IsByok)),
+]);
+const CACHED: Want<Member> = Want::Members(&[("cached_tokens", Want::Value(Member::CachedTokens))]);
+const REASONING: Want<Member> =
+    Want::Members(&[("reasoning_tokens", Want::Value(Member::ReasoningTokens))]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(text: &str) -> (Usage, Option<Malformed>) {
+        Usage::from_json(text.as_bytes())
+    }
+
+    #[test]
+    fn the_provider_is_paid_on_top_only_with_ones_own_key() {
+        let charge = |text: &str| usage(text).0.charge().map(|charge| charge.to_string());
+        let upstream = r#""cost_details":{"upstream_inference_cost":0.0003253}"#;
+        for (text, expected) in [
+            (format!(r#"{{"cost":0,"is_byok":true,{upstream}}}"#), Some("0.0003253")),
+            (format!(r#"{{"cost":1e-5,"is_byok":true,{upstream}}}"#), Some("0.0003353")),
+            (format!(r#"{{"cost":1e-5,"is_byok":false,{upstream}}}"#), Some("0.00001")),
+            (format!(r#"{{"cost":1e-5,{upstream}}}"#), Some("0.00001")),
+            (format!(r#"{{"is_byok":false,{upstream}}}"#), None),
+            (r#"{"cost":0.5,"is_byok":true}"#.to_owned(), None),
+            (r#"{"cost":0.5}"#.to_owned(), Some("0.5")),
+            (r#"{"cost":0}"#.to_owned(), Some("0")),
+            ("{}".to_owned(), None),
+            (
+                r#"{"cost":999999999999,"is_byok":true,"cost_details":{"upstream_inference_cost":1}}"#.to_owned(),
+                None,
+            ),
+        ] {
+            assert_eq!(charge(&text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unusable_member_is_absent_and_spoils_no_other() {
+        for (bad, name) in [
+            (r#""cost":"free""#, "usage.cost"),
+            (r#""cost":-1"#, "usage.cost"),
+            (r#""cost":{"amount":1}"#, "usage.cost"),
+            (r#""cost":1e300"#, "usage.cost"),
+            (r#""is_byok":"yes""#, "usage.is_byok"),
+            (r#""is_byok":1"#, "usage.is_byok"),
+            (
+                r#""cost_details":{"upstream_inference_cost":[]}"#,
+                "usage.cost_details.upstream_inference_cost",
+            ),
+            (r#""prompt_tokens":-1"#, "usage input tokens"),
+            (r#""prompt_tokens":1.5"#, "usage input tokens"),
+            (
+                r#""prompt_tokens":18446744073709551616"#,
+                "usage input tokens",
+            ),
+            (
+                r#""prompt_tokens_details":{"cached_tokens":true}"#,
+                "usage cached tokens",
+            ),
+            (
+                r#""output_tokens_details":{"reasoning_tokens":"7"}"#,
+                "usage reasoning tokens",
+            ),
+        ] {
+            let expected = Usage {
+                output_tokens: Some(9),
+                unreadable: Unreadable {
+                    cost: ["usage.cost", "usage.is_byok"].contains(&name),
+                    upstream_inference_cost: name.contains("upstream"),
+                },
+                ..Usage::default()
+            };
+            for text in [
+                format!(r#"{{{bad},"completion_tokens":9}}"#),
+                format!(r#"{{"completion_tokens":9,{bad}}}"#),
+            ] {
+                assert_eq!(
+                    usage(&text),
+                    (expected.clone(), Some(Malformed::Value(name))),
+                    "{text}"
+                );
+            }
+        }
+        let all_null = r#"{"cost":null,"prompt_tokens":null,"is_byok":null,"cost_details":null,
+            "prompt_tokens_details":null,"completion_tokens_details":[1],"server_tool_use":{"cost":1}}"#;
+        assert_eq!(usage(all_null), (Usage::default(), None));
+    }
+
+    #[test]
+    fn tokens_may_be_written_as_floats() {
+        for (text, tokens) in [
+            ("11", Some(11)),
+            ("11.0", Some(11)),
+            ("1.1e1", Some(11)),
+            ("11.000", Some(11)),
+            ("0.0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("11.5", None),
+            ("-1.0", None),
+            ("1e300", None),
+            ("\"11\"", None),
+        ] {
+            let (read, malformed) = usage(&format!(
+                r#"{{"input_tokens":{text},"completion_tokens":{text},
+                    "prompt_tokens_details":{{"cached_tokens":{text}}},
+                    "output_tokens_details":{{"reasoning_tokens":{text}}}}}"#
+            ));
+            assert_eq!(
+                [
+                    read.input_tokens,
+                    read.output_tokens,
+                    read.cached_tokens,
+                    read.reasoning_tokens
+                ],
+                [tokens; 4],
+                "{text}"
+            );
+            assert_eq!(malformed.is_some(), tokens.is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cost_may_be_a_string_and_the_last_of_equal_keys_counts() {
+        let (read, malformed) = usage(r#"{"cost":1,"cost":"7.434e-07","cost":null}"#);
+        assert_eq!(read.cost, "7.434e-07".parse().ok());
+        assert_eq!(malformed, None);
+    }
+}

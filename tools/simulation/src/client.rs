@@ -1,0 +1,225 @@
+//! The clients: they sign, send, read, leave, come again, and ask how far their jobs are.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use e2e::signer::Signer;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::Value;
+use shared::identity::signing::Nonce;
+use stack::lambda::{Abandoned, Failure, Invocation, Part, Pool, event};
+use tokio::{sync::mpsc, time::sleep};
+use uuid::Uuid;
+
+use crate::{
+    chronicle::{Chronicle, Group},
+    faults::{Client, Replay},
+    plan::Plan,
+    upstream::TAG,
+};
+
+/// Who sends the requests, and to whom.
+#[derive(Debug)]
+pub struct Clients {
+    pub users: Vec<Signer>,
+    pub proxy: Arc<Pool>,
+    pub chronicle: Arc<Chronicle>,
+}
+
+/// What a client saw of its answer.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub status: Option<StatusCode>,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// Whether it read the end.
+    pub whole: bool,
+    pub failure: Option<Failure>,
+}
+
+impl Seen {
+    /// Whether the answer is OpenRouter's, and not the gateway's own.
+    #[must_use]
+    pub fn is_upstreams(&self) -> bool {
+        self.headers.contains_key("x-gateway-upstream")
+    }
+
+    /// The gateway's own reason, where it refused.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        let reason = body["error"]["metadata"]["reason"].as_str()?;
+        (!self.is_upstreams()).then(|| reason.to_owned())
+    }
+
+    fn tell(&self) -> String {
+        let status = self
+            .status
+            .map_or("no status".to_owned(), |it| it.to_string());
+        let end = match (&self.failure, self.whole) {
+            (Some(failure), _) => format!("{failure:?}"),
+            (None, true) => "to the end".to_owned(),
+            (None, false) => "and left".to_owned(),
+        };
+        let reason = self.reason().unwrap_or_default();
+        format!("saw {status} {reason}, {} bytes, {end}", self.body.len())
+    }
+}
+
+impl Clients {
+    /// Sends a request, and again if its replay is planned; one answer for each.
+    pub async fn send(&self, plan: &Plan) -> Result<Vec<Seen>> {
+        let path = &plan.path;
+        let mut headers = self.user(plan)?.signed(
+            &Method::POST,
+            path,
+            &plan.body,
+            &Nonce::from_random(plan.nonce),
+        )?;
+        plan.kind.add_headers(&mut headers);
+        headers.insert(header::CONTENT_TYPE, plan.content_type.parse()?);
+        headers.insert(TAG, plan.tag.parse()?);
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("gzip, br"),
+        );
+        headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
+        let once = |nth: usize| self.once(plan, plan.ids.get(nth).copied(), path, &headers);
+        if let Some(replay) = plan.replay {
+            self.chronicle.count(Group::Fault, replay.name());
+        }
+        if let Some(name) = plan.client.name() {
+            self.chronicle.count(Group::Fault, name);
+        }
+        let seen = match plan.replay {
+            None => vec![once(0).await],
+            Some(Replay::Afterwards) => vec![once(0).await, once(1).await],
+            Some(Replay::AtOnce) => {
+                let (first, second) = tokio::join!(once(0), once(1));
+                vec![first, second]
+            }
+        };
+        if plan.job.polled
+            && seen
+                .iter()
+                .any(|it| it.status == Some(StatusCode::ACCEPTED))
+        {
+            self.poll(plan).await?;
+        }
+        Ok(seen)
+    }
+
+    async fn once(&self, plan: &Plan, id: Option<Uuid>, path: &str, headers: &HeaderMap) -> Seen {
+        let id = id.unwrap_or_default();
+        self.chronicle
+            .note(plan.number, "client", format!("sends POST {path} as {id}"));
+        let seen = read(
+            self.proxy.invoke(Invocation {
+                id,
+                event: event::rest(id, &Method::POST, path, headers, &plan.body),
+                time: plan.time,
+                last: plan.last_of_environment,
+                abandoned: match plan.client {
+                    Client::Breaks { .. } => Abandoned::Broken,
+                    _ => Abandoned::Drained,
+                },
+            }),
+            plan.client,
+        )
+        .await;
+        self.chronicle.note(plan.number, "client", seen.tell());
+        let how = match (&seen.failure, seen.status) {
+            (Some(failure), _) => format!("no whole answer: {}", kind_of(failure)),
+            (None, Some(status)) => match seen.reason() {
+                Some(reason) => format!("{} {reason}", status.as_u16()),
+                None => format!("{} of OpenRouter", status.as_u16()),
+            },
+            (None, None) => "left before the head".to_owned(),
+        };
+        self.chronicle.count(Group::Client, how);
+        seen
+    }
+
+    /// Asks how far a job is until it is done.
+    async fn poll(&self, plan: &Plan) -> Result<()> {
+        let path = format!("/api/v1/openrouter/{}/{}", plan.kind.path(), plan.job.id);
+        for _ in 0..20 {
+            sleep(Duration::from_millis(150)).await;
+            // Not of the seed: how often is asked depends on time.
+            let nonce = fastrand::u128(..).to_be_bytes();
+            let headers =
+                self.user(plan)?
+                    .signed(&Method::GET, &path, b"", &Nonce::from_random(nonce))?;
+            let id = uuid::Builder::from_random_bytes(nonce).into_uuid();
+            let parts = self.proxy.invoke(Invocation {
+                id,
+                event: event::rest(id, &Method::GET, &path, &headers, b""),
+                time: plan.time,
+                abandoned: Abandoned::Drained,
+                last: false,
+            });
+            let seen = read(parts, Client::Reads).await;
+            let said = String::from_utf8_lossy(&seen.body).into_owned();
+            self.chronicle.note(
+                plan.number,
+                "client",
+                format!("polls: {} {said}", seen.tell()),
+            );
+            if said.contains("\"completed\"") || said.contains("\"failed\"") {
+                self.chronicle
+                    .count(Group::Client, "job polled until it was done");
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&self, plan: &Plan) -> Result<&Signer> {
+        self.users
+            .get(plan.user)
+            .ok_or_else(|| anyhow::anyhow!("there is no user {}", plan.user))
+    }
+}
+
+fn kind_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Killed => "the function was killed",
+        Failure::TimedOut => "the function timed out",
+        Failure::Crashed(_) => "the function crashed",
+        Failure::Reported(_) => "the function failed",
+        Failure::BrokenOff => "the function broke off",
+        Failure::NotAnswered => "the function did not answer",
+        Failure::EventTooLarge => "the request was too large",
+        Failure::AnswerTooLarge => "the answer was too large",
+    }
+}
+
+async fn read(mut parts: mpsc::Receiver<Part>, client: Client) -> Seen {
+    let mut seen = Seen::default();
+    let leaves = match client {
+        Client::Leaves { after } | Client::Breaks { after } => Some(after),
+        Client::Reads | Client::ReadsSlowly => None,
+    };
+    while let Some(part) = parts.recv().await {
+        match part {
+            Part::Head(status, headers) => (seen.status, seen.headers) = (Some(status), headers),
+            Part::Data(bytes) => seen.body.extend_from_slice(&bytes),
+            Part::End => {
+                seen.whole = true;
+                return seen;
+            }
+            Part::Failed(failure) => {
+                seen.failure = Some(failure);
+                return seen;
+            }
+        }
+        if leaves.is_some_and(|after| seen.body.len() >= after) {
+            return seen;
+        }
+        if client == Client::ReadsSlowly {
+            sleep(Duration::from_millis(15)).await;
+        }
+    }
+    seen.failure = Some(Failure::BrokenOff);
+    seen
+}
