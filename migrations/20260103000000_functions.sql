@@ -2274,5 +2274,47 @@ GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jso
     public.usage_report(jsonb)
   TO service_role;
 
+-- =============================================================================================
+-- The version
+-- =============================================================================================
+-- The schema of the gateway's database: {"version": the date of the last migration, "missing": names of
+-- its tables and functions that do not exist or that the caller may not use, "features": what there is,
+-- one {"table", "column"} for each table and one {"name", "argument"} for each function that is called
+-- by HTTP}. `request` has no fields.
+CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  c_version   CONSTANT text   := '20260103000000';
+  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_history,key_events,key_provisionings,retired_keys}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
+BEGIN
+  RETURN jsonb_build_object(
+    'version', c_version,
+    'missing', (
+      SELECT coalesce(jsonb_agg(m.name), '[]')
+        FROM (SELECT t.name FROM unnest(c_tables) AS t (name)
+               WHERE NOT coalesce(has_table_privilege(to_regclass('public.' || t.name), 'SELECT'), false)
+              UNION ALL
+              SELECT f.name || '()' FROM unnest(c_functions) AS f (name)
+               WHERE NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_proc AS p
+                  WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+    'features', (
+      SELECT coalesce(jsonb_agg(m.feature), '[]')
+        FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature
+                FROM unnest(c_tables) AS t (name)
+                JOIN pg_catalog.pg_attribute AS a ON a.attrelid = to_regclass('public.' || t.name) AND a.attnum = 1
+              UNION ALL
+              SELECT jsonb_build_object('name', p.proname, 'argument', p.proargnames[1])
+                FROM unnest(c_functions) AS f (name)
+                JOIN pg_catalog.pg_proc AS p ON p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+               WHERE p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype AND p.prorettype = 'jsonb'::regtype) AS m));
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.gateway_schema_version(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.gateway_schema_version(jsonb) TO service_role;
+
 -- A bare PostgREST learns of new functions from this; elsewhere nobody listens.
 NOTIFY pgrst, 'reload schema';
