@@ -37,12 +37,14 @@ pub(crate) use self::usage::{whole_charge, whole_number};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
-    reading::{Malformed, Reading},
+    malformed::Malformed,
+    reading::Reading,
     usage::{Unreadable, Usage},
 };
 
 mod failure;
 mod job;
+mod malformed;
 mod reading;
 mod tally;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The rules of accounting: what the books say of a request, by how it ended. README has them as a
-//! table.
+//! The rules of accounting: what the books say of a request, by how it ended. `docs/operate/books.md`
+//! has them as a table.
 
 use std::time::Duration;
 
