@@ -39,8 +39,8 @@ pub use keys::{
 };
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
-    ReplayGuard, Status, Tokens,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status,
+    Tokens,
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use transport::ping;
@@ -50,6 +50,8 @@ pub use usage::{
 };
 
 use transport::Transport;
+
+pub use crate::identity::auth::ReplayGuard;
 
 use crate::causes::causes;
 

@@ -14,8 +14,6 @@ pub use sealing::{
     StoredKey,
 };
 
-pub(super) use features::Probed;
-
 use crate::vault::secret::KeyId;
 
 /// As text, or null.

@@ -90,7 +90,14 @@ fn the_readme_is_short() {
 #[test]
 fn every_path_that_is_named_exists() {
     const FOLDERS: [&str; 9] = [
-        ".ci/", ".github/", "clients/", "docs/", "events/", "functions/", "migrations/", "shared/",
+        ".ci/",
+        ".github/",
+        "clients/",
+        "docs/",
+        "events/",
+        "functions/",
+        "migrations/",
+        "shared/",
         "tools/",
     ];
     // Contents of responses and patterns, not of the repository.

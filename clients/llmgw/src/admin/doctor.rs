@@ -140,7 +140,7 @@ impl Doctor<'_, '_> {
             self.bad(
                 check,
                 &found,
-                "set it as the function has it, see the README",
+                "set it as the function has it, see docs/operate/configuration.md",
             )?;
         }
         Ok(())

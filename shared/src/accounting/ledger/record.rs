@@ -1,5 +1,5 @@
-//! The rules of accounting: what the books say of a request, by how it ended. README has them as a
-//! table.
+//! The rules of accounting: what the books say of a request, by how it ended. `docs/operate/books.md`
+//! has them as a table.
 
 use std::time::Duration;
 
@@ -152,7 +152,10 @@ fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'sta
     let said = reading
         .upstream_error
         .as_ref()
-        .map(|error| without_keys(&error.message));
+        .map(|error| match error.message.as_str() {
+            "" => "OpenRouter reported an error without a message.".to_owned(),
+            message => without_keys(message),
+        });
     if http_status >= 300 {
         Some((
             "upstream_status",
@@ -168,7 +171,8 @@ fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'sta
 }
 
 /// A cost that was read is final. What may have cost something without saying so is pending: it is
-/// asked for later, never taken to be free.
+/// asked for later, never taken to be free. An error is free only where nothing but comments came
+/// besides it.
 fn cost_state(
     endpoint: Endpoint,
     http_status: u16,
@@ -176,12 +180,14 @@ fn cost_state(
     reading: &Reading,
     has_generation: bool,
 ) -> CostState {
-    let sold = has_generation || reading.may_hide_cost;
+    let sold =
+        has_generation || reading.may_hide_cost || reading.delivered || reading.usage.is_some();
     let refused = match http_status {
         // The provider had the request, and was only too slow for OpenRouter or its edge.
         504 | 524 => false,
-        500.. => !sold,
-        300.. => true,
+        // The same, where a generation had begun.
+        408 | 499 | 500.. => !sold,
+        300.. => reading.usage.is_none(),
         _ => reading.upstream_error.is_some() && !sold,
     };
     let may_cost = http_status >= 300
@@ -203,6 +209,9 @@ fn cost_state(
 }
 
 #[cfg(test)]
+mod never_free;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::metering::meter::{AnswerFormat, BodyEnd, Meter};
@@ -210,6 +219,7 @@ mod tests {
     const PRICED: &str =
         r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1,"cost":7.434e-07}}"#;
     const UNPRICED: &str = r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1}}"#;
+    const NAMED: &str = r#"{"id":"gen-1","error":{"code":404,"message":"m"}}"#;
     const REFUSED: &str = r#"{"error":{"code":429,"message":"slow down, sk-or-v1-0123456789"}}"#;
 
     fn books(
@@ -268,7 +278,7 @@ mod tests {
             (chat, 429, Complete, REFUSED, Some("upstream_status"), Free),
             (chat, 302, Complete, "", Some("upstream_status"), Free),
             (chat, 502, Complete, "", Some("upstream_status"), Free),
-            (chat, 404, Complete, UNPRICED, Some("upstream_status"), Free),
+            (chat, 404, Complete, NAMED, Some("upstream_status"), Free),
             // A server's failure after a generation had begun, or at the edge in front of it.
             (
                 chat,

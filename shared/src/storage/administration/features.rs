@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::{StatusCode, header};
+use http::header::{self, CONTENT_TYPE};
 use jiff::Timestamp;
 use url::Url;
 
@@ -25,6 +25,21 @@ pub enum Feature {
         /// Its argument's.
         argument: String,
     },
+}
+
+impl Feature {
+    /// A request that uses it. The names are the migrations' own, which need no escaping.
+    fn request(&self, client: &reqwest::Client, rest_url: &str) -> reqwest::RequestBuilder {
+        match self {
+            Self::Column { table, column } => {
+                client.get(format!("{rest_url}/{table}?select={column}&limit=0"))
+            }
+            Self::Function { name, argument } => client
+                .post(format!("{rest_url}/rpc/{name}"))
+                .header(CONTENT_TYPE, "application/json")
+                .body(format!(r#"{{"{argument}":{{}}}}"#)),
+        }
+    }
 }
 
 impl fmt::Display for Feature {
@@ -56,7 +71,8 @@ pub async fn probe(
     feature: &Feature,
     timeout: Duration,
 ) -> Result<(Access, Option<Timestamp>), Unavailable> {
-    let answer = transport::probe(client, rest_url, key, feature, timeout).await?;
+    let request = feature.request(client, transport::base(rest_url));
+    let answer = transport::probe(request, key, timeout).await?;
     let date = answer
         .headers
         .get(header::DATE)
@@ -79,11 +95,4 @@ pub async fn probe(
         }
     };
     Ok((access, date))
-}
-
-/// An answer to [`probe`], without its body.
-pub(in super::super) struct Probed {
-    pub(in super::super) status: StatusCode,
-    pub(in super::super) code: Option<String>,
-    pub(in super::super) headers: http::HeaderMap,
 }
