@@ -1,11 +1,13 @@
 //! TCP ports on loopback that nothing else uses.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
-/// Free ports are looked for here: above the usual services, below 32768, where Linux takes the
-/// ports of outgoing connections from.
+/// The range of free ports: above the usual services, and below 32768, from where on Linux takes the
+/// ports of outgoing connections.
 const FREE: std::ops::Range<u16> = 25_000..32_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +24,12 @@ pub enum PortError {
     NoneFree,
     #[error("can't reserve a port: {0}")]
     Reserve(#[from] io::Error),
+    #[error("{} must be a folder of this user that others cannot change; remove it", .0.display())]
+    Folder(PathBuf),
 }
 
-/// A port that was free when it was taken, and that nobody else who takes ports through this type
-/// gets, in this process or another one, as long as the value lives.
+/// A port that was free when it was taken, and that is not given out again through this type, in this
+/// process or another one, as long as the value lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -35,7 +39,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// This very port. `option` is the command line option that the error message names.
+    /// Takes the port `number`. `option` is the command line option that the error message names.
     pub fn fixed(number: u16, option: &'static str) -> Result<Self, PortError> {
         Self::take(number, Some(option))?.ok_or(PortError::Busy {
             number,
@@ -83,8 +87,20 @@ impl Port {
     fn take(number: u16, option: Option<&'static str>) -> Result<Option<Self>, PortError> {
         let user = rustix::process::getuid().as_raw();
         let folder = std::env::temp_dir().join(format!("llm-gateway-ports-{user}"));
-        fs::create_dir_all(&folder)?;
-        let reservation = File::create(folder.join(number.to_string()))?;
+        Self::take_in(&folder, number, option)
+    }
+
+    fn take_in(
+        folder: &Path,
+        number: u16,
+        option: Option<&'static str>,
+    ) -> Result<Option<Self>, PortError> {
+        ensure_private(folder)?;
+        let reservation = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(number.to_string()))?;
         match reservation.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -95,6 +111,23 @@ impl Port {
             option,
             _reservation: reservation,
         }))
+    }
+}
+
+/// Makes a folder that only this user can change. The temporary directory is everyone's: another user may
+/// have made the folder, or a link in its place, so that locking a file would create or change one
+/// elsewhere.
+fn ensure_private(folder: &Path) -> Result<(), PortError> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let found = fs::symlink_metadata(folder)?;
+    let is_own = found.is_dir() && found.uid() == rustix::process::getuid().as_raw();
+    if is_own && found.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(PortError::Folder(folder.to_owned()))
     }
 }
 
@@ -132,5 +165,35 @@ mod tests {
                  or choose another port with --port"
             )
         );
+    }
+
+    #[test]
+    fn a_folder_that_others_made_or_can_write_is_refused() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let temporary = tempfile::tempdir().unwrap();
+        let take = |folder: &Path| Port::take_in(folder, 31_999, None);
+
+        let own = temporary.path().join("own");
+        fs::create_dir(temporary.path().join("elsewhere")).unwrap();
+        fs::write(temporary.path().join("elsewhere/31999"), "kept").unwrap();
+        let link = temporary.path().join("link");
+        symlink(temporary.path().join("elsewhere"), &link).unwrap();
+        assert!(matches!(take(&link), Err(PortError::Folder(_))));
+        let open = temporary.path().join("elsewhere");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(take(&open), Err(PortError::Folder(_))));
+        let kept = fs::read_to_string(open.join("31999")).unwrap();
+        assert_eq!(kept, "kept");
+
+        assert!(take(&own).is_ok());
+        assert_eq!(
+            fs::metadata(&own).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        // A reservation changes nothing in its file.
+        fs::write(own.join("31999"), "kept").unwrap();
+        drop(take(&own).unwrap());
+        assert_eq!(fs::read_to_string(own.join("31999")).unwrap(), "kept");
     }
 }

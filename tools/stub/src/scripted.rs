@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{
     answer::{Answer, COMMENT, Charge, End, Tokens},
     endpoint::Endpoint,
-    response::{refusal, typed, with_generation_id},
+    response::{json_response, refusal, typed, with_generation_id},
     script::{self, Behaviour, Position, Prepared, Script, Split},
 };
 
@@ -183,6 +183,9 @@ impl ModelScript {
             return refused.into_response();
         }
         let answer = ok(endpoint, id);
+        if behaviour == Behaviour::Answer && !streamed {
+            return json_response(StatusCode::OK, json_text(&answer));
+        }
         let (content_type, prepared) = if behaviour.has_only_a_head() {
             ("application/json", Prepared::default())
         } else if streamed {
@@ -217,7 +220,7 @@ impl ModelScript {
         let middle = if streamed { CUT_STREAM } else { CUT_BODY };
         match self {
             Self::Cut { .. } => Behaviour::Cut { at: middle },
-            // Of a Messages stream only the head, which tells tokens.
+            // Only the head of a Messages stream, which tells tokens.
             Self::PoliteCut if endpoint == Endpoint::Messages => Behaviour::PoliteCut {
                 at: Position::Byte(0),
             },

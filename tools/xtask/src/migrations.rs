@@ -144,7 +144,7 @@ fn generated(workspace: &Workspace) -> Result<(PathBuf, String)> {
         let name = path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     };
-    // It tells the version, so nothing may come after it.
+    // The last migration tells the version, so it must remain the last.
     let target = migrations
         .last()
         .filter(|path| name(path).ends_with(GENERATED))

@@ -1,7 +1,7 @@
-//! What the ignored tests need.
+//! The needs of the ignored tests.
 //!
-//! A test that needs something that isn't everywhere says so: `#[ignore = "needs TEST_VECTORS"]`.
-//! libtest knows no reasons, so they are read from the sources.
+//! A test names a need that is not met everywhere: `#[ignore = "needs TEST_VECTORS"]`.
+//! libtest does not report reasons, so they are read from the sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ impl Needs {
     /// Reads all sources of the workspace.
     pub(crate) fn of_workspace(root: &Path) -> io::Result<Self> {
         let mut needs = Self::default();
-        let mut folders: Vec<PathBuf> = ["functions", "shared", "tools"]
+        let mut folders: Vec<PathBuf> = ["clients", "functions", "shared", "tools"]
             .map(|it| root.join(it))
             .into();
         while let Some(folder) = folders.pop() {

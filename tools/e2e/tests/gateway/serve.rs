@@ -27,15 +27,15 @@ use crate::clients::{identity, report, sdks};
 /// Built like the functions.
 static LLMGW: LazyLock<Functions> =
     LazyLock::new(|| Functions::build(&Workspace::locate(), &["llmgw"]).unwrap());
-/// A port on which nobody listens.
+/// A port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:9";
-/// What programs get as their API key.
+/// The API key of the programs.
 const TOKEN: &str = "a-token-of-the-tests";
 
 /// A user's proxy.
 struct Serve {
     child: Child,
-    /// What it tells programs to set.
+    /// The variables that programs have to set.
     variables: Vec<(String, String)>,
     _identity: NamedTempFile,
 }
@@ -77,13 +77,13 @@ impl Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a program reports that is run as its user would run it, and the books.
+/// The report of a program that is run as its user would run it, and the books.
 async fn transcript(world: &World, mut program: Command) -> String {
     let user = world.user().unwrap();
     let gateway = world.url("proxy", "");
