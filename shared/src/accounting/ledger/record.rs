@@ -46,10 +46,14 @@ impl Record {
             Outcome::Answered {
                 http_status,
                 ending,
-                reading,
+                mut reading,
                 generation_id,
+                cache_hit,
                 first_byte,
             } => {
+                if cache_hit && is_free_hit(http_status, &reading) {
+                    reading.usage = Some(reading.usage.unwrap_or_default().free());
+                }
                 // What such an endpoint names is the job.
                 let job = reading
                     .generation_id
@@ -72,7 +76,8 @@ impl Record {
                     )),
                     http_status: Some(http_status),
                     first_byte: Some(first_byte),
-                    generation_id: named.or(generation_id),
+                    // The header's is the real one: bodies may name `resp_…` or `msg_…`.
+                    generation_id: generation_id.or(named),
                     job,
                     model: reading.model,
                     ..reading
@@ -146,6 +151,16 @@ pub(super) fn tokens(usage: &Usage) -> Tokens {
         cached: usage.cached_tokens,
         reasoning: usage.reasoning_tokens,
     }
+}
+
+/// Whether an answer out of OpenRouter's cache is as free as documented: it names no cost, nothing that was
+/// used, and no error, and all of it could be read.
+/// <https://openrouter.ai/docs/features/response-caching>
+fn is_free_hit(http_status: u16, reading: &Reading) -> bool {
+    (200..300).contains(&http_status)
+        && reading.upstream_error.is_none()
+        && !reading.may_hide_cost
+        && reading.usage.as_ref().is_none_or(Usage::is_zeroed)
 }
 
 fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'static str, String)> {
@@ -235,6 +250,7 @@ mod tests {
             ending,
             reading: meter.finish(BodyEnd::Clean),
             generation_id: None,
+            cache_hit: false,
             first_byte: Duration::ZERO,
         };
         let record = Record::of(endpoint, outcome);

@@ -54,6 +54,31 @@ impl Usage {
         )
     }
 
+    /// Whether it names no cost and nothing that was used.
+    #[must_use]
+    pub fn is_zeroed(&self) -> bool {
+        let tokens = [
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+        ];
+        tokens.iter().flatten().all(|tokens| *tokens == 0)
+            && self.cost.is_none()
+            && self.upstream_inference_cost.unwrap_or_default() == Usd::ZERO
+            && self.unreadable == Unreadable::default()
+    }
+
+    /// The same with a cost of nothing.
+    #[must_use]
+    pub fn free(self) -> Self {
+        Self {
+            cost: Some(Usd::ZERO),
+            upstream_inference_cost: Some(Usd::ZERO),
+            ..self
+        }
+    }
+
     /// What is known here, and otherwise what is known of `earlier`.
     pub(super) fn or(self, earlier: &Self) -> Self {
         Self {

@@ -33,6 +33,7 @@ fn books(
             ending,
             reading: meter.finish(end),
             generation_id: None,
+            cache_hit: false,
             first_byte: Duration::ZERO,
         },
     ))
