@@ -233,7 +233,7 @@ ALTER TABLE request_log_parts.until_now            ENABLE ROW LEVEL SECURITY;
 SELECT public.create_partitions(3);
 
 -- ---------------------------------------------------------------------------------------------
--- Who may do what: see 20260102000000. A partitioned table's own privileges and policies count.
+-- Privileges: see ../README.md. A partitioned table's own privileges and policies count.
 -- ---------------------------------------------------------------------------------------------
 
 ALTER TABLE public.request_logs ENABLE ROW LEVEL SECURITY;

@@ -2,8 +2,8 @@
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
 //! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
-//! `claim_unsettled` and `settle_request`, `expire_requests`, those for keys (`migrations/20260107000000_keys.sql`), and
-//! those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
+//! `claim_unsettled` and `settle_request`, `expire_requests`, those for keys
+//! (`migrations/functions/keys.sql`, `provisioning.sql`), and those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
 //! URL; each module has the calls of its own. The contract:
 //!
 //! - money is decimal text, never a float;
@@ -39,8 +39,8 @@ pub use keys::{
 };
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
-    ReplayGuard, Status, Tokens,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status,
+    Tokens,
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use transport::ping;
@@ -50,6 +50,8 @@ pub use usage::{
 };
 
 use transport::Transport;
+
+pub use crate::identity::auth::ReplayGuard;
 
 use crate::causes::causes;
 

@@ -19,7 +19,6 @@ mod reconcile;
 mod restore;
 mod rewrap;
 mod row;
-mod schema;
 mod services;
 
 use std::path::PathBuf;

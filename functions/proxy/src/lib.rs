@@ -25,7 +25,7 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::SealedKey,
+        secret::{SealedKey, without_keys},
         secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
     },
 };
@@ -210,7 +210,7 @@ impl Proxy {
         let beginning = async {
             let since = Instant::now();
             let begun = self.ledger.storage.begin(&asked, until).await;
-            observe::began(&asked, since.elapsed());
+            observed(&asked, since.elapsed());
             begun
         };
         Ok(tokio::try_join!(beginning, warming)?)
@@ -288,8 +288,25 @@ impl Proxy {
 /// for it.
 fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Error {
     if let Some(entry) = entry {
-        let outcome = Outcome::not_answered(respond::reason(&error), &error);
+        let (message, may_have_been_billed) = match &error {
+            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
+            other => (other.to_string(), false),
+        };
+        let outcome = Outcome::NotAnswered {
+            reason: respond::reason(&error),
+            message,
+            may_have_been_billed,
+        };
         call.invocation.tasks.spawn(entry.close(outcome));
     }
     error
+}
+
+/// Adds what the request is about, and how long beginning it took, to its line in the log.
+fn observed(begin: &Begin<'_>, took: Duration) {
+    if let Some(books) = &begin.books {
+        observe::record("request.endpoint", books.endpoint);
+        observe::record("request.model", books.model.map(without_keys));
+    }
+    observe::record("storage.begin_ms", observe::milliseconds(took));
 }

@@ -22,6 +22,7 @@ use crate::{
     request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
     upstream::endpoint::{Endpoint, Job},
+    vault::secret::without_keys,
 };
 
 use self::record::Record;
@@ -184,7 +185,7 @@ impl Row {
         }
         let begun = Instant::now();
         let written = self.finish(&finish, until).await;
-        observe::closed(&finish, begun.elapsed());
+        observed(&finish, begun.elapsed());
         match written {
             Ok(Finished { by_this_call, .. }) => observe::record("books.recorded", by_this_call),
             Err(StorageError::NoSuchRequest) if !self.certain => {}
@@ -212,4 +213,18 @@ impl Row {
             }
         }
     }
+}
+
+/// Adds what the books say of the request, and how long it took to write them, to its line in the log.
+fn observed(finish: &Finish<'_>, took: Duration) {
+    use observe::{milliseconds, record};
+    record("request.status", finish.status.as_str());
+    record("request.reason", finish.error.map(|failure| failure.reason));
+    record("request.first_byte_ms", finish.first_byte.map(milliseconds));
+    record("request.served_model", finish.model.map(without_keys));
+    record("usage.input_tokens", finish.tokens.input);
+    record("usage.output_tokens", finish.tokens.output);
+    record("usage.cost", finish.cost.openrouter);
+    record("usage.cost_state", finish.cost.state.as_str());
+    record("storage.finish_ms", milliseconds(took));
 }

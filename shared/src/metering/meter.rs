@@ -33,15 +33,18 @@ use crate::metering::{
 };
 
 use self::tally::{ANSWER, Member, Tally};
+pub(crate) use self::usage::{whole_charge, whole_number};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
-    reading::{Malformed, Reading},
-    usage::Usage,
+    malformed::Malformed,
+    reading::Reading,
+    usage::{Unreadable, Usage},
 };
 
 mod failure;
 mod job;
+mod malformed;
 mod reading;
 mod tally;
 #[cfg(test)]

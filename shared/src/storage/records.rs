@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{metering::money::Usd, vault::secret::without_keys};
+use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::without_keys};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -26,15 +26,6 @@ pub struct Begin<'a> {
     pub requests_per_minute: Option<NonZeroU32>,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
-}
-
-/// The digest of what the caller signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplayGuard {
-    /// SHA-256 of the signed bytes (not of the signature, whose encoding can vary).
-    pub digest: [u8; 32],
-    /// From then on the timestamp check refuses the request by itself.
-    pub expires_at: Timestamp,
 }
 
 /// The first entry of a billable request in the books.

@@ -1,4 +1,4 @@
-//! What `migrations/20260110000000_retired_keys.sql` promises: a cost can be asked for with the key that
+//! The promise of `migrations/functions/retired_keys.sql`: a cost can be asked for with the key that
 //! made the request, whatever its owner does with that key meanwhile.
 
 use futures_util::future::join_all;

@@ -5,6 +5,7 @@ mod bench_usage;
 mod demo;
 mod dev;
 mod ledger;
+mod migrations;
 mod needs;
 mod package;
 mod test;
@@ -32,6 +33,8 @@ enum Task {
     Bench(bench::Options),
     /// Measure questions about usage over a million requests, with and without their indexes
     BenchUsage(bench_usage::Options),
+    /// Generate the migration that declares all functions, from `migrations/functions/`
+    Migrations(migrations::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
     /// billed with what the books say
     Ledger(simulation::Options),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Migrations(options) => migrations::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };
     result.unwrap_or_else(|error| {

@@ -93,7 +93,7 @@ impl Doctor<'_, '_> {
             self.findings.fail(
                 check,
                 &found,
-                "set it as the functions have it; see the documentation",
+                "set it as the functions have it, see docs/operate/configuration.md",
             )?;
         }
         Ok(())
@@ -144,8 +144,9 @@ impl Doctor<'_, '_> {
         let Some((config, date)) = checks.connection().await? else {
             return Ok(());
         };
-        checks.schema(&config).await?;
-        checks.grants(&config, args.anon_key.as_deref()).await?;
+        let features = checks.schema().await?;
+        let anon_key = args.anon_key.as_deref();
+        checks.grants(&config, features, anon_key).await?;
         if let Some(keyset) = keyset {
             checks.sealed_keys(keyset).await?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{error::Error, metering::meter::Reading};
+use crate::metering::meter::Reading;
 
 /// How the bytes of an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,10 @@ pub enum Outcome {
         ending: Ending,
         /// What the meter read in the body.
         reading: Reading,
-        /// The answer's `x-generation-id`, for bodies that do not name it.
+        /// The answer's `x-generation-id`. What the body names instead need not be a generation.
         generation_id: Option<String>,
+        /// Whether OpenRouter says that the answer comes out of its cache.
+        cache_hit: bool,
         /// From the request's arrival to the first byte of the body.
         first_byte: Duration,
     },
@@ -82,20 +84,4 @@ pub enum Outcome {
         /// Whether OpenRouter may have received, and so billed, the request.
         may_have_been_billed: bool,
     },
-}
-
-impl Outcome {
-    /// What a failure before OpenRouter's answer means for the books.
-    #[must_use]
-    pub fn not_answered(reason: &'static str, error: &Error) -> Self {
-        let (message, may_have_been_billed) = match error {
-            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
-            other => (other.to_string(), false),
-        };
-        Self::NotAnswered {
-            reason,
-            message,
-            may_have_been_billed,
-        }
-    }
 }

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     csv::{Cell, Table},
-    requests::query_from,
+    cursor,
 };
 use crate::{
     identity::canonical::CanonicalQuery,
@@ -179,7 +179,7 @@ impl Page {
     /// the last.
     #[must_use]
     pub fn next_query(&self, query: &CanonicalQuery) -> Option<String> {
-        query_from(query, self.next_cursor.clone()?)
+        cursor::query_with(query, self.next_cursor.clone()?)
     }
 
     /// A line for each request.

@@ -1,6 +1,6 @@
 //! Checks of the database: its connection, its schema, its grants, and the keys that it stores.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
@@ -20,7 +20,6 @@ use super::{
     super::{
         output::Rows,
         row,
-        schema::{self, Made},
         services::{Services, deadline},
     },
     findings::Findings,
@@ -32,6 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONCURRENCY: usize = 8;
 /// The number of sealed keys per request.
 const PAGE: u16 = 500;
+/// The date of the last migration.
+const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 pub(super) struct DatabaseChecks<'a, 'b, 'c> {
     services: &'a Services,
@@ -54,9 +55,10 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
                 .fail(check, "not found", "complete the configuration")?;
             return Ok(None);
         };
-        // The first column of the first migration.
-        let Some(Made { feature, .. }) = schema::features().into_iter().next() else {
-            return Ok(None);
+        // A column of the original schema, which every migrated database has.
+        let feature = Feature::Column {
+            table: "user_api_keys".to_owned(),
+            column: "id".to_owned(),
         };
         match self.probe(&config.url, Some(&config.key), &feature).await {
             Ok((Access::Refused, _)) => {
@@ -83,42 +85,46 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         }
     }
 
-    /// Checks that everything that the migrations create exists.
-    pub(super) async fn schema(&mut self, config: &StorageConfig) -> Result<()> {
+    /// Checks that the database has the schema that this program was built with, and that the gateway
+    /// may use it. Returns the tables and functions that exist.
+    pub(super) async fn schema(&mut self) -> Result<Vec<Feature>> {
         let check = "migrations";
-        let features = schema::features();
-        let total = features.len();
-        let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let mut failed = None;
-        for (made, access) in self.probed(config, Some(&config.key), features).await {
-            match access {
-                Ok(Access::Granted) => {}
-                Ok(Access::Missing | Access::Refused) => {
-                    let lacking = missing.entry(made.migration).or_default();
-                    lacking.push(made.feature.to_string());
-                }
-                Err(error) => failed = Some(format!("{}: {error}", made.feature)),
+        let schema = match self.services.storage()?.schema(deadline()).await {
+            Ok(schema) => schema,
+            Err(error) => {
+                self.findings.fail(
+                    check,
+                    &causes(&error),
+                    "apply them (migrations/apply.sh); if they are applied, `NOTIFY pgrst, 'reload \
+                     schema'`",
+                )?;
+                return Ok(Vec::new());
             }
-        }
-        for (migration, lacking) in &missing {
+        };
+        let found = schema.version.as_str();
+        if !schema.missing.is_empty() {
             self.findings.fail(
                 check,
-                &format!("{migration}: no {} for the gateway", lacking.join(", ")),
+                &format!("no {} for the gateway", schema.missing.join(", ")),
+                "apply migrations/*_functions.sql again, as the owner of the tables",
+            )?;
+        } else if found < SCHEMA_VERSION {
+            self.findings.fail(
+                check,
+                &format!("the database is at {found}, this program needs {SCHEMA_VERSION}"),
+                "apply the migrations (migrations/apply.sh)",
+            )?;
+        } else if found > SCHEMA_VERSION {
+            self.findings.ok(
+                check,
                 &format!(
-                    "apply migrations/{migration}; if it is applied, `NOTIFY pgrst, 'reload \
-                     schema'` and check its GRANTs"
+                    "applied up to {found}, later than this program, which knows {SCHEMA_VERSION}"
                 ),
             )?;
+        } else {
+            self.findings.ok(check, &format!("applied up to {found}"))?;
         }
-        if let Some(error) = &failed {
-            self.findings
-                .fail(check, error, "try again; then see the database's own log")?;
-        }
-        if missing.is_empty() && failed.is_none() {
-            self.findings
-                .ok(check, &format!("applied ({total} columns and functions)"))?;
-        }
-        Ok(())
+        Ok(schema.features)
     }
 
     /// Checks that the public is refused everywhere: with the publishable key, or, for a bare
@@ -127,25 +133,16 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
     pub(super) async fn grants(
         &mut self,
         config: &StorageConfig,
+        features: Vec<Feature>,
         anon_key: Option<&str>,
     ) -> Result<()> {
         let check = "grants";
         if anon_key.is_none() && !Env::process().is_set("SUPABASE_REST_URL") {
             return self.findings.skip(check, "set SUPABASE_ANON_KEY");
         }
-        let mut tables = Vec::new();
-        // One column per table, and every function.
-        let features: Vec<Made> = schema::features()
-            .into_iter()
-            .filter(|made| match &made.feature {
-                Feature::Function { .. } => true,
-                Feature::Column { table, .. } if tables.contains(table) => false,
-                Feature::Column { table, .. } => {
-                    tables.push(table.clone());
-                    true
-                }
-            })
-            .collect();
+        if features.is_empty() {
+            return self.findings.skip(check, "apply the migrations");
+        }
         let anon = match anon_key.map(StorageKey::parse).transpose() {
             Ok(anon) => anon,
             Err(error) => {
@@ -161,11 +158,11 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         } else {
             "without a key"
         };
-        for (made, access) in self.probed(config, anon.as_ref(), features).await {
+        for (feature, access) in self.probed(config, anon.as_ref(), features).await {
             match access {
-                Ok(Access::Granted) => open.push(made.feature.to_string()),
+                Ok(Access::Granted) => open.push(feature.to_string()),
                 Ok(Access::Refused | Access::Missing) => {}
-                Err(error) => failed = Some(format!("{}: {error}", made.feature)),
+                Err(error) => failed = Some(format!("{feature}: {error}")),
             }
         }
         if !open.is_empty() {
@@ -233,11 +230,11 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         &self,
         config: &StorageConfig,
         key: Option<&StorageKey>,
-        features: Vec<Made>,
-    ) -> Vec<(Made, Result<Access, String>)> {
-        let asked = features.into_iter().map(async |made| {
-            let answer = self.probe(&config.url, key, &made.feature).await;
-            (made, answer.map(|(access, _)| access))
+        features: Vec<Feature>,
+    ) -> Vec<(Feature, Result<Access, String>)> {
+        let asked = features.into_iter().map(async |feature| {
+            let answer = self.probe(&config.url, key, &feature).await;
+            (feature, answer.map(|(access, _)| access))
         });
         stream::iter(asked).buffered(CONCURRENCY).collect().await
     }

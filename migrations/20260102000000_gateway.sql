@@ -1,0 +1,324 @@
+-- The gateway's tables, columns, constraints, indexes, row level security and grants. The functions
+-- follow in the next migration. README.md has the rules that stand above all of it.
+--
+-- Money is unconstrained `numeric`, in US dollars. OpenRouter's costs are printed doubles (19 decimals
+-- and `7.434e-07` have been recorded), and any numeric(p,s) would round some of them. The checks
+-- `x >= 0 AND x < 'Infinity'` also keep out NaN, which PostgreSQL sorts above every number: it would
+-- pass `x >= 0` and poison every sum it enters.
+
+-- ---------------------------------------------------------------------------------------------
+-- accounts: what belongs to a DID rather than to its key
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.accounts (
+  did                 text PRIMARY KEY,
+  credit_limit        numeric CHECK (credit_limit < 'Infinity'),  -- NaN would be no limit
+  spent               numeric NOT NULL DEFAULT 0 CHECK (spent >= 0 AND spent < 'Infinity'),
+  held                numeric NOT NULL DEFAULT 0 CHECK (held >= 0 AND held < 'Infinity'),
+  requests_per_minute integer CHECK (requests_per_minute > 0),
+  rate_tat            timestamptz,
+  disabled            boolean NOT NULL DEFAULT false,
+  created_at          timestamptz NOT NULL DEFAULT now()
+)
+-- Each request updates its account, in the same page as long as that has room.
+WITH (fillfactor = 50);
+
+COMMENT ON TABLE public.accounts IS
+  'Money, rate and block of each DID. It outlives the key, so that nobody can shake off a limit by storing another one. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.accounts.credit_limit IS
+  'US dollars over all time; null: none. user_api_keys.credit_limit is kept equal to it.';
+COMMENT ON COLUMN public.accounts.spent IS 'Sum of total_cost of all finished requests, in US dollars.';
+COMMENT ON COLUMN public.accounts.held IS 'Sum of hold of all requests of the DID, in US dollars.';
+COMMENT ON COLUMN public.accounts.requests_per_minute IS
+  'The rate that the DID may keep up, and the most it may send at once; null: the gateway''s default.';
+COMMENT ON COLUMN public.accounts.rate_tat IS
+  'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
+COMMENT ON COLUMN public.accounts.disabled IS 'Whether requests and new keys are refused.';
+
+-- The costs of a DID's last 20 settled requests to a model, the last one first: hold_for takes the highest.
+CREATE TABLE public.recent_costs (
+  did   text NOT NULL,
+  model text NOT NULL,
+  costs numeric[] NOT NULL,
+  PRIMARY KEY (did, model)
+)
+WITH (fillfactor = 50);
+
+COMMENT ON TABLE public.recent_costs IS
+  'Costs of each DID''s last 20 settled requests to a model. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.recent_costs.model IS 'The model asked for; empty where none was named.';
+
+-- ---------------------------------------------------------------------------------------------
+-- user_api_keys: the key of each DID
+-- ---------------------------------------------------------------------------------------------
+
+-- No table rewrite: only the declared precision goes.
+ALTER TABLE public.user_api_keys ALTER COLUMN credit_limit TYPE numeric;
+
+ALTER TABLE public.user_api_keys
+  ADD COLUMN seal_key_id     bigint,
+  ADD COLUMN provisioning_id uuid;
+
+COMMENT ON COLUMN public.user_api_keys.credit_limit IS
+  'accounts.credit_limit, for users of the original system: may be read and set here as well.';
+COMMENT ON COLUMN public.user_api_keys.seal_key_id IS
+  'Id of the keyset''s key that sealed encrypted_api_key, derived from it; null where that is no sealed key.';
+COMMENT ON COLUMN public.user_api_keys.provisioning_id IS
+  'The key_provisionings row of a key that the gateway made; null for one that the user brought.';
+
+-- The same as the index of UNIQUE (did).
+DROP INDEX public.idx_user_api_keys_did;
+
+-- ---------------------------------------------------------------------------------------------
+-- request_logs: each request, its answer and its cost
+-- ---------------------------------------------------------------------------------------------
+
+ALTER TABLE public.request_logs ALTER COLUMN total_cost TYPE numeric;
+
+ALTER TABLE public.request_logs
+  -- The request.
+  ADD COLUMN method                  text,
+  ADD COLUMN path                    text,
+  ADD COLUMN endpoint                text,
+  ADD COLUMN requested_model         text,
+  ADD COLUMN streamed                boolean,
+  ADD COLUMN hold                    numeric NOT NULL DEFAULT 0 CHECK (hold >= 0 AND hold < 'Infinity'),
+  -- The response.
+  ADD COLUMN generation_id           text,
+  ADD COLUMN job_id                  text,
+  ADD COLUMN http_status             integer,
+  ADD COLUMN first_byte_ms           integer,
+  ADD COLUMN error_reason            text,
+  ADD COLUMN cached_tokens           integer,
+  ADD COLUMN reasoning_tokens        integer,
+  -- The cost.
+  ADD COLUMN openrouter_cost         numeric CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity'),
+  ADD COLUMN upstream_inference_cost numeric CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity'),
+  ADD COLUMN is_byok                 boolean,
+  ADD COLUMN cost_state              text NOT NULL DEFAULT 'none' CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')),
+  ADD COLUMN unknown_cost_reason     text,
+  -- Reconciliation.
+  ADD COLUMN reconcile_attempts      integer NOT NULL DEFAULT 0,
+  ADD COLUMN next_reconcile_at       timestamptz,
+  ADD COLUMN settled_at              timestamptz,
+  ADD COLUMN retired_key_id          uuid;
+
+COMMENT ON COLUMN public.request_logs.model IS
+  'The model that answered; until that is known the one asked for, or ''unknown''.';
+COMMENT ON COLUMN public.request_logs.total_cost IS
+  'openrouter_cost, plus upstream_inference_cost when is_byok; null while unknown. US dollars.';
+COMMENT ON COLUMN public.request_logs.hold IS
+  'What is reserved against the limit: until the request has finished and its cost is known. US dollars.';
+COMMENT ON COLUMN public.request_logs.job_id IS
+  'The asynchronous job that the request created; its cost is this row''s.';
+COMMENT ON COLUMN public.request_logs.openrouter_cost IS 'usage.cost as OpenRouter reported it.';
+COMMENT ON COLUMN public.request_logs.cost_state IS
+  'none: nothing to pay; pending: the stream was cut before its cost was known (not free); final; unknown: asked for in vain (not free either).';
+COMMENT ON COLUMN public.request_logs.unknown_cost_reason IS 'Why the cost could not be found out, while cost_state is ''unknown''.';
+COMMENT ON COLUMN public.request_logs.next_reconcile_at IS
+  'A run that claims the row moves it into the future: until then no other run takes it. Null: due at once, or settled.';
+COMMENT ON COLUMN public.request_logs.settled_at IS 'When reconciliation closed the row; null where the request did so itself.';
+COMMENT ON COLUMN public.request_logs.retired_key_id IS
+  'The key that made the request, if it was retired while the request was open. No foreign key: that row is deleted.';
+
+-- Rows of the original system carry a cost that is never revised, and it counts towards the limit. A
+-- model that would not fit into an index row is cut as begin_request cuts it.
+UPDATE public.request_logs SET cost_state = 'final' WHERE total_cost IS NOT NULL;
+UPDATE public.request_logs SET model = left(model, 255) WHERE length(model) > 255;
+INSERT INTO public.accounts (did, credit_limit, spent, created_at)
+SELECT k.did, k.credit_limit, coalesce(past.spent, 0), coalesce(k.created_at, now())
+  FROM public.user_api_keys AS k
+  LEFT JOIN (SELECT did, sum(total_cost) AS spent
+               FROM public.request_logs
+              WHERE total_cost > 0 AND total_cost < 'Infinity'
+              GROUP BY did) AS past USING (did);
+ALTER TABLE public.user_api_keys
+  ADD CONSTRAINT user_api_keys_account FOREIGN KEY (did) REFERENCES public.accounts;
+
+-- One index for everything that one DID asks about its own requests. It holds every column that is
+-- summed or filtered by, so that a million rows are read from it alone; pages read it backwards.
+--
+-- On a large live table, build it beforehand, without blocking writes (CREATE INDEX CONCURRENTLY,
+-- under the same name): then nothing is done here.
+CREATE INDEX IF NOT EXISTS idx_request_logs_usage
+  ON public.request_logs (did, request_time, id)
+  INCLUDE (model, endpoint, status, cost_state, total_cost, input_tokens, output_tokens, cached_tokens,
+           reasoning_tokens, response_time, first_byte_ms);
+-- The same key without the columns.
+DROP INDEX public.idx_request_logs_did;
+-- Three values that nothing selects by alone; the indexes below have the rare ones.
+DROP INDEX public.idx_request_logs_status;
+-- A DID's open requests, for all that looks for them while its key changes. Their number does not grow
+-- with the table.
+CREATE INDEX idx_request_logs_open ON public.request_logs (did)
+  WHERE status = 'pending' OR cost_state IN ('pending', 'unknown');
+-- What reconciliation looks for, in the order in which it takes it.
+CREATE INDEX idx_request_logs_unsettled ON public.request_logs (next_reconcile_at NULLS FIRST, request_time)
+  WHERE cost_state = 'pending' OR status = 'pending';
+-- How settle_job finds the row of a job, and finish_request an earlier one.
+CREATE INDEX idx_request_logs_job ON public.request_logs (did, job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX idx_request_logs_retired_key ON public.request_logs (retired_key_id) WHERE retired_key_id IS NOT NULL;
+
+-- To read from an index alone takes a table that was vacuumed since it was written to. The default is
+-- to wait until it has grown by a fifth.
+ALTER TABLE public.request_logs
+  SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+
+-- ---------------------------------------------------------------------------------------------
+-- request_fingerprints: the digest of every signed request that was let through
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.request_fingerprints (
+  fingerprint bytea PRIMARY KEY,
+  request_id  uuid NOT NULL,
+  expires_at  timestamptz NOT NULL
+);
+CREATE INDEX idx_request_fingerprints_expires_at ON public.request_fingerprints (expires_at);
+
+COMMENT ON COLUMN public.request_fingerprints.request_id IS
+  'The request it let through: only that one may repeat it (a retry after a lost answer).';
+
+-- ---------------------------------------------------------------------------------------------
+-- usage_history: sums of the requests that have expired
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.usage_history (
+  did              text    NOT NULL,
+  day              date    NOT NULL,
+  model            text    NOT NULL,
+  endpoint         text    NOT NULL,
+  requests         bigint  NOT NULL CHECK (requests > 0),
+  successful       bigint  NOT NULL CHECK (successful >= 0),
+  failed           bigint  NOT NULL CHECK (failed >= 0),
+  cost_unknown     bigint  NOT NULL CHECK (cost_unknown >= 0),
+  input_tokens     bigint  NOT NULL,
+  output_tokens    bigint  NOT NULL,
+  cached_tokens    bigint  NOT NULL,
+  reasoning_tokens bigint  NOT NULL,
+  cost             numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity'),
+  PRIMARY KEY (did, day, model, endpoint)
+);
+
+COMMENT ON TABLE public.usage_history IS
+  'Sums of the requests that expire_requests has taken out of request_logs. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.usage_history.day IS 'Of request_time, in UTC.';
+COMMENT ON COLUMN public.usage_history.endpoint IS 'Empty where none was recorded.';
+COMMENT ON COLUMN public.usage_history.cost_unknown IS
+  'Requests whose cost could not be found out: cost is without them.';
+COMMENT ON COLUMN public.usage_history.cost IS 'Sum of total_cost, in US dollars.';
+
+-- ---------------------------------------------------------------------------------------------
+-- key_events: the record of what was done to keys. Never a secret, never changed, never deleted.
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.key_events (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  did         text NOT NULL,
+  time        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  actor       text NOT NULL CHECK (actor IN ('user', 'operator', 'gateway')),
+  action      text NOT NULL,
+  key_hash    text,
+  seal_key_id bigint,
+  request_id  uuid,
+  details     jsonb
+);
+CREATE INDEX idx_key_events_did ON public.key_events (did, id);
+
+COMMENT ON TABLE public.key_events IS
+  'Append-only: what happened to the keys of users. No foreign key: it outlives the key.';
+COMMENT ON COLUMN public.key_events.actor IS
+  'user: a request signed by the DID; operator: the command line; gateway: by itself.';
+COMMENT ON COLUMN public.key_events.key_hash IS 'openrouter_key_hash of the key that it concerns.';
+COMMENT ON COLUMN public.key_events.seal_key_id IS 'Id of the keyset''s key that seals it from then on.';
+COMMENT ON COLUMN public.key_events.request_id IS 'The gateway''s id of the request that did it.';
+
+-- ---------------------------------------------------------------------------------------------
+-- key_provisionings: keys that the gateway makes with OpenRouter's management API
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.key_provisionings (
+  id              uuid PRIMARY KEY,
+  did             text NOT NULL,
+  state           text NOT NULL CHECK (state IN ('reserved', 'live', 'to_delete', 'deleted')),
+  upstream_hash   text,
+  limit_usd       numeric CHECK (limit_usd > 0 AND limit_usd < 'Infinity'),
+  limit_reset     text CHECK (limit_reset IN ('daily', 'weekly', 'monthly')),
+  reserved_at     timestamptz NOT NULL,
+  lease_until     timestamptz NOT NULL,
+  live_at         timestamptz,
+  ended_at        timestamptz,
+  deleted_at      timestamptz,
+  attempts        integer NOT NULL DEFAULT 0,
+  next_attempt_at timestamptz
+);
+-- One at a time for each DID: of simultaneous reservations one wins.
+CREATE UNIQUE INDEX idx_key_provisionings_active ON public.key_provisionings (did)
+  WHERE state IN ('reserved', 'live');
+CREATE INDEX idx_key_provisionings_ended ON public.key_provisionings (did, ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX idx_key_provisionings_unfinished ON public.key_provisionings (next_attempt_at NULLS FIRST, lease_until)
+  WHERE state IN ('reserved', 'to_delete');
+
+COMMENT ON TABLE public.key_provisionings IS
+  'Keys that the gateway made, or was about to make, with OpenRouter''s management API. Rows are kept.';
+COMMENT ON COLUMN public.key_provisionings.id IS
+  'The id of the request that asked for it. The key''s name with OpenRouter is made of it.';
+COMMENT ON COLUMN public.key_provisionings.upstream_hash IS
+  'OpenRouter''s name of the key; null until it is known, and where no key was made.';
+COMMENT ON COLUMN public.key_provisionings.limit_reset IS 'When limit_usd begins anew (UTC); null: never.';
+COMMENT ON COLUMN public.key_provisionings.live_at IS 'When user_api_keys got its row.';
+COMMENT ON COLUMN public.key_provisionings.ended_at IS 'When that row went, or got another key.';
+COMMENT ON COLUMN public.key_provisionings.lease_until IS
+  'A reservation that is not live by then was given up: its function was killed.';
+COMMENT ON COLUMN public.key_provisionings.next_attempt_at IS
+  'While to_delete: when the deletion is due again; null: at once.';
+
+-- ---------------------------------------------------------------------------------------------
+-- retired_keys: keys that are needed only to ask for the costs of requests they made
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.retired_keys (
+  id                uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  did               text NOT NULL,
+  key_hash          text NOT NULL,
+  encrypted_api_key text NOT NULL,
+  seal_key_id       bigint,
+  provisioning_id   uuid,
+  retired_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  UNIQUE (did, key_hash)
+);
+CREATE INDEX idx_retired_keys_provisioning ON public.retired_keys (provisioning_id) WHERE provisioning_id IS NOT NULL;
+
+COMMENT ON TABLE public.retired_keys IS
+  'Keys that were replaced or revoked while costs of theirs were open. For reconciliation only.';
+COMMENT ON COLUMN public.retired_keys.key_hash IS 'openrouter_key_hash of its user_api_keys row.';
+COMMENT ON COLUMN public.retired_keys.seal_key_id IS
+  'Id of the keyset''s key that sealed encrypted_api_key, derived from it.';
+COMMENT ON COLUMN public.retired_keys.provisioning_id IS
+  'The key_provisionings row of a key that the gateway made.';
+
+-- ---------------------------------------------------------------------------------------------
+-- Privileges: the gateway's secret key (service_role), and no other role
+-- ---------------------------------------------------------------------------------------------
+
+ALTER TABLE public.accounts             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.recent_costs         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.user_api_keys        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.request_logs         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.request_fingerprints ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.usage_history        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.key_events           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.key_provisionings    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.retired_keys         ENABLE ROW LEVEL SECURITY;
+
+REVOKE ALL ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
+    public.request_fingerprints, public.usage_history, public.key_events, public.key_provisionings,
+    public.retired_keys
+  FROM PUBLIC, anon, authenticated, service_role;
+-- DELETE is for erasing a user and for retention; UPDATE on fingerprints is what FOR UPDATE asks for.
+GRANT SELECT, INSERT, UPDATE, DELETE
+  ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
+     public.request_fingerprints, public.usage_history, public.key_provisionings, public.retired_keys
+  TO service_role;
+GRANT SELECT, INSERT ON public.key_events TO service_role;
+-- An identity column needs no privilege on its sequence.
+REVOKE ALL ON SEQUENCE public.key_events_id_seq FROM PUBLIC, anon, authenticated, service_role;

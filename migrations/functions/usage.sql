@@ -1,0 +1,388 @@
+-- Usage of one DID: sums (usage_report) and single requests, page by page (usage_requests).
+
+-- Totals of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
+-- fingerprint (null: may be asked again) and fingerprint_expires_at as in begin_request; start and
+-- end, RFC 3339 with an offset, null leaves that side open. All numbers are text. Pending requests
+-- count as requests; they have no tokens and no cost yet. PT401 replayed_request.
+CREATE OR REPLACE FUNCTION public.usage_summary(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_did   text        := v_in ->> 'did';
+  v_start timestamptz := (v_in ->> 'start')::timestamptz;
+  v_end   timestamptz := (v_in ->> 'end')::timestamptz;
+BEGIN
+  IF v_did IS NULL THEN
+    RAISE EXCEPTION 'usage_summary: did is missing'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+
+  RETURN (
+    WITH by_model AS (
+      SELECT l.model,
+             count(*)                                       AS requests,
+             count(*) FILTER (WHERE l.status = 'completed') AS completed,
+             count(*) FILTER (WHERE l.status = 'failed')    AS failed,
+             sum(l.input_tokens)  AS input_tokens,
+             sum(l.output_tokens) AS output_tokens,
+             sum(l.total_cost)    AS cost
+        FROM public.request_logs AS l
+       WHERE l.did = v_did
+         AND (v_start IS NULL OR l.request_time >= v_start)
+         AND (v_end   IS NULL OR l.request_time <  v_end)
+       GROUP BY l.model
+    )
+    SELECT jsonb_build_object(
+      'total_requests',      coalesce(sum(requests), 0)::text,
+      'successful_requests', coalesce(sum(completed), 0)::text,
+      'failed_requests',     coalesce(sum(failed), 0)::text,
+      'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
+      'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
+      'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
+      'requests_by_model',   coalesce(jsonb_object_agg(model, requests::text) FILTER (WHERE model IS NOT NULL), '{}'))
+      FROM by_model);
+END
+$$;
+
+-- One DID's requests, the newest first. Fields of `request`: those of usage_summary, and
+--
+--   limit                 maximum number of requests, 1 to 1000
+--   before                null, or {"request_time" (RFC 3339), "id"} of the last request of the page before
+--   model, endpoint, status, cost_state   null, or the value to match
+--   min_cost              null, or the least total_cost; decimal text
+--
+-- Returns {"requests": [...], "more": whether there are more}. A page may be shorter than `limit`
+-- while there are more: it ends before two megabytes. Money is text, times are RFC 3339 in UTC.
+--
+-- A place in the order of (request_time, id) never changes, so pages that follow each other's last
+-- row name no request twice, and every request that was there when the first page was read. PT401
+-- replayed_request.
+CREATE OR REPLACE FUNCTION public.usage_requests(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+DECLARE
+  c_rfc3339    CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+  v_in         jsonb       := public.decoded(request);
+  v_did        text        := v_in ->> 'did';
+  v_start      timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
+  v_end        timestamptz := coalesce((v_in ->> 'end')::timestamptz, 'infinity');
+  v_before     timestamptz := coalesce((v_in #>> '{before,request_time}')::timestamptz, 'infinity');
+  v_before_id  uuid        := coalesce((v_in #>> '{before,id}')::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+  v_limit      integer     := (v_in ->> 'limit')::integer;
+  v_model      text        := v_in ->> 'model';
+  v_endpoint   text        := v_in ->> 'endpoint';
+  v_status     text        := v_in ->> 'status';
+  v_cost_state text        := v_in ->> 'cost_state';
+  v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
+BEGIN
+  IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
+    RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+
+  -- The index is entered at the one bound that is nearest; of two, PostgreSQL may pick the other.
+  v_end := least(v_end, v_before + interval '1 microsecond');
+
+  RETURN (
+    WITH page AS MATERIALIZED (
+      -- From the index alone, so that rows which a filter drops cost little.
+      SELECT l.request_time, l.id
+        FROM public.request_logs AS l
+       WHERE l.did = v_did
+         AND l.request_time >= v_start AND l.request_time < v_end
+         AND (l.request_time, l.id) < (v_before, v_before_id)
+         AND (v_model      IS NULL OR l.model      = v_model)
+         AND (v_endpoint   IS NULL OR l.endpoint   = v_endpoint)
+         AND (v_status     IS NULL OR l.status     = v_status)
+         AND (v_cost_state IS NULL OR l.cost_state = v_cost_state)
+         AND (v_min_cost   IS NULL OR l.total_cost >= v_min_cost)
+       ORDER BY l.request_time DESC, l.id DESC
+       LIMIT v_limit + 1
+    ), listed AS (
+      SELECT row_number() OVER (ORDER BY p.request_time DESC, p.id DESC) AS place,
+             jsonb_build_object(
+               'id', l.id,
+               'request_time', to_char(l.request_time AT TIME ZONE 'UTC', c_rfc3339),
+               'response_time', to_char(l.response_time AT TIME ZONE 'UTC', c_rfc3339),
+               'duration_ms', round(extract(epoch FROM l.response_time - l.request_time) * 1000)::text,
+               'first_byte_ms', l.first_byte_ms,
+               'method', l.method,
+               'path', l.path,
+               'endpoint', l.endpoint,
+               'requested_model', l.requested_model,
+               'model', l.model,
+               'generation_id', l.generation_id,
+               'streamed', l.streamed,
+               'status', l.status,
+               'http_status', l.http_status,
+               'error_reason', l.error_reason,
+               'error_message', l.error_message,
+               'input_tokens', l.input_tokens,
+               'output_tokens', l.output_tokens,
+               'cached_tokens', l.cached_tokens,
+               'reasoning_tokens', l.reasoning_tokens,
+               'cost_state', l.cost_state,
+               'unknown_cost_reason', l.unknown_cost_reason,
+               'total_cost', trim_scale(l.total_cost)::text,
+               'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
+               'is_byok', l.is_byok) AS entry
+        FROM page AS p
+        JOIN public.request_logs AS l ON l.id = p.id
+    ), measured AS (
+      SELECT place, entry,
+             place <= v_limit
+               AND (place = 1 OR sum(octet_length(entry::text)) OVER (ORDER BY place) <= 2000000) AS fits
+        FROM listed
+    )
+    SELECT jsonb_build_object(
+      'requests', coalesce(jsonb_agg(entry ORDER BY place) FILTER (WHERE fits), '[]'),
+      'more',     coalesce(NOT bool_and(fits), false))
+      FROM measured);
+END
+$$;
+
+-- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
+-- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
+--
+--   group_by     array of 'model', 'endpoint', 'day', 'hour', in the order in which to sort
+--   offsets      array of {"from", "seconds"}, in the order of time: the local clock's offset from
+--                UTC from that moment on (RFC 3339; null: from the beginning); needed for days and hours.
+--                The caller's own time zone data, so that the database's is never mixed in.
+--   max_groups   maximum number of groups and of models to return
+--   percentiles  whether to compute them: they cost more than all the rest. Absent: false
+--
+-- Counts, sums and money are text. Returns
+--
+--   limit, spent, held, remaining   the DID's account as it stands now; null or absent where there is
+--                       no limit or no key. `remaining` is never below zero
+--   total_..., ..._requests         sums over the time
+--   duration_ms, first_byte_ms      {"p50", "p90", "p99"}: the smallest value that such a share of the
+--                       requests does not exceed, of those that have one; null where none has, or
+--                       where they are not asked for
+--   requests_by_model   the max_groups models with the most requests
+--   models              number of models
+--   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
+--                       (null: not recorded), a day (2026-01-31), the start of an hour with its offset
+--                       (2026-01-31T13:00:00+01:00). All groups, or none where there are too many
+--   group_count         number of groups
+--
+-- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
+--
+-- The sums of requests that have expired are in it, unless grouped by hour. Of those the day is known,
+-- in UTC: it counts for the time in which its noon lies, so that of adjacent periods exactly one has it,
+-- and it is named as it is, whatever the caller's time zone. Percentiles are those of the requests that
+-- are kept.
+CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+-- A plan for unknown values would not fold the CASEs away; compiling takes longer than the query; and
+-- PostgreSQL's default price of a random page is that of a turning disk: with it the whole table is
+-- read, rather than the index, where one DID has a good part of it.
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+DECLARE
+  v_in          jsonb       := public.decoded(request);
+  v_did         text        := v_in ->> 'did';
+  v_start       timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
+  v_end         timestamptz := coalesce((v_in ->> 'end')::timestamptz, 'infinity');
+  v_group_by    text[]      := ARRAY(SELECT jsonb_array_elements_text(v_in -> 'group_by'));
+  v_max_groups  integer     := (v_in ->> 'max_groups')::integer;
+  v_by_model    boolean     := 'model'    = ANY (v_group_by);
+  v_by_endpoint boolean     := 'endpoint' = ANY (v_group_by);
+  v_by_day      boolean     := 'day'      = ANY (v_group_by);
+  v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
+  v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
+  -- Element n of both is the n-th stretch of time with one offset.
+  v_from        timestamptz[];
+  v_offset      interval[];
+BEGIN
+  SELECT array_agg(coalesce((o ->> 'from')::timestamptz, '-infinity') ORDER BY n),
+         array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
+    INTO v_from, v_offset
+    FROM jsonb_array_elements(v_in -> 'offsets') WITH ORDINALITY AS listed (o, n);
+
+  IF v_did IS NULL OR v_max_groups IS NULL
+     OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'day', 'hour']
+     OR ((v_by_day OR v_by_hour) AND v_from[1] IS DISTINCT FROM '-infinity')
+  THEN
+    RAISE EXCEPTION 'usage_report: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+
+  RETURN (
+  WITH cells AS MATERIALIZED (
+    -- The rows are read and added up once; all that follows adds up these few sums. A group may come
+    -- twice, once from each table.
+    SELECT l.model,
+           CASE WHEN v_by_endpoint THEN l.endpoint END AS endpoint,
+           -- Local time, in the shape of UTC.
+           CASE WHEN v_by_day
+                THEN date_bin('1 day', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS day,
+           CASE WHEN v_by_hour
+                THEN date_bin('1 hour', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS hour,
+           -- Where a clock is set back, the same hour comes twice.
+           CASE WHEN v_by_hour THEN width_bucket(l.request_time, v_from) END AS stretch,
+           count(*)                                          AS requests,
+           count(*) FILTER (WHERE l.status = 'completed')    AS completed,
+           count(*) FILTER (WHERE l.status = 'failed')       AS failed,
+           count(*) FILTER (WHERE l.status = 'pending')      AS pending,
+           count(*) FILTER (WHERE l.cost_state = 'pending')  AS cost_pending,
+           count(*) FILTER (WHERE l.cost_state = 'unknown')  AS cost_unknown,
+           sum(l.input_tokens)     AS input_tokens,
+           sum(l.output_tokens)    AS output_tokens,
+           sum(l.cached_tokens)    AS cached_tokens,
+           sum(l.reasoning_tokens) AS reasoning_tokens,
+           sum(l.total_cost)       AS cost
+      FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+     GROUP BY 1, 2, 3, 4, 5
+     UNION ALL
+    -- Nobody knows at what hour those were.
+    SELECT h.model,
+           CASE WHEN v_by_endpoint THEN nullif(h.endpoint, '') END,
+           CASE WHEN v_by_day THEN h.day::timestamp AT TIME ZONE 'UTC' END,
+           NULL, NULL,
+           h.requests, h.successful, h.failed, 0, 0, h.cost_unknown,
+           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
+      FROM public.usage_history AS h
+     WHERE h.did = v_did AND NOT v_by_hour
+       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' >= v_start
+       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' <  v_end
+  ), models AS (
+    SELECT model, sum(requests) AS requests, count(*) OVER () AS how_many
+      FROM cells
+     GROUP BY model
+     ORDER BY sum(requests) DESC, model COLLATE "C"
+     LIMIT v_max_groups
+  ), groups AS (
+    SELECT CASE WHEN v_by_model THEN model END AS model, endpoint, day, hour, stretch,
+           count(*) OVER ()   AS how_many,
+           sum(requests)      AS requests,
+           sum(completed)     AS completed,
+           sum(failed)        AS failed,
+           sum(pending)       AS pending,
+           sum(cost_pending)  AS cost_pending,
+           sum(cost_unknown)  AS cost_unknown,
+           coalesce(sum(input_tokens), 0)     AS input_tokens,
+           coalesce(sum(output_tokens), 0)    AS output_tokens,
+           coalesce(sum(cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(cost), 0)             AS cost
+      FROM cells
+     WHERE v_group_by <> '{}'
+     GROUP BY 1, 2, 3, 4, 5
+     LIMIT v_max_groups
+  ), listed AS (
+    SELECT g.*, k.keys, k.place
+      FROM groups AS g
+     CROSS JOIN LATERAL (
+       SELECT array_agg(key ORDER BY n) AS keys, array_agg(coalesce(rank, key) COLLATE "C" ORDER BY n) AS place
+         FROM unnest(v_group_by) WITH ORDINALITY AS d (dimension, n)
+        CROSS JOIN LATERAL (
+          SELECT CASE dimension
+                   WHEN 'model'    THEN g.model
+                   WHEN 'endpoint' THEN g.endpoint
+                   WHEN 'day'      THEN to_char(g.day AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+                   ELSE to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
+                        || CASE WHEN v_offset[g.stretch] < '0' THEN '-' ELSE '+' END
+                        || to_char(greatest(v_offset[g.stretch], -v_offset[g.stretch]), 'HH24:MI')
+                 END AS key,
+                 -- Hours are sorted by when they were: the text of one that came twice would not be.
+                 CASE WHEN dimension = 'hour'
+                      THEN to_char((g.hour - v_offset[g.stretch]) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
+                 END AS rank) AS named
+     ) AS k
+     WHERE g.how_many <= v_max_groups
+  -- Percentiles are exact without a sort of all rows: how often does each value occur, and then a
+  -- running count. MATERIALIZED, or the count's order would have the rows sorted after all.
+  ), counted_durations AS MATERIALIZED (
+    SELECT l.response_time - l.request_time AS duration, count(*) AS requests
+      FROM public.request_logs AS l
+     WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+     GROUP BY 1
+  ), durations AS (
+    SELECT duration, sum(requests) OVER (ORDER BY duration) AS up_to, sum(requests) OVER () AS total
+      FROM counted_durations
+     WHERE duration IS NOT NULL
+  ), counted_first_bytes AS MATERIALIZED (
+    SELECT l.first_byte_ms, count(*) AS requests
+      FROM public.request_logs AS l
+     WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+     GROUP BY 1
+  ), first_bytes AS (
+    SELECT first_byte_ms, sum(requests) OVER (ORDER BY first_byte_ms) AS up_to, sum(requests) OVER () AS total
+      FROM counted_first_bytes
+     WHERE first_byte_ms IS NOT NULL
+  )
+  SELECT jsonb_build_object(
+           'duration_ms', (
+             SELECT jsonb_build_object(
+                      'p50', round(extract(epoch FROM min(duration) FILTER (WHERE up_to >= 0.5 * total)) * 1000)::text,
+                      'p90', round(extract(epoch FROM min(duration) FILTER (WHERE up_to >= 0.9 * total)) * 1000)::text,
+                      'p99', round(extract(epoch FROM min(duration) FILTER (WHERE up_to >= 0.99 * total)) * 1000)::text)
+               FROM durations),
+           'first_byte_ms', (
+             SELECT jsonb_build_object(
+                      'p50', (min(first_byte_ms) FILTER (WHERE up_to >= 0.5 * total))::text,
+                      'p90', (min(first_byte_ms) FILTER (WHERE up_to >= 0.9 * total))::text,
+                      'p99', (min(first_byte_ms) FILTER (WHERE up_to >= 0.99 * total))::text)
+               FROM first_bytes),
+           'total_requests',         coalesce(sum(requests), 0)::text,
+           'successful_requests',    coalesce(sum(completed), 0)::text,
+           'failed_requests',        coalesce(sum(failed), 0)::text,
+           'pending_requests',       coalesce(sum(pending), 0)::text,
+           'cost_pending_requests',  coalesce(sum(cost_pending), 0)::text,
+           'cost_unknown_requests',  coalesce(sum(cost_unknown), 0)::text,
+           'total_input_tokens',     coalesce(sum(input_tokens), 0)::text,
+           'total_output_tokens',    coalesce(sum(output_tokens), 0)::text,
+           'total_cached_tokens',    coalesce(sum(cached_tokens), 0)::text,
+           'total_reasoning_tokens', coalesce(sum(reasoning_tokens), 0)::text,
+           'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
+           'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
+           'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
+           'group_count',            (SELECT coalesce(max(how_many), 0)::text FROM groups),
+           'groups', (
+             SELECT coalesce(jsonb_agg(jsonb_build_object(
+                      'keys',                  keys,
+                      'requests',              g.requests::text,
+                      'successful_requests',   g.completed::text,
+                      'failed_requests',       g.failed::text,
+                      'pending_requests',      g.pending::text,
+                      'cost_pending_requests', g.cost_pending::text,
+                      'cost_unknown_requests', g.cost_unknown::text,
+                      'input_tokens',          g.input_tokens::text,
+                      'output_tokens',         g.output_tokens::text,
+                      'cached_tokens',         g.cached_tokens::text,
+                      'reasoning_tokens',      g.reasoning_tokens::text,
+                      'cost',                  trim_scale(g.cost)::text) ORDER BY place), '[]')
+               FROM listed AS g))
+    FROM cells)
+    || coalesce((
+      SELECT jsonb_build_object(
+        'limit',     trim_scale(a.credit_limit)::text,
+        'spent',     trim_scale(a.spent)::text,
+        'held',      trim_scale(a.held)::text,
+        'remaining', CASE WHEN a.credit_limit IS NOT NULL
+                          THEN trim_scale(greatest(a.credit_limit - a.spent - a.held, 0)) END::text)
+        FROM public.accounts AS a
+       WHERE a.did = v_did AND EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)), '{}');
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
+    public.usage_report(jsonb)
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
+    public.usage_report(jsonb)
+  TO service_role;
