@@ -168,16 +168,16 @@ impl Settlement<'_> {
             let id = line["id"].as_str().and_then(|id| id.parse().ok());
             if let Some(number) = id.and_then(|id| self.chronicle.number(id)) {
                 self.chronicle
-                    .note(number, "operator", format!("llmgw books restore: {line}"));
+                    .note(number, "operator", format!("llmgw admin restore: {line}"));
             }
         }
         Ok(())
     }
 
-    /// `llmgw books restore`, past the door.
+    /// `llmgw admin restore`, past the door.
     async fn books_restore(&self, file: &Path) -> Result<Value> {
         let output = Command::new(&self.llmgw)
-            .args(["books", "restore", "--json"])
+            .args(["admin", "restore", "--json"])
             .arg(file)
             .env_clear()
             .envs(self.database.env())
@@ -185,7 +185,7 @@ impl Settlement<'_> {
             .await?;
         serde_json::from_slice(&output.stdout).with_context(|| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            format!("llmgw books restore: {} {said}", output.status)
+            format!("llmgw admin restore: {} {said}", output.status)
         })
     }
 

@@ -336,7 +336,7 @@ impl World {
         self.sql(&format!(
             "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE did = '{did}'"
         ));
-        let mut command = self.llmgw(&["books", "reconcile", "--json", "--did", did]);
+        let mut command = self.llmgw(&["admin", "reconcile", "--json", "--did", did]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
             .unwrap();
@@ -520,7 +520,7 @@ async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
     // The stub does not know at the first question.
     for _ in 0..2 {
         let summary = world.reconcile(user).await;
-        world.tell(&format!("$ llmgw books reconcile: {}", summary.trim()));
+        world.tell(&format!("$ llmgw admin reconcile: {}", summary.trim()));
         if world.sql(&cost).starts_with("final") {
             break;
         }
