@@ -1,4 +1,4 @@
-//! What everyone saw of each request, and how often each fault came about.
+//! The journal of a run: the events of each request, and the number of times that each fault occurred.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,58 +14,58 @@ use crate::plan::Plan;
 
 /// The notes of a run.
 #[derive(Debug)]
-pub struct Chronicle {
+pub struct Journal {
     start: Instant,
     by_id: HashMap<Uuid, usize>,
-    stories: Mutex<HashMap<usize, Vec<Note>>>,
+    notes: Mutex<HashMap<usize, Vec<Note>>>,
     counts: Mutex<BTreeMap<(Group, String), u64>>,
 }
 
 #[derive(Debug)]
 struct Note {
     at: Duration,
-    who: &'static str,
-    what: String,
+    source: &'static str,
+    text: String,
 }
 
-/// What is counted.
+/// The group of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// A fault that came about.
+    /// A fault that occurred.
     Fault,
-    /// How clients fared.
+    /// A client's result.
     Client,
-    /// What the operator and reconciliation did.
+    /// A result of the operator's or of reconciliation's work.
     Settlement,
 }
 
-impl Chronicle {
+impl Journal {
     #[must_use]
-    pub fn of(plans: &[Plan]) -> Self {
+    pub fn new(plans: &[Plan]) -> Self {
         let ids = plans
             .iter()
             .flat_map(|plan| plan.ids.map(|id| (id, plan.number)));
         Self {
             start: Instant::now(),
             by_id: ids.collect(),
-            stories: Mutex::default(),
+            notes: Mutex::default(),
             counts: Mutex::default(),
         }
     }
 
-    /// The request to which an invocation belongs.
+    /// The number of an invocation's request.
     #[must_use]
     pub fn number(&self, id: Uuid) -> Option<usize> {
         self.by_id.get(&id).copied()
     }
 
-    pub fn note(&self, number: usize, who: &'static str, what: impl Into<String>) {
+    pub fn note(&self, number: usize, source: &'static str, text: impl Into<String>) {
         let note = Note {
             at: self.start.elapsed(),
-            who,
-            what: what.into(),
+            source,
+            text: text.into(),
         };
-        lock(&self.stories).entry(number).or_default().push(note);
+        lock(&self.notes).entry(number).or_default().push(note);
     }
 
     pub fn count(&self, group: Group, name: impl Into<String>) {
@@ -76,7 +76,7 @@ impl Chronicle {
         *lock(&self.counts).entry((group, name.into())).or_default() += times;
     }
 
-    /// What was counted, by name.
+    /// The counts of a group, by name.
     #[must_use]
     pub fn counts(&self, group: Group) -> Vec<(String, u64)> {
         lock(&self.counts)
@@ -86,7 +86,7 @@ impl Chronicle {
             .collect()
     }
 
-    /// Takes in a line of a function's log.
+    /// Adds a line of a function's log.
     pub fn logged(&self, line: &str) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
         let number = line["request.id"]
@@ -97,13 +97,13 @@ impl Chronicle {
         }
     }
 
-    /// All that is known of a request, in the order of time.
+    /// The notes of a request, in the order of time.
     #[must_use]
-    pub fn story(&self, number: usize) -> String {
+    pub fn history(&self, number: usize) -> String {
         let mut text = String::new();
-        for note in lock(&self.stories).get(&number).into_iter().flatten() {
+        for note in lock(&self.notes).get(&number).into_iter().flatten() {
             let at = note.at.as_secs_f64();
-            let _ = writeln!(text, "  {at:>9.3} s  {:<9} {}", note.who, note.what);
+            let _ = writeln!(text, "  {at:>9.3} s  {:<9} {}", note.source, note.text);
         }
         text
     }

@@ -1,95 +1,86 @@
-//! OpenRouter's keys and its management API, stricter than the real one: it refuses a name that was
-//! ever used, members that it does not know, and any key but a management key; it lists three keys to a
-//! page; and it knows which keys live, so that tests can count them.
+//! The management API, stricter than the real one: it refuses a name that was ever used, fields that it
+//! does not know, and any key but a management key. It lists three keys on a page, and knows which
+//! keys are live, so that tests can count them.
 //!
-//! The management key chooses how a request fails: see [`Fault`].
+//! The management key chooses the fault: see [`Fault`].
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use axum::response::Response;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::upstream::{json_response, refusal};
+use crate::{
+    lock,
+    response::{json_response, refusal},
+    server::Received,
+};
 
 /// Keys on a page of the list; the real API has 100.
 const PAGE: usize = 3;
 
-/// How the management API fails, for one management key.
+/// The fault of the management API, for one management key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It does not.
+    /// None.
     None,
-    /// It refuses to make a key.
+    /// It refuses to create a key.
     Refuses,
-    /// It answers 500 and has made no key.
+    /// It answers 500 and has created no key.
     Fails,
-    /// It answers 500 and has made the key.
+    /// It answers 500 and has created the key.
     FailsAfterwards,
-    /// It makes the key and closes the connection.
+    /// It creates the key and closes the connection.
     HangsUp,
-    /// It makes the key and says nothing.
+    /// It creates the key and never answers.
     Silent,
     /// It deletes nothing.
     DeletesNothing,
 }
 
-/// A key that was made.
+/// A key that was created.
 #[derive(Debug, Clone)]
-pub struct Made {
-    /// What it was to be called.
+pub struct CreatedKey {
+    /// The name that the request gave.
     pub name: String,
-    /// Its name here.
+    /// The name that the management API gave.
     pub hash: String,
     /// The key.
     pub key: String,
-    /// What was ordered.
+    /// The request's body.
     pub order: Value,
-    /// Whether it is good still.
+    /// Whether the key is still good.
     pub is_live: bool,
 }
 
-/// The keys, and who may manage them.
+/// The keys, and the management keys.
 #[derive(Debug, Default)]
 pub struct Management {
     managers: Mutex<BTreeMap<String, Fault>>,
-    made: Mutex<Vec<Made>>,
-}
-
-/// A request for `/key` or `/keys`.
-pub(crate) struct Asked<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) path: &'a str,
-    pub(crate) query: &'a str,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) key: &'a str,
-    pub(crate) body: &'a [u8],
+    created: Mutex<Vec<CreatedKey>>,
 }
 
 impl Management {
     /// Makes `key` a management key.
-    pub fn appoint(&self, key: &str, fault: Fault) {
+    pub fn add_manager(&self, key: &str, fault: Fault) {
         lock(&self.managers).insert(key.to_owned(), fault);
     }
 
-    /// All keys that were made so far.
+    /// All keys that were created so far.
     #[must_use]
-    pub fn made(&self) -> Vec<Made> {
-        lock(&self.made).clone()
+    pub fn created(&self) -> Vec<CreatedKey> {
+        lock(&self.created).clone()
     }
 
-    /// Whether `key` was made here and is good for inference.
+    /// Whether `key` was created here and is good for inference.
     #[must_use]
     pub fn is_live(&self, key: &str) -> bool {
-        lock(&self.made)
+        lock(&self.created)
             .iter()
-            .any(|made| made.is_live && made.key == key)
+            .any(|created| created.is_live && created.key == key)
     }
 
-    /// `GET /key`, where `is_known` says whether the key is good.
+    /// Answers `GET /key`; `is_known` is true for a key that is good for inference.
     pub(crate) fn describe(&self, key: &str, is_known: bool) -> Response {
         let manages = lock(&self.managers).contains_key(key);
         if key.contains("undecided") {
@@ -106,28 +97,33 @@ impl Management {
         json_response(StatusCode::OK, data.to_string().into_bytes())
     }
 
-    /// `/keys` and below.
-    pub(crate) async fn answer(&self, asked: Asked<'_>) -> Response {
-        let Some(fault) = lock(&self.managers).get(asked.key).copied() else {
+    /// Answers requests for `/keys` and below.
+    pub(crate) async fn answer(&self, request: &Received) -> Response {
+        let key = request.key().unwrap_or_default();
+        let Some(fault) = lock(&self.managers).get(key).copied() else {
             return refusal(StatusCode::UNAUTHORIZED, "Invalid management key");
         };
-        let hash = asked.path.strip_prefix("/api/v1/keys/");
-        match (asked.method, hash) {
-            (&Method::POST, None) => self.make(&asked, fault).await,
-            (&Method::GET, None) => self.list(asked.query),
+        let hash = request.path().strip_prefix("keys/");
+        match (&request.method, hash) {
+            (&Method::POST, None) => self.create(request, fault).await,
+            (&Method::GET, None) => self.list(request.query()),
             (&Method::DELETE, Some(hash)) if !hash.contains('/') => self.delete(hash, fault),
             _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
 
-    async fn make(&self, asked: &Asked<'_>, fault: Fault) -> Response {
+    async fn create(&self, request: &Received, fault: Fault) -> Response {
         match fault {
             Fault::Refuses => return refusal(StatusCode::FORBIDDEN, "No keys today"),
             Fault::Fails => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "scripted"),
-            _ => {}
+            Fault::None
+            | Fault::FailsAfterwards
+            | Fault::HangsUp
+            | Fault::Silent
+            | Fault::DeletesNothing => {}
         }
-        let made = match self.order(asked) {
-            Ok(made) => made,
+        let created = match self.order(request) {
+            Ok(created) => created,
             Err((status, message)) => return refusal(status, message),
         };
         match fault {
@@ -135,28 +131,28 @@ impl Management {
             // hyper closes a connection whose service panics, without an answer.
             Fault::HangsUp => std::panic::resume_unwind(Box::new("scripted")),
             Fault::Silent => std::future::pending().await,
-            _ => {
-                let answer = json!({"data": data(&made), "key": made.key});
+            Fault::None | Fault::Refuses | Fault::Fails | Fault::DeletesNothing => {
+                let answer = json!({"data": data(&created), "key": created.key});
                 json_response(StatusCode::CREATED, answer.to_string().into_bytes())
             }
         }
     }
 
-    fn order(&self, asked: &Asked<'_>) -> Result<Made, (StatusCode, &'static str)> {
+    fn order(&self, request: &Received) -> Result<CreatedKey, (StatusCode, &'static str)> {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
-        let is_json = asked
+        let is_json = request
             .headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value == "application/json");
-        let order: Value = serde_json::from_slice(asked.body).unwrap_or_default();
-        let (Some(members), true) = (order.as_object(), is_json) else {
+        let order = request.json();
+        let (Some(fields), true) = (order.as_object(), is_json) else {
             return Err((BAD, "not JSON"));
         };
-        if members
+        if fields
             .keys()
             .any(|name| !["name", "limit", "limit_reset"].contains(&name.as_str()))
         {
-            return Err((BAD, "unknown member"));
+            return Err((BAD, "unknown field"));
         }
         if !order["limit"].as_f64().is_some_and(|limit| limit > 0.0) {
             return Err((BAD, "a key without a limit"));
@@ -169,24 +165,27 @@ impl Management {
             .as_str()
             .filter(|name| name.starts_with("llm-gateway-"))
         else {
-            return Err((BAD, "a name that nobody finds again"));
+            return Err((BAD, "a name without the gateway's prefix"));
         };
-        let mut all = lock(&self.made);
-        if all.iter().any(|made| made.name == name) {
-            return Err((StatusCode::CONFLICT, "a key of this name was made before"));
+        let mut all = lock(&self.created);
+        if all.iter().any(|created| created.name == name) {
+            return Err((
+                StatusCode::CONFLICT,
+                "a key of this name was created before",
+            ));
         }
-        let made = Made {
+        let created = CreatedKey {
             name: name.to_owned(),
             hash: random(),
             key: format!("sk-or-v1-planted-made-{}", random()),
             order,
             is_live: true,
         };
-        all.push(made.clone());
-        Ok(made)
+        all.push(created.clone());
+        Ok(created)
     }
 
-    /// The youngest first, as the real one.
+    /// Lists the youngest first, as the real API does.
     fn list(&self, query: &str) -> Response {
         let offset = query
             .strip_prefix("include_disabled=true&offset=")
@@ -194,11 +193,11 @@ impl Management {
         let Some(offset) = offset else {
             return refusal(StatusCode::BAD_REQUEST, "not a page of the whole list");
         };
-        let all = lock(&self.made);
+        let all = lock(&self.created);
         let page: Vec<Value> = all
             .iter()
             .rev()
-            .filter(|made| made.is_live)
+            .filter(|created| created.is_live)
             .skip(offset)
             .take(PAGE)
             .map(data)
@@ -213,13 +212,13 @@ impl Management {
         if fault == Fault::DeletesNothing {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "scripted");
         }
-        let mut all = lock(&self.made);
+        let mut all = lock(&self.created);
         match all
             .iter_mut()
-            .find(|made| made.is_live && made.hash == hash)
+            .find(|created| created.is_live && created.hash == hash)
         {
-            Some(made) => {
-                made.is_live = false;
+            Some(created) => {
+                created.is_live = false;
                 json_response(StatusCode::OK, br#"{"deleted":true}"#.to_vec())
             }
             None => refusal(StatusCode::NOT_FOUND, "API key not found"),
@@ -227,24 +226,20 @@ impl Management {
     }
 }
 
-fn data(made: &Made) -> Value {
+fn data(created: &CreatedKey) -> Value {
     json!({
-        "hash": made.hash, "name": made.name, "label": "sk-or-v1-abc...123", "disabled": false,
-        "limit": made.order["limit"], "limit_remaining": made.order["limit"],
-        "limit_reset": made.order["limit_reset"], "usage": 0, "include_byok_in_limit": false,
+        "hash": created.hash, "name": created.name, "label": "sk-or-v1-abc...123", "disabled": false,
+        "limit": created.order["limit"], "limit_remaining": created.order["limit"],
+        "limit_reset": created.order["limit_reset"], "usage": 0, "include_byok_in_limit": false,
     })
 }
 
 #[expect(
     clippy::expect_used,
-    reason = "without randomness no key can be made, and every test fails"
+    reason = "without randomness no key can be created, and every test fails"
 )]
 fn random() -> String {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("randomness");
     hex::encode(bytes)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The stub's own ledger.
+//! The bills of the stub, and its part of each exchange.
 
 use std::{
     collections::HashMap,
@@ -6,66 +6,68 @@ use std::{
 };
 
 use stack::lambda::lock;
+use stub::script::Behaviour;
 use tokio::time::Instant;
 
-use crate::{amount::Amount, chronicle::Chronicle, faults::Behaviour, plan::Plan};
+use crate::{amount::Amount, journal::Journal, plan::Plan};
 
-/// What the stub knows of one request.
+/// One request, as the stub saw it.
 #[derive(Debug, Default, Clone)]
 pub struct Exchange {
-    /// How often it came.
+    /// The number of times it arrived.
     pub received: u32,
-    /// What was billed: one amount each time.
+    /// The bills.
     pub bills: Vec<Amount>,
-    /// The bytes of the body that were sent.
+    /// The bytes that were sent of the answer's body.
     pub sent: Vec<u8>,
-    /// The status that was sent.
+    /// The answer's status.
     pub status: Option<u16>,
-    /// How many of its connections are still open.
+    /// The number of its connections that are still open.
     open: u32,
-    /// How often its generation was asked for.
+    /// The number of questions about its generation.
     asked: u32,
-    /// Since when its job runs.
+    /// The start of its job.
     job_since: Option<Instant>,
 }
 
-/// What was billed, to whom, for what.
+/// All exchanges and bills.
 #[derive(Debug)]
-pub struct Books {
+pub struct Bills {
     plans: Arc<Vec<Plan>>,
-    chronicle: Arc<Chronicle>,
+    journal: Arc<Journal>,
     exchanges: Mutex<HashMap<usize, Exchange>>,
-    faults: Mutex<Vec<String>>,
+    /// The rules that the gateway broke.
+    violations: Mutex<Vec<String>>,
 }
 
-/// How far a job is.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Job {
+pub(crate) enum Job {
     Unknown,
     Running,
-    Done,
+    Completed,
     Failed,
 }
 
-/// What `GET /generation` says.
+/// The answer of `GET /generation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Generation {
+pub(crate) enum Generation {
     NotFound,
     Billed,
     Free,
 }
 
-impl Books {
-    pub(super) fn new(plans: Arc<Vec<Plan>>, chronicle: Arc<Chronicle>) -> Self {
+impl Bills {
+    pub(crate) fn new(plans: Arc<Vec<Plan>>, journal: Arc<Journal>) -> Self {
         Self {
             plans,
-            chronicle,
+            journal,
             exchanges: Mutex::default(),
-            faults: Mutex::default(),
+            violations: Mutex::default(),
         }
     }
 
-    /// What is known of a request.
+    /// The exchange of a request.
     #[must_use]
     pub fn exchange(&self, number: usize) -> Exchange {
         lock(&self.exchanges)
@@ -74,57 +76,57 @@ impl Books {
             .unwrap_or_default()
     }
 
-    /// What the gateway sent and must not send.
+    /// The rules that the gateway broke.
     #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        lock(&self.faults).clone()
+    pub fn violations(&self) -> Vec<String> {
+        lock(&self.violations).clone()
     }
 
-    pub(super) fn fault(&self, what: String) {
-        lock(&self.faults).push(what);
+    pub(crate) fn violation(&self, text: String) {
+        lock(&self.violations).push(text);
     }
 
-    pub(super) fn received(&self, number: usize) {
+    pub(crate) fn received(&self, number: usize) {
         self.with(number, |exchange| {
             exchange.received += 1;
             exchange.open += 1;
         });
     }
 
-    pub(super) fn answered(&self, number: usize, status: u16) {
-        self.chronicle
+    pub(crate) fn answered(&self, number: usize, status: u16) {
+        self.journal
             .note(number, "upstream", format!("answers {status}"));
         self.with(number, |exchange| exchange.status = Some(status));
     }
 
-    pub(super) fn sent(&self, number: usize, bytes: &[u8]) {
+    pub(crate) fn sent(&self, number: usize, bytes: &[u8]) {
         self.with(number, |exchange| exchange.sent.extend_from_slice(bytes));
     }
 
-    /// One of the request's connections is over.
-    pub(super) fn ended(&self, number: usize) {
+    /// Notes the end of one of the request's connections.
+    pub(crate) fn ended(&self, number: usize) {
         self.with(number, |exchange| {
             exchange.open = exchange.open.saturating_sub(1);
         });
     }
 
-    pub(super) fn bill(&self, number: usize) {
+    pub(crate) fn bill(&self, number: usize) {
         if let Some(plan) = self.plans.get(number) {
             let total = plan.price.total;
-            self.chronicle
+            self.journal
                 .note(number, "upstream", format!("BILLS {total}"));
             self.with(number, |exchange| exchange.bills.push(total));
         }
     }
 
-    pub(super) fn accept_job(&self, number: usize) {
+    pub(crate) fn accept_job(&self, number: usize) {
         self.with(number, |exchange| {
             exchange.job_since = Some(Instant::now());
         });
     }
 
-    /// How far the job of a request is. It is billed once, when it is done.
-    pub(super) fn job(&self, number: usize) -> Job {
+    /// The state of a request's job, which is billed once, on completion.
+    pub(crate) fn job(&self, number: usize) -> Job {
         let Some(plan) = self.plans.get(number) else {
             return Job::Unknown;
         };
@@ -132,26 +134,30 @@ impl Books {
             None => Job::Unknown,
             Some(since) if since.elapsed() < plan.job.time => Job::Running,
             Some(_) if plan.job.fails => Job::Failed,
-            Some(_) => Job::Done,
+            Some(_) => Job::Completed,
         });
-        if state == Job::Done && self.exchange(number).bills.is_empty() {
+        if state == Job::Completed && self.exchange(number).bills.is_empty() {
             self.bill(number);
         }
         state
     }
 
-    /// Bills the jobs that are done and that nobody asked for.
+    /// Bills the completed jobs that nobody asked for.
     pub fn complete_jobs(&self) {
-        for plan in self.plans.iter().filter(|plan| plan.kind.is_job()) {
+        for plan in self
+            .plans
+            .iter()
+            .filter(|plan| plan.kind.endpoint().is_job())
+        {
             self.job(plan.number);
         }
     }
 
-    pub(super) fn generation(&self, number: usize) -> Generation {
+    pub(crate) fn generation(&self, number: usize) -> Generation {
         let Some(plan) = self.plans.get(number) else {
             return Generation::NotFound;
         };
-        if plan.kind.is_job() {
+        if plan.kind.endpoint().is_job() {
             self.job(number);
         }
         self.with(number, |exchange| {

@@ -1,6 +1,6 @@
-//! What the stub of OpenRouter answers, by what it is asked for.
+//! Answers of known size and pace, for measuring: they cost the stub as little time as possible.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -8,35 +8,37 @@ use futures_util::{StreamExt, stream};
 use http::{Response, header};
 use tokio::time::{Duration, Instant, sleep};
 
-/// The usage that every answer tells, and what the books have to say then.
+use crate::{lock, server::Received};
+
+/// The usage that every answer tells.
 pub const USAGE: &str = r#""usage":{"prompt_tokens":11,"completion_tokens":53,"total_tokens":64,"cost":0.0001234,"is_byok":false,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}"#;
 /// The cost in [`USAGE`].
 pub const COST: &str = "0.0001234";
-/// Events of a [`Answer::Stream`] before its last two.
+/// Events of a [`Load::Stream`] before its last two.
 const EVENTS: usize = 53;
-/// Events of a [`Answer::Paced`] stream.
+/// Events of a [`Load::Paced`] stream.
 pub const PACED: usize = 80;
 const PACE: Duration = Duration::from_millis(3);
-/// One write of a [`Answer::Bulk`] stream.
+/// Bytes of one write of a [`Load::Bulk`] stream.
 const PIECE: usize = 64 * 1024;
 
-/// An answer of the stub.
+/// An answer, chosen by the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Load {
     /// About a kilobyte of JSON.
     Json,
-    /// One event, and 2 ms later 52 more, each written by itself: as if a model had begun to talk.
+    /// One event, and 2 ms later 52 more, each in its own write, as from a model at work.
     Stream,
-    /// Events every 3 ms, each of which names its number.
+    /// An event every 3 ms, each with its number.
     Paced,
-    /// So many megabytes of events, 64 KiB a write.
+    /// So many megabytes of events, 64 KiB in a write.
     Bulk(usize),
-    /// So many events, each written by itself, a millisecond apart.
+    /// So many events, each in its own write, a millisecond apart.
     Events(usize),
 }
 
-impl Answer {
-    /// Its name in a request: the model's, or the path's last segment.
+impl Load {
+    /// The name in a request: the model's, or the path's last segment.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -48,7 +50,7 @@ impl Answer {
         }
     }
 
-    /// The one that a path or a body names.
+    /// The load that a path or a body names.
     #[must_use]
     pub fn named_in(text: &[u8]) -> Self {
         let Some(start) = memchr::memmem::find(text, b"bench-") else {
@@ -72,7 +74,7 @@ impl Answer {
         }
     }
 
-    /// The body of a request for it.
+    /// The body of a request for this load.
     #[must_use]
     pub fn request(self) -> Vec<u8> {
         format!(
@@ -83,8 +85,18 @@ impl Answer {
         .into_bytes()
     }
 
-    /// The response; `sent` learns when each event of a paced stream was written.
-    pub(crate) fn respond(self, sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
+    /// The load that a request asks for.
+    #[must_use]
+    pub fn requested(request: &Received) -> Self {
+        if request.body.is_empty() {
+            Self::named_in(request.uri.path().as_bytes())
+        } else {
+            Self::named_in(&request.body)
+        }
+    }
+
+    /// The response; the time of each event of a paced stream is added to `sent`.
+    pub fn respond(self, sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
         match self {
             Self::Json => with_type("application/json", Body::from(json())),
             Self::Stream => stream_of((0..EVENTS).map(event).chain(end()), |number| match number {
@@ -94,9 +106,8 @@ impl Answer {
             Self::Paced => paced(sent),
             Self::Bulk(megabytes) => {
                 let piece: Bytes = (0..).flat_map(event).take(PIECE).collect();
-                // A piece is cut anywhere, so one starts where an event does.
-                let piece = [&piece[..], b"\n\n"].concat();
-                let piece = Bytes::from(piece);
+                // The last event is cut anywhere; the blank line lets the next piece begin with one.
+                let piece = Bytes::from([&piece[..], b"\n\n"].concat());
                 let pieces = megabytes * 1_000_000 / piece.len();
                 let chunks = std::iter::repeat_n(piece, pieces).chain(end());
                 let body = stream::iter(chunks.map(Ok::<_, std::io::Error>));
@@ -109,7 +120,7 @@ impl Answer {
     }
 }
 
-/// An event as OpenRouter's, of one token.
+/// An event of one token, as OpenRouter writes it.
 fn event(number: usize) -> Bytes {
     Bytes::from(format!(
         r#"data: {{"id":"gen-1767225600-bench","object":"chat.completion.chunk","created":1767225600,"model":"bench/model-1","provider":"Bench","choices":[{{"index":0,"delta":{{"role":"assistant","content":" word-{number:06}"}},"finish_reason":null,"native_finish_reason":null,"logprobs":null}}]}}
@@ -139,9 +150,7 @@ fn paced(sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
         let sent = Arc::clone(&sent);
         async move {
             sleep(PACE).await;
-            sent.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(Instant::now());
+            lock(&sent).push(Instant::now());
             Ok::<_, std::io::Error>(event)
         }
     });
@@ -149,8 +158,8 @@ fn paced(sent: Arc<Mutex<Vec<Instant>>>) -> Response<Body> {
     with_type("text/event-stream", Body::from_stream(body))
 }
 
-/// Events of which each is written by itself: the server writes out what it has whenever the stream
-/// pauses, and before event n it pauses for `pause(n)`.
+/// Events in writes of their own: the server writes what it has whenever the stream pauses, which is
+/// for `pause(n)` before event n.
 fn stream_of(
     events: impl Iterator<Item = Bytes> + Send + 'static,
     pause: fn(usize) -> Duration,
@@ -174,8 +183,8 @@ fn with_type(media_type: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-/// The number of the event that the text names, each of which is in one piece.
-pub(crate) fn numbers_in(text: &[u8]) -> impl Iterator<Item = usize> {
+/// The numbers of the events in a text, none of which is divided.
+pub fn numbers_in(text: &[u8]) -> impl Iterator<Item = usize> {
     memchr::memmem::find_iter(text, b" word-").filter_map(|at| {
         let digits = text.get(at + 6..at + 12)?;
         std::str::from_utf8(digits).ok()?.parse().ok()
@@ -187,17 +196,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_named_by_its_request() {
-        for answer in [
-            Answer::Json,
-            Answer::Stream,
-            Answer::Paced,
-            Answer::Bulk(7),
-            Answer::Events(3),
+    fn a_request_names_its_load() {
+        for load in [
+            Load::Json,
+            Load::Stream,
+            Load::Paced,
+            Load::Bulk(7),
+            Load::Events(3),
         ] {
-            assert_eq!(Answer::named_in(&answer.request()), answer);
-            let path = format!("/api/v1/models/x/{}/endpoints", answer.name());
-            assert_eq!(Answer::named_in(path.as_bytes()), answer);
+            assert_eq!(Load::named_in(&load.request()), load);
+            let path = format!("/api/v1/models/x/{}/endpoints", load.name());
+            assert_eq!(Load::named_in(path.as_bytes()), load);
         }
     }
 
