@@ -1,12 +1,12 @@
 //! Configuration: read once, at start, through a function that tests replace; every fault is
 //! reported, not only the first; each function reads only what it needs.
 
+mod clients;
 mod env;
 mod variables;
 
 use std::{num::NonZeroU32, time::Duration};
 
-use reqwest::Client;
 use url::Url;
 
 pub use self::{
@@ -14,18 +14,13 @@ pub use self::{
     variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
 };
 use crate::{
-    accounting::{ledger, reconcile::Reconciler},
-    clock::Clock,
-    credentials::provisioning::{Policy, UpstreamKeys},
+    accounting::ledger,
+    credentials::provisioning::Policy,
     http_client::HttpClientError,
     identity::auth::Audiences,
     metering::money::Usd,
-    storage::{Grant, Retention, Storage},
-    upstream::{
-        endpoint::AllowedFamilies,
-        openrouter::{OpenRouter, Timeouts},
-    },
-    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
+    storage::{Grant, Retention},
+    upstream::{endpoint::AllowedFamilies, openrouter::Timeouts},
 };
 
 /// Why a function does not start.
@@ -204,49 +199,6 @@ impl ReconcileConfig {
             })
         })();
         env.finish(config)
-    }
-
-    /// The storage that it configures.
-    #[must_use]
-    pub fn storage(&self, client: Client) -> Storage {
-        Storage::new(client, &self.storage.url, self.storage.key.clone())
-    }
-
-    /// What settles open costs. Nothing is asked over the network yet.
-    #[must_use]
-    pub fn reconciler(&self, client: Client) -> Reconciler {
-        Reconciler::new(
-            Clock::system(),
-            self.storage(client.clone()),
-            KeysetCache::new(KeysetSource::new(
-                client.clone(),
-                self.keyset.location.clone(),
-                &self.keyset.credentials,
-            )),
-            self.openrouter(client),
-        )
-    }
-
-    /// What deletes provisioned keys, where there is a management key to do it with.
-    #[must_use]
-    pub fn upstream_keys(&self, client: Client) -> Option<UpstreamKeys> {
-        let secret = self.management.as_ref()?;
-        let source =
-            KeysetSource::new(client.clone(), secret.location.clone(), &secret.credentials);
-        Some(UpstreamKeys::new(
-            Clock::system(),
-            self.openrouter(client),
-            ManagementKeyCache::new(source),
-        ))
-    }
-
-    fn openrouter(&self, client: Client) -> OpenRouter {
-        // Not used by the questions that are asked, which have limits of their own.
-        const TIMEOUTS: Timeouts = Timeouts {
-            first_byte: Duration::from_secs(10),
-            idle: Duration::from_secs(10),
-        };
-        OpenRouter::new(client, self.openrouter.clone(), TIMEOUTS)
     }
 }
 

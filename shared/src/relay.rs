@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Frame;
-use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -22,7 +21,7 @@ use crate::{
     metering::meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
     request::Invocation,
     upstream::{
-        endpoint::Endpoint,
+        endpoint::{EndMark, Endpoint},
         openrouter::{Answer, returned_headers},
     },
 };
@@ -299,8 +298,7 @@ impl Pump {
     /// Ends the stream for the client; the books want the rest of it.
     fn end_too_long(&mut self) {
         if let Some(last_word) = self.last_word.take() {
-            let event = error_event(
-                self.endpoint,
+            let event = self.endpoint.dialect().error_event(
                 502,
                 "answer_too_long",
                 "The answer is longer than the 200 MB that one may have; ask for a shorter one.",
@@ -332,16 +330,15 @@ impl Pump {
         }
     }
 
-    /// For a stream without its end mark. Endpoints whose dialect is not known may have none.
+    /// Whether a stream without its end mark was cut.
     fn stream_ends_in_the_middle(&self, reading: &Reading) -> bool {
         let no_error = reading.upstream_error.is_none();
-        match self.endpoint {
-            // Their streams tell tokens early on, so a usage says nothing about the end.
-            Endpoint::Responses | Endpoint::Messages => no_error,
-            Endpoint::ChatCompletions | Endpoint::Completions => {
+        match self.endpoint.dialect().end_mark() {
+            EndMark::Required => no_error,
+            EndMark::RequiredWithoutCost => {
                 no_error && reading.usage.as_ref().and_then(Usage::charge).is_none()
             }
-            _ => false,
+            EndMark::NotRequired => false,
         }
     }
 
@@ -352,7 +349,8 @@ impl Pump {
             return;
         };
         last_word.send(if self.format == AnswerFormat::EventStream {
-            let event = error_event(self.endpoint, ending.code(), reason, ending.message());
+            let dialect = self.endpoint.dialect();
+            let event = dialect.error_event(ending.code(), reason, ending.message());
             let separator = self.tail.separator();
             Frame::data(Bytes::from(format!("{separator}{event}")))
         } else {
@@ -399,23 +397,6 @@ impl Tail {
         } else {
             "\n\n"
         }
-    }
-}
-
-fn error_event(endpoint: Endpoint, code: u16, reason: &str, message: &str) -> String {
-    match endpoint {
-        Endpoint::Messages => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "error": {"type": "api_error", "message": message, "reason": reason}})
-        ),
-        Endpoint::Responses => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "code": reason, "message": message, "param": null})
-        ),
-        _ => format!(
-            "data: {}\n\n",
-            json!({"error": {"code": code, "message": message, "metadata": {"reason": reason}}})
-        ),
     }
 }
 
@@ -492,14 +473,5 @@ mod tests {
                 assert_eq!(tail.separator(), separator, "{sent:?} split at {split}");
             }
         }
-    }
-
-    #[test]
-    fn error_events_speak_the_endpoints_dialect() {
-        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, 502, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
-        insta::assert_snapshot!(error_event(Endpoint::Messages, 502, "upstream_cut", "M."), @r#"
-        event: error
-        data: {"error":{"message":"M.","reason":"upstream_cut","type":"api_error"},"type":"error"}
-        "#);
     }
 }

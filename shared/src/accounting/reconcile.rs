@@ -146,8 +146,17 @@ impl Obstacle {
             // The gateway's own failure is no reason to write anything off.
             Self::Vault(VaultError::Keyset(_)) => Verdict::Fail,
             Self::OutOfTime => Verdict::Retry,
-            _ if age >= patience => Verdict::GiveUp,
-            _ => Verdict::Retry,
+            Self::NoKey
+            | Self::Vault(VaultError::Open(_) | VaultError::MalformedSealedKey(_))
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobRunning => {
+                if age >= patience {
+                    Verdict::GiveUp
+                } else {
+                    Verdict::Retry
+                }
+            }
         }
     }
 }

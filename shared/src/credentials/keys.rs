@@ -56,6 +56,17 @@ pub enum BodyError {
     },
 }
 
+impl BodyError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAnObject => "malformed_body",
+            Self::Member { .. } => "invalid_parameter",
+        }
+    }
+}
+
 impl Brought {
     /// Reads a body, and wipes it where nobody else holds it.
     pub fn from_body(body: Bytes) -> Result<Self, BodyError> {

@@ -103,6 +103,21 @@ pub enum ProvisioningError {
     InDoubt(#[source] StorageError),
 }
 
+impl ProvisioningError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "provisioning_not_allowed",
+            Self::ManagementKey(_) | Self::NotMade(_) => "provisioning_unavailable",
+            Self::Keyset(error) => error.reason(),
+            Self::NotReserved(error) => error.reason(),
+            Self::Overtaken => "key_changed_meanwhile",
+            Self::InDoubt(_) => "storage_unavailable",
+        }
+    }
+}
+
 /// Makes keys.
 #[derive(Debug)]
 pub struct Provisioner {

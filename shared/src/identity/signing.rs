@@ -22,7 +22,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD},
 };
-use ed25519_dalek::{SIGNATURE_LENGTH, Signature, Signer, SigningKey};
+use ed25519_dalek::{SIGNATURE_LENGTH, Signer, SigningKey};
 use http::{HeaderMap, HeaderName, Method, header::InvalidHeaderValue};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ use url::Url;
 
 use crate::identity::{
     canonical::{CanonicalPath, CanonicalQuery},
-    did::DidUrl,
+    did::{DidUrl, Signature},
 };
 
 /// The header that names the caller.
@@ -350,7 +350,7 @@ pub fn parse_signature(text: &str) -> Result<Signature, MalformedSignature> {
     let bytes: [u8; SIGNATURE_LENGTH] = bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or(MalformedSignature)?;
-    Ok(Signature::from_bytes(&bytes))
+    Ok(Signature::from_bytes(bytes))
 }
 
 /// Not 64 bytes in one of the encodings.

@@ -165,7 +165,15 @@ impl<M: Copy> Scanner<M> {
             State::Number(number) if self.nesting.depth() == 0 && number.may_end() => {
                 Status::Complete
             }
-            _ => Status::Incomplete,
+            State::Value
+            | State::FirstElement
+            | State::FirstKey
+            | State::Key
+            | State::Colon
+            | State::Text { .. }
+            | State::Number(_)
+            | State::Literal(_)
+            | State::AfterValue => Status::Incomplete,
         }
     }
 
@@ -253,7 +261,7 @@ impl<M: Copy> Scanner<M> {
     fn next_element(&mut self) {
         self.next = match self.wanted() {
             Some(Want::Elements(want)) => Some(want),
-            _ => None,
+            Some(Want::Value(_) | Want::Members(_) | Want::ValueOrMembers(..)) | None => None,
         };
     }
 
@@ -343,7 +351,7 @@ impl<M: Copy> Scanner<M> {
                 .key
                 .end(bytes, end)
                 .and_then(|key| find_member(members, key)),
-            _ => None,
+            Some(Want::Value(_) | Want::Elements(_)) | None => None,
         };
         if bytes.get(end) == Some(&b':') {
             self.state = State::Value;

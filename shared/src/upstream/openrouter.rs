@@ -48,6 +48,17 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
+            Self::Protocol(_) => "upstream_protocol",
+            Self::FirstByteTimeout => "upstream_timeout",
+            Self::UnrepresentableUrl => "malformed_path",
+        }
+    }
+
     /// Whether OpenRouter may have received, and so billed, the request.
     #[must_use]
     pub fn may_have_been_billed(&self) -> bool {

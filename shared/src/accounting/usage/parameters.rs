@@ -15,6 +15,12 @@ pub struct ParameterError {
 }
 
 impl ParameterError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "invalid_parameter"
+    }
+
     pub(super) fn new(name: &str, problem: &'static str) -> Self {
         Self {
             name: name.chars().take(64).collect(),

@@ -151,7 +151,13 @@ impl UpstreamKeys {
                     .instead_of(refused, self.clock.now())
                     .await
             }
-            _ => None,
+            Ok(_)
+            | Err(
+                ManagementError::Refused(_)
+                | ManagementError::Failed(_)
+                | ManagementError::Unreadable
+                | ManagementError::NotAnswered(_),
+            ) => None,
         }
     }
 

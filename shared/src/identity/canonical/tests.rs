@@ -1,4 +1,3 @@
-
 use std::fmt::Write;
 
 use proptest::{collection::vec, prelude::*, sample::select};

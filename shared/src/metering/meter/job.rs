@@ -124,7 +124,10 @@ impl JobReading {
                 cost: Some(Usd::default()),
                 ..Usage::default()
             }),
-            _ => JobCost::NotTold,
+            (
+                Stage::Completed | Stage::Aborted | Stage::Unknown,
+                Reported::Nothing | Reported::Usage(_) | Reported::Unreadable,
+            ) => JobCost::NotTold,
         }
     }
 

@@ -90,6 +90,17 @@ pub enum KeyCheckError {
     NotAnswered(#[from] UpstreamError),
 }
 
+impl KeyCheckError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(_) | Self::ManagementKey => "key_refused",
+            Self::Undecided(_) | Self::NotAnswered(_) => "key_not_checked",
+        }
+    }
+}
+
 /// Why the management API did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {

@@ -238,5 +238,26 @@ pub enum VaultError {
     MalformedSealedKey(#[from] MalformedSealedKey),
 }
 
+impl KeysetError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) | Self::Malformed(_) => "keyset_unavailable",
+        }
+    }
+}
+
+impl VaultError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Keyset(error) => error.reason(),
+            Self::Open(_) | Self::MalformedSealedKey(_) => "internal",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
