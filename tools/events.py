@@ -43,6 +43,8 @@ USAGE = "/api/v1/usage"
 REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
+# The API's paths that are not greedy.
+EXACT = ("/", "/api/v1/health", USAGE, REQUESTS, KEYS)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 def samples() -> list[Sample]:
     """All of them."""
-    unrouted = "a Function URL routes nothing itself"
+    any_other = "every path without a function of its own is health's"
     return [
         Sample("root-v1", "GET", "/"),
         Sample("health-v1", "GET", "/api/v1/health"),
@@ -162,7 +164,19 @@ def samples() -> list[Sample]:
         Sample(
             "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
         ),
-        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=unrouted),
+        Sample("health-not-found-v1", "GET", "/api/v2/chat", status=404, reason="not_found", note=any_other),
+        Sample(
+            "health-not-found-authorization-v1",
+            "POST",
+            "/chat/completions",
+            body=chat(),
+            headers={"authorization": "Bearer unused"},
+            status=404,
+            reason="not_found",
+            note=any_other,
+        ),
+        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=any_other),
+        Sample("health-method-not-allowed-v1", "POST", "/", status=405, reason="method_not_allowed"),
         #
         post("proxy-chat-v1", chat()),
         post("proxy-chat-stream-v1", chat(stream=True), note="server-sent events"),
@@ -249,7 +263,6 @@ def samples() -> list[Sample]:
             USAGE,
             status=405,
             reason="method_not_allowed",
-            note=unrouted,
         ),
         #
         put("keys-put-v1", BROUGHT, note="not checked with OpenRouter"),
@@ -281,7 +294,6 @@ def samples() -> list[Sample]:
             credentials=SIGNED,
             status=405,
             reason="method_not_allowed",
-            note=unrouted,
         ),
     ]
 
@@ -389,8 +401,11 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
     many: dict[str, list[str]] = {}
     for name, value in sample.query:
         many.setdefault(name, []).append(value)
-    greedy = sample.path.startswith(f"{OPENROUTER}/")
-    resource = f"{OPENROUTER}/{{proxy+}}" if greedy else sample.path
+    # The most specific of the API's greedy paths, unless the path is one of its own.
+    greedy = f"{OPENROUTER}/" if sample.path.startswith(f"{OPENROUTER}/") else "/"
+    if sample.path in EXACT:
+        greedy = ""
+    resource = f"{greedy}{{proxy+}}" if greedy else sample.path
     return {
         "resource": resource,
         "path": sample.path,
@@ -400,7 +415,7 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
         # Of a repeated name the last value.
         "queryStringParameters": {name: values[-1] for name, values in many.items()} or None,
         "multiValueQueryStringParameters": many or None,
-        "pathParameters": {"proxy": sample.path.removeprefix(f"{OPENROUTER}/")} if greedy else None,
+        "pathParameters": {"proxy": sample.path.removeprefix(greedy)} if greedy else None,
         "stageVariables": None,
         "requestContext": {
             "resourceId": "a1b2c3",

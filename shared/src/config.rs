@@ -75,8 +75,8 @@ impl ProxyConfig {
             // API Gateway gives up after five minutes of silence; ours comes first, with a reason.
             first_byte: env
                 .milliseconds("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", Duration::from_secs(290)),
-            // Streams carry a comment every few seconds while the model is silent.
-            idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_mins(2)),
+            // Some models reason for minutes without a comment in between, so this is no shorter.
+            idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
         let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());

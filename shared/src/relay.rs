@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use tokio::{
     sync::mpsc,
@@ -32,6 +32,10 @@ const CHUNKS_IN_FLIGHT: usize = 16;
 /// An answer that is announced to be no longer than this is whole within a moment, so that its
 /// generation need not be noted before the books are closed.
 const SHORT_ANSWER: u64 = 16 * 1024;
+
+/// How long OpenRouter may keep the connection open after its answer has said that it is over: other
+/// events may follow the last that counts, as `[DONE]` follows `response.completed`.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// How many bytes of an event stream are passed on: of the 200 MB that Lambda lets pass, taken for
 /// millions, some are left for its head and for an error event. Lambda would end it without a word.
@@ -102,6 +106,7 @@ pub enum Books {
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
     let answer_generation = answer.generation_id().map(str::to_owned);
+    let (cache_hit, is_encoded) = (answer.is_cache_hit(), answer.is_encoded());
     let Answer { head, first_chunk } = answer;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT + 1);
     let mut response = Response::new(RelayBody(receiver));
@@ -112,7 +117,11 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         http::HeaderValue::from_static(UPSTREAM_MARK.1),
     );
 
-    let format = AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref());
+    let format = if is_encoded {
+        AnswerFormat::Opaque
+    } else {
+        AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref())
+    };
     let mut pump = Pump {
         watch: Watch::new(relayed.books, format),
         endpoint: relayed.endpoint,
@@ -127,6 +136,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
             .flatten(),
         sender: Some(sender),
         generation_id: answer_generation,
+        cache_hit,
+        is_encoded,
+        over_at: None,
         is_short: head
             .content_length()
             .is_some_and(|length| length <= SHORT_ANSWER),
@@ -159,6 +171,11 @@ struct Pump {
     until: Instant,
     /// The head's `x-generation-id`.
     generation_id: Option<String>,
+    cache_hit: bool,
+    /// Nothing can be read from it.
+    is_encoded: bool,
+    /// When reading ends, once the answer has said that it is over.
+    over_at: Option<Instant>,
     is_short: bool,
 }
 
@@ -204,7 +221,8 @@ impl Pump {
                 poll.settle(http_status, meter.finish()).await;
             }
             Watch::Answer(meter, entry) => {
-                let reading = meter.finish(body_end);
+                let mut reading = meter.finish(body_end);
+                reading.may_hide_cost |= self.is_encoded;
                 let ending = self.corrected(ending, &reading);
                 self.end_stream(ending);
                 // The client's last bytes leave before the books are worked at.
@@ -215,6 +233,7 @@ impl Pump {
                         ending,
                         reading,
                         generation_id: self.generation_id.take(),
+                        cache_hit: self.cache_hit,
                         first_byte: self.first_byte,
                     })
                     .await;
@@ -232,13 +251,15 @@ impl Pump {
     async fn forward(&mut self) -> Ending {
         loop {
             let idle_until = Instant::now() + self.idle;
-            let chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
+            let patience = self.until.min(self.over_at.unwrap_or(idle_until));
+            let chunk = match timeout_at(patience, self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
                     tracing::warn!(error = causes(&error.without_url()), "answer cut");
                     return Ending::Cut;
                 }
+                Err(_) if self.over_at.is_some() => return Ending::Complete,
                 Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
                 Err(_) => return Ending::Stalled,
             };
@@ -263,10 +284,19 @@ impl Pump {
             Watch::Job(meter, _) => meter.feed(chunk),
             Watch::Answer(meter, entry) => {
                 meter.feed(chunk);
+                // Images come one after the other, each with an event that may be the last.
+                let tells_its_end = match self.format {
+                    AnswerFormat::EventStream => self.endpoint != Endpoint::Images,
+                    AnswerFormat::Json => self.endpoint != Endpoint::Other,
+                    AnswerFormat::Opaque => false,
+                };
+                if tells_its_end && self.over_at.is_none() && meter.is_complete() {
+                    self.over_at = Some(Instant::now() + AFTER_THE_END);
+                }
                 // Of an answer that is whole, or about to be, closing the books tells it.
                 if !entry.has_generation()
                     && !self.is_short
-                    && let Some(id) = meter.generation_id().or(self.generation_id.as_deref())
+                    && let Some(id) = self.generation_id.as_deref().or(meter.generation_id())
                     && !meter.is_complete()
                 {
                     entry.note_generation(id);
@@ -319,7 +349,8 @@ impl Pump {
         let ends_in_the_middle = match self.format {
             AnswerFormat::EventStream => self.stream_ends_in_the_middle(reading),
             AnswerFormat::Json => {
-                !self.tail.is_empty() && !matches!(reading.malformed, Some(Malformed::Json(_)))
+                self.head.status() != StatusCode::NO_CONTENT
+                    && !matches!(reading.malformed, Some(Malformed::Json(_)))
             }
             AnswerFormat::Opaque => false,
         };
@@ -406,6 +437,9 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned)
 }
+
+#[cfg(test)]
+mod exchanges;
 
 #[cfg(test)]
 mod tests {

@@ -444,7 +444,7 @@ fn of_upstream(error: &UpstreamError) -> Failure {
             StatusCode::BAD_GATEWAY,
             "OpenRouter closed the connection before it answered; it may have billed the request.",
         ),
-        UpstreamError::Protocol(_) => Failure::new(
+        UpstreamError::Protocol(_) | UpstreamError::Unusable(_) => Failure::new(
             StatusCode::BAD_GATEWAY,
             "OpenRouter's answer was not valid HTTP; it may have billed the request.",
         ),

@@ -33,12 +33,13 @@ use crate::metering::{
 };
 
 use self::tally::{ANSWER, Member, Tally};
+pub(crate) use self::usage::{whole_charge, whole_number};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
     malformed::Malformed,
     reading::Reading,
-    usage::Usage,
+    usage::{Unreadable, Usage},
 };
 
 mod failure;

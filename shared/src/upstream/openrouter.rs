@@ -39,6 +39,9 @@ pub enum UpstreamError {
     /// What came back is not HTTP.
     #[error("OpenRouter's answer is not valid HTTP")]
     Protocol(#[source] reqwest::Error),
+    /// It is HTTP, but no answer that can be passed on.
+    #[error("OpenRouter's answer has {0}")]
+    Unusable(&'static str),
     /// No byte of an answer came in time.
     #[error("OpenRouter did not answer in time")]
     FirstByteTimeout,
@@ -64,7 +67,9 @@ impl UpstreamError {
     pub fn may_have_been_billed(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::UnrepresentableUrl => false,
-            Self::Broken(_) | Self::Protocol(_) | Self::FirstByteTimeout => true,
+            Self::Broken(_) | Self::Protocol(_) | Self::Unusable(_) | Self::FirstByteTimeout => {
+                true
+            }
         }
     }
 }
@@ -100,6 +105,44 @@ impl Answer {
     #[must_use]
     pub fn generation_id(&self) -> Option<&str> {
         generation_id(self.head.headers())
+    }
+
+    /// Whether it comes out of OpenRouter's cache.
+    #[must_use]
+    pub fn is_cache_hit(&self) -> bool {
+        let status = self.head.headers().get("x-openrouter-cache-status");
+        status.is_some_and(|status| status.as_bytes().trim_ascii().eq_ignore_ascii_case(b"HIT"))
+    }
+
+    /// Whether the bytes are in another form than the content type says, though `identity` was asked for.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        codings(self.head.headers(), &header::CONTENT_ENCODING)
+            .any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+    }
+}
+
+/// The codings that a header names, in all its lines.
+fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty())
+}
+
+/// What keeps an answer from being passed on. The HTTP client hands on bytes of a transfer coding that it
+/// has not undone, and a provisional status as if it were final.
+fn unusable(head: &reqwest::Response) -> Option<&'static str> {
+    if head.status().is_informational() {
+        Some("a status that is not final")
+    } else if codings(head.headers(), &header::TRANSFER_ENCODING)
+        .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+    {
+        Some("a transfer encoding that was not asked for")
+    } else {
+        None
     }
 }
 
@@ -163,6 +206,12 @@ impl OpenRouter {
         timeout_at(until, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
+            if let Some(fault) = unusable(&head) {
+                if let Some(id) = generation_id {
+                    head_alone(&id);
+                }
+                return Err(UpstreamError::Unusable(fault));
+            }
             // Losing this future loses nothing: a chunk is taken out only when it is returned.
             let first_chunk = match timeout(HEAD_ALONE, head.chunk()).await {
                 Ok(Ok(chunk)) => chunk,

@@ -1,5 +1,10 @@
 //! Tables that repeat the code agree with it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in tests' helpers, too, what does not work fails the test"
+)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,9 +12,7 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{
-    Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig,
-};
+use shared::config::{Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
 
 type Names = BTreeSet<String>;
 
@@ -72,7 +75,10 @@ fn variables_are_documented_with_their_readers() {
         let readers: Vec<&str> = row[1].split(", ").collect();
         for function in FUNCTIONS {
             if row[1] == "all" || readers.contains(&function) {
-                documented.entry(function).or_default().extend(spans(&row[0]));
+                documented
+                    .entry(function)
+                    .or_default()
+                    .extend(spans(&row[0]));
             }
         }
     }
@@ -106,21 +112,23 @@ fn routes_are_those_of_the_template() {
         serde_json::from_str(&read("tools/template/routes.json")).unwrap();
     let deployed: Names = routes
         .keys()
-        .map(|it| it.replace("ANY ", "any method, ").replace("{proxy+}", "*"))
+        .filter_map(|route| route.split_once(' '))
+        // Every other path has no function of its own.
+        .filter(|(_, path)| *path != "/{proxy+}")
+        .map(|(_, path)| path.replace("{proxy+}", "*"))
         .collect();
-    let mut documented = Names::new();
-    for row in Page::read("docs/use/api.md").unwrap().table("route") {
-        // `GET` `PUT /path`, or `any method, /path`: methods, and a path at the end.
-        let (methods, path) = row[0].rsplit_once([' ', '`']).unwrap_or_default();
-        let cell = format!("{methods} {path}").replace(['`', ','], " ");
-        let mut words: Vec<&str> = cell.split_whitespace().collect();
-        let path = words.pop().unwrap();
-        if words == ["any", "method"] {
-            documented.insert(format!("any method, {path}"));
-        } else {
-            documented.extend(words.iter().map(|method| format!("{method} {path}")));
-        }
-    }
+    let page = Page::read("docs/use/api.md").unwrap();
+    let documented: Names = page
+        .table("route")
+        .iter()
+        .map(|row| {
+            row[0]
+                .rsplit([' ', '`'])
+                .find(|it| it.starts_with('/'))
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
     assert_eq!(documented, deployed);
 }
 
@@ -165,19 +173,25 @@ fn is_reason(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|it| it.is_ascii_lowercase() || it == b'_')
 }
 
-/// The stable names of failures: what a function named `reason` gives, what a constant `REASON`
-/// holds, and what stands beside a status.
+/// The stable names of failures: those that certain functions return, that a constant `REASON` holds,
+/// and that stand beside a status.
 fn reasons() -> Names {
+    const NAMING: [&str; 4] = [
+        "fn reason(",
+        "fn malformed(",
+        "fn failure(",
+        "fn end_too_long(",
+    ];
     let mut found = Names::new();
     for path in files("rs").unwrap() {
         if !path.starts_with("shared/src") || path.ends_with("tests.rs") {
             continue;
         }
         let source = production(path.to_str().unwrap());
-        for (at, _) in source.match_indices("fn reason(") {
+        for (at, _) in NAMING.iter().flat_map(|name| source.match_indices(name)) {
             // rustfmt ends a method with a brace at its own depth.
-            let indent = &source[source[..at].rfind('\n').map_or(0, |it| it + 1)..at];
-            let depth = indent.len() - indent.trim_start().len();
+            let line = &source[source[..at].rfind('\n').map_or(0, |it| it + 1)..at];
+            let depth = line.len() - line.trim_start().len();
             let end = format!("\n{}}}\n", " ".repeat(depth));
             let body = source[at..].split(&end).next().unwrap();
             found.extend(literals(body).filter(|it| is_reason(it)));
@@ -194,6 +208,8 @@ fn reasons() -> Names {
             }
         }
     }
+    // The name of the field.
+    found.remove("reason");
     found.retain(|it| is_reason(it));
     // API Gateway's own errors.
     for piece in read("template.yaml").split("\"reason\":\"").skip(1) {
@@ -216,7 +232,10 @@ fn reasons_are_documented() {
     documented.extend(column(&reconciliation, "`unknown_cost_reason`", 0));
     for row in api.table("status") {
         // Behind a reason, in parentheses, stand the fields of its metadata.
-        let text: String = row[1].split('(').map(|it| it.rsplit(')').next().unwrap()).collect();
+        let text: String = row[1]
+            .split('(')
+            .map(|it| it.rsplit(')').next().unwrap())
+            .collect();
         documented.extend(spans(&text).into_iter().filter(|it| is_reason(it)));
     }
     // What the books say beside the API: `upstream_status` and the like, and a status.
@@ -239,12 +258,13 @@ fn read_migrations() -> String {
 #[test]
 fn cost_states_are_documented() {
     let page = Page::read("docs/operate/books.md").unwrap();
-    let source = read("shared/src/storage/records.rs");
-    let documented = column(&page, "`cost_state`", 0);
-    assert_eq!(documented, names(["final", "none", "pending", "unknown"]));
-    for state in documented {
-        assert!(source.contains(&format!("\"{state}\"")), "{state}");
-    }
+    let schema = read("migrations/20260102000000_gateway.sql");
+    let (_, check) = schema.split_once("CHECK (cost_state IN (").unwrap();
+    let (states, _) = check.split_once(')').unwrap();
+    let states = states
+        .split(',')
+        .map(|it| it.trim().trim_matches('\'').to_owned());
+    assert_eq!(column(&page, "`cost_state`", 0), states.collect());
 }
 
 #[test]
@@ -265,7 +285,7 @@ fn log_fields_are_documented() {
     let page = Page::read("docs/operate/monitoring.md").unwrap();
     let source = production("shared/src/observe.rs");
     let (_, span) = source.split_once("info_span!(").unwrap();
-    let (span, _) = span.split_once(");").unwrap();
+    let (span, _) = span.split_once("\n    )").unwrap();
     let recorded: Names = span
         .lines()
         .filter_map(|line| line.split_once(['=', ',']))

@@ -169,6 +169,7 @@ fn the_gateway_reaches_a_function_by_route_by_name_and_by_event() {
 
     for (path, seen) in [
         ("/api/v1/health", r#""rawPath":"/api/v1/health""#),
+        ("/chat/completions", r#""rawPath":"/chat/completions""#),
         ("/lambda-url/health/some/path", r#""rawPath":"/some/path""#),
     ] {
         let (status, body) = get(&format!("{}{path}", watch.url()), &[]);

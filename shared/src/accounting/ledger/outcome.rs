@@ -68,8 +68,10 @@ pub enum Outcome {
         ending: Ending,
         /// What the meter read in the body.
         reading: Reading,
-        /// The answer's `x-generation-id`, for bodies that do not name it.
+        /// The answer's `x-generation-id`. What the body names instead need not be a generation.
         generation_id: Option<String>,
+        /// Whether OpenRouter says that the answer comes out of its cache.
+        cache_hit: bool,
         /// From the request's arrival to the first byte of the body.
         first_byte: Duration,
     },

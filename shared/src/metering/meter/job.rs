@@ -212,6 +212,14 @@ mod tests {
                 "not told",
             ),
             (
+                r#"{"status":"completed","usage":{"cost":0,"is_byok":"true","cost_details":{"upstream_inference_cost":0.1}}}"#,
+                "not told",
+            ),
+            (
+                r#"{"status":"failed","usage":{"cost":0,"is_byok":{}}}"#,
+                "not told",
+            ),
+            (
                 r#"{"status":"completed","usage":{"cost":null}}"#,
                 "not told",
             ),

@@ -14,6 +14,9 @@ pub struct Reading {
     /// Whether it holds something that could not be read and may have told a cost, or that there is
     /// one: then it is not free, and what it says of a usage is not the last word.
     pub may_hide_cost: bool,
+    /// Whether the answer held more than an error: an event besides it, or a choice. Then a generation
+    /// was begun, though nothing may name it.
+    pub delivered: bool,
     /// The first error in the answer, whatever its HTTP status.
     pub upstream_error: Option<UpstreamError>,
     /// Whether the end was seen: of a JSON text its last byte; of a stream `[DONE]` or the

@@ -1,5 +1,5 @@
 //! Where the platform ends a request or an answer: what its user gets, and what the books say of it.
-//! README has it as a table.
+//! `docs/operate/platform-limits.md` has it as a table.
 
 use std::{
     fs,
