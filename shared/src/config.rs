@@ -37,7 +37,7 @@ pub enum StartError {
 /// The proxy's configuration.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
@@ -53,11 +53,11 @@ pub struct ProxyConfig {
     pub hold: Usd,
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// How long closing a request's books is tried.
+    /// The timeout of closing a request's books.
     pub ledger_patience: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
-    /// Where a DID's first request has a key made.
+    /// The way to make a key at a DID's first request, if that is on.
     pub provisioning: Option<ProvisioningConfig>,
 }
 
@@ -103,7 +103,7 @@ impl ProxyConfig {
 /// The usage function's configuration. It cannot open keys.
 #[derive(Debug, Clone)]
 pub struct UsageConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
@@ -123,7 +123,7 @@ impl UsageConfig {
 /// The keys function's configuration.
 #[derive(Debug, Clone)]
 pub struct KeysConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
@@ -136,7 +136,7 @@ pub struct KeysConfig {
     pub management: Option<KeysetConfig>,
     /// For whom keys are made.
     pub policy: Policy,
-    /// What those may spend.
+    /// The spending limit of those keys.
     pub grant: Grant,
 }
 
@@ -177,7 +177,7 @@ pub struct ReconcileConfig {
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
     pub management: Option<KeysetConfig>,
-    /// How long settled requests are kept one by one; `None`: for ever.
+    /// The period for which settled requests are kept one by one; `None`: for ever.
     pub retention: Option<Retention>,
 }
 
@@ -205,7 +205,7 @@ impl ReconcileConfig {
 /// The health function's configuration. It holds no secret.
 #[derive(Debug, Clone)]
 pub struct HealthConfig {
-    /// Where this gateway is, for the base path of its own routes.
+    /// The gateway's base URLs, for the base path of its own routes.
     pub audiences: Audiences,
     /// PostgREST's root.
     pub storage: Url,

@@ -20,7 +20,7 @@ use crate::{
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Who sent it could not be established.
+    /// The sender could not be authenticated.
     #[error("authentication failed")]
     Auth(#[from] AuthError),
     /// Its path has no canonical form.
@@ -65,7 +65,7 @@ pub enum Error {
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {
-        /// What was checked, and how it answered.
+        /// The parts that were checked, each with its state.
         checks: serde_json::Value,
     },
     /// A bug: the handler panicked.

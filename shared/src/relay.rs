@@ -26,19 +26,20 @@ use crate::{
     },
 };
 
-/// How many chunks may wait for a slow client before reading from OpenRouter pauses.
+/// The number of chunks that may wait for a slow client before reading from OpenRouter pauses.
 const CHUNKS_IN_FLIGHT: usize = 16;
 
 /// An answer that is announced to be no longer than this is whole within a moment, so that its
 /// generation need not be noted before the books are closed.
 const SHORT_ANSWER: u64 = 16 * 1024;
 
-/// How long OpenRouter may keep the connection open after its answer has said that it is over: other
-/// events may follow the last that counts, as `[DONE]` follows `response.completed`.
+/// The time for which OpenRouter may keep the connection open after its answer has said that it is
+/// over: other events may follow the last that counts, as `[DONE]` follows `response.completed`.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
-/// How many bytes of an event stream are passed on: of the 200 MB that Lambda lets pass, taken for
-/// millions, some are left for its head and for an error event. Lambda would end it without a word.
+/// The number of bytes of an event stream that are passed on: of the 200 MB that Lambda lets pass,
+/// taken for millions, some are left for its head and for an error event. Lambda would end it
+/// without a word.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>
 const LONGEST_STREAM: usize = 200_000_000 - 64 * 1024;
 
@@ -77,27 +78,27 @@ impl http_body::Body for RelayBody {
     }
 }
 
-/// What the relay needs to know about the request.
+/// The facts about a request that relaying needs.
 #[derive(Debug)]
 pub struct Relayed {
     /// The endpoint: it decides the dialect of an error event.
     pub endpoint: Endpoint,
     /// When the request arrived.
     pub arrived: Instant,
-    /// How long OpenRouter may be silent in the middle of an answer.
+    /// The longest silence of OpenRouter in the middle of an answer.
     pub idle: Duration,
-    /// What the books learn from the answer.
+    /// The books that the answer is written to.
     pub books: Books,
 }
 
-/// What the books learn from an answer.
+/// The books that an answer is written to.
 #[derive(Debug)]
 pub enum Books {
     /// Nothing.
     Closed,
-    /// How a billable request ends.
+    /// The entry of a billable request.
     Open(Entry),
-    /// What a job costs.
+    /// The cost of a job.
     Job(JobPoll),
 }
 
@@ -179,7 +180,7 @@ struct Pump {
     is_short: bool,
 }
 
-/// What looks at the bytes of an answer while they pass.
+/// The observer of an answer's bytes while they pass.
 #[expect(
     clippy::large_enum_variant,
     reason = "one lives per request, and it is moved twice"
@@ -339,9 +340,10 @@ impl Pump {
         self.sender = None;
     }
 
-    /// How the answer ended by its own account, which counts for more than how the connection did:
-    /// after its end mark nothing is missing, and an answer that lacks it, although the connection
-    /// was closed as it should be, was cut by something that closes connections politely.
+    /// Corrects the ending by the answer's own account, which counts for more than the
+    /// connection's: after its end mark nothing is missing, and an answer that lacks it, although
+    /// the connection was closed as it should be, was cut by something that closes connections
+    /// politely.
     fn corrected(&self, ending: Ending, reading: &Reading) -> Ending {
         if reading.complete {
             return Ending::Complete;
@@ -421,7 +423,7 @@ impl Tail {
         }
     }
 
-    /// What closes an open event.
+    /// The bytes that close an open event.
     fn separator(&self) -> &'static str {
         if self.is_empty() || self.last == *b"\n\n" {
             ""

@@ -27,9 +27,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
 const EXPOSED_HEADERS: &str =
     "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
-/// How long a client should wait before it tries a failed dependency again, in seconds.
+/// The pause before a client should try a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
-/// The same while another call does what was asked for.
+/// The pause while another call does the same work, in seconds.
 const RETRY_IN_PROGRESS: u32 = 2;
 
 /// `{"success":true,"data":…}`
@@ -150,7 +150,7 @@ struct ErrorBody<'a> {
     request_id: String,
 }
 
-/// Where OpenRouter's and OpenAI's SDKs look for `message` and `code`.
+/// The member in which OpenRouter's and OpenAI's SDKs look for `message` and `code`.
 #[derive(Serialize)]
 struct ErrorMember<'a> {
     code: u16,

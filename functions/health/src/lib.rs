@@ -24,10 +24,10 @@ use shared::{
 use tokio::time::Instant;
 use url::Url;
 
-/// How long a deep check waits for each part.
+/// The timeout of each part of a deep check.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
@@ -84,7 +84,7 @@ impl Health {
         }
     }
 
-    /// What the path means below any of the gateway's addresses.
+    /// The route that the path names below any of the gateway's addresses.
     fn route(&self, path: &CanonicalPath, stage: Option<&str>) -> Option<Route> {
         let below = |audience| {
             let (likely, whole) = auth::paths_below(audience, stage, path);

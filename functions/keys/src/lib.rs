@@ -29,13 +29,13 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// How long a connection to anything may take.
+/// The timeout for making a connection to anything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long OpenRouter may take to say whether a key is good.
+/// The timeout of OpenRouter's answer to a key check.
 const CHECKING: Duration = Duration::from_secs(8);
-/// How long a user waits for an answer. API Gateway waits for 29 s.
+/// The longest time that a user waits for a response. API Gateway waits for 29 s.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Keys {
     clock: Clock,
@@ -43,7 +43,7 @@ pub struct Keys {
     storage: Storage,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator has configured a management key.
+    /// Present if the operator has configured a management key.
     provisioner: Option<Provisioner>,
 }
 
@@ -71,7 +71,7 @@ pub async fn handle(keys: Arc<Keys>, request: Incoming, invocation: Invocation) 
     }
 }
 
-/// What a caller is told.
+/// The data of a successful response.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer {

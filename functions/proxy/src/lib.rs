@@ -31,12 +31,12 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// How long a request may wait for the database before it is refused.
+/// The timeout of beginning a request in the database. After it the request is refused.
 const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
-/// The same for the making of a DID's first key.
+/// The timeout of making a DID's first key. After it the request is refused.
 const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Proxy {
     clock: Clock,
@@ -47,7 +47,7 @@ pub struct Proxy {
     ledger: Ledger,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator lets a DID's first request have a key made.
+    /// Present if the operator lets a DID's first request have a key made.
     provisioner: Option<Provisioner>,
 }
 

@@ -20,12 +20,12 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// How long a connection to the database may take.
+/// The timeout for making a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a user waits for an answer before the database counts as unavailable.
+/// The longest time that a user waits for a response. After it the database counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Usage {
     clock: Clock,

@@ -33,7 +33,7 @@ use crate::{
     vault::secrets_manager::{KeysetCache, KeysetError, ManagementKeyError},
 };
 
-/// How long a reservation is its call's own: longer than a call can take from there to the end.
+/// The lease of a reservation: longer than a call can take from there to the end.
 const LEASE: Duration = Duration::from_mins(2);
 
 /// For whom keys are made.
@@ -137,7 +137,7 @@ impl Provisioner {
         }
     }
 
-    /// What deletes them.
+    /// The client that deletes them.
     #[must_use]
     pub fn upstream(&self) -> &UpstreamKeys {
         &self.upstream
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_reservation_outlives_its_call_and_settles_later() {
-        // What a buffered function may run, with room for clocks that differ.
+        // The time limit of a buffered function, with room for clocks that differ.
         assert!(LEASE > Duration::from_secs(29) * 2);
         assert!(SETTLING > LEASE * 2);
     }

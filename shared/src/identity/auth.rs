@@ -1,4 +1,4 @@
-//! Who sent a request: verification of its signature, by the [`Scheme`] that it is signed with.
+//! Authentication: verification of a request's signature, by the [`Scheme`] that it is signed with.
 //!
 //! [`authenticate`] is the only way to a [`Caller`], and whatever needs one to be called cannot be
 //! called for a stranger. It reads nothing but the request, so that nobody learns whether a DID is
@@ -32,7 +32,8 @@ use crate::{
     request::Incoming,
 };
 
-/// How far a request's timestamp may be from the server's time, either way, the bounds included.
+/// The largest difference between a request's timestamp and the server's time, either way, the
+/// bounds included.
 pub const TIMESTAMP_WINDOW: SignedDuration = SignedDuration::from_secs(300);
 
 /// Checks a request's signature and gives its caller, path and query.
@@ -87,7 +88,7 @@ pub fn authenticate(
 /// A request whose caller is known.
 #[derive(Debug, Clone)]
 pub struct Authenticated {
-    /// Who sent it.
+    /// The verified sender.
     pub caller: Caller,
     /// Its path below the audience, to route by and to forward.
     pub path: CanonicalPath,

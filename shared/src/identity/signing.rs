@@ -174,7 +174,8 @@ impl SignedAt {
 #[error("a timestamp is Unix time in 10 digits (seconds) or 13 digits (milliseconds)")]
 pub struct MalformedTimestamp;
 
-/// What makes a request unlike an equal one in the same second: `[A-Za-z0-9_-]{16,128}`.
+/// A text that makes a request differ from an equal one in the same second:
+/// `[A-Za-z0-9_-]{16,128}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
@@ -228,7 +229,7 @@ pub struct SignedParts<'a> {
     pub did: &'a DidUrl,
     /// When it was signed.
     pub signed_at: &'a SignedAt,
-    /// What makes it unique.
+    /// The text that makes it unique.
     pub nonce: Option<&'a Nonce>,
     /// The method, exactly as sent: HTTP's methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'a Method,

@@ -28,7 +28,7 @@ pub const DEPTH_LIMIT: usize = nesting::LIMIT;
 /// Most bytes of a key's text, quotes and escapes included, that can still be a wanted key.
 const KEY_LIMIT: usize = 256;
 
-/// What was found where something was wanted.
+/// The text of a wanted value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
     /// The value's JSON text, without the whitespace around it.
@@ -37,7 +37,7 @@ pub enum Found<'a> {
     TooLong,
 }
 
-/// How far a JSON text has come.
+/// The completeness of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Nothing but whitespace so far.
@@ -70,7 +70,7 @@ pub struct Scanner<M: 'static> {
     /// Wants of the open containers, outermost first. Only a wanted container's content can be
     /// wanted, so this covers the outer containers and is shorter than the nesting inside others.
     open: Vec<&'static Want<M>>,
-    /// What is wanted of the value that comes next.
+    /// The wants for the next value.
     next: Option<&'static Want<M>>,
     /// The value being captured and the nesting at which it ends.
     capture: Option<(M, usize)>,
@@ -249,7 +249,7 @@ impl<M: Copy> Scanner<M> {
         at + 1
     }
 
-    /// What is wanted of the innermost open container's content.
+    /// The wants for the innermost open container's content.
     fn wanted(&self) -> Option<&'static Want<M>> {
         if self.open.len() == self.nesting.depth() {
             self.open.last().copied()

@@ -1,5 +1,5 @@
-//! Which OpenRouter endpoint a path names, whether it costs money, and which paths the gateway
-//! refuses to pass on.
+//! OpenRouter's endpoints: their table, their costs, and the paths that the gateway refuses to pass
+//! on.
 
 mod dialect;
 mod job;
@@ -239,7 +239,7 @@ impl AllowedFamilies {
     }
 }
 
-/// Where a proxied request goes.
+/// The destination of a proxied request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     upstream_path: String,

@@ -10,7 +10,7 @@ use crate::identity::canonical::CanonicalQuery;
 pub struct ParameterError {
     /// The parameter, as the client named it.
     pub name: String,
-    /// What is wrong and what to write instead.
+    /// The fault and its remedy.
     pub problem: &'static str,
 }
 
@@ -76,7 +76,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// That of `words` which `value` is.
+/// Finds `value` among `words`.
 pub(super) fn one_of(value: &str, words: &[&'static str]) -> Option<&'static str> {
     words.iter().find(|word| **word == value).copied()
 }

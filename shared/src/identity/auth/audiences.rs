@@ -39,7 +39,7 @@ impl Audiences {
         iter::once(&self.first).chain(&self.others)
     }
 
-    /// How many there are.
+    /// The number of audiences.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -51,6 +51,6 @@ impl Audiences {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("1 to {max} audiences are needed, {given} were given", max = Audiences::MAX)]
 pub struct AudienceCount {
-    /// How many were given.
+    /// The number that was given.
     pub given: usize,
 }

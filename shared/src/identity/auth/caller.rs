@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::{TIMESTAMP_WINDOW, scheme::Credentials};
 use crate::identity::{did::Did, signing::SigningString};
 
-/// How long a fingerprint is kept after its request can no longer pass: more than the clocks of two
-/// instances, or of an instance and the database, can be apart.
+/// The time for which a fingerprint is kept after its request can no longer pass: more than the
+/// clocks of two instances, or of an instance and the database, can be apart.
 const FINGERPRINT_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Someone who has proved to own a DID, and the request that proved it.
@@ -42,20 +42,20 @@ impl Caller {
         &self.did
     }
 
-    /// What identifies the signed request.
+    /// The digest of the signed request.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// From when on the fingerprint need not be kept: the request is then too old to pass.
+    /// The end of the fingerprint's use: the request is then too old to pass.
     #[must_use]
     pub fn fingerprint_expires_at(&self) -> Timestamp {
         self.fingerprint_expires_at
     }
 
-    /// What the database must not have seen before: for every request that bills or changes
-    /// something, and for a safe one whose sender asked for it with a nonce.
+    /// The fingerprint that the database must not have seen before. There is one for every request
+    /// that bills or changes something, and for a safe one whose sender asked for it with a nonce.
     #[must_use]
     pub fn replay_guard(&self, method: &Method) -> Option<ReplayGuard> {
         (!method.is_safe() || self.nonce_present).then_some(ReplayGuard {

@@ -55,7 +55,7 @@ pub enum AuthError {
     /// Required headers that were not sent.
     #[error("sign the request: missing {}", list(missing))]
     MissingCredentials {
-        /// Those missing, at least one.
+        /// The missing headers, at least one.
         missing: Vec<Credential>,
     },
     /// A header that was sent more than once.
@@ -82,9 +82,9 @@ pub enum AuthError {
         TIMESTAMP_WINDOW.as_secs()
     )]
     TimestampOutOfWindow {
-        /// What the request says.
+        /// The request's timestamp.
         signed_at: Timestamp,
-        /// What the server's clock says.
+        /// The server's time.
         server_time: Timestamp,
     },
     /// A compressed body: what is signed, metered and forwarded would be three different things.
@@ -107,10 +107,10 @@ pub enum AuthError {
     /// The signature is not the DID's over this request.
     #[error("the signature does not match the request; compare your signing string with this one")]
     InvalidSignature {
-        /// What the server expected to be signed for its first audience. It holds nothing but
+        /// The text that has to be signed for the server's first audience. It holds nothing but
         /// request data.
         signing_string: SigningString,
-        /// How many audiences were tried.
+        /// The number of audiences that were tried.
         audiences_tried: usize,
     },
 }

@@ -38,7 +38,7 @@ fn encoded(query: &str) -> RawQuery {
     RawQuery::Encoded(query.to_owned())
 }
 
-/// What a client means to send. `incoming` signs it, and the event's path is the signed one.
+/// A request as a client means it. `incoming` signs it, and the event's path is the signed one.
 struct Client<'a> {
     did: String,
     audience: &'a str,
@@ -295,7 +295,7 @@ fn prefixes_of_event_paths() {
         (prod, Some("Prod"), "/Prod/api/v1/usage", "/api/v1/usage"),
         (prod, Some("Prod"), "/Prod", "/"),
         (prod, Some("Prod"), "/Prod/", "/"),
-        // The same behind a custom domain without base path.
+        // Behind a custom domain without base path.
         (host, Some("Prod"), "/Prod/api/v1/usage", "/api/v1/usage"),
         // A custom domain with a base path that is not the stage's name.
         (
@@ -669,7 +669,7 @@ proptest! {
     // Unoptimised signatures are slow; the parts have more cases of their own.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// The same request through a REST API, an HTTP API with a stage and a Function URL.
+    /// One request through a REST API, an HTTP API with a stage and a Function URL.
     #[test]
     fn every_event_format_gives_one_request(
         segments in vec("[a-zA-Z0-9:._-]{1,6}x", 1..4),

@@ -15,7 +15,7 @@ pub enum Dialect {
     Unknown,
 }
 
-/// What a stream without its end mark (`[DONE]`, or the dialect's last event) is.
+/// The meaning of a stream that lacks its end mark (`[DONE]`, or the dialect's last event).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndMark {
     /// Cut. Such streams tell tokens early on, so a usage says nothing about the end.
@@ -27,7 +27,7 @@ pub enum EndMark {
 }
 
 impl Dialect {
-    /// What a stream without an end mark is.
+    /// The meaning of a stream that lacks its end mark.
     #[must_use]
     pub fn end_mark(self) -> EndMark {
         match self {

@@ -63,7 +63,7 @@ impl Job {
         &self.id
     }
 
-    /// Where its state can be asked for, below OpenRouter's base URL.
+    /// The path of its state, below OpenRouter's base URL.
     #[must_use]
     pub fn path(&self) -> String {
         let folder = self.endpoint.folder_of_jobs().unwrap_or_default();

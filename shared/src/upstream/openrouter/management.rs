@@ -23,7 +23,7 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 /// Pages of a list that are read at most; each has 100 keys, the youngest first, half of them new.
 const MOST_PAGES: usize = 200;
 
-/// What a key of the gateway's is to be.
+/// The properties of a key that is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyOrder<'a> {
     /// Unique, so that the key can be found by it.
