@@ -2,7 +2,7 @@
 //! and the shapes of the gateway's own answers.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -221,15 +221,7 @@ impl Failure {
                 "malformed_body",
                 "The request's body could not be decoded; send it again, as bytes or text without a transfer encoding of its own.",
             ),
-            Error::MethodNotAllowed { method, allow } => {
-                let mut failure = Self::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    format!("{method} is not allowed here; use {allow}."),
-                );
-                failure.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
-                failure
-            }
+            Error::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
@@ -250,6 +242,17 @@ impl Failure {
             Error::Panicked => internal(),
         }
     }
+}
+
+fn method_not_allowed(method: &Method, allow: &'static str) -> Failure {
+    let mut failure = Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is not allowed here; use {allow}."),
+    );
+    let allow = HeaderValue::from_static(allow);
+    failure.headers.push((header::ALLOW, allow));
+    failure
 }
 
 fn internal() -> Failure {
@@ -316,6 +319,7 @@ fn of_route(error: &RouteError) -> Failure {
             "not_found",
             "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
         ),
+        RouteError::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
         RouteError::PathNotAllowed { family } => Failure::new(
             StatusCode::FORBIDDEN,
             "path_not_allowed",
