@@ -336,7 +336,7 @@ fn alarms_are_documented() {
 #[test]
 fn commands_are_documented() {
     let page = Page::read("docs/use/command-line.md").unwrap();
-    let defined: Names = llmgw::cli::Cli::command()
+    let defined: Names = llmgw::commands::Cli::command()
         .get_subcommands()
         .map(|it| format!("llmgw {}", it.get_name()))
         .collect();
@@ -346,7 +346,7 @@ fn commands_are_documented() {
 /// Wherever a command is named, it can be run.
 #[test]
 fn every_command_that_is_named_exists() {
-    let cli = llmgw::cli::Cli::command();
+    let cli = llmgw::commands::Cli::command();
     let mut wrong = Vec::new();
     for path in pages().unwrap() {
         let page = Page::read(&path).unwrap();
