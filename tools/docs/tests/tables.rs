@@ -372,6 +372,50 @@ fn every_command_that_is_named_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn every_task_that_is_named_exists() {
+    let source = read("tools/xtask/src/main.rs");
+    let (_, tasks) = source.split_once("enum Task {").unwrap();
+    let tasks: Names = tasks
+        .split("\n}")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim().split(['(', ',']).next())
+        .filter(|name| name.starts_with(|it: char| it.is_ascii_uppercase()))
+        .map(kebab)
+        .collect();
+    assert!(tasks.contains("bench-usage"), "{tasks:?}");
+    let mut wrong = Vec::new();
+    for path in pages().unwrap() {
+        let page = Page::read(&path).unwrap();
+        let named = page.spans();
+        let code = page.code().map(str::to_owned);
+        for text in named.into_iter().chain(code) {
+            for rest in text.split("cargo xtask ").skip(1) {
+                let is_word = |it: &char| it.is_ascii_lowercase() || *it == '-';
+                let task: String = rest.chars().take_while(is_word).collect();
+                if !task.is_empty() && !tasks.contains(&task) {
+                    wrong.push(format!("{}: cargo xtask {task}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `BenchUsage` as clap names it: `bench-usage`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab
+}
+
 /// The versions in the table are those that the tests install.
 #[test]
 fn versions_of_clients_are_those_that_are_tested() {
@@ -409,11 +453,14 @@ fn limits_of_time_are_those_of_the_code() {
         row.unwrap()[2].clone()
     };
     let limits = read("docs/operate/platform-limits.md");
-    for (variable, unit) in [
-        ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", 1000),
-        ("UPSTREAM_IDLE_TIMEOUT_MS", 1000),
+    for (variable, since) in [
+        ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "after the request"),
+        ("UPSTREAM_IDLE_TIMEOUT_MS", "after the last piece"),
     ] {
-        let seconds = default(variable).parse::<u32>().unwrap() / unit;
-        assert!(limits.contains(&format!("{seconds} s")), "{variable}");
+        let seconds = default(variable).parse::<u32>().unwrap() / 1000;
+        assert!(
+            limits.contains(&format!("{seconds} s {since}")),
+            "{variable}"
+        );
     }
 }
