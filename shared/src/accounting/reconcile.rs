@@ -33,7 +33,7 @@ use crate::{
 
 /// From a request's beginning until its cost counts as unknown.
 pub const PATIENCE: Duration = Duration::from_hours(24);
-/// The same for requests that created a job: a batch's may run for 96 hours.
+/// The same period for requests that created a job: a batch may run for 96 hours.
 pub const PATIENCE_FOR_JOBS: Duration = Duration::from_hours(7 * 24);
 
 /// From a request's beginning until nobody can be at work on it any more, unless configured: a
@@ -53,9 +53,9 @@ pub const LEASES: [Duration; 4] = [
 const BATCH: u16 = 200;
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;
-/// How long one question may take.
+/// The timeout of a question about a generation.
 const ASKING: Duration = Duration::from_secs(10);
-/// How long one about a job may: the answer holds all results of a batch.
+/// The timeout of a question about a job: the answer holds all results of a batch.
 const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
@@ -63,22 +63,22 @@ const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
 const PAUSES_WHILE_YOUNG: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 const YOUNG: Duration = Duration::from_mins(1);
 
-/// What one run did. Every claimed row is in exactly one of the others.
+/// The counts of one run. Every claimed row is in exactly one of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Rows that it took.
     pub claimed: u32,
-    /// Whose final cost is in the books now.
+    /// Rows whose final cost was recorded.
     pub settled: u32,
-    /// Whose cost is unknown for good.
+    /// Rows whose cost is unknown for good.
     pub given_up: u32,
-    /// That a later run will take again.
+    /// Rows that are left to a later run.
     pub retried: u32,
-    /// That it could not work on because the gateway's own parts failed. A later run takes them.
+    /// Rows skipped because the database or the keyset failed. A later run takes them.
     pub failed: u32,
 }
 
-/// What became of one row.
+/// The result of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Settled,
@@ -138,7 +138,8 @@ impl Obstacle {
         }
     }
 
-    /// What to do about it, `age` after the request began, if it may be asked for until `patience`.
+    /// The consequence, `age` after the request began, if the cost may be asked for until
+    /// `patience`.
     fn verdict(&self, age: Duration, patience: Duration) -> Verdict {
         match self {
             // Nothing can ever be asked.
@@ -146,8 +147,17 @@ impl Obstacle {
             // The gateway's own failure is no reason to write anything off.
             Self::Vault(VaultError::Keyset(_)) => Verdict::Fail,
             Self::OutOfTime => Verdict::Retry,
-            _ if age >= patience => Verdict::GiveUp,
-            _ => Verdict::Retry,
+            Self::NoKey
+            | Self::Vault(VaultError::Open(_) | VaultError::MalformedSealedKey(_))
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobRunning => {
+                if age >= patience {
+                    Verdict::GiveUp
+                } else {
+                    Verdict::Retry
+                }
+            }
         }
     }
 }
@@ -168,7 +178,7 @@ pub struct Reconciler {
     openrouter: OpenRouter,
 }
 
-/// Which rows a run takes.
+/// The rows that a run takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// This DID's only.

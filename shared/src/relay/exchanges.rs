@@ -24,7 +24,7 @@ use crate::{
 
 const IDLE: Duration = Duration::from_secs(20);
 
-/// What OpenRouter does after its last byte.
+/// OpenRouter's behaviour after its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Closes,
@@ -32,7 +32,7 @@ enum After {
     Holds,
 }
 
-/// What the client and the books got.
+/// The client's bytes and the row in the books.
 #[derive(Debug)]
 struct Seen {
     body: String,
@@ -499,7 +499,7 @@ async fn the_header_names_the_generation_whatever_the_body_says() {
     .await
     .unwrap();
     assert_eq!(seen.row(), "completed null pending null gen-1");
-    // What such an endpoint names is the job.
+    // The id in the body of such an endpoint is the job's.
     let head = format!("202 Accepted\r\n{JSON}\r\nx-generation-id: gen-1");
     let seen = exchange(
         Endpoint::Videos,

@@ -1,11 +1,15 @@
-//! Which OpenRouter endpoint a path names, whether it costs money, and which paths the gateway
-//! refuses to pass on.
+//! OpenRouter's endpoints: their table, their costs, and the paths that the gateway refuses to pass
+//! on.
 
+mod dialect;
 mod job;
 
 use http::Method;
 
-pub use self::job::Job;
+pub use self::{
+    dialect::{Dialect, EndMark},
+    job::Job,
+};
 
 /// Everything below this prefix is passed on to OpenRouter.
 pub const PROXY_PREFIX: &str = "/api/v1/openrouter";
@@ -62,44 +66,125 @@ pub enum Endpoint {
     Batches,
     /// `/systemone`
     Systemone,
-    /// Any other path.
+    /// Any other path. The last variant.
     Other,
 }
 
+/// An endpoint's row in [`ENDPOINTS`].
+struct Description {
+    endpoint: Endpoint,
+    /// The path below OpenRouter's base URL, without its leading slash; of none, no path.
+    path: &'static str,
+    /// The name in `request_logs.endpoint` and in the logs.
+    name: &'static str,
+    /// The dialect of its event streams.
+    dialect: Dialect,
+    /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
+    /// is done, and its cost is known only later.
+    creates_jobs: bool,
+}
+
+/// Every endpoint, in the order of the variants.
+const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
+    use Dialect::{Chat, Messages, Responses, Unknown};
+    use Endpoint as E;
+    [
+        at_once(
+            E::ChatCompletions,
+            "chat/completions",
+            "chat.completions",
+            Chat,
+        ),
+        at_once(E::Completions, "completions", "completions", Chat),
+        at_once(E::Responses, "responses", "responses", Responses),
+        at_once(E::Messages, "messages", "messages", Messages),
+        at_once(E::Embeddings, "embeddings", "embeddings", Unknown),
+        at_once(E::Rerank, "rerank", "rerank", Unknown),
+        at_once(E::Images, "images", "images", Unknown),
+        at_once(
+            E::Transcriptions,
+            "audio/transcriptions",
+            "audio.transcriptions",
+            Unknown,
+        ),
+        at_once(E::Speech, "audio/speech", "audio.speech", Unknown),
+        by_job(E::Videos, "videos", "videos"),
+        by_job(E::Batches, "batches", "batches"),
+        at_once(E::Systemone, "systemone", "systemone", Unknown),
+        at_once(E::Other, "", "other", Unknown),
+    ]
+};
+
+const fn at_once(
+    endpoint: Endpoint,
+    path: &'static str,
+    name: &'static str,
+    dialect: Dialect,
+) -> Description {
+    Description {
+        endpoint,
+        path,
+        name,
+        dialect,
+        creates_jobs: false,
+    }
+}
+
+const fn by_job(endpoint: Endpoint, path: &'static str, name: &'static str) -> Description {
+    Description {
+        endpoint,
+        path,
+        name,
+        dialect: Dialect::Unknown,
+        creates_jobs: true,
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < ENDPOINTS.len() {
+        assert!(
+            ENDPOINTS[at].endpoint as usize == at,
+            "a row stands in another's place"
+        );
+        at += 1;
+    }
+};
+
 impl Endpoint {
+    fn description(self) -> &'static Description {
+        &ENDPOINTS[self as usize]
+    }
+
     /// The name in `request_logs.endpoint` and in the logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat.completions",
-            Self::Completions => "completions",
-            Self::Responses => "responses",
-            Self::Messages => "messages",
-            Self::Embeddings => "embeddings",
-            Self::Rerank => "rerank",
-            Self::Images => "images",
-            Self::Transcriptions => "audio.transcriptions",
-            Self::Speech => "audio.speech",
-            Self::Videos => "videos",
-            Self::Batches => "batches",
-            Self::Systemone => "systemone",
-            Self::Other => "other",
-        }
+        self.description().name
     }
 
-    /// The folder of the jobs that the endpoint creates, if it does: it answers before the work is
-    /// done, and the cost is known only later.
-    fn folder_of_jobs(self) -> Option<&'static str> {
-        match self {
-            Self::Videos => Some("videos"),
-            Self::Batches => Some("batches"),
-            _ => None,
-        }
+    /// The dialect of the endpoint's event streams.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        self.description().dialect
     }
 
     /// Whether a request creates an asynchronous [`Job`].
     pub(crate) fn creates_jobs(self) -> bool {
-        self.folder_of_jobs().is_some()
+        self.description().creates_jobs
+    }
+
+    /// The folder of the jobs that the endpoint creates, if it does.
+    fn folder_of_jobs(self) -> Option<&'static str> {
+        let Description {
+            path, creates_jobs, ..
+        } = self.description();
+        creates_jobs.then_some(*path)
+    }
+
+    /// The endpoints that create jobs.
+    fn all_with_jobs() -> impl Iterator<Item = Self> {
+        let all = ENDPOINTS.iter().filter(|it| it.creates_jobs);
+        all.map(|it| it.endpoint)
     }
 
     /// Interns answer in the dialect of the endpoint that they wrap. Presets don't: there, an
@@ -108,21 +193,11 @@ impl Endpoint {
         let wrapped = path
             .strip_prefix("interns/")
             .and_then(|below| below.split_once('/'));
-        match wrapped.map_or(path, |(_name, wrapped)| wrapped) {
-            "chat/completions" => Self::ChatCompletions,
-            "completions" => Self::Completions,
-            "responses" => Self::Responses,
-            "messages" => Self::Messages,
-            "embeddings" => Self::Embeddings,
-            "rerank" => Self::Rerank,
-            "images" => Self::Images,
-            "audio/transcriptions" => Self::Transcriptions,
-            "audio/speech" => Self::Speech,
-            "videos" => Self::Videos,
-            "batches" => Self::Batches,
-            "systemone" => Self::Systemone,
-            _ => Self::Other,
-        }
+        let path = wrapped.map_or(path, |(_name, wrapped)| wrapped);
+        ENDPOINTS
+            .iter()
+            .find(|it| it.path == path)
+            .map_or(Self::Other, |it| it.endpoint)
     }
 }
 
@@ -164,13 +239,24 @@ impl AllowedFamilies {
     }
 }
 
-/// Where a proxied request goes.
+/// The destination of a proxied request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     upstream_path: String,
     endpoint: Endpoint,
     billable: bool,
     polled_job: Option<Job>,
+}
+
+impl RouteError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::PathNotAllowed { .. } => "path_not_allowed",
+        }
+    }
 }
 
 impl Route {

@@ -18,7 +18,7 @@ pub use self::management::{
 
 use crate::vault::secret::ApiKey;
 
-/// How long OpenRouter may take.
+/// The time limits of OpenRouter's answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// From sending the request to the first byte of the answer's body.
@@ -36,7 +36,7 @@ pub enum UpstreamError {
     /// The connection broke after the request may have been received.
     #[error("OpenRouter closed the connection before it answered")]
     Broken(#[source] reqwest::Error),
-    /// What came back is not HTTP.
+    /// The answer is not HTTP.
     #[error("OpenRouter's answer is not valid HTTP")]
     Protocol(#[source] reqwest::Error),
     /// It is HTTP, but no answer that can be passed on.
@@ -51,6 +51,17 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
+            Self::Protocol(_) => "upstream_protocol",
+            Self::FirstByteTimeout => "upstream_timeout",
+            Self::UnrepresentableUrl => "malformed_path",
+        }
+    }
+
     /// Whether OpenRouter may have received, and so billed, the request.
     #[must_use]
     pub fn may_have_been_billed(&self) -> bool {
@@ -121,8 +132,8 @@ fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
         .filter(|coding| !coding.is_empty())
 }
 
-/// What keeps an answer from being passed on. The HTTP client hands on bytes of a transfer coding that it
-/// has not undone, and a provisional status as if it were final.
+/// The reason why an answer cannot be passed on, if there is one. The HTTP client hands on bytes of
+/// a transfer coding that it has not undone, and a provisional status as if it were final.
 fn unusable(head: &reqwest::Response) -> Option<&'static str> {
     if head.status().is_informational() {
         Some("a status that is not final")
@@ -135,8 +146,8 @@ fn unusable(head: &reqwest::Response) -> Option<&'static str> {
     }
 }
 
-/// How long a head may wait for its body before it counts as alone. Short JSON answers come with
-/// theirs.
+/// The time for which a head may wait for its body before it counts as alone. Short JSON answers
+/// come with theirs.
 const HEAD_ALONE: Duration = Duration::from_millis(100);
 
 /// OpenRouter.
@@ -241,7 +252,8 @@ impl OpenRouter {
         let whole_path = format!("{}{path}", self.base.path().trim_end_matches('/'));
         url.set_path(&whole_path);
         url.set_query((!query.is_empty()).then_some(query));
-        // What was checked is what is sent: the URL library must not have changed anything.
+        // The path that was checked is the path that is sent: the URL library must not have changed
+        // anything.
         if url.path() == whole_path && url.query().unwrap_or_default() == query {
             Ok(url)
         } else {
@@ -292,7 +304,7 @@ const NOT_FORWARDED: [&str; 18] = [
     "x-real-ip",
     "true-client-ip",
     "via",
-    // What could make OpenRouter take the request for another than the one that was checked.
+    // These could make OpenRouter take the request for another than the one that was checked.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",

@@ -1,4 +1,4 @@
-//! What the gateway must know of a request's body: the model, whether the answer is to be
+//! The facts about a request's body that the gateway needs: the model, whether the answer is to be
 //! streamed, and whether the body is JSON that its sender mislabelled. The body itself is never
 //! changed.
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-/// What a request's body says about the request.
+/// A request's body, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payload {
     /// The requested model, where the body is JSON and names one as text.

@@ -14,7 +14,7 @@ pub struct JobMeter {
     reading: JobReading,
 }
 
-/// What the answer said.
+/// The meter's reading of a job's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobReading {
     /// The job's id.
@@ -29,7 +29,7 @@ pub struct JobReading {
     has_results: bool,
 }
 
-/// What is known of a job's cost.
+/// The state of knowledge about a job's cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobCost {
     /// The job goes on, so there is none yet.
@@ -40,7 +40,7 @@ pub enum JobCost {
     NotTold,
 }
 
-/// How far a job is: the statuses of videos and batches. An unknown one says nothing.
+/// The stage of a job: the statuses of videos and batches. An unknown one says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
     #[default]
@@ -98,7 +98,7 @@ impl JobMeter {
             .feed(bytes, |member, found| reading.note(member, found));
     }
 
-    /// What the answer said; of one that is not whole JSON, nothing.
+    /// The reading; an empty one where the answer is not whole JSON.
     #[must_use]
     pub fn finish(self) -> JobReading {
         match self.scanner.status() {
@@ -109,8 +109,8 @@ impl JobMeter {
 }
 
 impl JobReading {
-    /// What is known of the cost. A job that came to nothing and names no usage was free; one that
-    /// completed without a whole charge was not, nor was a batch of which some requests were.
+    /// The cost, as far as it is known. A job that came to nothing and names no usage was free; one
+    /// that completed without a whole charge was not, nor was a batch of which some requests were.
     #[must_use]
     pub fn cost(&self) -> JobCost {
         match (self.stage, &self.usage) {
@@ -124,7 +124,10 @@ impl JobReading {
                 cost: Some(Usd::default()),
                 ..Usage::default()
             }),
-            _ => JobCost::NotTold,
+            (
+                Stage::Completed | Stage::Aborted | Stage::Unknown,
+                Reported::Nothing | Reported::Usage(_) | Reported::Unreadable,
+            ) => JobCost::NotTold,
         }
     }
 

@@ -26,7 +26,7 @@ impl Job {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
             && id.bytes().any(|byte| byte != b'.');
-        (endpoint.folder_of_jobs().is_some() && is_id).then(|| Self {
+        (endpoint.creates_jobs() && is_id).then(|| Self {
             endpoint,
             id: id.to_owned(),
         })
@@ -34,8 +34,7 @@ impl Job {
 
     /// The job of a row of `request_logs`.
     pub(crate) fn of_row(endpoint: &str, id: &str) -> Option<Self> {
-        [Endpoint::Videos, Endpoint::Batches]
-            .into_iter()
+        Endpoint::all_with_jobs()
             .find(|it| it.as_str() == endpoint)
             .and_then(|endpoint| Self::new(endpoint, id))
     }
@@ -47,8 +46,7 @@ impl Job {
         if path == "videos/models" {
             return None;
         }
-        [Endpoint::Videos, Endpoint::Batches]
-            .into_iter()
+        Endpoint::all_with_jobs()
             .find(|it| it.folder_of_jobs() == Some(folder))
             .and_then(|endpoint| Self::new(endpoint, id))
     }
@@ -65,7 +63,7 @@ impl Job {
         &self.id
     }
 
-    /// Where its state can be asked for, below OpenRouter's base URL.
+    /// The path of its state, below OpenRouter's base URL.
     #[must_use]
     pub fn path(&self) -> String {
         let folder = self.endpoint.folder_of_jobs().unwrap_or_default();

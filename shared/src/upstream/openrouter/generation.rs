@@ -1,4 +1,4 @@
-//! What something cost, told afterwards: `GET /generation`, and the state of a job.
+//! Costs that are told afterwards: `GET /generation`, and the state of a job.
 //!
 //! With BYOK `total_cost` is what OpenRouter takes, without the provider's charge, so the two are
 //! added. OpenRouter's documentation does not say so of this endpoint; the evidence (as of 2026-11):
@@ -43,7 +43,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 pub struct Generation {
     /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing; see above.
     pub cost: Usd,
-    /// What the provider takes; there whenever [`is_byok`](Self::is_byok).
+    /// The provider's charge; there whenever [`is_byok`](Self::is_byok).
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
