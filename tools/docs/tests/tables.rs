@@ -478,6 +478,19 @@ fn versions_of_clients_are_those_that_are_tested() {
     }
 }
 
+/// The sample output is that of the stand-in for OpenRouter.
+#[test]
+fn the_readme_shows_what_the_demonstration_prints() {
+    let source = read("tools/stub/src/demo.rs");
+    let (_, reply) = source.split_once("const HELLO").unwrap();
+    let reply: Vec<String> = literals(reply.split("\n};").next().unwrap()).collect();
+    let readme = Page::read("README.md").unwrap();
+    let shown: Vec<&str> = readme.code().collect();
+    for text in reply {
+        assert!(shown.iter().any(|line| line.contains(&text)), "{text}");
+    }
+}
+
 /// Platform limits that the code sets itself.
 #[test]
 fn limits_of_time_are_those_of_the_code() {
