@@ -1,10 +1,8 @@
 -- Retention: requests that are settled and old become sums, so that the table does not grow without bound
 -- and no sum is lost.
 --
--- What stays true when rows go: `spent` is a column of the key row and does not change; a key that is
--- stored again still gets it from the books, which are request_logs and usage_history together
--- (take_over_account); usage_report still returns the sums. What goes: the single requests
--- (usage_requests), percentiles, hours, and what hold_for learns from.
+-- What stays true when rows go: `spent` is a column of the account and does not change; usage_report still
+-- returns the sums. What goes: the single requests (usage_requests), percentiles and hours.
 
 -- Takes settled requests that began before a time out of request_logs and adds them to usage_history,
 -- the oldest first, in one transaction. Fields of `request`:
@@ -19,7 +17,7 @@
 -- work; repeated, it does the next piece.
 --
 -- Concurrent calls share the rows. It locks those rows, without waiting, and then sums in the
--- order of their key, and no key row: so it cannot deadlock with callers that lock the key row first, and
+-- order of their key, and no DID: so it cannot deadlock with callers that lock the DID first, and
 -- no request waits for more than the rows that it is itself about.
 CREATE OR REPLACE FUNCTION public.expire_requests(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
@@ -64,7 +62,7 @@ BEGIN
            coalesce(sum(g.output_tokens), 0),
            coalesce(sum(g.cached_tokens), 0),
            coalesce(sum(g.reasoning_tokens), 0),
-           -- The same rows as take_over_account counts: the original system's may hold anything.
+           -- The same rows as open_account counts: the original system's may hold anything.
            coalesce(sum(g.total_cost) FILTER (WHERE g.total_cost > 0 AND g.total_cost < 'Infinity'), 0)
       FROM gone AS g
      GROUP BY 1, 2, 3, 4

@@ -170,6 +170,11 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "quotes what clients send": put(
             (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
             '{"success":false,"error":{"code":400,"message":"$context.error.message","metadata":{"reason":"x"}},'
+            '"request_id":"$context.extendedRequestId"}',
+        ),
+        "quotes an id that clients choose": put(
+            (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
+            '{"success":false,"error":{"code":400,"message":"x","metadata":{"reason":"x"}},'
             '"request_id":"$context.requestId"}',
         ),
     },

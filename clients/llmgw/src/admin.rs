@@ -1,7 +1,7 @@
 //! The operator's commands.
 //!
 //! ```text
-//! keyset (its rotation) · rewrap · legacy (import) · accounts · doctor ── schema
+//! keyset (its rotation) · rewrap · legacy (import) · accounts · doctor
 //!   └─ keyset_store (a file, or a secret) · services · output · passphrase
 //! ```
 //!
@@ -17,7 +17,6 @@ mod legacy;
 mod output;
 mod passphrase;
 mod rewrap;
-mod schema;
 mod secret;
 mod services;
 

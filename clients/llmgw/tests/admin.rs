@@ -877,10 +877,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
     world.sql(
         "REVOKE ALL ON public.user_api_keys FROM anon; DROP FUNCTION public.usage_summary(jsonb)",
     );
-    fails(
-        &[],
-        "migrations: 20260103000000_functions.sql: no usage_summary() for the gateway",
-    );
+    fails(&[], "migrations: no usage_summary() for the gateway");
     let nonsense = r#"{"primaryKeyId":1,"key":[]}"#;
     world.secrets.put_secret(SECRET, nonsense).unwrap();
     fails(&[], "keyset: the primary key 1 is not in the keyset");

@@ -78,12 +78,7 @@ async fn with_dids(test: impl AsyncFnOnce(&Fixture)) {
     };
     let result = AssertUnwindSafe(test(&fixture)).catch_unwind().await;
     for did in &fixture.dids {
-        for table in [
-            "request_logs",
-            "user_api_keys",
-            "retired_keys",
-            "key_settings",
-        ] {
+        for table in ["request_logs", "user_api_keys", "retired_keys", "accounts"] {
             let path = format!("{table}?did=eq.{did}");
             fixture.rest(Method::DELETE, &path, None).await;
         }
@@ -388,7 +383,7 @@ async fn a_deleted_account_leaves_no_key_and_no_setting() {
         for did in [a, b] {
             assert!(it.storage.delete_account(did, soon()).await.unwrap());
             assert!(!it.storage.delete_account(did, soon()).await.unwrap());
-            for table in ["user_api_keys", "retired_keys", "key_settings"] {
+            for table in ["user_api_keys", "retired_keys", "accounts"] {
                 let path = format!("{table}?did=eq.{did}");
                 let left = it.rest(Method::GET, &path, None).await;
                 assert_eq!(left, json!([]), "{table}");
@@ -706,7 +701,7 @@ async fn a_block_at_the_time_of_storing_is_not_lost() {
                 (None, None) => false,
             };
             assert!(disabled, "round {round}");
-            for table in ["user_api_keys", "key_settings"] {
+            for table in ["user_api_keys", "accounts"] {
                 let path = format!("{table}?did=eq.{a}");
                 it.rest(Method::DELETE, &path, None).await;
             }

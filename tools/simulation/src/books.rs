@@ -29,7 +29,7 @@ pub struct Row {
 pub struct Account {
     pub did: String,
     pub(crate) spent: String,
-    pub(crate) reserved: String,
+    pub(crate) held: String,
     pub(crate) credit_limit: Option<String>,
     pub(crate) requests_per_minute: Option<u64>,
 }
@@ -55,8 +55,8 @@ impl Books {
             "request_logs",
         )?;
         let accounts = list(
-            "did, spent::text, reserved::text, credit_limit::text, requests_per_minute",
-            "user_api_keys",
+            "did, spent::text, held::text, credit_limit::text, requests_per_minute",
+            "accounts",
         )?;
         Ok(Self {
             rows: serde_json::from_str(&rows)?,

@@ -135,7 +135,7 @@ impl Services {
         ]) {
             let did = user.did.as_str();
             server.query(&format!(
-                "UPDATE public.user_api_keys SET {change} WHERE did = '{did}'"
+                "UPDATE public.accounts SET {change} WHERE did = '{did}'"
             ))?;
         }
         Ok(())

@@ -264,18 +264,15 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
         let did = account.did.as_str();
         let rows = || evidence.books.rows.iter().filter(|row| row.did == did);
         let booked: Amount = rows().map(Row::total).sum();
-        let (spent, reserved) = (
-            amount(Some(&account.spent)),
-            amount(Some(&account.reserved)),
-        );
+        let (spent, held) = (amount(Some(&account.spent)), amount(Some(&account.held)));
         let bill = billed.get(did).copied().unwrap_or_default();
         if bill != booked || bill != spent {
             faults.push(format!(
                 "{did}: billed {bill}, booked {booked}, spent {spent}"
             ));
         }
-        if reserved != Amount::ZERO {
-            faults.push(format!("{did}: {reserved} is still reserved"));
+        if held != Amount::ZERO {
+            faults.push(format!("{did}: {held} is still held"));
         }
         if let Some(limit) = account.credit_limit.as_deref() {
             let (limit, over) = (amount(Some(limit)), overshoot(evidence, did));

@@ -116,7 +116,7 @@ impl fmt::Display for Line {
             key_name,
             credit_limit,
             spent,
-            reserved,
+            held,
             requests_per_minute,
             disabled,
             seal_key_id,
@@ -124,8 +124,8 @@ impl fmt::Display for Line {
         } = &self.0;
         write!(f, "{did}  {key_name:?}  ")?;
         write_spent(f, spent, credit_limit.as_deref())?;
-        if reserved != "0" {
-            write!(f, ", {reserved} held")?;
+        if held != "0" {
+            write!(f, ", {held} held")?;
         }
         if let Some(rate) = requests_per_minute {
             write!(f, ", {rate} per minute")?;

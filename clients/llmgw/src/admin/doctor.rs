@@ -43,8 +43,10 @@ pub(super) async fn run(
     let keyset = doctor.keyset().await?;
     let storage = doctor.storage().await?;
     if let Some(config) = &storage {
-        doctor.schema(config).await?;
-        doctor.grants(config, args.anon_key.as_deref()).await?;
+        let features = doctor.schema().await?;
+        doctor
+            .grants(config, features, args.anon_key.as_deref())
+            .await?;
         if let Some(keyset) = &keyset {
             doctor.seals(keyset).await?;
         }

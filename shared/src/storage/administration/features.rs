@@ -1,15 +1,44 @@
-//! Whether the storage has what the migrations make, and for whom.
+//! The schema of the storage, and what a key may do with it.
 
 use std::{fmt, time::Duration};
 
 use http::header::{self, CONTENT_TYPE};
 use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
 use url::Url;
 
-use super::super::{StorageKey, Unavailable, transport};
+use super::super::{
+    ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, StorageKey, Unavailable, transport,
+};
+
+/// The schema as the storage describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Schema {
+    /// The date of the last migration: `YYYYMMDDhhmmss`.
+    pub version: String,
+    /// Tables and functions of that migration which do not exist, or which the gateway may not use.
+    pub missing: Vec<String>,
+    /// One column of each table, and every function that is called by HTTP.
+    pub features: Vec<Feature>,
+}
+
+impl Storage {
+    /// The storage's schema.
+    pub async fn schema(&self, until: Instant) -> Result<Schema, StorageError> {
+        self.call(
+            "gateway_schema_version",
+            &Argument::Request(()),
+            ATTEMPTS_IN_FRONT,
+            until,
+        )
+        .await
+    }
+}
 
 /// Something that a migration made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
 pub enum Feature {
     /// A column of a table.
     Column {

@@ -33,7 +33,7 @@ fn an_unstreamed_chat_is_unchanged_and_metered() {
         let row = user.row().await.unwrap();
         assert_eq!(row["id"], headers["x-gateway-request-id"].to_str().unwrap());
         insta::assert_json_snapshot!(row, {
-            ".id" => "[id]", ".did" => "[did]", ".key_id" => "[key]", ".created_at" => "[time]", ".request_time" => "[time]",
+            ".id" => "[id]", ".did" => "[did]", ".created_at" => "[time]", ".request_time" => "[time]",
             ".response_time" => "[time]", ".first_byte_ms" => "[ms]",
         });
     });
@@ -63,7 +63,7 @@ fn a_streamed_chat_is_unchanged_and_metered_to_the_last_digit() {
             format!("completed|final|{COST_PLAIN}|11|7|3|2|stub/served-model|stub/ok|gen-stream|t")
         );
         let spent = format!(
-            "SELECT spent, reserved FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent, held FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&spent).unwrap(), format!("{COST_PLAIN}|0"));

@@ -205,7 +205,7 @@ fn a_client_that_leaves_is_still_charged() {
             "{row}"
         );
         let spent = format!(
-            "SELECT spent FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&spent).unwrap(), COST_PLAIN);

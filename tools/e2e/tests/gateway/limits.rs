@@ -54,7 +54,7 @@ fn a_hundred_parallel_requests_do_not_pass_the_limit() {
         // cost is known: less than four such costs.
         assert!((10..14).contains(&passed), "{passed} passed");
         let account = format!(
-            "SELECT spent = {passed} * {COST_PLAIN}, reserved = 0 FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent = {passed} * {COST_PLAIN}, held = 0 FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&account).unwrap(), "t|t");

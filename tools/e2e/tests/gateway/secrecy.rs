@@ -63,7 +63,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             "user_api_keys",
             "key_events",
             "key_provisionings",
-            "key_settings",
+            "accounts",
         ] {
             let rows = format!("SELECT json_agg(r) FROM public.{table} r");
             emitted.push_str(&world.sql(&rows).unwrap());

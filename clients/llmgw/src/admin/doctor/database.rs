@@ -1,8 +1,6 @@
 //! What of the database can be checked from outside: that it answers, what it has, who may use it,
 //! and whether the stored keys open.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -18,18 +16,15 @@ use shared::{
 use url::Url;
 
 use super::{
-    super::{
-        output::Rows,
-        rewrap::opened,
-        schema::{self, Made},
-        services::patience,
-    },
+    super::{output::Rows, rewrap::opened, services::patience},
     Doctor, Finding, PATIENCE,
 };
 
 /// How many questions the database is asked at once.
 const AT_ONCE: usize = 8;
 const PAGE: u16 = 500;
+/// The date of the last migration.
+const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 impl Doctor<'_, '_> {
     /// Whether the database answers, and to the key.
@@ -40,9 +35,10 @@ impl Doctor<'_, '_> {
             self.bad(check, "not looked for", "complete the configuration")?;
             return Ok(None);
         };
-        // The first column of the first migration.
-        let Some(Made { feature, .. }) = schema::features().into_iter().next() else {
-            return Ok(None);
+        // Of the original schema, so it is there unless no migration was applied.
+        let feature = Feature::Column {
+            table: "user_api_keys".to_owned(),
+            column: "id".to_owned(),
         };
         match self.probe(&config.url, Some(&config.key), &feature).await {
             Ok((Access::Refused, _)) => {
@@ -69,40 +65,46 @@ impl Doctor<'_, '_> {
         }
     }
 
-    /// Whether everything that the migrations make is there.
-    pub(super) async fn schema(&mut self, config: &StorageConfig) -> Result<()> {
+    /// Whether the database has the schema that this program was built with, and the gateway may
+    /// use it. Returns what there is to use.
+    pub(super) async fn schema(&mut self) -> Result<Vec<Feature>> {
         let check = "migrations";
-        let features = schema::features();
-        let total = features.len();
-        let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let mut failed = None;
-        for (made, access) in self.probed(config, Some(&config.key), features).await {
-            match access {
-                Ok(Access::Granted) => {}
-                Ok(Access::Missing | Access::Refused) => {
-                    let lacking = missing.entry(made.migration).or_default();
-                    lacking.push(made.feature.to_string());
-                }
-                Err(error) => failed = Some(format!("{}: {error}", made.feature)),
+        let schema = match self.services.storage()?.schema(patience()).await {
+            Ok(schema) => schema,
+            Err(error) => {
+                self.bad(
+                    check,
+                    &causes(&error),
+                    "apply them (migrations/apply.sh); if they are applied, `NOTIFY pgrst, 'reload \
+                     schema'`",
+                )?;
+                return Ok(Vec::new());
             }
-        }
-        for (migration, lacking) in &missing {
+        };
+        let found = schema.version.as_str();
+        if !schema.missing.is_empty() {
             self.bad(
                 check,
-                &format!("{migration}: no {} for the gateway", lacking.join(", ")),
+                &format!("no {} for the gateway", schema.missing.join(", ")),
+                "apply migrations/*_functions.sql again, as the owner of the tables",
+            )?;
+        } else if found < SCHEMA_VERSION {
+            self.bad(
+                check,
+                &format!("the database is at {found}, this program needs {SCHEMA_VERSION}"),
+                "apply the migrations (migrations/apply.sh)",
+            )?;
+        } else if found > SCHEMA_VERSION {
+            self.good(
+                check,
                 &format!(
-                    "apply migrations/{migration}; if it is applied, `NOTIFY pgrst, 'reload \
-                     schema'` and check its GRANTs"
+                    "applied up to {found}, later than this program, which knows {SCHEMA_VERSION}"
                 ),
             )?;
+        } else {
+            self.good(check, &format!("applied up to {found}"))?;
         }
-        if let Some(error) = &failed {
-            self.bad(check, error, "try again; then see the database's own log")?;
-        }
-        if missing.is_empty() && failed.is_none() {
-            self.good(check, &format!("applied ({total} columns and functions)"))?;
-        }
-        Ok(())
+        Ok(schema.features)
     }
 
     /// Whether the public is refused everywhere: with the publishable key, or, asking a bare `PostgREST`,
@@ -111,25 +113,16 @@ impl Doctor<'_, '_> {
     pub(super) async fn grants(
         &mut self,
         config: &StorageConfig,
+        features: Vec<Feature>,
         anon_key: Option<&str>,
     ) -> Result<()> {
         let check = "grants";
         if anon_key.is_none() && !Env::process().is_set("SUPABASE_REST_URL") {
             return self.not_checked(check, "set SUPABASE_ANON_KEY");
         }
-        let mut tables = Vec::new();
-        // Of each table one column, and every function.
-        let features: Vec<Made> = schema::features()
-            .into_iter()
-            .filter(|made| match &made.feature {
-                Feature::Function { .. } => true,
-                Feature::Column { table, .. } if tables.contains(table) => false,
-                Feature::Column { table, .. } => {
-                    tables.push(table.clone());
-                    true
-                }
-            })
-            .collect();
+        if features.is_empty() {
+            return self.not_checked(check, "apply the migrations");
+        }
         let anon = match anon_key.map(StorageKey::parse).transpose() {
             Ok(anon) => anon,
             Err(error) => return self.bad(check, &error.to_string(), "correct --anon-key"),
@@ -141,11 +134,11 @@ impl Doctor<'_, '_> {
         } else {
             "without a key"
         };
-        for (made, access) in self.probed(config, anon.as_ref(), features).await {
+        for (feature, access) in self.probed(config, anon.as_ref(), features).await {
             match access {
-                Ok(Access::Granted) => open.push(made.feature.to_string()),
+                Ok(Access::Granted) => open.push(feature.to_string()),
                 Ok(Access::Refused | Access::Missing) => {}
-                Err(error) => failed = Some(format!("{}: {error}", made.feature)),
+                Err(error) => failed = Some(format!("{feature}: {error}")),
             }
         }
         if !open.is_empty() {
@@ -213,11 +206,11 @@ impl Doctor<'_, '_> {
         &self,
         config: &StorageConfig,
         key: Option<&StorageKey>,
-        features: Vec<Made>,
-    ) -> Vec<(Made, Result<Access, String>)> {
-        let asked = features.into_iter().map(async |made| {
-            let answer = self.probe(&config.url, key, &made.feature).await;
-            (made, answer.map(|(access, _)| access))
+        features: Vec<Feature>,
+    ) -> Vec<(Feature, Result<Access, String>)> {
+        let asked = features.into_iter().map(async |feature| {
+            let answer = self.probe(&config.url, key, &feature).await;
+            (feature, answer.map(|(access, _)| access))
         });
         stream::iter(asked).buffered(AT_ONCE).collect().await
     }
