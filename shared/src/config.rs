@@ -54,7 +54,7 @@ pub struct ProxyConfig {
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
     /// The timeout of closing a request's books.
-    pub ledger_patience: Duration,
+    pub ledger_timeout: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
     /// The way to make a key at a DID's first request, if that is on.
@@ -78,7 +78,7 @@ impl ProxyConfig {
             // Some models reason for minutes without a comment in between, so this is no shorter.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
-        let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
+        let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
@@ -91,7 +91,7 @@ impl ProxyConfig {
                 timeouts,
                 hold: hold?,
                 requests_per_minute,
-                ledger_patience,
+                ledger_timeout,
                 allowed_families: allowed_families?,
                 provisioning,
             })

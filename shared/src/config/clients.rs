@@ -64,7 +64,7 @@ impl ProxyConfig {
         Ledger {
             storage: Arc::new(self.storage.storage(client)),
             clock: Clock::system(),
-            patience: self.ledger_patience,
+            close_timeout: self.ledger_timeout,
         }
     }
 

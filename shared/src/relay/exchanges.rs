@@ -155,7 +155,7 @@ async fn exchange(
     let ledger = Ledger {
         storage: Arc::new(storage),
         clock: Clock::system(),
-        patience: Duration::from_secs(5),
+        close_timeout: Duration::from_secs(5),
     };
     let mut entry = ledger.opened(endpoint, &invocation);
     let request = UpstreamRequest {
@@ -413,7 +413,7 @@ async fn what_is_no_final_answer_is_refused() {
                 .unwrap_err();
             assert!(error.may_have_been_billed());
             let error = crate::error::Error::Upstream(error);
-            assert_eq!(crate::respond::reason(&error), "upstream_protocol", "{raw}");
+            assert_eq!(error.reason(), "upstream_protocol", "{raw}");
         }
     }
     for coding in ["chunked", "Chunked"] {

@@ -56,7 +56,7 @@ impl UpstreamError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
-            Self::Protocol(_) => "upstream_protocol",
+            Self::Protocol(_) | Self::Unusable(_) => "upstream_protocol",
             Self::FirstByteTimeout => "upstream_timeout",
             Self::UnrepresentableUrl => "malformed_path",
         }
@@ -202,8 +202,8 @@ impl OpenRouter {
             .headers(headers)
             .body(request.body)
             .send();
-        let until = deadline.min(Instant::now() + self.timeouts.first_byte);
-        timeout_at(until, async {
+        let deadline = deadline.min(Instant::now() + self.timeouts.first_byte);
+        timeout_at(deadline, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
             if let Some(fault) = unusable(&head) {
