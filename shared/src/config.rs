@@ -11,7 +11,7 @@ use url::Url;
 
 pub use self::{
     env::{Env, Fault, Faults},
-    variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
+    variables::{ProvisioningConfig, SecretConfig, StorageConfig},
 };
 use crate::{
     accounting::ledger,
@@ -42,7 +42,7 @@ pub struct ProxyConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// Limit for making a connection to anything.
@@ -128,12 +128,12 @@ pub struct KeysConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The management key's secret, if there is one. Without it provisioned keys are not deleted
     /// either.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// For whom keys are made.
     pub policy: Policy,
     /// The spending limit of those keys.
@@ -168,7 +168,7 @@ pub struct ReconcileConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The age from which on a pending row counts as abandoned, and the least that a run may be asked
@@ -176,7 +176,7 @@ pub struct ReconcileConfig {
     /// tests, whose functions end sooner, set it.
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// The period for which settled requests are kept one by one; `None`: for ever.
     pub retention: Option<Retention>,
 }
