@@ -31,7 +31,7 @@ fn reads_a_complete_environment_with_defaults() {
     assert_eq!(config.timeouts.idle, Duration::from_secs(290));
     assert_eq!(config.hold.to_string(), "0.01");
     assert_eq!(config.requests_per_minute, None);
-    assert_eq!(config.ledger_patience, Duration::from_mins(1));
+    assert_eq!(config.ledger_timeout, Duration::from_mins(1));
     assert!(
         !format!("{config:?}").to_lowercase().contains("planted"),
         "{config:?}"

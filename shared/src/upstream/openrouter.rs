@@ -202,8 +202,8 @@ impl OpenRouter {
             .headers(headers)
             .body(request.body)
             .send();
-        let until = deadline.min(Instant::now() + self.timeouts.first_byte);
-        timeout_at(until, async {
+        let deadline = deadline.min(Instant::now() + self.timeouts.first_byte);
+        timeout_at(deadline, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
             if let Some(fault) = unusable(&head) {

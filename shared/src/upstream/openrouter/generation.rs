@@ -126,7 +126,7 @@ impl OpenRouter {
         time: Duration,
         mut read: impl FnMut(&[u8]),
     ) -> Result<(), GenerationError> {
-        let asking = self
+        let caller_request = self
             .client
             .get(self.url(path, query)?)
             .header(header::AUTHORIZATION, key.authorization_header())
@@ -136,7 +136,7 @@ impl OpenRouter {
             )
             .send();
         timeout(time, async {
-            let mut answer = asking.await.map_err(classify)?;
+            let mut answer = caller_request.await.map_err(classify)?;
             match answer.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Err(GenerationError::NotFound),

@@ -26,7 +26,7 @@ use shared::{
     http_client,
     vault::{
         secret::ApiKey,
-        secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+        secrets_manager::{AwsCredentials, KeysetCache, SecretLocation, SecretSource},
     },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
@@ -242,7 +242,7 @@ impl World {
 
     /// The keyset as a function has it: up to two seconds old.
     fn keyset_of_a_function(&self) -> KeysetCache {
-        let location = KeysetLocation {
+        let location = SecretLocation {
             secret_id: SECRET.to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(self.secrets.url()),
@@ -253,7 +253,7 @@ impl World {
             secret_access_key: "local".to_owned().into(),
             session_token: None,
         };
-        KeysetCache::new(KeysetSource::new(
+        KeysetCache::new(SecretSource::new(
             self.client.clone(),
             location,
             &credentials,
