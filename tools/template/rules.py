@@ -209,7 +209,7 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
     for kind, response in responses.items():
         template = response["responseTemplates"]["application/json"]
         # Any other variable could hold what a client wrote, and none of them is escaped.
-        body = json.loads(template.replace("$context.requestId", "id"))
+        body = json.loads(template.replace("$context.extendedRequestId", "id"))
         if "$" in json.dumps(body):
             yield f"{kind}: quotes {template}"
         error = body.get("error", {})
