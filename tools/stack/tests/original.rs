@@ -70,9 +70,9 @@ fn a_live_database_is_migrated_while_its_writers_go_on() {
         let writers: Vec<_> = writers.into_iter().map(|it| it.join().unwrap()).collect();
         (told.unwrap(), took, writers)
     });
-    let writes: u32 = writers.iter().map(|(writes, _)| writes).sum();
+    let count: u32 = writers.iter().map(|(count, _)| count).sum();
     let longest = writers.iter().map(|(_, longest)| *longest).max().unwrap();
-    println!("{rows} requests: {took:.1?}; of {writes} writes the longest took {longest:.1?}");
+    println!("{rows} requests: {took:.1?}; of {count} writes the longest took {longest:.1?}");
 
     assert!(
         told.starts_with("20260101000000_original_schema is there already\n"),
@@ -93,7 +93,7 @@ fn a_live_database_is_migrated_while_its_writers_go_on() {
 /// Writes as the original system does until `done`. Returns the number of writes and the longest time that
 /// one took.
 fn write(server: &Postgres, writer: u32, done: &AtomicBool) -> (u32, Duration) {
-    let (mut writes, mut longest) = (0, Duration::ZERO);
+    let (mut count, mut longest) = (0, Duration::ZERO);
     let mut round = 0;
     while !done.load(Ordering::Relaxed) {
         round += 1;
@@ -120,8 +120,8 @@ fn write(server: &Postgres, writer: u32, done: &AtomicBool) -> (u32, Duration) {
                 .query(&format!("SET ROLE service_role; {statement}"))
                 .unwrap();
             longest = longest.max(start.elapsed());
-            writes += 1;
+            count += 1;
         }
     }
-    (writes, longest)
+    (count, longest)
 }
