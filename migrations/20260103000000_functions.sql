@@ -2284,7 +2284,7 @@ GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jso
 CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  c_version   CONSTANT text   := '20260103000000';
+  c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_history,key_events,key_provisionings,retired_keys}';
   c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
 BEGIN
