@@ -56,7 +56,7 @@ impl UpstreamError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
-            Self::Protocol(_) => "upstream_protocol",
+            Self::Protocol(_) | Self::Unusable(_) => "upstream_protocol",
             Self::FirstByteTimeout => "upstream_timeout",
             Self::UnrepresentableUrl => "malformed_path",
         }
@@ -331,6 +331,22 @@ const NOT_RETURNED: [&str; 4] = [
 ];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 
+/// How many bytes of OpenRouter's headers are returned: API Gateway fails an answer with 10,240 bytes of
+/// headers or more, and adds some of its own.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
+const RETURNED_BYTES: usize = 8 * 1024;
+/// Returned before all others, as far as they fit: clients act on them.
+const RETURNED_FIRST: [&str; 6] = [
+    "content-type",
+    "content-encoding",
+    "retry-after",
+    "x-generation-id",
+    "content-disposition",
+    "x-openrouter-cache-status",
+];
+/// How many headers did not fit.
+const OMITTED: HeaderName = HeaderName::from_static("x-gateway-omitted-headers");
+
 /// `x-generation-id`, unless it is empty.
 fn generation_id(headers: &HeaderMap) -> Option<&str> {
     headers
@@ -352,21 +368,37 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
-/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it.
+/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it. Those that
+/// do not fit into [`RETURNED_BYTES`] are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
     let mut joined = HeaderMap::with_capacity(kept.keys_len());
-    for name in kept.keys() {
+    let (mut room, mut omitted) = (RETURNED_BYTES, 0_u32);
+    let (first, others): (Vec<_>, Vec<_>) = kept
+        .keys()
+        .partition(|name| RETURNED_FIRST.contains(&name.as_str()));
+    for name in first.into_iter().chain(others) {
         let values: Vec<&[u8]> = kept
             .get_all(name)
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
         let value = HeaderValue::from_bytes(&values.join(&b", "[..]));
-        if let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) {
+        let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) else {
+            continue;
+        };
+        // As a line of HTTP/1.1, `name: value` and its end.
+        let length = name.as_str().len() + value.len() + 4;
+        if length <= room {
+            room -= length;
             joined.insert(name.clone(), value);
+        } else {
+            omitted += 1;
         }
+    }
+    if omitted > 0 {
+        joined.insert(OMITTED, HeaderValue::from(omitted));
     }
     joined
 }
@@ -500,6 +532,37 @@ mod tests {
         ]));
         assert_eq!(names(&returned), ["retry-after", "vary", "x-generation-id"]);
         assert_eq!(returned["vary"], "Accept-Encoding, Origin");
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_are_left_out_and_counted() {
+        let long = "x".repeat(5000);
+        let returned = returned_headers(&headers(&[
+            ("x-a", &long),
+            ("x-b", &long),
+            ("x-c", "1"),
+            ("link", &"y".repeat(20_000)),
+            ("x-gateway-omitted-headers", "0"),
+            ("x-generation-id", "gen-1"),
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+        ]));
+        let room: usize = returned
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        assert!(room < 9 * 1024, "{room}");
+        assert_eq!(returned["x-gateway-omitted-headers"], "2");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+            ("x-generation-id", "gen-1"),
+            ("x-c", "1"),
+        ] {
+            assert_eq!(returned[name], value);
+        }
+        let returned = returned_headers(&headers(&[("x-a", &long), ("x-c", "1")]));
+        assert_eq!(names(&returned), ["x-a", "x-c"]);
     }
 
     #[test]

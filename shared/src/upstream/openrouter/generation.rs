@@ -62,7 +62,7 @@ pub struct Generation {
 /// Why what was asked for is not known, yet or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// 404. Common while it is young.
+    /// 404, common while it is young; and 400, for an id that is none of a generation (`resp_…`, `msg_…`).
     #[error("OpenRouter does not know it")]
     NotFound,
     /// Any other refusal, of the key for instance.
@@ -94,7 +94,11 @@ impl OpenRouter {
             let room = (LONGEST_ANSWER + 1).saturating_sub(body.len());
             body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            GenerationError::Refused(StatusCode::BAD_REQUEST) => GenerationError::NotFound,
+            error => error,
+        })?;
         (body.len() <= LONGEST_ANSWER)
             .then(|| Generation::from_json(&body))
             .flatten()
@@ -151,6 +155,17 @@ impl OpenRouter {
 }
 
 impl Generation {
+    /// What the user pays in all.
+    #[must_use]
+    pub fn charge(&self) -> Usd {
+        let byok = self
+            .upstream_inference_cost
+            .filter(|_| self.is_byok == Some(true));
+        self.cost
+            .checked_add(byok.unwrap_or_default())
+            .unwrap_or(self.cost)
+    }
+
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
     fn from_json(body: &[u8]) -> Option<Self> {
