@@ -168,6 +168,15 @@ fn refused_families_are_documented() {
 }
 
 #[test]
+fn free_posts_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const FREE_POSTS").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let page = Page::read("docs/use/api.md").unwrap();
+    assert_eq!(page.marked("free"), literals(list).collect());
+}
+
+#[test]
 fn endpoints_are_documented() {
     let source = read("shared/src/upstream/endpoint.rs");
     let (_, list) = source.split_once("const ENDPOINTS").unwrap();
