@@ -378,6 +378,19 @@ fn alarms_are_documented() {
 }
 
 #[test]
+fn settings_of_the_deployment_are_documented() {
+    let workflow = read(".github/workflows/deploy.yml");
+    let settings: Names = ["vars.", "secrets."]
+        .iter()
+        .flat_map(|kind| workflow.split(kind).skip(1))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let page = Page::read("docs/operate/update.md").unwrap();
+    assert_eq!(column(&page, "name", 0), settings);
+}
+
+#[test]
 fn commands_are_documented() {
     let page = Page::read("docs/use/command-line.md").unwrap();
     let defined: Names = llmgw::commands::Cli::command()
