@@ -380,7 +380,7 @@ fn alarms_are_documented() {
 #[test]
 fn settings_of_the_deployment_are_documented() {
     let workflow = read(".github/workflows/deploy.yml");
-    let settings: Names = ["vars.", "secrets."]
+    let settings: Names = ["${{ vars.", "${{ secrets."]
         .iter()
         .flat_map(|kind| workflow.split(kind).skip(1))
         .filter_map(|rest| rest.split(' ').next())
