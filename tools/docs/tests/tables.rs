@@ -168,6 +168,15 @@ fn refused_families_are_documented() {
 }
 
 #[test]
+fn free_posts_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const FREE_POSTS").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let page = Page::read("docs/use/api.md").unwrap();
+    assert_eq!(page.marked("free"), literals(list).collect());
+}
+
+#[test]
 fn endpoints_are_documented() {
     let source = read("shared/src/upstream/endpoint.rs");
     let (_, list) = source.split_once("const ENDPOINTS").unwrap();
@@ -366,6 +375,19 @@ fn alarms_are_documented() {
         .map(|rest| rest.split('"').next().unwrap().to_owned())
         .collect();
     assert_eq!(column(&page, "alarm", 0), defined);
+}
+
+#[test]
+fn settings_of_the_deployment_are_documented() {
+    let workflow = read(".github/workflows/deploy.yml");
+    let settings: Names = ["${{ vars.", "${{ secrets."]
+        .iter()
+        .flat_map(|kind| workflow.split(kind).skip(1))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let page = Page::read("docs/operate/update.md").unwrap();
+    assert_eq!(column(&page, "name", 0), settings);
 }
 
 #[test]
