@@ -1,21 +1,27 @@
 //! `GET /api/v1/usage`, what the caller has used, summed in the database, and
-//! `GET /api/v1/usage/requests`, the requests it is the sum of.
+//! `GET /api/v1/usage/requests`, the requests it is the sum of. Also `GET /api/v1/health/database`,
+//! whether the database answers: this function has the key for it, and `health` has no secret.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response};
 use jiff::Timestamp;
+use serde_json::json;
 use shared::{
     accounting::usage::{Format, RequestsQuestion, SummaryQuestion},
+    causes::causes,
     clock::Clock,
     config::{Env, StartError, UsageConfig},
     error::Error,
     http_client,
-    identity::auth::{self, Audiences, Authenticated},
+    identity::{
+        auth::{self, Audiences, Authenticated},
+        canonical::CanonicalPath,
+    },
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Period, Storage, UsageQuery},
+    storage::{Period, Storage, UsageQuery, administration::Schema},
 };
 use tokio::time::Instant;
 
@@ -23,6 +29,13 @@ use tokio::time::Instant;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a user waits for an answer before the database counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the check of the database waits.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The path of that check.
+const HEALTH_PATH: &str = "/api/v1/health/database";
+/// The version of the schema that this function needs: the date of the last migration.
+const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 /// What the function keeps between requests.
 #[derive(Debug)]
@@ -90,6 +103,9 @@ impl Usage {
         invocation: &Invocation,
     ) -> Result<Response<Bytes>, Error> {
         let now = self.clock.now();
+        if self.is_health(request)? {
+            return self.health(request, invocation).await;
+        }
         let authenticated = auth::authenticate(request, &self.audiences, request::MAX_BODY, now)?;
         let ask = Ask {
             request,
@@ -100,6 +116,65 @@ impl Usage {
         match Route::of(&authenticated, &request.method)? {
             Route::Summary => self.summary(ask).await,
             Route::Requests => self.requests(ask).await,
+        }
+    }
+
+    /// Whether the request is for [`HEALTH_PATH`], below any of the gateway's addresses.
+    fn is_health(&self, request: &Incoming) -> Result<bool, Error> {
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
+        Ok(self.audiences.iter().any(|audience| {
+            let (likely, whole) = auth::paths_below(audience, request.stage.as_deref(), &path);
+            likely.as_str() == HEALTH_PATH || whole.is_some_and(|it| it.as_str() == HEALTH_PATH)
+        }))
+    }
+
+    /// Calls a function of the database with the deployed key, through PostgREST and everything before
+    /// it, and compares the schema's version with the one that this function needs.
+    async fn health(
+        &self,
+        request: &Incoming,
+        invocation: &Invocation,
+    ) -> Result<Response<Bytes>, Error> {
+        if request.method != Method::GET && request.method != Method::HEAD {
+            return Err(Error::MethodNotAllowed {
+                method: request.method.clone(),
+                allow: "GET, HEAD",
+            });
+        }
+        let asked = Instant::now();
+        let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
+        let latency = asked.elapsed().as_millis();
+        let (status, version) = match &schema {
+            Ok(schema) if is_outdated(schema) => {
+                tracing::warn!(
+                    schema.version,
+                    needed = SCHEMA_VERSION,
+                    missing = schema.missing.join(", "),
+                    "the database lacks migrations"
+                );
+                ("outdated", Some(schema.version.as_str()))
+            }
+            Ok(schema) => ("up", Some(schema.version.as_str())),
+            Err(error) => {
+                tracing::warn!(error = causes(error), "the database does not answer");
+                ("down", None)
+            }
+        };
+        let checks = json!({"database": {
+            "status": status,
+            "latency_ms": latency,
+            "schema_version": version,
+            "needed_version": SCHEMA_VERSION,
+        }});
+        if status == "up" {
+            let data = json!({
+                "status": "healthy",
+                "timestamp": self.clock.now().to_string(),
+                "checks": checks,
+            });
+            Ok(respond::data(&data, invocation.id))
+        } else {
+            Err(Error::Unhealthy { checks })
         }
     }
 
@@ -138,6 +213,12 @@ impl Usage {
             None => response,
         })
     }
+}
+
+/// Whether the database lacks something that this function was built with. A later schema is fine:
+/// migrations only add.
+fn is_outdated(schema: &Schema) -> bool {
+    schema.version.as_str() < SCHEMA_VERSION || !schema.missing.is_empty()
 }
 
 /// A request whose sender is known.
