@@ -17,6 +17,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::{PUBLIC_KEY_LENGTH, VerifyingKey};
 use serde::{Deserialize, de::IgnoredAny};
 
+use crate::strict_json;
+
 /// The longest DID or DID URL that is read, in bytes. Base58 decoding is quadratic.
 pub const MAX_LEN: usize = 512;
 
@@ -363,7 +365,7 @@ fn key_from_jwk(identifier: &str) -> Result<VerifyingKey, DidError> {
     let json = BASE64_URL_SAFE_NO_PAD
         .decode(identifier)
         .map_err(|_| DidError::Jwk)?;
-    let jwk: Jwk = serde_json::from_slice(&json).map_err(|_| DidError::Jwk)?;
+    let jwk: Jwk = strict_json::from_slice(&json).map_err(|_| DidError::Jwk)?;
     if jwk.d.is_some() {
         return Err(DidError::PrivateKey);
     }
