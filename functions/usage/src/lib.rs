@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use jiff::Timestamp;
 use serde_json::json;
 use shared::{
@@ -21,23 +21,22 @@ use shared::{
     },
     request::{self, Incoming, Invocation},
     respond,
+    routes::{Function, Route},
     storage::{Period, Storage, UsageQuery, administration::Schema},
 };
 use tokio::time::Instant;
 
-/// How long a connection to the database may take.
+/// The timeout for making a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a user waits for an answer before the database counts as unavailable.
+/// The longest time that a user waits for a response. After it the database counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the check of the database waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// The path of that check.
-const HEALTH_PATH: &str = "/api/v1/health/database";
 /// The version of the schema that this function needs: the date of the last migration.
 const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Usage {
     clock: Clock,
@@ -50,13 +49,11 @@ impl Usage {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = UsageConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        let storage = Storage::new(client, &config.storage.url, config.storage.key)
-            // Sums over a million rows take a small database seconds; asking again would not help.
-            .with_attempt_timeout(PATIENCE);
         Ok(Self {
             clock: Clock::system(),
+            // Sums over a million rows take a small database seconds; asking again would not help.
+            storage: config.storage(client, PATIENCE),
             audiences: config.audiences,
-            storage,
         })
     }
 }
@@ -71,29 +68,6 @@ pub async fn handle(
         .answer(&request, &invocation)
         .await
         .unwrap_or_else(|error| respond::failure(&error, invocation.id))
-}
-
-enum Route {
-    Summary,
-    Requests,
-}
-
-impl Route {
-    fn of(authenticated: &Authenticated, method: &Method) -> Result<Self, Error> {
-        let route = match authenticated.path.as_str().trim_end_matches('/') {
-            "/api/v1/usage" => Self::Summary,
-            "/api/v1/usage/requests" => Self::Requests,
-            _ => return Err(Error::NotFound),
-        };
-        if method == Method::GET {
-            Ok(route)
-        } else {
-            Err(Error::MethodNotAllowed {
-                method: method.clone(),
-                allow: "GET",
-            })
-        }
-    }
 }
 
 impl Usage {
@@ -113,18 +87,27 @@ impl Usage {
             now,
             authenticated: &authenticated,
         };
-        match Route::of(&authenticated, &request.method)? {
-            Route::Summary => self.summary(ask).await,
-            Route::Requests => self.requests(ask).await,
+        let path = authenticated.path.as_str().trim_end_matches('/');
+        let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        match route {
+            Route::Usage => self.summary(ask).await,
+            Route::UsageRequests => self.requests(ask).await,
+            Route::Banner
+            | Route::Health
+            | Route::DatabaseHealth
+            | Route::OpenRouter
+            | Route::Keys => Err(Error::NotFound),
         }
     }
 
-    /// Whether the request is for [`HEALTH_PATH`], below any of the gateway's addresses.
+    /// Whether the request is for the check of the database, below any of the gateway's addresses.
     fn is_health(&self, request: &Incoming) -> Result<bool, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
+        let is_it = |path: &CanonicalPath| path.as_str() == Route::DatabaseHealth.path();
         Ok(self.audiences.iter().any(|audience| {
             let (likely, whole) = auth::paths_below(audience, request.stage.as_deref(), &path);
-            likely.as_str() == HEALTH_PATH || whole.is_some_and(|it| it.as_str() == HEALTH_PATH)
+            is_it(&likely) || whole.is_some_and(|whole| is_it(&whole))
         }))
     }
 
@@ -135,12 +118,7 @@ impl Usage {
         request: &Incoming,
         invocation: &Invocation,
     ) -> Result<Response<Bytes>, Error> {
-        if request.method != Method::GET && request.method != Method::HEAD {
-            return Err(Error::MethodNotAllowed {
-                method: request.method.clone(),
-                allow: "GET, HEAD",
-            });
-        }
+        Route::DatabaseHealth.check_method(&request.method)?;
         let asked = Instant::now();
         let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
         let latency = asked.elapsed().as_millis();

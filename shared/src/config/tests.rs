@@ -28,7 +28,7 @@ fn reads_a_complete_environment_with_defaults() {
         config.storage.url.as_str(),
         "https://abc.supabase.co/rest/v1"
     );
-    assert_eq!(config.timeouts.idle, Duration::from_mins(2));
+    assert_eq!(config.timeouts.idle, Duration::from_secs(290));
     assert_eq!(config.hold.to_string(), "0.01");
     assert_eq!(config.requests_per_minute, None);
     assert_eq!(config.ledger_patience, Duration::from_mins(1));

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::request::RawQuery;
 
-/// What RFC 3986 §2.3 does not call unreserved.
+/// Every byte but the unreserved ones of RFC 3986 §2.3.
 const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -74,7 +74,7 @@ impl fmt::Display for CanonicalPath {
     }
 }
 
-/// Why a path has no canonical form. Its stable name for clients is [`PathError::REASON`].
+/// Why a path has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// `%2F` or `%5C`: servers disagree on whether it separates segments.
@@ -96,7 +96,10 @@ pub enum PathError {
 
 impl PathError {
     /// The stable name that clients see.
-    pub const REASON: &'static str = "malformed_path";
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "malformed_path"
+    }
 }
 
 /// Query parameters as `name=value`, both percent-encoded by RFC 3986 with upper-case hex, sorted by
@@ -159,7 +162,7 @@ impl fmt::Display for CanonicalQuery {
     }
 }
 
-/// Why a query has no canonical form. Its stable name for clients is [`QueryError::REASON`].
+/// Why a query has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// `%` without two hex digits.
@@ -172,7 +175,10 @@ pub enum QueryError {
 
 impl QueryError {
     /// The stable name that clients see.
-    pub const REASON: &'static str = "malformed_query";
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "malformed_query"
+    }
 }
 
 /// Whether the text after a `%` makes it `%2F` or `%5C`.

@@ -35,16 +35,16 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
-/// How long functions use a keyset before they look for another, unless they are told to look
-/// sooner. A rotation waits longer than this between its steps.
+/// The time for which functions use a keyset before they look for another, unless they are told to
+/// look sooner. A rotation waits longer than this between its steps.
 pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
 
-/// Where the text of the keyset, or of another secret, comes from.
+/// A source of the keyset's text, or of another secret's.
 pub trait FetchKeyset: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
 
-    /// How long a text may be used once it was fetched.
+    /// The time for which a fetched text may be used.
     fn lifetime(&self) -> SignedDuration {
         KEYSET_LIFETIME
     }
@@ -67,7 +67,7 @@ impl fmt::Debug for AwsCredentials {
     }
 }
 
-/// Which secret, and how to reach it.
+/// The secret, and how to reach it.
 #[derive(Debug, Clone)]
 pub struct KeysetLocation {
     /// The secret's name or ARN.
@@ -76,8 +76,8 @@ pub struct KeysetLocation {
     pub region: String,
     /// Another endpoint than the region's: a stand-in, or a VPC endpoint.
     pub endpoint_url: Option<String>,
-    /// How long the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which is what an
-    /// operator who rotates it counts on.
+    /// The time for which the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which
+    /// is what an operator who rotates it counts on.
     pub lifetime: SignedDuration,
 }
 

@@ -316,6 +316,7 @@ pub(crate) fn unknown(id: Uuid) -> Settle<'static> {
         finding: Finding::Unknown {
             reason: "no_generation_id",
             attempts: None,
+            known: None,
         },
     }
 }

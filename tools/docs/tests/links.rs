@@ -119,6 +119,30 @@ fn every_path_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// Types, functions and modules such as `Entry::close` are in some source.
+#[test]
+fn every_name_in_the_architecture_exists() {
+    let sources: String = ["rs", "sql", "toml", "yaml"]
+        .iter()
+        .flat_map(|extension| files(extension).unwrap())
+        .map(|path| fs::read_to_string(root().join(path)).unwrap())
+        .collect();
+    let words: BTreeSet<&str> = sources
+        .split(|it: char| !it.is_ascii_alphanumeric() && it != '_')
+        .collect();
+    let is_name = |text: &str| {
+        text.bytes()
+            .all(|it| it.is_ascii_alphanumeric() || b"_:".contains(&it))
+    };
+    let spans = Page::read("ARCHITECTURE.md").unwrap().spans();
+    let unknown: Vec<&String> = spans
+        .iter()
+        .filter(|it| is_name(it))
+        .filter(|it| !it.split("::").all(|part| words.contains(part)))
+        .collect();
+    assert_eq!(unknown, Vec::<&String>::new());
+}
+
 /// The tables of invariants name the tests that hold them.
 #[test]
 fn every_test_that_is_named_exists() {

@@ -6,7 +6,8 @@ use crate::metering::{
     money::Usd,
 };
 
-/// What a generation used. Absent is what the upstream did not say, or not in a usable form.
+/// The usage of a generation. A member is absent if the upstream did not say it, or not in a usable
+/// form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens read, as the dialect counts them: Messages leaves cached ones out, the others don't.
@@ -17,10 +18,10 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// What the upstream takes from the account's credit. With the user's own provider key (BYOK)
-    /// that is only its fee, or nothing.
+    /// The upstream's charge to the account's credit. With the user's own provider key (BYOK) that
+    /// is only its fee, or nothing.
     pub cost: Option<Usd>,
-    /// What the provider takes. Without BYOK it is contained in the cost.
+    /// The provider's charge. Without BYOK it is contained in the cost.
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
@@ -39,7 +40,7 @@ pub struct Unreadable {
 }
 
 impl Usage {
-    /// What the user pays in all: the cost, and with BYOK the provider's charge on top.
+    /// The sum that the user pays: the cost, and with BYOK the provider's charge on top.
     ///
     /// Nothing if a part of that is unknown or unreadable (a part is not the whole: what is unknown is
     /// settled later, never taken for free), or if the sum is beyond all bounds.
@@ -54,7 +55,32 @@ impl Usage {
         )
     }
 
-    /// What is known here, and otherwise what is known of `earlier`.
+    /// Whether it names no cost and nothing that was used.
+    #[must_use]
+    pub fn is_zeroed(&self) -> bool {
+        let tokens = [
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+        ];
+        tokens.iter().flatten().all(|tokens| *tokens == 0)
+            && self.cost.is_none()
+            && self.upstream_inference_cost.unwrap_or_default() == Usd::ZERO
+            && self.unreadable == Unreadable::default()
+    }
+
+    /// This usage with a cost of nothing.
+    #[must_use]
+    pub fn free(self) -> Self {
+        Self {
+            cost: Some(Usd::ZERO),
+            upstream_inference_cost: Some(Usd::ZERO),
+            ..self
+        }
+    }
+
+    /// Fills the members that are unknown here with those of `earlier`.
     pub(super) fn or(self, earlier: &Self) -> Self {
         Self {
             input_tokens: self.input_tokens.or(earlier.input_tokens),

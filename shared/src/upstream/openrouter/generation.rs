@@ -1,4 +1,4 @@
-//! What something cost, told afterwards: `GET /generation`, and the state of a job.
+//! Costs that are told afterwards: `GET /generation`, and the state of a job.
 //!
 //! With BYOK `total_cost` is what OpenRouter takes, without the provider's charge, so the two are
 //! added. OpenRouter's documentation does not say so of this endpoint; the evidence (as of 2026-11):
@@ -44,7 +44,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 pub struct Generation {
     /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing; see above.
     pub cost: Usd,
-    /// What the provider takes; there whenever [`is_byok`](Self::is_byok).
+    /// The provider's charge; there whenever [`is_byok`](Self::is_byok).
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
@@ -63,7 +63,7 @@ pub struct Generation {
 /// Why what was asked for is not known, yet or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// 404. Common while it is young.
+    /// 404, common while it is young; and 400, for an id that is none of a generation (`resp_…`, `msg_…`).
     #[error("OpenRouter does not know it")]
     NotFound,
     /// Any other refusal, of the key for instance.
@@ -95,7 +95,11 @@ impl OpenRouter {
             let room = (LONGEST_ANSWER + 1).saturating_sub(body.len());
             body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            GenerationError::Refused(StatusCode::BAD_REQUEST) => GenerationError::NotFound,
+            error => error,
+        })?;
         (body.len() <= LONGEST_ANSWER)
             .then(|| Generation::from_json(&body))
             .flatten()
@@ -152,6 +156,17 @@ impl OpenRouter {
 }
 
 impl Generation {
+    /// What the user pays in all.
+    #[must_use]
+    pub fn charge(&self) -> Usd {
+        let byok = self
+            .upstream_inference_cost
+            .filter(|_| self.is_byok == Some(true));
+        self.cost
+            .checked_add(byok.unwrap_or_default())
+            .unwrap_or(self.cost)
+    }
+
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
     fn from_json(body: &[u8]) -> Option<Self> {

@@ -280,8 +280,7 @@ mod vectors {
     }
 
     /// The groups with 512-bit keys (AES-256), through the same code as the gateway's keys.
-    /// Those with 256 and 384 bits don't apply. The sets have one component of associated
-    /// data.
+    /// Keys of 256 and 384 bits don't apply. The sets have one component of associated data.
     #[test]
     #[ignore = "needs TEST_VECTORS"]
     #[expect(

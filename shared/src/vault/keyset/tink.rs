@@ -74,7 +74,7 @@ pub(super) struct Entry {
     pub(super) state: State,
 }
 
-/// What may be done with a key.
+/// The permitted uses of a key.
 pub(super) enum State {
     Enabled(Box<KeyMaterial>),
     Disabled(Box<KeyMaterial>),

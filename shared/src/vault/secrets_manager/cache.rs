@@ -13,11 +13,11 @@ use crate::vault::{
     secret::{ApiKey, MalformedSealedKey, SealedKey},
 };
 
-/// How long a keyset is used further after it could not be refreshed, before that is tried again:
-/// an outage costs one request in this time the fetch's timeout, not every request.
+/// The time for which a keyset is used further after it could not be refreshed, before that is
+/// tried again: an outage costs one request in this time the fetch's timeout, not every request.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// How often an unknown key id may cause a refresh: one damaged row must not turn every request
-/// into a call to Secrets Manager.
+/// The shortest interval between refreshes that unknown key ids cause: one damaged row must not
+/// turn every request into a call to Secrets Manager.
 const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Keeps the keyset for its source's [`lifetime`](FetchKeyset::lifetime) (300 s), and in an outage
@@ -39,7 +39,7 @@ pub struct KeysetCache {
 #[derive(Default)]
 struct State {
     cached: Option<Cached>,
-    /// What the last fetch ended with, while nothing is cached.
+    /// The fault of the last fetch, while nothing is cached.
     failure: Option<KeysetError>,
     /// Fetches that have ended. Whoever waited for one knows by it that there was one.
     fetches: u64,
@@ -181,7 +181,7 @@ impl State {
         }
     }
 
-    /// What the last fetch ended with, if one has ended since there were `fetches_seen`.
+    /// The result of the last fetch, if one has ended since there were `fetches_seen`.
     fn outcome_since(&self, fetches_seen: u64) -> Option<Result<Arc<Keyset>, KeysetError>> {
         if self.fetches == fetches_seen {
             return None;
@@ -233,9 +233,30 @@ pub enum VaultError {
     /// The keyset does not open it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What is stored is not a sealed key at all.
+    /// The stored text is not a sealed key at all.
     #[error(transparent)]
     MalformedSealedKey(#[from] MalformedSealedKey),
+}
+
+impl KeysetError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) | Self::Malformed(_) => "keyset_unavailable",
+        }
+    }
+}
+
+impl VaultError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Keyset(error) => error.reason(),
+            Self::Open(_) | Self::MalformedSealedKey(_) => "internal",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ async fn a_keyset_is_used_for_300_seconds() {
     assert_eq!(script.fetches(), 2);
 }
 
-/// What a test of a rotation sets, to see one in less than ten minutes.
+/// A test of a rotation sets this, to see one in less than ten minutes.
 #[tokio::test]
 async fn a_source_may_ask_for_less() {
     struct Brief(Script);
