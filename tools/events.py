@@ -44,7 +44,7 @@ REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
 # The API's paths that are not greedy.
-EXACT = ("/", "/api/v1/health", USAGE, REQUESTS, KEYS)
+EXACT = ("/", "/api/v1/health", "/api/v1/health/database", USAGE, REQUESTS, KEYS)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def samples() -> list[Sample]:
         Sample(
             "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
         ),
+        Sample("usage-health-v1", "GET", "/api/v1/health/database", note="with the deployed key"),
         Sample("health-not-found-v1", "GET", "/api/v2/chat", status=404, reason="not_found", note=any_other),
         Sample(
             "health-not-found-authorization-v1",
