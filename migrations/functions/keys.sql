@@ -65,9 +65,8 @@ END
 $$;
 
 -- A key that is deleted and stored again takes over the DID's account. Replacing encrypted_api_key in
--- place keeps spent and reserved by itself; an inserted row gets them from the books, that is from
--- request_logs and usage_history, as far back as those go. One statement reads both tables, so it finds a
--- request in exactly one of them, even while expire_requests is moving it.
+-- place keeps spent and reserved by itself; an inserted row gets them from the books: what was spent from the
+-- rollup, which also has what has expired, and what is reserved from the open requests.
 --
 -- Locks in the order of begin_request: the key row, then the open requests, whose finish_request then sees
 -- the new row. It waits for callers that enter an unknown cost, too.
@@ -83,12 +82,12 @@ BEGIN
   END IF;
   PERFORM 1 FROM public.request_logs AS l
     WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
-  SELECT coalesce(logged.spent, 0) + coalesce(expired.spent, 0), logged.reserved
-    INTO v_spent, v_reserved
-    FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
-                 sum(l.hold) FILTER (WHERE l.status = 'pending' OR l.cost_state = 'pending')     AS reserved
-            FROM public.request_logs AS l WHERE l.did = NEW.did) AS logged,
-         (SELECT sum(h.cost) AS spent FROM public.usage_history AS h WHERE h.did = NEW.did) AS expired;
+  SELECT coalesce(sum(h.cost), 0) INTO v_spent
+    FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
+   WHERE s.did = NEW.did;
+  SELECT sum(l.hold) INTO v_reserved
+    FROM public.request_logs AS l
+   WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state = 'pending');
   NEW.spent    := greatest(NEW.spent, v_spent);
   NEW.reserved := greatest(NEW.reserved, v_reserved);
   RETURN NEW;
