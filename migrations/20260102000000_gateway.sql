@@ -7,35 +7,67 @@
 -- pass `x >= 0` and poison every sum it enters.
 
 -- ---------------------------------------------------------------------------------------------
--- user_api_keys: the key of each DID and its account
+-- accounts: what belongs to a DID rather than to its key
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.accounts (
+  did                 text PRIMARY KEY,
+  credit_limit        numeric CHECK (credit_limit < 'Infinity'),  -- NaN would be no limit
+  spent               numeric NOT NULL DEFAULT 0 CHECK (spent >= 0 AND spent < 'Infinity'),
+  held                numeric NOT NULL DEFAULT 0 CHECK (held >= 0 AND held < 'Infinity'),
+  requests_per_minute integer CHECK (requests_per_minute > 0),
+  rate_tat            timestamptz,
+  disabled            boolean NOT NULL DEFAULT false,
+  created_at          timestamptz NOT NULL DEFAULT now()
+)
+-- Each request updates its account, in the same page as long as that has room.
+WITH (fillfactor = 50);
+
+COMMENT ON TABLE public.accounts IS
+  'Money, rate and block of each DID. It outlives the key, so that nobody can shake off a limit by storing another one. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.accounts.credit_limit IS
+  'US dollars over all time; null: none. user_api_keys.credit_limit is kept equal to it.';
+COMMENT ON COLUMN public.accounts.spent IS 'Sum of total_cost of all finished requests, in US dollars.';
+COMMENT ON COLUMN public.accounts.held IS 'Sum of hold of all requests of the DID, in US dollars.';
+COMMENT ON COLUMN public.accounts.requests_per_minute IS
+  'The rate that the DID may keep up, and the most it may send at once; null: the gateway''s default.';
+COMMENT ON COLUMN public.accounts.rate_tat IS
+  'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
+COMMENT ON COLUMN public.accounts.disabled IS 'Whether requests and new keys are refused.';
+
+-- The costs of a DID's last 20 settled requests to a model, the last one first: hold_for takes the highest.
+CREATE TABLE public.recent_costs (
+  did   text NOT NULL,
+  model text NOT NULL,
+  costs numeric[] NOT NULL,
+  PRIMARY KEY (did, model)
+)
+WITH (fillfactor = 50);
+
+COMMENT ON TABLE public.recent_costs IS
+  'Costs of each DID''s last 20 settled requests to a model. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.recent_costs.model IS 'The model asked for; empty where none was named.';
+
+-- ---------------------------------------------------------------------------------------------
+-- user_api_keys: the key of each DID
 -- ---------------------------------------------------------------------------------------------
 
 -- No table rewrite: only the declared precision goes.
 ALTER TABLE public.user_api_keys ALTER COLUMN credit_limit TYPE numeric;
-ALTER TABLE public.user_api_keys
-  ADD CONSTRAINT user_api_keys_credit_limit_check CHECK (credit_limit < 'Infinity');  -- NaN would be no limit
 
 ALTER TABLE public.user_api_keys
-  ADD COLUMN seal_key_id         bigint,
-  ADD COLUMN provisioning_id     uuid,
-  ADD COLUMN disabled            boolean NOT NULL DEFAULT false,
-  ADD COLUMN spent               numeric NOT NULL DEFAULT 0 CHECK (spent >= 0 AND spent < 'Infinity'),
-  ADD COLUMN reserved            numeric NOT NULL DEFAULT 0 CHECK (reserved >= 0 AND reserved < 'Infinity'),
-  ADD COLUMN requests_per_minute integer CHECK (requests_per_minute > 0),
-  ADD COLUMN rate_tat            timestamptz;
+  ADD COLUMN seal_key_id     bigint,
+  ADD COLUMN provisioning_id uuid;
 
+COMMENT ON COLUMN public.user_api_keys.credit_limit IS
+  'accounts.credit_limit, for users of the original system: may be read and set here as well.';
 COMMENT ON COLUMN public.user_api_keys.seal_key_id IS
   'Id of the keyset''s key that sealed encrypted_api_key, derived from it; null where that is no sealed key.';
 COMMENT ON COLUMN public.user_api_keys.provisioning_id IS
   'The key_provisionings row of a key that the gateway made; null for one that the user brought.';
-COMMENT ON COLUMN public.user_api_keys.spent IS
-  'Sum of total_cost of all finished requests, in US dollars.';
-COMMENT ON COLUMN public.user_api_keys.reserved IS
-  'Sum of hold of all requests of the DID, in US dollars.';
-COMMENT ON COLUMN public.user_api_keys.requests_per_minute IS
-  'The rate that the DID may keep up, and the most it may send at once; null: the gateway''s default.';
-COMMENT ON COLUMN public.user_api_keys.rate_tat IS
-  'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
+
+-- The same as the index of UNIQUE (did).
+DROP INDEX public.idx_user_api_keys_did;
 
 -- ---------------------------------------------------------------------------------------------
 -- request_logs: each request, its answer and its cost
@@ -45,7 +77,6 @@ ALTER TABLE public.request_logs ALTER COLUMN total_cost TYPE numeric;
 
 ALTER TABLE public.request_logs
   -- The request.
-  ADD COLUMN key_id                  uuid,
   ADD COLUMN method                  text,
   ADD COLUMN path                    text,
   ADD COLUMN endpoint                text,
@@ -76,8 +107,6 @@ COMMENT ON COLUMN public.request_logs.model IS
   'The model that answered; until that is known the one asked for, or ''unknown''.';
 COMMENT ON COLUMN public.request_logs.total_cost IS
   'openrouter_cost, plus upstream_inference_cost when is_byok; null while unknown. US dollars.';
-COMMENT ON COLUMN public.request_logs.key_id IS
-  'The user_api_keys row that carries the hold. No foreign key: the books outlive the key.';
 COMMENT ON COLUMN public.request_logs.hold IS
   'What is reserved against the limit: until the request has finished and its cost is known. US dollars.';
 COMMENT ON COLUMN public.request_logs.job_id IS
@@ -96,29 +125,32 @@ COMMENT ON COLUMN public.request_logs.retired_key_id IS
 -- model that would not fit into an index row is cut as begin_request cuts it.
 UPDATE public.request_logs SET cost_state = 'final' WHERE total_cost IS NOT NULL;
 UPDATE public.request_logs SET model = left(model, 255) WHERE length(model) > 255;
-UPDATE public.user_api_keys AS k
-   SET spent = past.total
-  FROM (SELECT did, sum(total_cost) AS total
-          FROM public.request_logs
-         WHERE total_cost > 0 AND total_cost < 'Infinity'
-         GROUP BY did) AS past
- WHERE past.did = k.did;
+INSERT INTO public.accounts (did, credit_limit, spent, created_at)
+SELECT k.did, k.credit_limit, coalesce(past.spent, 0), coalesce(k.created_at, now())
+  FROM public.user_api_keys AS k
+  LEFT JOIN (SELECT did, sum(total_cost) AS spent
+               FROM public.request_logs
+              WHERE total_cost > 0 AND total_cost < 'Infinity'
+              GROUP BY did) AS past USING (did);
+ALTER TABLE public.user_api_keys
+  ADD CONSTRAINT user_api_keys_account FOREIGN KEY (did) REFERENCES public.accounts;
 
--- One index for everything that one DID asks about its own requests. It holds every column that is
--- summed or filtered by, so that a million rows are read from it alone; pages read it backwards.
+-- One index for everything that one DID asks about its own requests: pages read it backwards, percentiles
+-- from it alone. Sums come from the rollup, so it needs no further columns.
 --
 -- On a large live table, build it beforehand, without blocking writes (CREATE INDEX CONCURRENTLY,
 -- under the same name): then nothing is done here.
 CREATE INDEX IF NOT EXISTS idx_request_logs_usage
-  ON public.request_logs (did, request_time, id)
-  INCLUDE (model, endpoint, status, cost_state, total_cost, input_tokens, output_tokens, cached_tokens,
-           reasoning_tokens, response_time, first_byte_ms);
--- The costs of a DID's last requests to a model. Requests without a model learn from each other.
-CREATE INDEX idx_request_logs_recent_costs
-  ON public.request_logs (did, (coalesce(requested_model, '')), request_time DESC) INCLUDE (total_cost)
-  WHERE cost_state = 'final';
+  ON public.request_logs (did, request_time, id) INCLUDE (response_time, first_byte_ms);
+-- The same key without the columns.
+DROP INDEX public.idx_request_logs_did;
+-- Three values that nothing selects by alone; the indexes below have the rare ones.
+DROP INDEX public.idx_request_logs_status;
+-- A DID's open requests, for all that looks for them while its key changes. Their number does not grow
+-- with the table.
+CREATE INDEX idx_request_logs_open ON public.request_logs (did)
+  WHERE status = 'pending' OR cost_state IN ('pending', 'unknown');
 -- What reconciliation looks for, in the order in which it takes it.
-CREATE INDEX idx_request_logs_cost_pending ON public.request_logs (request_time) WHERE cost_state = 'pending';
 CREATE INDEX idx_request_logs_unsettled ON public.request_logs (next_reconcile_at NULLS FIRST, request_time)
   WHERE cost_state = 'pending' OR status = 'pending';
 -- How settle_job finds the row of a job, and finish_request an earlier one.
@@ -260,23 +292,6 @@ COMMENT ON COLUMN public.key_provisionings.next_attempt_at IS
   'While to_delete: when the deletion is due again; null: at once.';
 
 -- ---------------------------------------------------------------------------------------------
--- key_settings: the operator's settings outlive the key
--- ---------------------------------------------------------------------------------------------
--- Otherwise a user who may delete and store keys could shake off a limit, a rate or a block.
-
-CREATE TABLE public.key_settings (
-  did                 text PRIMARY KEY,
-  credit_limit        numeric,
-  requests_per_minute integer,
-  rate_tat            timestamptz,
-  disabled            boolean NOT NULL DEFAULT false,
-  spent               numeric NOT NULL DEFAULT 0,
-  saved_at            timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-COMMENT ON TABLE public.key_settings IS
-  'Settings of DIDs whose key row is gone, for the next key that they store. To erase a user, delete here, too.';
-
--- ---------------------------------------------------------------------------------------------
 -- retired_keys: keys that are needed only to ask for the costs of requests they made
 -- ---------------------------------------------------------------------------------------------
 
@@ -304,6 +319,8 @@ COMMENT ON COLUMN public.retired_keys.provisioning_id IS
 -- Privileges: the gateway's secret key (service_role), and no other role
 -- ---------------------------------------------------------------------------------------------
 
+ALTER TABLE public.accounts             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.recent_costs         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.user_api_keys        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_logs         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_fingerprints ENABLE ROW LEVEL SECURITY;
@@ -312,16 +329,20 @@ ALTER TABLE public.usage_hours          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retention            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_events           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_provisionings    ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.key_settings         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_keys         ENABLE ROW LEVEL SECURITY;
 
-REVOKE ALL ON public.user_api_keys, public.request_logs, public.request_fingerprints, public.usage_series,
-    public.usage_hours, public.retention, public.key_events, public.key_provisionings, public.key_settings, public.retired_keys
+REVOKE ALL ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
+    public.request_fingerprints, public.usage_series, public.usage_hours, public.retention, public.key_events,
+    public.key_provisionings, public.retired_keys
   FROM PUBLIC, anon, authenticated, service_role;
 -- DELETE is for erasing a user and for retention; UPDATE on fingerprints is what FOR UPDATE asks for.
 GRANT SELECT, INSERT, UPDATE, DELETE
-  ON public.user_api_keys, public.request_logs, public.request_fingerprints, public.usage_series,
-     public.usage_hours, public.key_provisionings, public.key_settings, public.retired_keys
+  ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
+     public.request_fingerprints, public.usage_series, public.usage_hours, public.key_provisionings,
+     public.retired_keys
   TO service_role;
 GRANT SELECT, UPDATE ON public.retention TO service_role;
 GRANT SELECT, INSERT ON public.key_events TO service_role;
+-- An identity column needs no privilege on its sequence.
+REVOKE ALL ON SEQUENCE public.key_events_id_seq, public.usage_series_id_seq
+  FROM PUBLIC, anon, authenticated, service_role;

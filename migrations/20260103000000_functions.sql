@@ -2,43 +2,150 @@
 -- declared as a whole, so it may be applied to any earlier state of them.
 
 -- =============================================================================================
+-- functions/accounts.sql
+-- =============================================================================================
+-- The account of a DID and its lock.
+--
+-- Everything that belongs to the DID rather than to its key is in `accounts`: a key that is replaced, or
+-- deleted and stored again, changes nothing there.
+
+-- Takes the lock of a DID until the end of the transaction, and returns its account (nulls where it has
+-- none). Whatever judges or changes an account, opens a request, or moves open requests to a retired key
+-- holds it, so calls for one DID run one after the other.
+--
+-- An advisory lock, because releasing a row's lock wakes all that wait for it, and this wakes the next
+-- one; and because it also serialises the calls of a DID that has no row yet. A call that waits too long
+-- gives up: its client has left, and every waiting call keeps a connection.
+CREATE OR REPLACE FUNCTION public.lock_account(p_did text) RETURNS public.accounts
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
+DECLARE
+  v_account public.accounts;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('llmgw.did.' || p_did, 0));
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did;
+  RETURN v_account;
+END
+$$;
+
+-- As lock_account, and opens the account where there is none. What the DID has spent by then comes from
+-- its requests: those of the original system, or of an account that an operator deleted.
+CREATE OR REPLACE FUNCTION public.open_account(p_did text) RETURNS public.accounts
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_account public.accounts := public.lock_account(p_did);
+BEGIN
+  IF v_account.did IS NULL THEN
+    INSERT INTO public.accounts (did, spent, held)
+    SELECT p_did,
+           -- The rollup also has what has expired.
+           coalesce((SELECT sum(h.cost) FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
+                      WHERE s.did = p_did), 0),
+           coalesce((SELECT sum(l.hold) FROM public.request_logs AS l
+                      WHERE l.did = p_did AND (l.status = 'pending' OR l.cost_state = 'pending')), 0)
+    RETURNING * INTO v_account;
+  END IF;
+  RETURN v_account;
+END
+$$;
+
+-- Takes the lock of a DID, then that of its key row, and returns the key (nulls where there is none).
+CREATE OR REPLACE FUNCTION public.lock_key(p_did text) RETURNS public.user_api_keys
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
+DECLARE
+  v_key public.user_api_keys;
+BEGIN
+  PERFORM public.lock_account(p_did);
+  SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = p_did FOR UPDATE;
+  RETURN v_key;
+END
+$$;
+
+-- Keeps user_api_keys.credit_limit, where users of the original system read and set it, equal to the
+-- account's. A key gets the limit of an account that is already there, unless it brings one.
+CREATE OR REPLACE FUNCTION public.share_credit_limit() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_account public.accounts;
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    v_account := public.open_account(NEW.did);
+    IF EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = NEW.did) THEN
+      RETURN NEW;  -- An upsert, whose UPDATE follows.
+    END IF;
+    NEW.credit_limit := coalesce(NEW.credit_limit, v_account.credit_limit);
+  END IF;
+  -- Without the lock of the DID: an UPDATE has locked the key row already.
+  UPDATE public.accounts AS a SET credit_limit = NEW.credit_limit
+   WHERE a.did = NEW.did AND a.credit_limit IS DISTINCT FROM NEW.credit_limit;
+  RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER share_credit_limit BEFORE INSERT OR UPDATE OF credit_limit ON public.user_api_keys
+  FOR EACH ROW EXECUTE FUNCTION public.share_credit_limit();
+
+-- Books a cost that the original system writes: it knows no cost_state, which stays 'none', and the
+-- gateway never writes a total_cost with that.
+CREATE OR REPLACE FUNCTION public.book_original_cost() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  NEW.cost_state := 'final';
+  IF NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN
+    PERFORM public.lock_account(NEW.did);
+    UPDATE public.accounts SET spent = spent + NEW.total_cost WHERE did = NEW.did;
+  END IF;
+  RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER book_original_cost BEFORE INSERT OR UPDATE OF total_cost ON public.request_logs
+  FOR EACH ROW WHEN (NEW.cost_state = 'none' AND NEW.total_cost IS NOT NULL)
+  EXECUTE FUNCTION public.book_original_cost();
+
+REVOKE ALL ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text),
+    public.share_credit_limit(), public.book_original_cost()
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text)
+  TO service_role;
+
+-- =============================================================================================
 -- functions/administration.sql
 -- =============================================================================================
 -- Accounts, as the operator's command line (`llmgw admin`) shows and changes them. Every change is written
 -- to key_events in its transaction.
 
--- A key row as the operator sees it: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "reserved", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}. Nothing
--- of the key itself.
-CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys) RETURNS jsonb
+-- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
+-- "held", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}, the times those
+-- of the key. Nothing of the key itself.
+CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN jsonb_build_object(
     'did',                 p_key.did,
     'key_name',            p_key.key_name,
     'key_hash',            p_key.openrouter_key_hash,
-    'credit_limit',        trim_scale(p_key.credit_limit)::text,
-    'spent',               trim_scale(p_key.spent)::text,
-    'reserved',            trim_scale(p_key.reserved)::text,
-    'requests_per_minute', p_key.requests_per_minute,
-    'disabled',            p_key.disabled,
+    'credit_limit',        trim_scale(p_account.credit_limit)::text,
+    'spent',               trim_scale(p_account.spent)::text,
+    'held',                trim_scale(p_account.held)::text,
+    'requests_per_minute', p_account.requests_per_minute,
+    'disabled',            p_account.disabled,
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
 END
 $$;
 
--- What the next key of a DID without one will have: {"did", "credit_limit", "requests_per_minute",
--- "disabled", "spent"}, of its key_settings row.
-CREATE OR REPLACE FUNCTION public.settings_json(settings jsonb) RETURNS jsonb
+-- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
+-- "requests_per_minute", "disabled", "spent"}.
+CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN jsonb_build_object(
-    'did',                 settings -> 'did',
-    'credit_limit',        trim_scale((settings ->> 'credit_limit')::numeric)::text,
-    'requests_per_minute', settings -> 'requests_per_minute',
-    'disabled',            settings -> 'disabled',
-    'spent',               trim_scale((settings ->> 'spent')::numeric)::text);
+    'did',                 p_account.did,
+    'credit_limit',        trim_scale(p_account.credit_limit)::text,
+    'requests_per_minute', p_account.requests_per_minute,
+    'disabled',            p_account.disabled,
+    'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
 
@@ -57,8 +164,9 @@ BEGIN
   END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(p.account ORDER BY p.did), '[]')
-      FROM (SELECT k.did, public.account_json(k) AS account
+      FROM (SELECT k.did, public.account_json(k, a) AS account
               FROM public.user_api_keys AS k
+              JOIN public.accounts AS a ON a.did = k.did
              WHERE v_after IS NULL OR k.did > v_after
              ORDER BY k.did
              LIMIT v_limit) AS p);
@@ -66,7 +174,7 @@ END
 $$;
 
 -- One account and the events of its keys: {"account" (account_json; null where no key is stored),
--- "settings" (settings_json; null where a key is stored or nothing is set), "events": the last 50, newest
+-- "settings" (settings_json; null where a key is stored, or nothing is set or spent), "events": the last 50, newest
 -- first, of {"time", "actor", "action", "key_hash", "seal_key_id", "details"}}. Fields of `request`: did.
 CREATE OR REPLACE FUNCTION public.show_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -79,9 +187,12 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   RETURN jsonb_build_object(
-    'account',  (SELECT public.account_json(k) FROM public.user_api_keys AS k WHERE k.did = v_did),
-    'settings', (SELECT public.settings_json(to_jsonb(s)) FROM public.key_settings AS s
-                  WHERE s.did = v_did
+    'account',  (SELECT public.account_json(k, a)
+                   FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
+                  WHERE k.did = v_did),
+    'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
+                  WHERE a.did = v_did
+                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.spent > 0)
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -100,8 +211,7 @@ $$;
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
 --
--- Returns the account (account_json). Where no key is stored, the settings are kept for the next one, and
--- settings_json is returned. A value that is already set is not recorded again.
+-- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
 CREATE OR REPLACE FUNCTION public.set_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -110,9 +220,9 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
-  v_row      public.user_api_keys%ROWTYPE;
-  v_old      public.key_settings%ROWTYPE;
-  v_new      public.key_settings%ROWTYPE;
+  v_key      public.user_api_keys;
+  v_old      public.accounts;
+  v_new      public.accounts;
 BEGIN
   IF v_did IS NULL OR NOT (v_limit >= 0 AND v_limit < 'Infinity') OR v_rate NOT BETWEEN 1 AND 1000000
      OR (v_in ? 'disabled' AND v_disabled IS NULL)
@@ -121,97 +231,91 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
+  SELECT * INTO v_old FROM public.accounts AS a WHERE a.did = v_did;
   IF NOT FOUND THEN
-    PERFORM public.lock_absent_key(v_did);
-    SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
-  END IF;
-  IF v_row.id IS NOT NULL THEN
-    v_old.credit_limit        := v_row.credit_limit;
-    v_old.requests_per_minute := v_row.requests_per_minute;
-    v_old.disabled            := v_row.disabled;
-  ELSE
-    SELECT * INTO v_old FROM public.key_settings AS s WHERE s.did = v_did FOR UPDATE;
+    -- Opened below if anything is set.
     v_old.did      := v_did;
-    v_old.disabled := coalesce(v_old.disabled, false);
-    v_old.spent    := coalesce(v_old.spent, 0);
+    v_old.disabled := false;
+    v_old.spent    := 0;
   END IF;
   v_new := v_old;
 
   IF v_in ? 'credit_limit' AND v_old.credit_limit IS DISTINCT FROM v_limit THEN
     v_new.credit_limit := v_limit;
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'limit_changed', v_row.openrouter_key_hash, jsonb_build_object(
+    VALUES (v_did, 'operator', 'limit_changed', v_key.openrouter_key_hash, jsonb_build_object(
       'from', trim_scale(v_old.credit_limit)::text, 'to', trim_scale(v_limit)::text));
   END IF;
   IF v_in ? 'requests_per_minute' AND v_old.requests_per_minute IS DISTINCT FROM v_rate THEN
     v_new.requests_per_minute := v_rate;
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'rate_changed', v_row.openrouter_key_hash, jsonb_build_object(
+    VALUES (v_did, 'operator', 'rate_changed', v_key.openrouter_key_hash, jsonb_build_object(
       'from', v_old.requests_per_minute, 'to', v_rate));
   END IF;
   IF v_in ? 'disabled' AND v_old.disabled <> v_disabled THEN
     v_new.disabled := v_disabled;
     INSERT INTO public.key_events (did, actor, action, key_hash)
-    VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_row.openrouter_key_hash);
+    VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_key.openrouter_key_hash);
   END IF;
 
-  IF v_row.id IS NOT NULL THEN
-    UPDATE public.user_api_keys
+  IF v_new IS DISTINCT FROM v_old THEN
+    PERFORM public.open_account(v_did);
+    -- First the key, as share_credit_limit does.
+    UPDATE public.user_api_keys AS k SET credit_limit = v_new.credit_limit
+     WHERE k.did = v_did AND k.credit_limit IS DISTINCT FROM v_new.credit_limit;
+    UPDATE public.accounts
        SET credit_limit = v_new.credit_limit, requests_per_minute = v_new.requests_per_minute,
            disabled = v_new.disabled
-     WHERE id = v_row.id AND v_new IS DISTINCT FROM v_old;
-    RETURN (SELECT public.account_json(k) FROM public.user_api_keys AS k WHERE k.did = v_did);
+     WHERE did = v_did;
   END IF;
-  IF v_new IS DISTINCT FROM v_old THEN
-    INSERT INTO public.key_settings (did, credit_limit, requests_per_minute, disabled)
-    VALUES (v_did, v_new.credit_limit, v_new.requests_per_minute, v_new.disabled)
-    ON CONFLICT (did) DO UPDATE SET
-      credit_limit = EXCLUDED.credit_limit, requests_per_minute = EXCLUDED.requests_per_minute,
-      disabled = EXCLUDED.disabled, saved_at = clock_timestamp();
-  END IF;
-  RETURN public.settings_json(to_jsonb(v_new));
+  RETURN coalesce(
+    (SELECT public.account_json(k, a)
+       FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
+      WHERE k.did = v_did),
+    public.settings_json(v_new));
 END
 $$;
 
 -- Deletes everything of a DID but its books and the record of events: its key, its retired keys (open
--- costs of theirs become unknown) and what was set for it, a block included. A key that is stored again
--- takes over what was spent. Fields of `request`: did. Returns {"deleted"}: false where there was nothing.
+-- costs of theirs become unknown) and what was set for it, a block included. What it spent stays. Fields
+-- of `request`: did. Returns {"deleted"}: false where there was nothing.
 CREATE OR REPLACE FUNCTION public.delete_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in      jsonb := public.decoded(request);
   v_did     text  := v_in ->> 'did';
-  v_row     public.user_api_keys%ROWTYPE;
-  v_any     boolean;
+  v_key     public.user_api_keys;
   v_retired bigint;
+  v_any     boolean;
 BEGIN
   IF v_did IS NULL THEN
     RAISE EXCEPTION 'delete_account: did is missing'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  DELETE FROM public.user_api_keys AS k WHERE k.did = v_did RETURNING * INTO v_row;
-  v_any := FOUND;
+  v_key := public.lock_key(v_did);
+  DELETE FROM public.user_api_keys AS k WHERE k.did = v_did;
   -- What that has just put there, and what was there before.
-  DELETE FROM public.key_settings AS s WHERE s.did = v_did;
-  v_any := v_any OR FOUND;
   DELETE FROM public.retired_keys AS r WHERE r.did = v_did;
   GET DIAGNOSTICS v_retired = ROW_COUNT;
-  v_any := v_any OR v_retired > 0;
+  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false
+   WHERE a.did = v_did AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled);
+  v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
+  DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'deleted', v_row.openrouter_key_hash,
+    VALUES (v_did, 'operator', 'deleted', v_key.openrouter_key_hash,
             jsonb_build_object('retired_keys', v_retired));
   END IF;
   RETURN jsonb_build_object('deleted', v_any);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys), public.settings_json(jsonb),
+REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
     public.delete_account(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys), public.settings_json(jsonb),
+GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
     public.delete_account(jsonb)
   TO service_role;
@@ -246,19 +350,20 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
            'key_name',       k.key_name,
            'hash',           k.openrouter_key_hash,
            'source',         CASE WHEN k.provisioning_id IS NULL THEN 'own' ELSE 'provisioned' END,
-           'disabled',       k.disabled,
-           'limit',          trim_scale(k.credit_limit)::text,
-           'spent',          trim_scale(k.spent)::text,
-           'held',           trim_scale(k.reserved)::text,
+           'disabled',       a.disabled,
+           'limit',          trim_scale(a.credit_limit)::text,
+           'spent',          trim_scale(a.spent)::text,
+           'held',           trim_scale(a.held)::text,
            -- greatest() passes over nulls.
-           'remaining',      CASE WHEN k.credit_limit IS NOT NULL THEN
-                               trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0))::text END,
+           'remaining',      CASE WHEN a.credit_limit IS NOT NULL THEN
+                               trim_scale(greatest(a.credit_limit - a.spent - a.held, 0))::text END,
            'openrouter_limit', trim_scale(p.limit_usd)::text,
            'openrouter_limit_reset', CASE WHEN p.limit_usd IS NOT NULL THEN coalesce(p.limit_reset, 'never') END,
            'created_at',     k.created_at,
            'updated_at',     k.updated_at,
            'seal_key_id',    k.seal_key_id::text)
     FROM public.user_api_keys AS k
+    JOIN public.accounts AS a ON a.did = k.did
     LEFT JOIN public.key_provisionings AS p ON p.id = k.provisioning_id
    WHERE k.did = p_did
 $$;
@@ -272,85 +377,15 @@ LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
   VALUES (p_in ->> 'did', p_actor, p_action, p_key_hash, p_seal_key_id, (p_in ->> 'id')::uuid, p_details)
 $$;
 
--- Serialises inserting a DID's key row with setting something for a DID without one. Held until the end
--- of the transaction. Both callers have looked for the row before, and look again, so that the later one
--- sees the earlier one's change.
-CREATE OR REPLACE FUNCTION public.lock_absent_key(p_did text) RETURNS void
+-- Inserts the key of a DID that has none, as the caller has found under lock_key.
+CREATE OR REPLACE FUNCTION public.insert_key(p_in jsonb, p_provisioning uuid) RETURNS void
 LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-  SELECT pg_advisory_xact_lock(hashtextextended('llmgw.key.' || p_did, 0))
-$$;
-
--- Inserts the key of a DID that has none, with the settings that its last one left or that an operator
--- made meanwhile. Returns false, and changes nothing, where another transaction was faster.
-CREATE OR REPLACE FUNCTION public.insert_key(p_in jsonb, p_provisioning uuid) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_saved public.key_settings%ROWTYPE;
-BEGIN
-  PERFORM public.lock_absent_key(p_in ->> 'did');
-  SELECT * INTO v_saved FROM public.key_settings WHERE did = p_in ->> 'did';
   INSERT INTO public.user_api_keys
-    (did, openrouter_key_hash, encrypted_api_key, seal_key_id, key_name, provisioning_id,
-     credit_limit, requests_per_minute, rate_tat, disabled, spent)
+    (did, openrouter_key_hash, encrypted_api_key, seal_key_id, key_name, provisioning_id)
   VALUES
     (p_in ->> 'did', p_in ->> 'key_hash', p_in ->> 'sealed_key', (p_in ->> 'seal_key_id')::bigint,
-     coalesce(left(p_in ->> 'key_name', 255), 'default'), p_provisioning,
-     v_saved.credit_limit, v_saved.requests_per_minute, v_saved.rate_tat,
-     coalesce(v_saved.disabled, false), coalesce(v_saved.spent, 0))
-  ON CONFLICT (did) DO NOTHING;
-  RETURN FOUND;
-END
+     coalesce(left(p_in ->> 'key_name', 255), 'default'), p_provisioning)
 $$;
-
--- A key that is deleted and stored again takes over the DID's account. Replacing encrypted_api_key in
--- place keeps spent and reserved by itself; an inserted row gets them from the books: what was spent from the
--- rollup, which also has what has expired, and what is reserved from the open requests.
---
--- Locks in the order of begin_request: the key row, then the open requests, whose finish_request then sees
--- the new row. It waits for callers that enter an unknown cost, too.
-CREATE OR REPLACE FUNCTION public.take_over_account() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_spent    numeric;
-  v_reserved numeric;
-BEGIN
-  PERFORM 1 FROM public.user_api_keys AS k WHERE k.did = NEW.did FOR UPDATE;
-  IF FOUND THEN
-    RETURN NEW;  -- an upsert: the row that is there keeps its account
-  END IF;
-  PERFORM 1 FROM public.request_logs AS l
-    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
-  SELECT coalesce(sum(h.cost), 0) INTO v_spent
-    FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
-   WHERE s.did = NEW.did;
-  SELECT sum(l.hold) INTO v_reserved
-    FROM public.request_logs AS l
-   WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state = 'pending');
-  NEW.spent    := greatest(NEW.spent, v_spent);
-  NEW.reserved := greatest(NEW.reserved, v_reserved);
-  RETURN NEW;
-END
-$$;
-
-CREATE OR REPLACE TRIGGER take_over_account BEFORE INSERT ON public.user_api_keys
-  FOR EACH ROW EXECUTE FUNCTION public.take_over_account();
-
--- Keeps a deleted key row's settings in key_settings.
-CREATE OR REPLACE FUNCTION public.save_settings() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-BEGIN
-  INSERT INTO public.key_settings (did, credit_limit, requests_per_minute, rate_tat, disabled, spent)
-  VALUES (OLD.did, OLD.credit_limit, OLD.requests_per_minute, OLD.rate_tat, OLD.disabled, OLD.spent)
-  ON CONFLICT (did) DO UPDATE SET
-    credit_limit = EXCLUDED.credit_limit, requests_per_minute = EXCLUDED.requests_per_minute,
-    rate_tat = EXCLUDED.rate_tat, disabled = EXCLUDED.disabled, spent = EXCLUDED.spent,
-    saved_at = clock_timestamp();
-  RETURN OLD;
-END
-$$;
-
-CREATE OR REPLACE TRIGGER save_settings BEFORE DELETE ON public.user_api_keys
-  FOR EACH ROW EXECUTE FUNCTION public.save_settings();
 
 -- Returns the key's description (key_description). Fields of `request`, here and below: id, did,
 -- request_time (epoch ms), fingerprint and fingerprint_expires_at as in begin_request; only describe_key
@@ -383,7 +418,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in        jsonb := public.decoded(request);
   v_did       text  := v_in ->> 'did';
-  v_old       public.user_api_keys%ROWTYPE;
+  v_old       public.user_api_keys;
   v_use       text;
   v_condemned jsonb;
 BEGIN
@@ -393,23 +428,20 @@ BEGIN
     RAISE EXCEPTION 'store_key: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_old FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_old := public.lock_key(v_did);
   v_use := public.use_fingerprint(v_in);
   IF v_use = 'replayed' THEN
     RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   ELSIF v_use = 'again' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did), 'condemned', NULL);
   END IF;
-  IF v_old.disabled OR (v_old.id IS NULL AND EXISTS (
-       SELECT FROM public.key_settings AS s WHERE s.did = v_did AND s.disabled))
-  THEN
+  IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
     RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
   END IF;
 
-  IF v_old.id IS NULL AND NOT public.insert_key(v_in, NULL) THEN
-    SELECT * INTO v_old FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
-  END IF;
-  IF v_old.id IS NOT NULL THEN
+  IF v_old.id IS NULL THEN
+    PERFORM public.insert_key(v_in, NULL);
+  ELSE
     SELECT jsonb_build_object('id', p.id, 'upstream_hash', p.upstream_hash) INTO v_condemned
       FROM public.key_provisionings AS p WHERE p.id = v_old.provisioning_id AND p.state = 'live';
     UPDATE public.user_api_keys SET
@@ -441,7 +473,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in        jsonb := public.decoded(request);
   v_did       text  := v_in ->> 'did';
-  v_key       public.user_api_keys%ROWTYPE;
+  v_key       public.user_api_keys;
   v_use       text;
   v_condemned jsonb;
 BEGIN
@@ -449,7 +481,7 @@ BEGIN
     RAISE EXCEPTION 'revoke_key: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   v_use := public.use_fingerprint(v_in);
   IF v_use = 'replayed' THEN
     RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
@@ -476,14 +508,12 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION public.key_description(text),
-    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.lock_absent_key(text),
-    public.insert_key(jsonb, uuid), public.take_over_account(), public.save_settings(),
+    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.insert_key(jsonb, uuid),
     public.describe_key(jsonb), public.store_key(jsonb), public.revoke_key(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.key_description(text),
-    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.lock_absent_key(text),
-    public.insert_key(jsonb, uuid), public.describe_key(jsonb), public.store_key(jsonb),
-    public.revoke_key(jsonb)
+    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.insert_key(jsonb, uuid),
+    public.describe_key(jsonb), public.store_key(jsonb), public.revoke_key(jsonb)
   TO service_role;
 
 -- =============================================================================================
@@ -549,7 +579,7 @@ DECLARE
   v_unit    text        := CASE v_reset WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' WHEN 'monthly' THEN 'month' END;
   v_begin   timestamptz;
   v_use     text        := 'first';
-  v_key     public.user_api_keys%ROWTYPE;
+  v_key     public.user_api_keys;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_now IS NULL OR NOT coalesce(v_lease > interval '0', false)
      OR (v_reset IS NOT NULL AND v_unit IS NULL)
@@ -558,7 +588,7 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   IF v_in ->> 'fingerprint' IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
   END IF;
@@ -570,9 +600,7 @@ BEGIN
     RETURN jsonb_build_object('reserved', true);
   END IF;
 
-  IF v_key.disabled OR (v_key.id IS NULL AND EXISTS (
-       SELECT FROM public.key_settings AS s WHERE s.did = v_did AND s.disabled))
-  THEN
+  IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
     RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
   END IF;
   IF v_key.provisioning_id IS NOT NULL THEN
@@ -619,6 +647,7 @@ DECLARE
   v_in    jsonb := public.decoded(request);
   v_id    uuid  := (v_in ->> 'id')::uuid;
   v_did   text  := v_in ->> 'did';
+  v_key   public.user_api_keys;
   v_state text;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_in ->> 'upstream_hash' IS NULL OR v_in ->> 'key_hash' IS NULL
@@ -627,13 +656,14 @@ BEGIN
     RAISE EXCEPTION 'activate_provisioning: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   SELECT p.state INTO v_state FROM public.key_provisionings AS p WHERE p.id = v_id AND p.did = v_did FOR UPDATE;
   IF v_state IS NULL THEN
     RAISE EXCEPTION 'no provisioning has this id' USING ERRCODE = 'PT404', DETAIL = 'no_such_provisioning';
   ELSIF v_state = 'live' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did));
-  ELSIF v_state = 'reserved' AND public.insert_key(v_in, v_id) THEN
+  ELSIF v_state = 'reserved' AND v_key.id IS NULL THEN
+    PERFORM public.insert_key(v_in, v_id);
     UPDATE public.key_provisionings
        SET state = 'live', upstream_hash = v_in ->> 'upstream_hash', live_at = clock_timestamp()
      WHERE id = v_id;
@@ -847,8 +877,8 @@ GRANT EXECUTE ON FUNCTION public.claim_unsettled(jsonb)
 -- =============================================================================================
 -- The life of a request: begin_request, note_generation, finish_request.
 --
--- The promise of a credit limit. A request begins only if spent + reserved + its own hold stay within the
--- limit, judged under the lock of the DID's key row. So, however many run at once and whichever path,
+-- The promise of a credit limit. A request begins only if spent + held + its own hold stay within the
+-- limit, judged under the lock of the DID. So, however many run at once and whichever path,
 -- alias or function they take, in the end
 --
 --   spent  <=  credit_limit + sum over the requests in flight of max(total_cost - hold, 0)
@@ -879,16 +909,18 @@ BEGIN
     ) THEN 'again' ELSE 'replayed' END;
   END IF;
 
-  -- Every insert clears away a few expired ones, so the table stays as large as one window's
+  -- One insert of about 20 clears expired ones away, so the table stays as large as one window's
   -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
   -- neither alone may forget a request that the other would still let through.
-  DELETE FROM public.request_fingerprints
-   WHERE fingerprint = ANY (ARRAY(
-           SELECT f.fingerprint FROM public.request_fingerprints AS f
-            WHERE f.expires_at < least(now(), v_now)
-            ORDER BY f.expires_at
-            LIMIT 20
-              FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+  IF random() < 0.05 THEN
+    DELETE FROM public.request_fingerprints
+     WHERE fingerprint = ANY (ARRAY(
+             SELECT f.fingerprint FROM public.request_fingerprints AS f
+              WHERE f.expires_at < least(now(), v_now)
+              ORDER BY f.expires_at
+              LIMIT 400
+                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+  END IF;
   RETURN 'first';
 END
 $$;
@@ -899,14 +931,17 @@ CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_least num
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN greatest(p_least, (
-    SELECT max(recent.total_cost)
-      FROM (SELECT l.total_cost
-              FROM public.request_logs AS l
-             WHERE l.did = p_did AND coalesce(l.requested_model, '') = coalesce(p_model, '')
-               AND l.cost_state = 'final'
-             ORDER BY l.request_time DESC
-             LIMIT 20) AS recent
-     WHERE recent.total_cost < 'Infinity'));
+    SELECT max(c.cost) FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+     WHERE r.did = p_did AND r.model = coalesce(p_model, '')));
+END
+$$;
+
+-- What hold_for learns from: called under the lock of the DID, once for each cost that becomes final.
+CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_cost numeric) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  INSERT INTO public.recent_costs AS r (did, model, costs) VALUES (p_did, coalesce(p_model, ''), ARRAY[p_cost])
+  ON CONFLICT (did, model) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
 END
 $$;
 
@@ -933,6 +968,36 @@ BEGIN
 END
 $$;
 
+-- Judges one more request of an account: returns its rate_tat after it. p_rate is the rate of an account
+-- that names none, p_hold what a billable request would hold. Refuses as begin_request says.
+CREATE OR REPLACE FUNCTION public.judge_request(p_account public.accounts, p_rate integer, p_hold numeric) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_rate integer     := coalesce(p_account.requests_per_minute, p_rate);
+  v_tat  timestamptz := p_account.rate_tat;
+BEGIN
+  IF p_account.disabled THEN
+    RAISE EXCEPTION 'the key of this DID is disabled'
+      USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
+  END IF;
+  IF v_rate IS NOT NULL THEN
+    v_tat := public.next_tat(v_tat, v_rate);
+  END IF;
+  IF p_account.spent >= p_account.credit_limit AND p_hold IS NOT NULL
+     OR p_account.spent + p_account.held + p_hold > p_account.credit_limit
+  THEN
+    RAISE EXCEPTION 'the credit limit of this DID is reached'
+      USING ERRCODE = 'PT402', DETAIL = 'credit_limit_reached',
+            HINT = jsonb_build_object(
+              'limit', trim_scale(p_account.credit_limit)::text,
+              'spent', trim_scale(p_account.spent)::text,
+              'held',  trim_scale(p_account.held)::text,
+              'hold',  trim_scale(p_hold)::text)::text;
+  END IF;
+  RETURN v_tat;
+END
+$$;
+
 -- The one round trip before the upstream request. Fields of `request`:
 --
 --   id, did                 the gateway's id of the request, and the verified caller
@@ -942,7 +1007,7 @@ $$;
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
---   requests_per_minute     the rate of a DID whose key row does not name one; null or absent: no limit.
+--   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
@@ -953,6 +1018,9 @@ $$;
 --
 -- A call repeated with the same id, did and fingerprint while the request is still pending gets the
 -- same answer and changes nothing.
+--
+-- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
+-- refused anyway keeps nobody waiting; then once more under the lock of the DID.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -961,35 +1029,56 @@ DECLARE
   v_did         text    := v_in ->> 'did';
   v_billable    boolean := coalesce((v_in ->> 'billable')::boolean, true);
   v_fingerprint bytea   := decode(v_in ->> 'fingerprint', 'hex');
-  v_hold        numeric := coalesce((v_in ->> 'hold')::numeric, 0);
+  v_least       numeric := coalesce((v_in ->> 'hold')::numeric, 0);
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
-  v_key         public.user_api_keys%ROWTYPE;
+  v_account     public.accounts;
+  v_key         public.user_api_keys;
+  v_passed      uuid;
   v_use         text;
-  v_answer      jsonb;
+  v_hold        numeric;
+  v_tat         timestamptz;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_time IS NULL
      OR (v_billable AND v_fingerprint IS NULL)
-     OR NOT (v_hold >= 0 AND v_hold < 'Infinity')
+     OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did;
-  -- A look-up that nothing is counted for waits for nobody.
-  IF v_billable OR coalesce(v_key.requests_per_minute, v_rate) IS NOT NULL THEN
-    SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
-  END IF;
+  -- The account before the fingerprint: an account that counts an earlier attempt of the same request
+  -- implies that its fingerprint is seen, too.
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no key is stored for this DID'
       USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
   END IF;
+  SELECT f.request_id INTO v_passed FROM public.request_fingerprints AS f WHERE f.fingerprint = v_fingerprint;
+  IF v_passed <> v_id THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
+                 THEN public.hold_for(v_did, v_model, v_least) END;
+  IF v_passed IS NULL THEN
+    v_tat := public.judge_request(v_account, v_rate, v_hold);
+  END IF;
 
-  v_answer := jsonb_build_object(
-    'id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+  -- A look-up that is not counted waits for no other call.
+  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
+    v_account := public.lock_account(v_did);
+    SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'no key is stored for this DID'
+        USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
+    END IF;
+    v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
+                   THEN public.hold_for(v_did, v_model, v_least) END;
+  END IF;
 
   IF v_fingerprint IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
@@ -1001,41 +1090,18 @@ BEGIN
       RAISE EXCEPTION 'this signed request has been used before'
         USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
     ELSIF v_use = 'again' THEN
-      RETURN v_answer;
+      RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
     END IF;
   END IF;
 
-  IF v_key.disabled THEN
-    RAISE EXCEPTION 'the key of this DID is disabled'
-      USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
-  END IF;
-
-  v_rate := coalesce(v_key.requests_per_minute, v_rate);
-  IF v_rate IS NOT NULL THEN
-    v_key.rate_tat := public.next_tat(v_key.rate_tat, v_rate);
-  END IF;
-
-  IF NOT v_billable OR v_key.credit_limit IS NULL THEN
-    v_hold := 0;
-  ELSE
-    v_hold := public.hold_for(v_did, v_model, v_hold);
-    IF v_key.spent >= v_key.credit_limit OR v_key.spent + v_key.reserved + v_hold > v_key.credit_limit THEN
-      RAISE EXCEPTION 'the credit limit of this DID is reached'
-        USING ERRCODE = 'PT402', DETAIL = 'credit_limit_reached',
-              HINT = jsonb_build_object(
-                'limit', trim_scale(v_key.credit_limit)::text,
-                'spent', trim_scale(v_key.spent)::text,
-                'held',  trim_scale(v_key.reserved)::text,
-                'hold',  trim_scale(v_hold)::text)::text;
-    END IF;
-  END IF;
+  v_tat := public.judge_request(v_account, v_rate, v_hold);
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, key_id, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
     VALUES
-      (v_id, v_did, v_key.id, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
-       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, v_hold, v_time, 'pending')
+      (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
+       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
@@ -1043,10 +1109,11 @@ BEGIN
     END IF;
   END IF;
 
-  UPDATE public.user_api_keys SET reserved = reserved + v_hold, rate_tat = v_key.rate_tat
-   WHERE id = v_key.id AND (v_hold > 0 OR v_rate IS NOT NULL);
+  IF v_hold > 0 OR v_tat IS DISTINCT FROM v_account.rate_tat THEN
+    UPDATE public.accounts SET held = held + coalesce(v_hold, 0), rate_tat = v_tat WHERE did = v_did;
+  END IF;
 
-  RETURN v_answer;
+  RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
 END
 $$;
 
@@ -1056,8 +1123,8 @@ $$;
 -- Returns {"noted": true}, or false and changes nothing where the row is not pending, names a
 -- generation already, or does not exist. So it may come before finish_request, after it, or twice.
 --
--- It locks nothing but the row, in one statement, so it cannot deadlock with callers that lock the key
--- row first, and requests of the same DID do not wait for it.
+-- It locks nothing but the row, in one statement, so it cannot deadlock with callers that lock the DID
+-- first, and requests of the same DID do not wait for it.
 CREATE OR REPLACE FUNCTION public.note_generation(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -1069,6 +1136,9 @@ BEGIN
     RAISE EXCEPTION 'note_generation: a member is missing'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
+  -- Losing it in a crash of the database costs no more than asking for it once, so nobody waits for the
+  -- disk. For the rest of this transaction, which has only this call.
+  PERFORM set_config('synchronous_commit', 'off', true);
   UPDATE public.request_logs SET generation_id = v_generation
    WHERE id = v_id AND status = 'pending' AND generation_id IS NULL;
   RETURN jsonb_build_object('noted', FOUND);
@@ -1086,7 +1156,7 @@ $$;
 --                   created the same job, that one carries its cost and this one none.
 --
 -- Adds the total to `spent` and releases the hold in the same transaction, but with cost_state
--- 'pending' the hold stays in request_logs.hold and user_api_keys.reserved until the cost is settled.
+-- 'pending' the hold stays in request_logs.hold and accounts.held until the cost is settled.
 --
 -- Returns {"finished": true, "status"}; a later call changes nothing and returns {"finished": false} with
 -- the stored status. PT404 no_such_request.
@@ -1125,8 +1195,7 @@ BEGIN
       USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
   END IF;
 
-  -- The key row first, as in begin_request. It may be gone by now; the row is finished all the same.
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  PERFORM public.lock_account(v_did);
 
   SELECT * INTO v_row FROM public.request_logs
    WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown')) FOR UPDATE;
@@ -1135,7 +1204,7 @@ BEGIN
     RETURN jsonb_build_object('finished', false, 'status', v_status);
   END IF;
 
-  -- Under the key row's lock, so of two that tell of the same job one is the first.
+  -- Under the lock of the DID, so of two that tell of the same job one is the first.
   IF v_job IS NOT NULL AND v_cost_state = 'pending' AND EXISTS (
        SELECT FROM public.request_logs AS l
         WHERE l.did = v_did AND l.job_id = v_job AND l.endpoint = v_row.endpoint AND l.id <> v_id)
@@ -1175,21 +1244,25 @@ BEGIN
     settled_at              = NULL
   WHERE id = v_id;
 
-  -- The account is the DID's, whichever key row it began with: a new one has taken it over.
-  UPDATE public.user_api_keys SET
-    spent    = spent + coalesce(v_total, 0),
-    reserved = greatest(reserved - v_released, 0)
-  WHERE did = v_did;
+  UPDATE public.accounts SET
+    spent = spent + coalesce(v_total, 0),
+    held  = greatest(held - v_released, 0)
+  WHERE did = v_did AND (v_total > 0 OR v_released > 0);
+  IF v_total IS NOT NULL THEN
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+  END IF;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);
 END
 $$;
 
 REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
+    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
+    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   TO service_role;
@@ -1265,7 +1338,7 @@ GRANT EXECUTE ON FUNCTION public.expire_requests(jsonb)
 -- until nothing needs it any more, and is then forgotten.
 --
 --   * A key is retired by the statement that takes its place or its row away, whoever runs it, under
---     the lock of the DID's key row: the open requests of that moment are those that it made.
+--     the lock of the DID: the open requests of that moment are those that it made.
 --   * It is forgotten by the statement that closes the last of them, or by the next claim_unsettled.
 --   * A provisioned key is not deleted with OpenRouter as long as it is needed here, but at the latest
 --     when reconciliation gives up (shared/src/reconcile.rs), because it is not known what a deleted key
@@ -1307,9 +1380,12 @@ DECLARE
   v_id    uuid;
   v_count bigint;
 BEGIN
+  PERFORM public.lock_account(OLD.did);
   -- Those that have a retired key already were made with that one.
   IF NOT EXISTS (SELECT FROM public.request_logs AS l
-                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
+                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL
+     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
+     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
   THEN
     RETURN NULL;
   END IF;
@@ -1321,7 +1397,9 @@ BEGIN
     retired_at        = EXCLUDED.retired_at
   RETURNING r.id INTO v_id;
   UPDATE public.request_logs AS l SET retired_key_id = v_id
-   WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
+   WHERE l.did = OLD.did AND l.retired_key_id IS NULL
+     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
+     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id, details)
   VALUES (OLD.did, 'gateway', 'retired', OLD.openrouter_key_hash, OLD.seal_key_id,
@@ -1775,7 +1853,7 @@ DECLARE
   v_old     text;
   v_new     text;
   v_hash    text;
-  v_row     public.user_api_keys%ROWTYPE;
+  v_row     public.user_api_keys;
   v_retired text;
   v_outcome text;
 BEGIN
@@ -1797,18 +1875,20 @@ BEGIN
         USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
     END IF;
 
-    SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
-    IF NOT FOUND AND (v_action <> 'imported' OR v_item ->> 'key_name' IS NULL OR v_hash IS NULL
-                      OR public.key_was_given_up(v_did, v_hash)) THEN
+    -- An inserted key is the DID's business, a key that is only sealed again is not.
+    IF v_action = 'imported' THEN
+      v_row := public.lock_key(v_did);
+    ELSE
+      SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
+    END IF;
+    IF v_row.id IS NULL AND (v_action <> 'imported' OR v_item ->> 'key_name' IS NULL OR v_hash IS NULL
+                             OR public.key_was_given_up(v_did, v_hash)) THEN
       v_outcome := 'gone';
-    ELSIF NOT FOUND THEN
-      IF public.insert_key(v_item || jsonb_build_object('sealed_key', v_new), NULL) THEN
-        UPDATE public.user_api_keys SET credit_limit = (v_item ->> 'credit_limit')::numeric
-         WHERE did = v_did AND credit_limit IS NULL;
-        v_outcome := 'inserted';
-      ELSE
-        v_outcome := 'replaced';
-      END IF;
+    ELSIF v_row.id IS NULL THEN
+      PERFORM public.insert_key(v_item || jsonb_build_object('sealed_key', v_new), NULL);
+      UPDATE public.user_api_keys SET credit_limit = (v_item ->> 'credit_limit')::numeric
+       WHERE did = v_did AND credit_limit IS NULL;
+      v_outcome := 'inserted';
     ELSIF v_row.encrypted_api_key = v_new THEN
       v_outcome := 'already';
     ELSIF v_row.encrypted_api_key = v_old THEN
@@ -1914,8 +1994,7 @@ BEGIN
       USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
   END IF;
 
-  -- The key row first, as in begin_request and finish_request.
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  PERFORM public.lock_account(v_did);
   SELECT * INTO v_row FROM public.request_logs WHERE id = v_id FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no request has this id'
@@ -1959,10 +2038,13 @@ BEGIN
     settled_at              = v_time
   WHERE id = v_id;
 
-  UPDATE public.user_api_keys SET
-    spent    = spent + coalesce(v_total, 0),
-    reserved = greatest(reserved - v_row.hold, 0)
-  WHERE did = v_did;
+  UPDATE public.accounts SET
+    spent = spent + coalesce(v_total, 0),
+    held  = greatest(held - v_row.hold, 0)
+  WHERE did = v_did AND (v_total > 0 OR v_row.hold > 0);
+  IF v_total IS NOT NULL THEN
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+  END IF;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
 END
@@ -1994,12 +2076,12 @@ END
 $$;
 
 -- Settling a cost releases its hold, in the statement that takes a row's cost_state away from 'pending',
--- whoever runs it. A statement that releases the hold by itself (reserved -= hold) sets it to zero, and
--- nothing is left to do here. Callers lock the DID's key row first, as everywhere.
+-- whoever runs it. A statement that releases the hold by itself (held -= hold) sets it to zero, and
+-- nothing is left to do here. Callers lock the DID first, as everywhere.
 CREATE OR REPLACE FUNCTION public.release_hold() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  UPDATE public.user_api_keys AS k SET reserved = greatest(k.reserved - OLD.hold, 0) WHERE k.did = OLD.did;
+  UPDATE public.accounts AS a SET held = greatest(a.held - OLD.hold, 0) WHERE a.did = OLD.did;
   NEW.hold := 0;
   RETURN NEW;
 END
@@ -2464,12 +2546,13 @@ BEGIN
     FROM totals)
     || coalesce((
       SELECT jsonb_build_object(
-        'limit',     trim_scale(k.credit_limit)::text,
-        'spent',     trim_scale(k.spent)::text,
-        'held',      trim_scale(k.reserved)::text,
-        'remaining', CASE WHEN k.credit_limit IS NOT NULL
-                          THEN trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0)) END::text)
-        FROM public.user_api_keys AS k WHERE k.did = v_did), '{}');
+        'limit',     trim_scale(a.credit_limit)::text,
+        'spent',     trim_scale(a.spent)::text,
+        'held',      trim_scale(a.held)::text,
+        'remaining', CASE WHEN a.credit_limit IS NOT NULL
+                          THEN trim_scale(greatest(a.credit_limit - a.spent - a.held, 0)) END::text)
+        FROM public.accounts AS a
+       WHERE a.did = v_did AND EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)), '{}');
 END
 $$;
 
@@ -2479,6 +2562,48 @@ REVOKE ALL ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb)
 GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
     public.usage_report(jsonb)
   TO service_role;
+
+-- =============================================================================================
+-- The version
+-- =============================================================================================
+-- The schema of the gateway's database: {"version": the date of the last migration, "missing": names of
+-- its tables and functions that do not exist or that the caller may not use, "features": what there is,
+-- one {"table", "column"} for each table and one {"name", "argument"} for each function that is called
+-- by HTTP}. `request` has no fields.
+CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  c_version   CONSTANT text   := '20260103000000';
+  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
+BEGIN
+  RETURN jsonb_build_object(
+    'version', c_version,
+    'missing', (
+      SELECT coalesce(jsonb_agg(m.name), '[]')
+        FROM (SELECT t.name FROM unnest(c_tables) AS t (name)
+               WHERE NOT coalesce(has_table_privilege(to_regclass('public.' || t.name), 'SELECT'), false)
+              UNION ALL
+              SELECT f.name || '()' FROM unnest(c_functions) AS f (name)
+               WHERE NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_proc AS p
+                  WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+    'features', (
+      SELECT coalesce(jsonb_agg(m.feature), '[]')
+        FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature
+                FROM unnest(c_tables) AS t (name)
+                JOIN pg_catalog.pg_attribute AS a ON a.attrelid = to_regclass('public.' || t.name) AND a.attnum = 1
+              UNION ALL
+              SELECT jsonb_build_object('name', p.proname, 'argument', p.proargnames[1])
+                FROM unnest(c_functions) AS f (name)
+                JOIN pg_catalog.pg_proc AS p ON p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+               WHERE p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype AND p.prorettype = 'jsonb'::regtype) AS m));
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.gateway_schema_version(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.gateway_schema_version(jsonb) TO service_role;
 
 -- A bare PostgREST learns of new functions from this; elsewhere nobody listens.
 NOTIFY pgrst, 'reload schema';

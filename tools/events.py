@@ -43,6 +43,8 @@ USAGE = "/api/v1/usage"
 REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
+# The API's paths that are not greedy.
+EXACT = ("/", "/api/v1/health", USAGE, REQUESTS, KEYS)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 def samples() -> list[Sample]:
     """All of them."""
-    unrouted = "a Function URL routes nothing itself"
+    any_other = "every path without a function of its own is health's"
     return [
         Sample("root-v1", "GET", "/"),
         Sample("health-v1", "GET", "/api/v1/health"),
@@ -162,7 +164,19 @@ def samples() -> list[Sample]:
         Sample(
             "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
         ),
-        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=unrouted),
+        Sample("health-not-found-v1", "GET", "/api/v2/chat", status=404, reason="not_found", note=any_other),
+        Sample(
+            "health-not-found-authorization-v1",
+            "POST",
+            "/chat/completions",
+            body=chat(),
+            headers={"authorization": "Bearer unused"},
+            status=404,
+            reason="not_found",
+            note=any_other,
+        ),
+        Sample("health-not-found-v2", "GET", "/api/v2/health", status=404, reason="not_found", note=any_other),
+        Sample("health-method-not-allowed-v1", "POST", "/", status=405, reason="method_not_allowed"),
         #
         post("proxy-chat-v1", chat()),
         post("proxy-chat-stream-v1", chat(stream=True), note="server-sent events"),
@@ -249,7 +263,6 @@ def samples() -> list[Sample]:
             USAGE,
             status=405,
             reason="method_not_allowed",
-            note=unrouted,
         ),
         #
         put("keys-put-v1", BROUGHT, note="not checked with OpenRouter"),
@@ -281,7 +294,6 @@ def samples() -> list[Sample]:
             credentials=SIGNED,
             status=405,
             reason="method_not_allowed",
-            note=unrouted,
         ),
     ]
 
@@ -389,8 +401,11 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
     many: dict[str, list[str]] = {}
     for name, value in sample.query:
         many.setdefault(name, []).append(value)
-    greedy = sample.path.startswith(f"{OPENROUTER}/")
-    resource = f"{OPENROUTER}/{{proxy+}}" if greedy else sample.path
+    # The most specific of the API's greedy paths, unless the path is one of its own.
+    greedy = f"{OPENROUTER}/" if sample.path.startswith(f"{OPENROUTER}/") else "/"
+    if sample.path in EXACT:
+        greedy = ""
+    resource = f"{greedy}{{proxy+}}" if greedy else sample.path
     return {
         "resource": resource,
         "path": sample.path,
@@ -400,7 +415,7 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
         # Of a repeated name the last value.
         "queryStringParameters": {name: values[-1] for name, values in many.items()} or None,
         "multiValueQueryStringParameters": many or None,
-        "pathParameters": {"proxy": sample.path.removeprefix(f"{OPENROUTER}/")} if greedy else None,
+        "pathParameters": {"proxy": sample.path.removeprefix(greedy)} if greedy else None,
         "stageVariables": None,
         "requestContext": {
             "resourceId": "a1b2c3",
@@ -597,27 +612,27 @@ def split_query(query: str) -> Iterator[tuple[str, str]]:
 README = """\
 # Sample events
 
-One event per route, and per refusal that a request alone can cause, as the functions get them: from
-the REST API of production, and those ending in `-v2` as Function URLs and `cargo lambda watch` send
-them. Written by `tools/events.py`; change that, not the files. Tests load all of them with
-`expected.json`, which says how each is answered while storage and OpenRouter work.
+One event for each route, and for each refusal that a request alone can cause, in the form in which functions
+receive them: that of production's REST API, and with the suffix `-v2` that of Function URLs and `cargo lambda
+watch`. `tools/events.py` writes them; change that, not the files. Tests load all of them with `expected.json`,
+which has the response to each while storage and OpenRouter work.
 
-They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at
-2025-01-01T00:00:00Z, where the clock of the tests stands. A gateway with a running clock refuses
-them as too old, so sign fresh ones for it, with an audience that is in its `GATEWAY_AUDIENCES`. Against
-`cargo xtask dev`, which stores a key for their identity, with the programs of `.tools/venv/bin`:
+They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at 2025-01-01T00:00:00Z,
+the time of the tests' clock. A gateway with a running clock refuses them as too old, so sign new ones for it,
+with one of its `GATEWAY_AUDIENCES`. For `cargo xtask dev`, which stores a key for their identity, with the
+programs of `.tools/venv/bin`:
 
 ```bash
 python tools/events.py --now --audience http://127.0.0.1:9000 --out target/events
 cargo lambda invoke --invoke-address 127.0.0.1 proxy --data-file target/events/proxy-chat-v1.json
 ```
 
-Sending one of these twice is refused as `replayed_request`; sign again instead. What the proxy refuses,
-`cargo lambda invoke` calls an invalid error payload, because it expects one of Lambda's own; sent with
-curl to `http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` it is shown as it is.
+An event that is sent twice is refused as `replayed_request`; sign again instead. `cargo lambda invoke` reports
+a refusal by the proxy as an invalid error payload, because it expects one of Lambda's own; curl to
+`http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` shows the refusal itself.
 
-`reconcile-scheduled.json` is no request: EventBridge Scheduler starts the reconcile function with it.
-The answer is what the run did; any other JSON does as well.
+`reconcile-scheduled.json` is not a request: EventBridge Scheduler starts the reconcile function with it. The
+response says what the run did; any other JSON starts a run, too.
 
 ```bash
 cargo lambda invoke reconcile --data-file events/reconcile-scheduled.json

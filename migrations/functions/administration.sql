@@ -1,38 +1,38 @@
 -- Accounts, as the operator's command line (`llmgw admin`) shows and changes them. Every change is written
 -- to key_events in its transaction.
 
--- A key row as the operator sees it: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "reserved", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}. Nothing
--- of the key itself.
-CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys) RETURNS jsonb
+-- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
+-- "held", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}, the times those
+-- of the key. Nothing of the key itself.
+CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN jsonb_build_object(
     'did',                 p_key.did,
     'key_name',            p_key.key_name,
     'key_hash',            p_key.openrouter_key_hash,
-    'credit_limit',        trim_scale(p_key.credit_limit)::text,
-    'spent',               trim_scale(p_key.spent)::text,
-    'reserved',            trim_scale(p_key.reserved)::text,
-    'requests_per_minute', p_key.requests_per_minute,
-    'disabled',            p_key.disabled,
+    'credit_limit',        trim_scale(p_account.credit_limit)::text,
+    'spent',               trim_scale(p_account.spent)::text,
+    'held',                trim_scale(p_account.held)::text,
+    'requests_per_minute', p_account.requests_per_minute,
+    'disabled',            p_account.disabled,
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
 END
 $$;
 
--- What the next key of a DID without one will have: {"did", "credit_limit", "requests_per_minute",
--- "disabled", "spent"}, of its key_settings row.
-CREATE OR REPLACE FUNCTION public.settings_json(settings jsonb) RETURNS jsonb
+-- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
+-- "requests_per_minute", "disabled", "spent"}.
+CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN jsonb_build_object(
-    'did',                 settings -> 'did',
-    'credit_limit',        trim_scale((settings ->> 'credit_limit')::numeric)::text,
-    'requests_per_minute', settings -> 'requests_per_minute',
-    'disabled',            settings -> 'disabled',
-    'spent',               trim_scale((settings ->> 'spent')::numeric)::text);
+    'did',                 p_account.did,
+    'credit_limit',        trim_scale(p_account.credit_limit)::text,
+    'requests_per_minute', p_account.requests_per_minute,
+    'disabled',            p_account.disabled,
+    'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
 
@@ -51,8 +51,9 @@ BEGIN
   END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(p.account ORDER BY p.did), '[]')
-      FROM (SELECT k.did, public.account_json(k) AS account
+      FROM (SELECT k.did, public.account_json(k, a) AS account
               FROM public.user_api_keys AS k
+              JOIN public.accounts AS a ON a.did = k.did
              WHERE v_after IS NULL OR k.did > v_after
              ORDER BY k.did
              LIMIT v_limit) AS p);
@@ -60,7 +61,7 @@ END
 $$;
 
 -- One account and the events of its keys: {"account" (account_json; null where no key is stored),
--- "settings" (settings_json; null where a key is stored or nothing is set), "events": the last 50, newest
+-- "settings" (settings_json; null where a key is stored, or nothing is set or spent), "events": the last 50, newest
 -- first, of {"time", "actor", "action", "key_hash", "seal_key_id", "details"}}. Fields of `request`: did.
 CREATE OR REPLACE FUNCTION public.show_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -73,9 +74,12 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   RETURN jsonb_build_object(
-    'account',  (SELECT public.account_json(k) FROM public.user_api_keys AS k WHERE k.did = v_did),
-    'settings', (SELECT public.settings_json(to_jsonb(s)) FROM public.key_settings AS s
-                  WHERE s.did = v_did
+    'account',  (SELECT public.account_json(k, a)
+                   FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
+                  WHERE k.did = v_did),
+    'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
+                  WHERE a.did = v_did
+                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.spent > 0)
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -94,8 +98,7 @@ $$;
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
 --
--- Returns the account (account_json). Where no key is stored, the settings are kept for the next one, and
--- settings_json is returned. A value that is already set is not recorded again.
+-- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
 CREATE OR REPLACE FUNCTION public.set_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -104,9 +107,9 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
-  v_row      public.user_api_keys%ROWTYPE;
-  v_old      public.key_settings%ROWTYPE;
-  v_new      public.key_settings%ROWTYPE;
+  v_key      public.user_api_keys;
+  v_old      public.accounts;
+  v_new      public.accounts;
 BEGIN
   IF v_did IS NULL OR NOT (v_limit >= 0 AND v_limit < 'Infinity') OR v_rate NOT BETWEEN 1 AND 1000000
      OR (v_in ? 'disabled' AND v_disabled IS NULL)
@@ -115,97 +118,91 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
+  SELECT * INTO v_old FROM public.accounts AS a WHERE a.did = v_did;
   IF NOT FOUND THEN
-    PERFORM public.lock_absent_key(v_did);
-    SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
-  END IF;
-  IF v_row.id IS NOT NULL THEN
-    v_old.credit_limit        := v_row.credit_limit;
-    v_old.requests_per_minute := v_row.requests_per_minute;
-    v_old.disabled            := v_row.disabled;
-  ELSE
-    SELECT * INTO v_old FROM public.key_settings AS s WHERE s.did = v_did FOR UPDATE;
+    -- Opened below if anything is set.
     v_old.did      := v_did;
-    v_old.disabled := coalesce(v_old.disabled, false);
-    v_old.spent    := coalesce(v_old.spent, 0);
+    v_old.disabled := false;
+    v_old.spent    := 0;
   END IF;
   v_new := v_old;
 
   IF v_in ? 'credit_limit' AND v_old.credit_limit IS DISTINCT FROM v_limit THEN
     v_new.credit_limit := v_limit;
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'limit_changed', v_row.openrouter_key_hash, jsonb_build_object(
+    VALUES (v_did, 'operator', 'limit_changed', v_key.openrouter_key_hash, jsonb_build_object(
       'from', trim_scale(v_old.credit_limit)::text, 'to', trim_scale(v_limit)::text));
   END IF;
   IF v_in ? 'requests_per_minute' AND v_old.requests_per_minute IS DISTINCT FROM v_rate THEN
     v_new.requests_per_minute := v_rate;
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'rate_changed', v_row.openrouter_key_hash, jsonb_build_object(
+    VALUES (v_did, 'operator', 'rate_changed', v_key.openrouter_key_hash, jsonb_build_object(
       'from', v_old.requests_per_minute, 'to', v_rate));
   END IF;
   IF v_in ? 'disabled' AND v_old.disabled <> v_disabled THEN
     v_new.disabled := v_disabled;
     INSERT INTO public.key_events (did, actor, action, key_hash)
-    VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_row.openrouter_key_hash);
+    VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_key.openrouter_key_hash);
   END IF;
 
-  IF v_row.id IS NOT NULL THEN
-    UPDATE public.user_api_keys
+  IF v_new IS DISTINCT FROM v_old THEN
+    PERFORM public.open_account(v_did);
+    -- First the key, as share_credit_limit does.
+    UPDATE public.user_api_keys AS k SET credit_limit = v_new.credit_limit
+     WHERE k.did = v_did AND k.credit_limit IS DISTINCT FROM v_new.credit_limit;
+    UPDATE public.accounts
        SET credit_limit = v_new.credit_limit, requests_per_minute = v_new.requests_per_minute,
            disabled = v_new.disabled
-     WHERE id = v_row.id AND v_new IS DISTINCT FROM v_old;
-    RETURN (SELECT public.account_json(k) FROM public.user_api_keys AS k WHERE k.did = v_did);
+     WHERE did = v_did;
   END IF;
-  IF v_new IS DISTINCT FROM v_old THEN
-    INSERT INTO public.key_settings (did, credit_limit, requests_per_minute, disabled)
-    VALUES (v_did, v_new.credit_limit, v_new.requests_per_minute, v_new.disabled)
-    ON CONFLICT (did) DO UPDATE SET
-      credit_limit = EXCLUDED.credit_limit, requests_per_minute = EXCLUDED.requests_per_minute,
-      disabled = EXCLUDED.disabled, saved_at = clock_timestamp();
-  END IF;
-  RETURN public.settings_json(to_jsonb(v_new));
+  RETURN coalesce(
+    (SELECT public.account_json(k, a)
+       FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
+      WHERE k.did = v_did),
+    public.settings_json(v_new));
 END
 $$;
 
 -- Deletes everything of a DID but its books and the record of events: its key, its retired keys (open
--- costs of theirs become unknown) and what was set for it, a block included. A key that is stored again
--- takes over what was spent. Fields of `request`: did. Returns {"deleted"}: false where there was nothing.
+-- costs of theirs become unknown) and what was set for it, a block included. What it spent stays. Fields
+-- of `request`: did. Returns {"deleted"}: false where there was nothing.
 CREATE OR REPLACE FUNCTION public.delete_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in      jsonb := public.decoded(request);
   v_did     text  := v_in ->> 'did';
-  v_row     public.user_api_keys%ROWTYPE;
-  v_any     boolean;
+  v_key     public.user_api_keys;
   v_retired bigint;
+  v_any     boolean;
 BEGIN
   IF v_did IS NULL THEN
     RAISE EXCEPTION 'delete_account: did is missing'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  DELETE FROM public.user_api_keys AS k WHERE k.did = v_did RETURNING * INTO v_row;
-  v_any := FOUND;
+  v_key := public.lock_key(v_did);
+  DELETE FROM public.user_api_keys AS k WHERE k.did = v_did;
   -- What that has just put there, and what was there before.
-  DELETE FROM public.key_settings AS s WHERE s.did = v_did;
-  v_any := v_any OR FOUND;
   DELETE FROM public.retired_keys AS r WHERE r.did = v_did;
   GET DIAGNOSTICS v_retired = ROW_COUNT;
-  v_any := v_any OR v_retired > 0;
+  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false
+   WHERE a.did = v_did AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled);
+  v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
+  DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'deleted', v_row.openrouter_key_hash,
+    VALUES (v_did, 'operator', 'deleted', v_key.openrouter_key_hash,
             jsonb_build_object('retired_keys', v_retired));
   END IF;
   RETURN jsonb_build_object('deleted', v_any);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys), public.settings_json(jsonb),
+REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
     public.delete_account(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys), public.settings_json(jsonb),
+GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
     public.delete_account(jsonb)
   TO service_role;

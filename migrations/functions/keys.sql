@@ -8,19 +8,20 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
            'key_name',       k.key_name,
            'hash',           k.openrouter_key_hash,
            'source',         CASE WHEN k.provisioning_id IS NULL THEN 'own' ELSE 'provisioned' END,
-           'disabled',       k.disabled,
-           'limit',          trim_scale(k.credit_limit)::text,
-           'spent',          trim_scale(k.spent)::text,
-           'held',           trim_scale(k.reserved)::text,
+           'disabled',       a.disabled,
+           'limit',          trim_scale(a.credit_limit)::text,
+           'spent',          trim_scale(a.spent)::text,
+           'held',           trim_scale(a.held)::text,
            -- greatest() passes over nulls.
-           'remaining',      CASE WHEN k.credit_limit IS NOT NULL THEN
-                               trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0))::text END,
+           'remaining',      CASE WHEN a.credit_limit IS NOT NULL THEN
+                               trim_scale(greatest(a.credit_limit - a.spent - a.held, 0))::text END,
            'openrouter_limit', trim_scale(p.limit_usd)::text,
            'openrouter_limit_reset', CASE WHEN p.limit_usd IS NOT NULL THEN coalesce(p.limit_reset, 'never') END,
            'created_at',     k.created_at,
            'updated_at',     k.updated_at,
            'seal_key_id',    k.seal_key_id::text)
     FROM public.user_api_keys AS k
+    JOIN public.accounts AS a ON a.did = k.did
     LEFT JOIN public.key_provisionings AS p ON p.id = k.provisioning_id
    WHERE k.did = p_did
 $$;
@@ -34,85 +35,15 @@ LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
   VALUES (p_in ->> 'did', p_actor, p_action, p_key_hash, p_seal_key_id, (p_in ->> 'id')::uuid, p_details)
 $$;
 
--- Serialises inserting a DID's key row with setting something for a DID without one. Held until the end
--- of the transaction. Both callers have looked for the row before, and look again, so that the later one
--- sees the earlier one's change.
-CREATE OR REPLACE FUNCTION public.lock_absent_key(p_did text) RETURNS void
+-- Inserts the key of a DID that has none, as the caller has found under lock_key.
+CREATE OR REPLACE FUNCTION public.insert_key(p_in jsonb, p_provisioning uuid) RETURNS void
 LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-  SELECT pg_advisory_xact_lock(hashtextextended('llmgw.key.' || p_did, 0))
-$$;
-
--- Inserts the key of a DID that has none, with the settings that its last one left or that an operator
--- made meanwhile. Returns false, and changes nothing, where another transaction was faster.
-CREATE OR REPLACE FUNCTION public.insert_key(p_in jsonb, p_provisioning uuid) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_saved public.key_settings%ROWTYPE;
-BEGIN
-  PERFORM public.lock_absent_key(p_in ->> 'did');
-  SELECT * INTO v_saved FROM public.key_settings WHERE did = p_in ->> 'did';
   INSERT INTO public.user_api_keys
-    (did, openrouter_key_hash, encrypted_api_key, seal_key_id, key_name, provisioning_id,
-     credit_limit, requests_per_minute, rate_tat, disabled, spent)
+    (did, openrouter_key_hash, encrypted_api_key, seal_key_id, key_name, provisioning_id)
   VALUES
     (p_in ->> 'did', p_in ->> 'key_hash', p_in ->> 'sealed_key', (p_in ->> 'seal_key_id')::bigint,
-     coalesce(left(p_in ->> 'key_name', 255), 'default'), p_provisioning,
-     v_saved.credit_limit, v_saved.requests_per_minute, v_saved.rate_tat,
-     coalesce(v_saved.disabled, false), coalesce(v_saved.spent, 0))
-  ON CONFLICT (did) DO NOTHING;
-  RETURN FOUND;
-END
+     coalesce(left(p_in ->> 'key_name', 255), 'default'), p_provisioning)
 $$;
-
--- A key that is deleted and stored again takes over the DID's account. Replacing encrypted_api_key in
--- place keeps spent and reserved by itself; an inserted row gets them from the books: what was spent from the
--- rollup, which also has what has expired, and what is reserved from the open requests.
---
--- Locks in the order of begin_request: the key row, then the open requests, whose finish_request then sees
--- the new row. It waits for callers that enter an unknown cost, too.
-CREATE OR REPLACE FUNCTION public.take_over_account() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_spent    numeric;
-  v_reserved numeric;
-BEGIN
-  PERFORM 1 FROM public.user_api_keys AS k WHERE k.did = NEW.did FOR UPDATE;
-  IF FOUND THEN
-    RETURN NEW;  -- an upsert: the row that is there keeps its account
-  END IF;
-  PERFORM 1 FROM public.request_logs AS l
-    WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown')) FOR UPDATE;
-  SELECT coalesce(sum(h.cost), 0) INTO v_spent
-    FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
-   WHERE s.did = NEW.did;
-  SELECT sum(l.hold) INTO v_reserved
-    FROM public.request_logs AS l
-   WHERE l.did = NEW.did AND (l.status = 'pending' OR l.cost_state = 'pending');
-  NEW.spent    := greatest(NEW.spent, v_spent);
-  NEW.reserved := greatest(NEW.reserved, v_reserved);
-  RETURN NEW;
-END
-$$;
-
-CREATE OR REPLACE TRIGGER take_over_account BEFORE INSERT ON public.user_api_keys
-  FOR EACH ROW EXECUTE FUNCTION public.take_over_account();
-
--- Keeps a deleted key row's settings in key_settings.
-CREATE OR REPLACE FUNCTION public.save_settings() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-BEGIN
-  INSERT INTO public.key_settings (did, credit_limit, requests_per_minute, rate_tat, disabled, spent)
-  VALUES (OLD.did, OLD.credit_limit, OLD.requests_per_minute, OLD.rate_tat, OLD.disabled, OLD.spent)
-  ON CONFLICT (did) DO UPDATE SET
-    credit_limit = EXCLUDED.credit_limit, requests_per_minute = EXCLUDED.requests_per_minute,
-    rate_tat = EXCLUDED.rate_tat, disabled = EXCLUDED.disabled, spent = EXCLUDED.spent,
-    saved_at = clock_timestamp();
-  RETURN OLD;
-END
-$$;
-
-CREATE OR REPLACE TRIGGER save_settings BEFORE DELETE ON public.user_api_keys
-  FOR EACH ROW EXECUTE FUNCTION public.save_settings();
 
 -- Returns the key's description (key_description). Fields of `request`, here and below: id, did,
 -- request_time (epoch ms), fingerprint and fingerprint_expires_at as in begin_request; only describe_key
@@ -145,7 +76,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in        jsonb := public.decoded(request);
   v_did       text  := v_in ->> 'did';
-  v_old       public.user_api_keys%ROWTYPE;
+  v_old       public.user_api_keys;
   v_use       text;
   v_condemned jsonb;
 BEGIN
@@ -155,23 +86,20 @@ BEGIN
     RAISE EXCEPTION 'store_key: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_old FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_old := public.lock_key(v_did);
   v_use := public.use_fingerprint(v_in);
   IF v_use = 'replayed' THEN
     RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   ELSIF v_use = 'again' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did), 'condemned', NULL);
   END IF;
-  IF v_old.disabled OR (v_old.id IS NULL AND EXISTS (
-       SELECT FROM public.key_settings AS s WHERE s.did = v_did AND s.disabled))
-  THEN
+  IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
     RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
   END IF;
 
-  IF v_old.id IS NULL AND NOT public.insert_key(v_in, NULL) THEN
-    SELECT * INTO v_old FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
-  END IF;
-  IF v_old.id IS NOT NULL THEN
+  IF v_old.id IS NULL THEN
+    PERFORM public.insert_key(v_in, NULL);
+  ELSE
     SELECT jsonb_build_object('id', p.id, 'upstream_hash', p.upstream_hash) INTO v_condemned
       FROM public.key_provisionings AS p WHERE p.id = v_old.provisioning_id AND p.state = 'live';
     UPDATE public.user_api_keys SET
@@ -203,7 +131,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_in        jsonb := public.decoded(request);
   v_did       text  := v_in ->> 'did';
-  v_key       public.user_api_keys%ROWTYPE;
+  v_key       public.user_api_keys;
   v_use       text;
   v_condemned jsonb;
 BEGIN
@@ -211,7 +139,7 @@ BEGIN
     RAISE EXCEPTION 'revoke_key: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   v_use := public.use_fingerprint(v_in);
   IF v_use = 'replayed' THEN
     RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
@@ -238,12 +166,10 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION public.key_description(text),
-    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.lock_absent_key(text),
-    public.insert_key(jsonb, uuid), public.take_over_account(), public.save_settings(),
+    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.insert_key(jsonb, uuid),
     public.describe_key(jsonb), public.store_key(jsonb), public.revoke_key(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.key_description(text),
-    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.lock_absent_key(text),
-    public.insert_key(jsonb, uuid), public.describe_key(jsonb), public.store_key(jsonb),
-    public.revoke_key(jsonb)
+    public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.insert_key(jsonb, uuid),
+    public.describe_key(jsonb), public.store_key(jsonb), public.revoke_key(jsonb)
   TO service_role;

@@ -58,7 +58,7 @@ DECLARE
   v_unit    text        := CASE v_reset WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' WHEN 'monthly' THEN 'month' END;
   v_begin   timestamptz;
   v_use     text        := 'first';
-  v_key     public.user_api_keys%ROWTYPE;
+  v_key     public.user_api_keys;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_now IS NULL OR NOT coalesce(v_lease > interval '0', false)
      OR (v_reset IS NOT NULL AND v_unit IS NULL)
@@ -67,7 +67,7 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   IF v_in ->> 'fingerprint' IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
   END IF;
@@ -79,9 +79,7 @@ BEGIN
     RETURN jsonb_build_object('reserved', true);
   END IF;
 
-  IF v_key.disabled OR (v_key.id IS NULL AND EXISTS (
-       SELECT FROM public.key_settings AS s WHERE s.did = v_did AND s.disabled))
-  THEN
+  IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
     RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
   END IF;
   IF v_key.provisioning_id IS NOT NULL THEN
@@ -128,6 +126,7 @@ DECLARE
   v_in    jsonb := public.decoded(request);
   v_id    uuid  := (v_in ->> 'id')::uuid;
   v_did   text  := v_in ->> 'did';
+  v_key   public.user_api_keys;
   v_state text;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_in ->> 'upstream_hash' IS NULL OR v_in ->> 'key_hash' IS NULL
@@ -136,13 +135,14 @@ BEGIN
     RAISE EXCEPTION 'activate_provisioning: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  v_key := public.lock_key(v_did);
   SELECT p.state INTO v_state FROM public.key_provisionings AS p WHERE p.id = v_id AND p.did = v_did FOR UPDATE;
   IF v_state IS NULL THEN
     RAISE EXCEPTION 'no provisioning has this id' USING ERRCODE = 'PT404', DETAIL = 'no_such_provisioning';
   ELSIF v_state = 'live' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did));
-  ELSIF v_state = 'reserved' AND public.insert_key(v_in, v_id) THEN
+  ELSIF v_state = 'reserved' AND v_key.id IS NULL THEN
+    PERFORM public.insert_key(v_in, v_id);
     UPDATE public.key_provisionings
        SET state = 'live', upstream_hash = v_in ->> 'upstream_hash', live_at = clock_timestamp()
      WHERE id = v_id;

@@ -1,7 +1,7 @@
 -- The life of a request: begin_request, note_generation, finish_request.
 --
--- The promise of a credit limit. A request begins only if spent + reserved + its own hold stay within the
--- limit, judged under the lock of the DID's key row. So, however many run at once and whichever path,
+-- The promise of a credit limit. A request begins only if spent + held + its own hold stay within the
+-- limit, judged under the lock of the DID. So, however many run at once and whichever path,
 -- alias or function they take, in the end
 --
 --   spent  <=  credit_limit + sum over the requests in flight of max(total_cost - hold, 0)
@@ -32,16 +32,18 @@ BEGIN
     ) THEN 'again' ELSE 'replayed' END;
   END IF;
 
-  -- Every insert clears away a few expired ones, so the table stays as large as one window's
+  -- One insert of about 20 clears expired ones away, so the table stays as large as one window's
   -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
   -- neither alone may forget a request that the other would still let through.
-  DELETE FROM public.request_fingerprints
-   WHERE fingerprint = ANY (ARRAY(
-           SELECT f.fingerprint FROM public.request_fingerprints AS f
-            WHERE f.expires_at < least(now(), v_now)
-            ORDER BY f.expires_at
-            LIMIT 20
-              FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+  IF random() < 0.05 THEN
+    DELETE FROM public.request_fingerprints
+     WHERE fingerprint = ANY (ARRAY(
+             SELECT f.fingerprint FROM public.request_fingerprints AS f
+              WHERE f.expires_at < least(now(), v_now)
+              ORDER BY f.expires_at
+              LIMIT 400
+                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+  END IF;
   RETURN 'first';
 END
 $$;
@@ -52,14 +54,17 @@ CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_least num
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
   RETURN greatest(p_least, (
-    SELECT max(recent.total_cost)
-      FROM (SELECT l.total_cost
-              FROM public.request_logs AS l
-             WHERE l.did = p_did AND coalesce(l.requested_model, '') = coalesce(p_model, '')
-               AND l.cost_state = 'final'
-             ORDER BY l.request_time DESC
-             LIMIT 20) AS recent
-     WHERE recent.total_cost < 'Infinity'));
+    SELECT max(c.cost) FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+     WHERE r.did = p_did AND r.model = coalesce(p_model, '')));
+END
+$$;
+
+-- What hold_for learns from: called under the lock of the DID, once for each cost that becomes final.
+CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_cost numeric) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  INSERT INTO public.recent_costs AS r (did, model, costs) VALUES (p_did, coalesce(p_model, ''), ARRAY[p_cost])
+  ON CONFLICT (did, model) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
 END
 $$;
 
@@ -86,6 +91,36 @@ BEGIN
 END
 $$;
 
+-- Judges one more request of an account: returns its rate_tat after it. p_rate is the rate of an account
+-- that names none, p_hold what a billable request would hold. Refuses as begin_request says.
+CREATE OR REPLACE FUNCTION public.judge_request(p_account public.accounts, p_rate integer, p_hold numeric) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_rate integer     := coalesce(p_account.requests_per_minute, p_rate);
+  v_tat  timestamptz := p_account.rate_tat;
+BEGIN
+  IF p_account.disabled THEN
+    RAISE EXCEPTION 'the key of this DID is disabled'
+      USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
+  END IF;
+  IF v_rate IS NOT NULL THEN
+    v_tat := public.next_tat(v_tat, v_rate);
+  END IF;
+  IF p_account.spent >= p_account.credit_limit AND p_hold IS NOT NULL
+     OR p_account.spent + p_account.held + p_hold > p_account.credit_limit
+  THEN
+    RAISE EXCEPTION 'the credit limit of this DID is reached'
+      USING ERRCODE = 'PT402', DETAIL = 'credit_limit_reached',
+            HINT = jsonb_build_object(
+              'limit', trim_scale(p_account.credit_limit)::text,
+              'spent', trim_scale(p_account.spent)::text,
+              'held',  trim_scale(p_account.held)::text,
+              'hold',  trim_scale(p_hold)::text)::text;
+  END IF;
+  RETURN v_tat;
+END
+$$;
+
 -- The one round trip before the upstream request. Fields of `request`:
 --
 --   id, did                 the gateway's id of the request, and the verified caller
@@ -95,7 +130,7 @@ $$;
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
---   requests_per_minute     the rate of a DID whose key row does not name one; null or absent: no limit.
+--   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
@@ -106,6 +141,9 @@ $$;
 --
 -- A call repeated with the same id, did and fingerprint while the request is still pending gets the
 -- same answer and changes nothing.
+--
+-- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
+-- refused anyway keeps nobody waiting; then once more under the lock of the DID.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -114,35 +152,56 @@ DECLARE
   v_did         text    := v_in ->> 'did';
   v_billable    boolean := coalesce((v_in ->> 'billable')::boolean, true);
   v_fingerprint bytea   := decode(v_in ->> 'fingerprint', 'hex');
-  v_hold        numeric := coalesce((v_in ->> 'hold')::numeric, 0);
+  v_least       numeric := coalesce((v_in ->> 'hold')::numeric, 0);
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
-  v_key         public.user_api_keys%ROWTYPE;
+  v_account     public.accounts;
+  v_key         public.user_api_keys;
+  v_passed      uuid;
   v_use         text;
-  v_answer      jsonb;
+  v_hold        numeric;
+  v_tat         timestamptz;
 BEGIN
   IF v_id IS NULL OR v_did IS NULL OR v_time IS NULL
      OR (v_billable AND v_fingerprint IS NULL)
-     OR NOT (v_hold >= 0 AND v_hold < 'Infinity')
+     OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did;
-  -- A look-up that nothing is counted for waits for nobody.
-  IF v_billable OR coalesce(v_key.requests_per_minute, v_rate) IS NOT NULL THEN
-    SELECT * INTO v_key FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
-  END IF;
+  -- The account before the fingerprint: an account that counts an earlier attempt of the same request
+  -- implies that its fingerprint is seen, too.
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no key is stored for this DID'
       USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
   END IF;
+  SELECT f.request_id INTO v_passed FROM public.request_fingerprints AS f WHERE f.fingerprint = v_fingerprint;
+  IF v_passed <> v_id THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
+                 THEN public.hold_for(v_did, v_model, v_least) END;
+  IF v_passed IS NULL THEN
+    v_tat := public.judge_request(v_account, v_rate, v_hold);
+  END IF;
 
-  v_answer := jsonb_build_object(
-    'id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+  -- A look-up that is not counted waits for no other call.
+  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
+    v_account := public.lock_account(v_did);
+    SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'no key is stored for this DID'
+        USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
+    END IF;
+    v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
+                   THEN public.hold_for(v_did, v_model, v_least) END;
+  END IF;
 
   IF v_fingerprint IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
@@ -154,41 +213,18 @@ BEGIN
       RAISE EXCEPTION 'this signed request has been used before'
         USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
     ELSIF v_use = 'again' THEN
-      RETURN v_answer;
+      RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
     END IF;
   END IF;
 
-  IF v_key.disabled THEN
-    RAISE EXCEPTION 'the key of this DID is disabled'
-      USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
-  END IF;
-
-  v_rate := coalesce(v_key.requests_per_minute, v_rate);
-  IF v_rate IS NOT NULL THEN
-    v_key.rate_tat := public.next_tat(v_key.rate_tat, v_rate);
-  END IF;
-
-  IF NOT v_billable OR v_key.credit_limit IS NULL THEN
-    v_hold := 0;
-  ELSE
-    v_hold := public.hold_for(v_did, v_model, v_hold);
-    IF v_key.spent >= v_key.credit_limit OR v_key.spent + v_key.reserved + v_hold > v_key.credit_limit THEN
-      RAISE EXCEPTION 'the credit limit of this DID is reached'
-        USING ERRCODE = 'PT402', DETAIL = 'credit_limit_reached',
-              HINT = jsonb_build_object(
-                'limit', trim_scale(v_key.credit_limit)::text,
-                'spent', trim_scale(v_key.spent)::text,
-                'held',  trim_scale(v_key.reserved)::text,
-                'hold',  trim_scale(v_hold)::text)::text;
-    END IF;
-  END IF;
+  v_tat := public.judge_request(v_account, v_rate, v_hold);
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, key_id, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
     VALUES
-      (v_id, v_did, v_key.id, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
-       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, v_hold, v_time, 'pending')
+      (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
+       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
@@ -196,10 +232,11 @@ BEGIN
     END IF;
   END IF;
 
-  UPDATE public.user_api_keys SET reserved = reserved + v_hold, rate_tat = v_key.rate_tat
-   WHERE id = v_key.id AND (v_hold > 0 OR v_rate IS NOT NULL);
+  IF v_hold > 0 OR v_tat IS DISTINCT FROM v_account.rate_tat THEN
+    UPDATE public.accounts SET held = held + coalesce(v_hold, 0), rate_tat = v_tat WHERE did = v_did;
+  END IF;
 
-  RETURN v_answer;
+  RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
 END
 $$;
 
@@ -209,8 +246,8 @@ $$;
 -- Returns {"noted": true}, or false and changes nothing where the row is not pending, names a
 -- generation already, or does not exist. So it may come before finish_request, after it, or twice.
 --
--- It locks nothing but the row, in one statement, so it cannot deadlock with callers that lock the key
--- row first, and requests of the same DID do not wait for it.
+-- It locks nothing but the row, in one statement, so it cannot deadlock with callers that lock the DID
+-- first, and requests of the same DID do not wait for it.
 CREATE OR REPLACE FUNCTION public.note_generation(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -222,6 +259,9 @@ BEGIN
     RAISE EXCEPTION 'note_generation: a member is missing'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
+  -- Losing it in a crash of the database costs no more than asking for it once, so nobody waits for the
+  -- disk. For the rest of this transaction, which has only this call.
+  PERFORM set_config('synchronous_commit', 'off', true);
   UPDATE public.request_logs SET generation_id = v_generation
    WHERE id = v_id AND status = 'pending' AND generation_id IS NULL;
   RETURN jsonb_build_object('noted', FOUND);
@@ -239,7 +279,7 @@ $$;
 --                   created the same job, that one carries its cost and this one none.
 --
 -- Adds the total to `spent` and releases the hold in the same transaction, but with cost_state
--- 'pending' the hold stays in request_logs.hold and user_api_keys.reserved until the cost is settled.
+-- 'pending' the hold stays in request_logs.hold and accounts.held until the cost is settled.
 --
 -- Returns {"finished": true, "status"}; a later call changes nothing and returns {"finished": false} with
 -- the stored status. PT404 no_such_request.
@@ -278,8 +318,7 @@ BEGIN
       USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
   END IF;
 
-  -- The key row first, as in begin_request. It may be gone by now; the row is finished all the same.
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  PERFORM public.lock_account(v_did);
 
   SELECT * INTO v_row FROM public.request_logs
    WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown')) FOR UPDATE;
@@ -288,7 +327,7 @@ BEGIN
     RETURN jsonb_build_object('finished', false, 'status', v_status);
   END IF;
 
-  -- Under the key row's lock, so of two that tell of the same job one is the first.
+  -- Under the lock of the DID, so of two that tell of the same job one is the first.
   IF v_job IS NOT NULL AND v_cost_state = 'pending' AND EXISTS (
        SELECT FROM public.request_logs AS l
         WHERE l.did = v_did AND l.job_id = v_job AND l.endpoint = v_row.endpoint AND l.id <> v_id)
@@ -328,21 +367,25 @@ BEGIN
     settled_at              = NULL
   WHERE id = v_id;
 
-  -- The account is the DID's, whichever key row it began with: a new one has taken it over.
-  UPDATE public.user_api_keys SET
-    spent    = spent + coalesce(v_total, 0),
-    reserved = greatest(reserved - v_released, 0)
-  WHERE did = v_did;
+  UPDATE public.accounts SET
+    spent = spent + coalesce(v_total, 0),
+    held  = greatest(held - v_released, 0)
+  WHERE did = v_did AND (v_total > 0 OR v_released > 0);
+  IF v_total IS NOT NULL THEN
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+  END IF;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);
 END
 $$;
 
 REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
+    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
+    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   TO service_role;

@@ -3,7 +3,7 @@
 -- until nothing needs it any more, and is then forgotten.
 --
 --   * A key is retired by the statement that takes its place or its row away, whoever runs it, under
---     the lock of the DID's key row: the open requests of that moment are those that it made.
+--     the lock of the DID: the open requests of that moment are those that it made.
 --   * It is forgotten by the statement that closes the last of them, or by the next claim_unsettled.
 --   * A provisioned key is not deleted with OpenRouter as long as it is needed here, but at the latest
 --     when reconciliation gives up (shared/src/reconcile.rs), because it is not known what a deleted key
@@ -45,9 +45,12 @@ DECLARE
   v_id    uuid;
   v_count bigint;
 BEGIN
+  PERFORM public.lock_account(OLD.did);
   -- Those that have a retired key already were made with that one.
   IF NOT EXISTS (SELECT FROM public.request_logs AS l
-                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
+                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL
+     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
+     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
   THEN
     RETURN NULL;
   END IF;
@@ -59,7 +62,9 @@ BEGIN
     retired_at        = EXCLUDED.retired_at
   RETURNING r.id INTO v_id;
   UPDATE public.request_logs AS l SET retired_key_id = v_id
-   WHERE l.did = OLD.did AND l.retired_key_id IS NULL AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
+   WHERE l.did = OLD.did AND l.retired_key_id IS NULL
+     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
+     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id, details)
   VALUES (OLD.did, 'gateway', 'retired', OLD.openrouter_key_hash, OLD.seal_key_id,

@@ -137,7 +137,7 @@ DECLARE
   v_old     text;
   v_new     text;
   v_hash    text;
-  v_row     public.user_api_keys%ROWTYPE;
+  v_row     public.user_api_keys;
   v_retired text;
   v_outcome text;
 BEGIN
@@ -159,18 +159,20 @@ BEGIN
         USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
     END IF;
 
-    SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
-    IF NOT FOUND AND (v_action <> 'imported' OR v_item ->> 'key_name' IS NULL OR v_hash IS NULL
-                      OR public.key_was_given_up(v_did, v_hash)) THEN
+    -- An inserted key is the DID's business, a key that is only sealed again is not.
+    IF v_action = 'imported' THEN
+      v_row := public.lock_key(v_did);
+    ELSE
+      SELECT * INTO v_row FROM public.user_api_keys AS k WHERE k.did = v_did FOR UPDATE;
+    END IF;
+    IF v_row.id IS NULL AND (v_action <> 'imported' OR v_item ->> 'key_name' IS NULL OR v_hash IS NULL
+                             OR public.key_was_given_up(v_did, v_hash)) THEN
       v_outcome := 'gone';
-    ELSIF NOT FOUND THEN
-      IF public.insert_key(v_item || jsonb_build_object('sealed_key', v_new), NULL) THEN
-        UPDATE public.user_api_keys SET credit_limit = (v_item ->> 'credit_limit')::numeric
-         WHERE did = v_did AND credit_limit IS NULL;
-        v_outcome := 'inserted';
-      ELSE
-        v_outcome := 'replaced';
-      END IF;
+    ELSIF v_row.id IS NULL THEN
+      PERFORM public.insert_key(v_item || jsonb_build_object('sealed_key', v_new), NULL);
+      UPDATE public.user_api_keys SET credit_limit = (v_item ->> 'credit_limit')::numeric
+       WHERE did = v_did AND credit_limit IS NULL;
+      v_outcome := 'inserted';
     ELSIF v_row.encrypted_api_key = v_new THEN
       v_outcome := 'already';
     ELSIF v_row.encrypted_api_key = v_old THEN

@@ -52,8 +52,7 @@ BEGIN
       USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
   END IF;
 
-  -- The key row first, as in begin_request and finish_request.
-  PERFORM 1 FROM public.user_api_keys WHERE did = v_did FOR UPDATE;
+  PERFORM public.lock_account(v_did);
   SELECT * INTO v_row FROM public.request_logs WHERE id = v_id FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no request has this id'
@@ -97,10 +96,13 @@ BEGIN
     settled_at              = v_time
   WHERE id = v_id;
 
-  UPDATE public.user_api_keys SET
-    spent    = spent + coalesce(v_total, 0),
-    reserved = greatest(reserved - v_row.hold, 0)
-  WHERE did = v_did;
+  UPDATE public.accounts SET
+    spent = spent + coalesce(v_total, 0),
+    held  = greatest(held - v_row.hold, 0)
+  WHERE did = v_did AND (v_total > 0 OR v_row.hold > 0);
+  IF v_total IS NOT NULL THEN
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+  END IF;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
 END
@@ -132,12 +134,12 @@ END
 $$;
 
 -- Settling a cost releases its hold, in the statement that takes a row's cost_state away from 'pending',
--- whoever runs it. A statement that releases the hold by itself (reserved -= hold) sets it to zero, and
--- nothing is left to do here. Callers lock the DID's key row first, as everywhere.
+-- whoever runs it. A statement that releases the hold by itself (held -= hold) sets it to zero, and
+-- nothing is left to do here. Callers lock the DID first, as everywhere.
 CREATE OR REPLACE FUNCTION public.release_hold() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  UPDATE public.user_api_keys AS k SET reserved = greatest(k.reserved - OLD.hold, 0) WHERE k.did = OLD.did;
+  UPDATE public.accounts AS a SET held = greatest(a.held - OLD.hold, 0) WHERE a.did = OLD.did;
   NEW.hold := 0;
   RETURN NEW;
 END

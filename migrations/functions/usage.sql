@@ -445,12 +445,13 @@ BEGIN
     FROM totals)
     || coalesce((
       SELECT jsonb_build_object(
-        'limit',     trim_scale(k.credit_limit)::text,
-        'spent',     trim_scale(k.spent)::text,
-        'held',      trim_scale(k.reserved)::text,
-        'remaining', CASE WHEN k.credit_limit IS NOT NULL
-                          THEN trim_scale(greatest(k.credit_limit - k.spent - k.reserved, 0)) END::text)
-        FROM public.user_api_keys AS k WHERE k.did = v_did), '{}');
+        'limit',     trim_scale(a.credit_limit)::text,
+        'spent',     trim_scale(a.spent)::text,
+        'held',      trim_scale(a.held)::text,
+        'remaining', CASE WHEN a.credit_limit IS NOT NULL
+                          THEN trim_scale(greatest(a.credit_limit - a.spent - a.held, 0)) END::text)
+        FROM public.accounts AS a
+       WHERE a.did = v_did AND EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)), '{}');
 END
 $$;
 

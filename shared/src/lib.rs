@@ -2,20 +2,17 @@
 //!
 //! It speaks [`http`] and [`bytes`], never `lambda_http`, so that the functions, the tests and the
 //! local stack drive the same code. Its rooms, and the files between them, each importing only from
-//! lines below its own:
+//! lines below its own; `tests/import_order.rs` reads this diagram and holds every import against it:
 //!
 //! ```text
 //! respond (the one file that knows HTTP statuses) · relay (answers, as they stream) · config
-//!   └─ accounting::{ledger, reconcile}
-//!        └─ error
-//!             └─ accounting::usage · credentials (keys, provisioning) · identity::auth
-//!                  └─ observe
-//!                       └─ storage (PostgREST)
-//!                            └─ upstream (OpenRouter)
-//!                                 └─ metering (JSON, events, usage, money)
-//!                                      └─ identity::{signing, canonical, did}
-//!                                           └─ vault (keys, keyset, Secrets Manager)
-//!                                                └─ request · http_client · clock · causes
+//!   └─ error
+//!        └─ accounting (ledger, reconciliation, usage) · credentials (keys, provisioning)
+//!             └─ storage (PostgREST) · upstream (OpenRouter)
+//!                  └─ metering (JSON, events, usage, money) · identity (DIDs, signatures)
+//!                       └─ observe (the request's line in the log)
+//!                            └─ vault (keys, keyset, Secrets Manager)
+//!                                 └─ routes · request · http_client · clock · causes
 //! ```
 
 #![warn(missing_docs)]
@@ -33,6 +30,7 @@ pub mod observe;
 pub mod relay;
 pub mod request;
 pub mod respond;
+pub mod routes;
 pub mod storage;
 pub mod upstream;
 pub mod vault;

@@ -1,4 +1,4 @@
-//! What a request is remembered by: one span, which the log turns into one line when it closes.
+//! The request's record in the log: one span, which the log turns into one line when it closes.
 //!
 //! Stages record what they learn where they learn it. Work that outlives the answer is spawned within
 //! the span ([`crate::request::Tasks`]), so the line comes when the books are closed.
@@ -9,12 +9,7 @@ use http::HeaderMap;
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
-use crate::{
-    identity::did::Did,
-    request::Incoming,
-    storage::{Begin, Finish},
-    vault::secret::without_keys,
-};
+use crate::{request::Incoming, vault::secret::without_keys};
 
 /// The span's name.
 pub const REQUEST: &str = "request";
@@ -49,12 +44,12 @@ pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
     )
 }
 
-/// Who calls, shortened: enough to follow someone through the log, not enough to count on.
-pub fn caller(did: &Did) {
-    Span::current().record("caller.did", shortened(did.as_str()));
+/// Records the caller, shortened: enough to follow one through the log, not enough to rely on.
+pub fn caller(did: &str) {
+    Span::current().record("caller.did", shortened(did));
 }
 
-/// What is asked. Without the query and the body: those are the caller's.
+/// Records the method and the path. The query and the body are the caller's, and stay out.
 pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
@@ -80,34 +75,14 @@ fn trace_parent(headers: &HeaderMap) -> Option<&str> {
     (formed && fields.next().is_none()).then_some(value)
 }
 
-/// Whose request is about to begin in the database.
-pub fn began(begin: &Begin<'_>, took: Duration) {
-    if let Some(books) = &begin.books {
-        record("request.endpoint", books.endpoint);
-        record("request.model", books.model.map(without_keys));
-    }
-    record("storage.begin_ms", milliseconds(took));
-}
-
-/// What the books say of the request, and how long it took to write them.
-pub fn closed(finish: &Finish<'_>, took: Duration) {
-    record("request.status", finish.status.as_str());
-    record("request.reason", finish.error.map(|failure| failure.reason));
-    record("request.first_byte_ms", finish.first_byte.map(milliseconds));
-    record("request.served_model", finish.model.map(without_keys));
-    record("usage.input_tokens", finish.tokens.input);
-    record("usage.output_tokens", finish.tokens.output);
-    record("usage.cost", finish.cost.openrouter);
-    record("usage.cost_state", finish.cost.state.as_str());
-    record("storage.finish_ms", milliseconds(took));
-}
-
 /// Records one member of the request's line; it must be one of [`request`]'s.
 pub fn record(name: &'static str, value: impl tracing::Value) {
     Span::current().record(name, value);
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+/// A duration as the line holds it.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

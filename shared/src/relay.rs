@@ -8,9 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
-use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -22,20 +21,25 @@ use crate::{
     metering::meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
     request::Invocation,
     upstream::{
-        endpoint::Endpoint,
+        endpoint::{EndMark, Endpoint},
         openrouter::{Answer, returned_headers},
     },
 };
 
-/// How many chunks may wait for a slow client before reading from OpenRouter pauses.
+/// The number of chunks that may wait for a slow client before reading from OpenRouter pauses.
 const CHUNKS_IN_FLIGHT: usize = 16;
 
 /// An answer that is announced to be no longer than this is whole within a moment, so that its
 /// generation need not be noted before the books are closed.
 const SHORT_ANSWER: u64 = 16 * 1024;
 
-/// How many bytes of an event stream are passed on: of the 200 MB that Lambda lets pass, taken for
-/// millions, some are left for its head and for an error event. Lambda would end it without a word.
+/// The time for which OpenRouter may keep the connection open after its answer has said that it is
+/// over: other events may follow the last that counts, as `[DONE]` follows `response.completed`.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// The number of bytes of an event stream that are passed on: of the 200 MB that Lambda lets pass,
+/// taken for millions, some are left for its head and for an error event. Lambda would end it
+/// without a word.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>
 const LONGEST_STREAM: usize = 200_000_000 - 64 * 1024;
 
@@ -74,27 +78,27 @@ impl http_body::Body for RelayBody {
     }
 }
 
-/// What the relay needs to know about the request.
+/// The facts about a request that relaying needs.
 #[derive(Debug)]
 pub struct Relayed {
     /// The endpoint: it decides the dialect of an error event.
     pub endpoint: Endpoint,
     /// When the request arrived.
     pub arrived: Instant,
-    /// How long OpenRouter may be silent in the middle of an answer.
+    /// The longest silence of OpenRouter in the middle of an answer.
     pub idle: Duration,
-    /// What the books learn from the answer.
+    /// The books that the answer is written to.
     pub books: Books,
 }
 
-/// What the books learn from an answer.
+/// The books that an answer is written to.
 #[derive(Debug)]
 pub enum Books {
     /// Nothing.
     Closed,
-    /// How a billable request ends.
+    /// The entry of a billable request.
     Open(Entry),
-    /// What a job costs.
+    /// The cost of a job.
     Job(JobPoll),
 }
 
@@ -103,6 +107,7 @@ pub enum Books {
 #[must_use]
 pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Response<RelayBody> {
     let answer_generation = answer.generation_id().map(str::to_owned);
+    let (cache_hit, is_encoded) = (answer.is_cache_hit(), answer.is_encoded());
     let Answer { head, first_chunk } = answer;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT + 1);
     let mut response = Response::new(RelayBody(receiver));
@@ -113,7 +118,11 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         http::HeaderValue::from_static(UPSTREAM_MARK.1),
     );
 
-    let format = AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref());
+    let format = if is_encoded {
+        AnswerFormat::Opaque
+    } else {
+        AnswerFormat::of(text(head.headers(), header::CONTENT_TYPE.as_str()).as_deref())
+    };
     let mut pump = Pump {
         watch: Watch::new(relayed.books, format),
         endpoint: relayed.endpoint,
@@ -128,6 +137,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
             .flatten(),
         sender: Some(sender),
         generation_id: answer_generation,
+        cache_hit,
+        is_encoded,
+        over_at: None,
         is_short: head
             .content_length()
             .is_some_and(|length| length <= SHORT_ANSWER),
@@ -160,10 +172,15 @@ struct Pump {
     until: Instant,
     /// The head's `x-generation-id`.
     generation_id: Option<String>,
+    cache_hit: bool,
+    /// Nothing can be read from it.
+    is_encoded: bool,
+    /// When reading ends, once the answer has said that it is over.
+    over_at: Option<Instant>,
     is_short: bool,
 }
 
-/// What looks at the bytes of an answer while they pass.
+/// The observer of an answer's bytes while they pass.
 #[expect(
     clippy::large_enum_variant,
     reason = "one lives per request, and it is moved twice"
@@ -205,7 +222,8 @@ impl Pump {
                 poll.settle(http_status, meter.finish()).await;
             }
             Watch::Answer(meter, entry) => {
-                let reading = meter.finish(body_end);
+                let mut reading = meter.finish(body_end);
+                reading.may_hide_cost |= self.is_encoded;
                 let ending = self.corrected(ending, &reading);
                 self.end_stream(ending);
                 // The client's last bytes leave before the books are worked at.
@@ -216,6 +234,7 @@ impl Pump {
                         ending,
                         reading,
                         generation_id: self.generation_id.take(),
+                        cache_hit: self.cache_hit,
                         first_byte: self.first_byte,
                     })
                     .await;
@@ -233,13 +252,15 @@ impl Pump {
     async fn forward(&mut self) -> Ending {
         loop {
             let idle_until = Instant::now() + self.idle;
-            let chunk = match timeout_at(self.until.min(idle_until), self.head.chunk()).await {
+            let patience = self.until.min(self.over_at.unwrap_or(idle_until));
+            let chunk = match timeout_at(patience, self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
                     tracing::warn!(error = causes(&error.without_url()), "answer cut");
                     return Ending::Cut;
                 }
+                Err(_) if self.over_at.is_some() => return Ending::Complete,
                 Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
                 Err(_) => return Ending::Stalled,
             };
@@ -264,10 +285,19 @@ impl Pump {
             Watch::Job(meter, _) => meter.feed(chunk),
             Watch::Answer(meter, entry) => {
                 meter.feed(chunk);
+                // Images come one after the other, each with an event that may be the last.
+                let tells_its_end = match self.format {
+                    AnswerFormat::EventStream => self.endpoint != Endpoint::Images,
+                    AnswerFormat::Json => self.endpoint != Endpoint::Other,
+                    AnswerFormat::Opaque => false,
+                };
+                if tells_its_end && self.over_at.is_none() && meter.is_complete() {
+                    self.over_at = Some(Instant::now() + AFTER_THE_END);
+                }
                 // Of an answer that is whole, or about to be, closing the books tells it.
                 if !entry.has_generation()
                     && !self.is_short
-                    && let Some(id) = meter.generation_id().or(self.generation_id.as_deref())
+                    && let Some(id) = self.generation_id.as_deref().or(meter.generation_id())
                     && !meter.is_complete()
                 {
                     entry.note_generation(id);
@@ -299,8 +329,7 @@ impl Pump {
     /// Ends the stream for the client; the books want the rest of it.
     fn end_too_long(&mut self) {
         if let Some(last_word) = self.last_word.take() {
-            let event = error_event(
-                self.endpoint,
+            let event = self.endpoint.dialect().error_event(
                 502,
                 "answer_too_long",
                 "The answer is longer than the 200 MB that one may have; ask for a shorter one.",
@@ -311,9 +340,10 @@ impl Pump {
         self.sender = None;
     }
 
-    /// How the answer ended by its own account, which counts for more than how the connection did:
-    /// after its end mark nothing is missing, and an answer that lacks it, although the connection
-    /// was closed as it should be, was cut by something that closes connections politely.
+    /// Corrects the ending by the answer's own account, which counts for more than the
+    /// connection's: after its end mark nothing is missing, and an answer that lacks it, although
+    /// the connection was closed as it should be, was cut by something that closes connections
+    /// politely.
     fn corrected(&self, ending: Ending, reading: &Reading) -> Ending {
         if reading.complete {
             return Ending::Complete;
@@ -321,7 +351,8 @@ impl Pump {
         let ends_in_the_middle = match self.format {
             AnswerFormat::EventStream => self.stream_ends_in_the_middle(reading),
             AnswerFormat::Json => {
-                !self.tail.is_empty() && !matches!(reading.malformed, Some(Malformed::Json(_)))
+                self.head.status() != StatusCode::NO_CONTENT
+                    && !matches!(reading.malformed, Some(Malformed::Json(_)))
             }
             AnswerFormat::Opaque => false,
         };
@@ -332,16 +363,15 @@ impl Pump {
         }
     }
 
-    /// For a stream without its end mark. Endpoints whose dialect is not known may have none.
+    /// Whether a stream without its end mark was cut.
     fn stream_ends_in_the_middle(&self, reading: &Reading) -> bool {
         let no_error = reading.upstream_error.is_none();
-        match self.endpoint {
-            // Their streams tell tokens early on, so a usage says nothing about the end.
-            Endpoint::Responses | Endpoint::Messages => no_error,
-            Endpoint::ChatCompletions | Endpoint::Completions => {
+        match self.endpoint.dialect().end_mark() {
+            EndMark::Required => no_error,
+            EndMark::RequiredWithoutCost => {
                 no_error && reading.usage.as_ref().and_then(Usage::charge).is_none()
             }
-            _ => false,
+            EndMark::NotRequired => false,
         }
     }
 
@@ -352,7 +382,8 @@ impl Pump {
             return;
         };
         last_word.send(if self.format == AnswerFormat::EventStream {
-            let event = error_event(self.endpoint, ending.code(), reason, ending.message());
+            let dialect = self.endpoint.dialect();
+            let event = dialect.error_event(ending.code(), reason, ending.message());
             let separator = self.tail.separator();
             Frame::data(Bytes::from(format!("{separator}{event}")))
         } else {
@@ -392,7 +423,7 @@ impl Tail {
         }
     }
 
-    /// What closes an open event.
+    /// The bytes that close an open event.
     fn separator(&self) -> &'static str {
         if self.is_empty() || self.last == *b"\n\n" {
             ""
@@ -402,29 +433,15 @@ impl Tail {
     }
 }
 
-fn error_event(endpoint: Endpoint, code: u16, reason: &str, message: &str) -> String {
-    match endpoint {
-        Endpoint::Messages => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "error": {"type": "api_error", "message": message, "reason": reason}})
-        ),
-        Endpoint::Responses => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "code": reason, "message": message, "param": null})
-        ),
-        _ => format!(
-            "data: {}\n\n",
-            json!({"error": {"code": code, "message": message, "metadata": {"reason": reason}}})
-        ),
-    }
-}
-
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
         .get(name)
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned)
 }
+
+#[cfg(test)]
+mod exchanges;
 
 #[cfg(test)]
 mod tests {
@@ -492,14 +509,5 @@ mod tests {
                 assert_eq!(tail.separator(), separator, "{sent:?} split at {split}");
             }
         }
-    }
-
-    #[test]
-    fn error_events_speak_the_endpoints_dialect() {
-        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, 502, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
-        insta::assert_snapshot!(error_event(Endpoint::Messages, 502, "upstream_cut", "M."), @r#"
-        event: error
-        data: {"error":{"message":"M.","reason":"upstream_cut","type":"api_error"},"type":"error"}
-        "#);
     }
 }

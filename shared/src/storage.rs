@@ -40,8 +40,8 @@ pub use keys::{
 };
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted,
-    ReplayGuard, Status, Tokens,
+    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status,
+    Tokens,
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
@@ -52,6 +52,8 @@ pub use usage::{
 };
 
 use transport::Transport;
+
+pub use crate::identity::auth::ReplayGuard;
 
 use crate::causes::causes;
 

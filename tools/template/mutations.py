@@ -120,13 +120,14 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "short function timeout": put((*PROXY, "Timeout"), 30),
     },
     "others-are-buffered": {
-        "streamed usage": put((*USAGE_PATH, "get", INTEGRATION, "responseTransferMode"), "STREAM"),
-        "streamed keys": put((*KEYS_PATH, "put", INTEGRATION, "responseTransferMode"), "STREAM"),
+        "streamed usage": put((*USAGE_PATH, ANY, INTEGRATION, "responseTransferMode"), "STREAM"),
+        "streamed keys": put((*KEYS_PATH, ANY, INTEGRATION, "responseTransferMode"), "STREAM"),
         "usage outlives its integration": put((*USAGE, "Timeout"), 60),
     },
     "routes-are-complete": {
-        "dropped route": drop((*USAGE_PATH, "get")),
-        "nobody can revoke": drop((*KEYS_PATH, "delete")),
+        "dropped route": drop((*USAGE_PATH, ANY)),
+        "nobody can revoke": both(copy((*KEYS_PATH, ANY), (*KEYS_PATH, "get")), drop((*KEYS_PATH, ANY))),
+        "AWS answers unknown paths": drop((*PATHS, "/{proxy+}")),
         "extra route": copy((*PATHS, "/"), (*PATHS, "/debug")),
         "only GET on the proxy": both(
             copy((*PROXY_PATH, ANY), (*PROXY_PATH, "get")), drop((*PROXY_PATH, ANY))
@@ -134,6 +135,10 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "route to the wrong function": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-usage/"),
         "route to no function": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-prox/"),
         "always to the function on demand": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-proxy/"),
+    },
+    "local-api-has-the-same-routes": {
+        "another function": edit((*PROXY_ROUTE, "uri"), "-${Proxy}/", "-usage/"),
+        "a route that only AWS has": copy((*PATHS, "/"), (*PATHS, "/debug")),
     },
     "api-may-invoke": {
         "no permission": drop((*USAGE, "Events", "Summary")),
@@ -153,6 +158,25 @@ MUTATIONS: dict[str, dict[str, Change]] = {
     "own-errors-have-the-error-body": {
         "status and code differ": put((*OWN_ERRORS, "THROTTLED", "statusCode"), "503"),
         "API Gateway's own 404": drop((*OWN_ERRORS, "MISSING_AUTHENTICATION_TOKEN")),
+        "API Gateway's own 400": drop((*OWN_ERRORS, "DEFAULT_4XX")),
+        "a lack of concurrency reads 500": drop((*OWN_ERRORS, "INTEGRATION_FAILURE")),
+        "every other status becomes 500": put((*OWN_ERRORS, "DEFAULT_5XX", "statusCode"), "500"),
+        "no word when to come back": drop(
+            (*OWN_ERRORS, "INTEGRATION_FAILURE", "responseParameters", "gatewayresponse.header.Retry-After")
+        ),
+        "sent again although it may be billed": drop(
+            (*OWN_ERRORS, "INTEGRATION_TIMEOUT", "responseParameters", "gatewayresponse.header.x-should-retry")
+        ),
+        "quotes what clients send": put(
+            (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
+            '{"success":false,"error":{"code":400,"message":"$context.error.message","metadata":{"reason":"x"}},'
+            '"request_id":"$context.extendedRequestId"}',
+        ),
+        "quotes an id that clients choose": put(
+            (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
+            '{"success":false,"error":{"code":400,"message":"x","metadata":{"reason":"x"}},'
+            '"request_id":"$context.requestId"}',
+        ),
     },
     "iam-has-no-wildcards": {
         "wildcard resource": put((*READ_KEYSET, "Resource"), "*"),
@@ -254,8 +278,18 @@ MUTATIONS: dict[str, dict[str, Change]] = {
 # The same of .github/deploy-role.yaml.
 DEPLOY_ROLE: Place = ("Resources", "DeployRole", "Properties")
 DEPLOY_STATEMENTS: Place = (*DEPLOY_ROLE, "Policies", 0, "PolicyDocument", "Statement")
+# The statement about roles that may be made.
+BOUNDED_ROLES = 14
 FUNCTIONS_STATEMENT: Place = (*DEPLOY_STATEMENTS, 4)
+BOUNDARY_STATEMENTS: Place = ("Resources", "Boundary", "Properties", "PolicyDocument", "Statement")
 ROLE_FAULTS: dict[str, Change] = {
+    "roles without a boundary": drop((*DEPLOY_STATEMENTS, BOUNDED_ROLES, "Condition")),
+    "roles with a boundary of their own": put(
+        (*DEPLOY_STATEMENTS, BOUNDED_ROLES, "Condition"),
+        {"StringLike": {"iam:PermissionsBoundary": "arn:aws:iam::*:policy/*"}},
+    ),
+    "a boundary that bounds nothing": put((*BOUNDARY_STATEMENTS, 0), {"Effect": "Allow", "Action": "*", "Resource": "*"}),
+    "a boundary that lets no function log": drop((*BOUNDARY_STATEMENTS, 0)),
     "functions out of reach": drop(FUNCTIONS_STATEMENT),
     "everybody's functions in reach": put((*FUNCTIONS_STATEMENT, "Resource"), "*"),
     "everything in reach": put((*FUNCTIONS_STATEMENT, "Action"), "*"),

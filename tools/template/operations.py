@@ -22,9 +22,19 @@ ALARMS = {
 }
 # What the functions put into their log lines as metrics: METRICS in functions/adapter/src/log.rs.
 OWN_NAMESPACE = "LlmGateway"
-# What an access log must not quote: the query and headers are the client's secrets, and API Gateway
-# escapes nothing, so what a client may choose freely could forge members.
-UNSAFE_VARIABLES = re.compile(r"requestOverride|userAgent|querystring|header|body|authorizer|error\.message\b")
+# Variables that an access log must not quote: the query, headers and paths may hold the client's secrets, and
+# API Gateway escapes nothing, so text that a client may choose could forge members. `requestId` is such a text:
+# "Clients can override this request ID."
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html
+UNSAFE_VARIABLES = re.compile(
+    r"requestOverride|userAgent|querystring|header|body|authorizer|error\.message\b|^path$|^requestId$|customDomain"
+)
+# Variables that a line must have, by the name of their member: the first joins it with the function's log.
+LOGGED = {
+    "request.id": "$context.integration.requestId",
+    "api.request_id": "$context.extendedRequestId",
+    "http.route": "$context.resourcePath",
+}
 
 
 @rule
@@ -74,14 +84,16 @@ def access_log_is_clean(stack: Expansion) -> Iterator[str]:
         return
     line = enabled["Format"]
     try:
-        json.loads(line)
+        members = json.loads(line)
     except json.JSONDecodeError as error:
         yield f"not JSON: {error}"
+        return
     for variable in re.findall(r"\$context\.([A-Za-z.]+)", line):
         if UNSAFE_VARIABLES.search(variable):
             yield f"quotes $context.{variable}"
-    if "$context.requestId" not in line:
-        yield "a line cannot be told from another"
+    for member, variable in LOGGED.items():
+        if members.get(member) != variable:
+            yield f"{member} is {members.get(member)}"
 
 
 @rule
@@ -133,7 +145,13 @@ def function_dimensions(alarm: dict[str, Any]) -> Iterator[Any]:
                 yield dimension["Value"]
 
 
+def logged(more: dict[str, str]) -> str:
+    """A format with what it must have, and more."""
+    return json.dumps(LOGGED | more)
+
+
 RESOURCES = ("Resources",)
+ACCESS_LOG = (*RESOURCES, "Api", "Properties", "AccessLogSetting", "Fn::If", 1, "Format")
 MUTATIONS |= {
     "alarms-are-complete": {
         "an alarm less": drop((*RESOURCES, "EmergencyRecordsAlarm")),
@@ -155,10 +173,10 @@ MUTATIONS |= {
     },
     "access-log-is-clean": {
         "always on": put((*RESOURCES, "Api", "Properties", "AccessLogSetting"), {"Format": "{}"}),
-        "quotes what clients choose": put(
-            (*RESOURCES, "Api", "Properties", "AccessLogSetting", "Fn::If", 1, "Format"),
-            '{"id":"$context.requestId","agent":"$context.identity.userAgent"}',
-        ),
+        "quotes what clients choose": put(ACCESS_LOG, logged({"agent": "$context.identity.userAgent"})),
+        "quotes the path": put(ACCESS_LOG, logged({"http.path": "$context.path"})),
+        "quotes an id that clients choose": put(ACCESS_LOG, logged({"id": "$context.requestId"})),
+        "does not join the functions' log": put(ACCESS_LOG, logged({"request.id": "$context.extendedRequestId"})),
     },
     "function-url-streams": {
         "buffered": put((*RESOURCES, "ProxyUrl", "Properties", "InvokeMode"), "BUFFERED"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,21 @@ ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_
 
 SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
 EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-upstream", "x-generation-id"}
+# API Gateway's own errors and their statuses. The defaults have none: with one, every other error of their
+# class would be answered with it.
+OWN_ERRORS: dict[str, str | None] = {
+    "MISSING_AUTHENTICATION_TOKEN": "404",
+    "RESOURCE_NOT_FOUND": "404",
+    "WAF_FILTERED": "403",
+    "REQUEST_TOO_LARGE": "413",
+    "THROTTLED": "429",
+    "INTEGRATION_FAILURE": "503",
+    "INTEGRATION_TIMEOUT": "504",
+    "DEFAULT_4XX": None,
+    "DEFAULT_5XX": None,
+}
+# The function may have asked OpenRouter before it failed, so an SDK must not send the request again by itself.
+MAY_BE_BILLED = {"INTEGRATION_TIMEOUT", "DEFAULT_5XX"}
 SECRET_ARN = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${%s}-??????"
 SEALS_OR_OPENS_KEYS = {"proxy", "keys", "reconcile"}
 # Who reads the management key, and under which condition.
@@ -114,6 +130,21 @@ def routes_are_complete(stack: Expansion) -> Iterator[str]:
 
 
 @rule
+def local_api_has_the_same_routes(stack: Expansion) -> Iterator[str]:
+    """`cargo lambda watch` sends each path to the function that the API sends it to."""
+    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    local = manifest["workspace"]["metadata"]["lambda"]["watch"]["router"]
+    found = {
+        path.replace("{proxy+}", "{*path}"): binary_of(bound_function(stack, integration) or "")
+        for method, path, integration in stack.methods()
+        if method != "OPTIONS"
+    }
+    for path in sorted(local.keys() | found.keys()):
+        if local.get(path) != found.get(path):
+            yield f"{path}: {local.get(path)} locally, {found.get(path)} deployed"
+
+
+@rule
 def api_may_invoke(stack: Expansion) -> Iterator[str]:
     """Each function is open to API Gateway on its own routes, and to nobody else."""
     logical = {name: binary for binary, (name, _) in stack.functions().items()}
@@ -143,10 +174,10 @@ def api_may_invoke(stack: Expansion) -> Iterator[str]:
 
 @rule
 def preflight_needs_no_function(stack: Expansion) -> Iterator[str]:
-    """Browsers cannot sign a preflight: API Gateway answers it on every route that wants signatures."""
+    """Browsers cannot sign a preflight: API Gateway answers it on every route, so that a page can read
+    the 404s and 405s, too."""
     preflights = {path: found for method, path, found in stack.methods() if method == "OPTIONS"}
-    signed = {route.split(" ")[1] for route, binary in ROUTES.items() if binary != "health"}
-    for path in sorted(signed - preflights.keys()):
+    for path in sorted({route.split(" ")[1] for route in ROUTES} - preflights.keys()):
         yield f"{path}: no preflight"
     for path, found in preflights.items():
         if found["type"] != "mock" or "uri" in found:
@@ -173,28 +204,35 @@ def bodies_stay_bytes(stack: Expansion) -> Iterator[str]:
 def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
     """What API Gateway answers by itself reads like the functions' errors, also in a browser."""
     responses = stack.api().get("x-amazon-apigateway-gateway-responses", {})
-    for kind in sorted(
-        {"MISSING_AUTHENTICATION_TOKEN", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX"} - responses.keys()
-    ):
+    for kind in sorted(OWN_ERRORS.keys() - responses.keys()):
         yield f"{kind}: not given"
     for kind, response in responses.items():
-        body = json.loads(
-            response["responseTemplates"]["application/json"].replace("$context.requestId", "id")
-        )
+        template = response["responseTemplates"]["application/json"]
+        # Any other variable could hold what a client wrote, and none of them is escaped.
+        body = json.loads(template.replace("$context.extendedRequestId", "id"))
+        if "$" in json.dumps(body):
+            yield f"{kind}: quotes {template}"
         error = body.get("error", {})
+        status = response.get("statusCode")
         if body != {"success": False, "error": error, "request_id": "id"} or set(error) != {
             "code",
             "message",
             "metadata",
         }:
             yield f"{kind}: not the error body: {body}"
-        elif str(error["code"]) != response["statusCode"]:
-            yield f"{kind}: code {error['code']} under status {response['statusCode']}"
+        elif status is not None and str(error["code"]) != status:
+            yield f"{kind}: code {error['code']} under status {status}"
+        if status != OWN_ERRORS.get(kind):
+            yield f"{kind}: status {status}, expected {OWN_ERRORS.get(kind)}"
         sent = response["responseParameters"]
         if missing := EXPOSED_HEADERS - listed(
             sent.get("gatewayresponse.header.Access-Control-Expose-Headers")
         ):
             yield f"{kind}: does not expose {sorted(missing)}"
+        if ("gatewayresponse.header.Retry-After" in sent) != (status in {"429", "503"}):
+            yield f"{kind}: wrong about Retry-After"
+        if (sent.get("gatewayresponse.header.x-should-retry") == "'false'") != (kind in MAY_BE_BILLED):
+            yield f"{kind}: wrong about x-should-retry"
 
 
 @rule

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
@@ -16,16 +16,18 @@ use shared::{
         canonical::{CanonicalPath, CanonicalQuery},
     },
     request::{Incoming, Invocation},
-    respond, storage,
+    respond,
+    routes::{Function, Route},
+    storage,
     upstream::openrouter::{OpenRouter, Timeouts},
 };
 use tokio::time::Instant;
 use url::Url;
 
-/// How long a deep check waits for each part.
+/// The timeout of each part of a deep check.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
@@ -70,25 +72,24 @@ impl Health {
     async fn report(&self, request: &Incoming) -> Result<Value, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
-        if request.method != Method::GET && request.method != Method::HEAD {
-            return Err(Error::MethodNotAllowed {
-                method: request.method.clone(),
-                allow: "GET, HEAD",
-            });
-        }
+        // Every route here has the same methods.
+        Route::Health.check_method(&request.method)?;
         match self.route(&path, request.stage.as_deref()) {
             Some(Route::Banner) => Ok(self.banner()),
             Some(Route::Health) if is_deep(&query) => self.deep().await,
             Some(Route::Health) => Ok(self.healthy(&Value::Null)),
-            None => Err(Error::NotFound),
+            Some(Route::OpenRouter | Route::Usage | Route::UsageRequests | Route::Keys) | None => {
+                Err(Error::NotFound)
+            }
         }
     }
 
-    /// What the path means below any of the gateway's addresses.
+    /// The route that the path names below any of the gateway's addresses.
     fn route(&self, path: &CanonicalPath, stage: Option<&str>) -> Option<Route> {
         let below = |audience| {
             let (likely, whole) = auth::paths_below(audience, stage, path);
-            Route::of(&likely).or_else(|| Route::of(&whole?))
+            let route = |path: &CanonicalPath| Route::of(Function::Health, path.as_str());
+            route(&likely).or_else(|| route(&whole?))
         };
         self.audiences.iter().find_map(below)
     }
@@ -120,22 +121,6 @@ impl Health {
             Ok(self.healthy(&checks))
         } else {
             Err(Error::Unhealthy { checks })
-        }
-    }
-}
-
-/// What is asked for.
-enum Route {
-    Banner,
-    Health,
-}
-
-impl Route {
-    fn of(path: &CanonicalPath) -> Option<Self> {
-        match path.as_str() {
-            "/" => Some(Self::Banner),
-            "/api/v1/health" => Some(Self::Health),
-            _ => None,
         }
     }
 }

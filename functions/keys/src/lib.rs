@@ -12,7 +12,7 @@ use shared::{
     config::{Env, KeysConfig, StartError},
     credentials::{
         keys::{Brought, KeyName, Wanted},
-        provisioning::{Provisioner, ProvisioningError, UpstreamKeys},
+        provisioning::{Provisioner, ProvisioningError},
     },
     error::Error,
     http_client,
@@ -22,25 +22,20 @@ use shared::{
     },
     request::{self, Incoming, Invocation},
     respond,
+    routes::{Function, Route},
     storage::{Asking, Condemned, KeyDescription, NewKey, RevokedKey, Storage, StoredKey},
-    upstream::openrouter::{OpenRouter, Timeouts},
-    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache, VaultError},
+    upstream::openrouter::OpenRouter,
+    vault::secrets_manager::{KeysetCache, VaultError},
 };
 use tokio::time::Instant;
 
-/// How long a connection to anything may take.
+/// The timeout for making a connection to anything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long OpenRouter may take to say whether a key is good.
+/// The timeout of OpenRouter's answer to a key check.
 const CHECKING: Duration = Duration::from_secs(8);
-/// How long a user waits for an answer. API Gateway waits for 29 s.
+/// The longest time that a user waits for a response. API Gateway waits for 29 s.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Not used by the questions that are asked here, which have limits of their own.
-const TIMEOUTS: Timeouts = Timeouts {
-    first_byte: CHECKING,
-    idle: CHECKING,
-};
-
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Keys {
     clock: Clock,
@@ -48,7 +43,7 @@ pub struct Keys {
     storage: Storage,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator has configured a management key.
+    /// Present if the operator has configured a management key.
     provisioner: Option<Provisioner>,
 }
 
@@ -57,24 +52,13 @@ impl Keys {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = KeysConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        let openrouter = OpenRouter::new(client.clone(), config.openrouter, TIMEOUTS);
-        let provisioner = config.management.map(|secret| {
-            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
-            let management_key = ManagementKeyCache::new(source);
-            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
-            Provisioner::new(upstream, config.policy, config.grant)
-        });
         Ok(Self {
             clock: Clock::system(),
+            storage: config.storage.storage(client.clone()),
+            keyset: config.keyset.keyset(client.clone()),
+            openrouter: config.openrouter(client.clone()),
+            provisioner: config.provisioner(client),
             audiences: config.audiences,
-            storage: Storage::new(client.clone(), &config.storage.url, config.storage.key),
-            keyset: KeysetCache::new(KeysetSource::new(
-                client,
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            openrouter,
-            provisioner,
         })
     }
 }
@@ -87,7 +71,7 @@ pub async fn handle(keys: Arc<Keys>, request: Incoming, invocation: Invocation) 
     }
 }
 
-/// What a caller is told.
+/// The data of a successful response.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer {
@@ -141,15 +125,9 @@ async fn answer(
 
 /// The one route here, its methods, and no parameters: a misspelt `verify` must not go unnoticed.
 fn route(authenticated: &Authenticated, method: &Method) -> Result<(), Error> {
-    if authenticated.path.as_str().trim_end_matches('/') != "/api/v1/keys" {
-        return Err(Error::NotFound);
-    }
-    if ![Method::GET, Method::PUT, Method::POST, Method::DELETE].contains(method) {
-        return Err(Error::MethodNotAllowed {
-            method: method.clone(),
-            allow: "GET, PUT, POST, DELETE",
-        });
-    }
+    let path = authenticated.path.as_str().trim_end_matches('/');
+    let route = Route::of(Function::Keys, path).ok_or(Error::NotFound)?;
+    route.check_method(method)?;
     Ok(no_parameters(&authenticated.query)?)
 }
 

@@ -8,7 +8,7 @@ use shared::{
     accounting::ledger::{Entry, Ledger, Outcome},
     clock::Clock,
     config::{Env, ProxyConfig, StartError},
-    credentials::provisioning::{Provisioner, UpstreamKeys},
+    credentials::provisioning::Provisioner,
     error::Error,
     http_client,
     identity::auth::{self, Audiences, Authenticated},
@@ -17,7 +17,7 @@ use shared::{
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, Storage, StorageError},
+    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, StorageError},
     upstream::{
         endpoint::{AllowedFamilies, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
@@ -25,18 +25,18 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::SealedKey,
-        secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
+        secret::{SealedKey, without_keys},
+        secrets_manager::{KeysetCache, KeysetError, VaultError},
     },
 };
 use tokio::time::Instant;
 
-/// How long a request may wait for the database before it is refused.
+/// The timeout of beginning a request in the database. After it the request is refused.
 const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
-/// The same for the making of a DID's first key.
+/// The timeout of making a DID's first key. After it the request is refused.
 const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Proxy {
     clock: Clock,
@@ -47,7 +47,7 @@ pub struct Proxy {
     ledger: Ledger,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator lets a DID's first request have a key made.
+    /// Present if the operator lets a DID's first request have a key made.
     provisioner: Option<Provisioner>,
 }
 
@@ -56,36 +56,16 @@ impl Proxy {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ProxyConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), config.connect_timeout)?;
-        let openrouter = OpenRouter::new(client.clone(), config.openrouter, config.timeouts);
-        let provisioner = config.provisioning.map(|provisioning| {
-            let secret = provisioning.management;
-            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
-            let management_key = ManagementKeyCache::new(source);
-            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
-            Provisioner::new(upstream, provisioning.policy, provisioning.grant)
-        });
         Ok(Self {
             clock: Clock::system(),
+            ledger: config.ledger(client.clone()),
+            keyset: config.keyset.keyset(client.clone()),
+            openrouter: config.openrouter(client.clone()),
+            provisioner: config.provisioner(client),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
             hold: config.hold,
             requests_per_minute: config.requests_per_minute,
-            ledger: Ledger {
-                storage: Arc::new(Storage::new(
-                    client.clone(),
-                    &config.storage.url,
-                    config.storage.key,
-                )),
-                clock: Clock::system(),
-                patience: config.ledger_patience,
-            },
-            keyset: KeysetCache::new(KeysetSource::new(
-                client,
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            openrouter,
-            provisioner,
         })
     }
 }
@@ -210,7 +190,7 @@ impl Proxy {
         let beginning = async {
             let since = Instant::now();
             let begun = self.ledger.storage.begin(&asked, until).await;
-            observe::began(&asked, since.elapsed());
+            observed(&asked, since.elapsed());
             begun
         };
         Ok(tokio::try_join!(beginning, warming)?)
@@ -218,14 +198,19 @@ impl Proxy {
 
     /// After a lost answer the database may hold a pending row all the same.
     fn close_if_begun(&self, call: &Call<'_>, error: Error) -> Error {
-        match &error {
+        let is_in_doubt = matches!(
+            &error,
             Error::Storage(
                 StorageError::Unavailable(_)
-                | StorageError::RefusedInDoubt(_)
-                | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
-            ) => close_unanswered(self.entry(call).map(Entry::in_doubt), call, error),
+                    | StorageError::RefusedInDoubt(_)
+                    | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
+            )
+        );
+        if is_in_doubt {
+            close_unanswered(self.entry(call).map(Entry::in_doubt), call, error)
+        } else {
             // Anything else was refused before there was a row.
-            _ => error,
+            error
         }
     }
 
@@ -288,8 +273,26 @@ impl Proxy {
 /// for it.
 fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Error {
     if let Some(entry) = entry {
-        let outcome = Outcome::not_answered(respond::reason(&error), &error);
+        let (message, may_have_been_billed) = if let Error::Upstream(cause) = &error {
+            (cause.to_string(), cause.may_have_been_billed())
+        } else {
+            (error.to_string(), false)
+        };
+        let outcome = Outcome::NotAnswered {
+            reason: error.reason(),
+            message,
+            may_have_been_billed,
+        };
         call.invocation.tasks.spawn(entry.close(outcome));
     }
     error
+}
+
+/// Adds what the request is about, and how long beginning it took, to its line in the log.
+fn observed(begin: &Begin<'_>, took: Duration) {
+    if let Some(books) = &begin.books {
+        observe::record("request.endpoint", books.endpoint);
+        observe::record("request.model", books.model.map(without_keys));
+    }
+    observe::record("storage.begin_ms", observe::milliseconds(took));
 }

@@ -16,18 +16,18 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// How long a connection to anything may take.
+/// The timeout for making a connection to anything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the function keeps between runs.
+/// The state that the function keeps between runs.
 #[derive(Debug)]
 pub struct Reconcile {
     reconciler: Reconciler,
     abandoned_after: Duration,
     storage: Storage,
-    /// Where the operator has configured a management key.
+    /// Present if the operator has configured a management key.
     upstream_keys: Option<UpstreamKeys>,
-    /// Where the operator does not keep requests for ever.
+    /// Absent if the operator keeps requests for ever.
     retention: Option<Retention>,
 }
 
@@ -46,7 +46,7 @@ impl Reconcile {
     }
 }
 
-/// What one run did.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Report {
     #[serde(flatten)]
@@ -72,7 +72,7 @@ pub enum RunError {
         .least.as_secs(), LONGEST_ABANDONED_AFTER.as_secs()
     )]
     MalformedAge {
-        /// What the function is configured with.
+        /// The configured value.
         least: Duration,
     },
     /// No rows could be claimed.

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use jiff::Timestamp;
 use shared::{
     accounting::usage::{Format, RequestsQuestion, SummaryQuestion},
@@ -15,16 +15,17 @@ use shared::{
     identity::auth::{self, Audiences, Authenticated},
     request::{self, Incoming, Invocation},
     respond,
+    routes::{Function, Route},
     storage::{Period, Storage, UsageQuery},
 };
 use tokio::time::Instant;
 
-/// How long a connection to the database may take.
+/// The timeout for making a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a user waits for an answer before the database counts as unavailable.
+/// The longest time that a user waits for a response. After it the database counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Usage {
     clock: Clock,
@@ -37,13 +38,11 @@ impl Usage {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = UsageConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        let storage = Storage::new(client, &config.storage.url, config.storage.key)
-            // Sums over a million rows take a small database seconds; asking again would not help.
-            .with_attempt_timeout(PATIENCE);
         Ok(Self {
             clock: Clock::system(),
+            // Sums over a million rows take a small database seconds; asking again would not help.
+            storage: config.storage(client, PATIENCE),
             audiences: config.audiences,
-            storage,
         })
     }
 }
@@ -60,29 +59,6 @@ pub async fn handle(
         .unwrap_or_else(|error| respond::failure(&error, invocation.id))
 }
 
-enum Route {
-    Summary,
-    Requests,
-}
-
-impl Route {
-    fn of(authenticated: &Authenticated, method: &Method) -> Result<Self, Error> {
-        let route = match authenticated.path.as_str().trim_end_matches('/') {
-            "/api/v1/usage" => Self::Summary,
-            "/api/v1/usage/requests" => Self::Requests,
-            _ => return Err(Error::NotFound),
-        };
-        if method == Method::GET {
-            Ok(route)
-        } else {
-            Err(Error::MethodNotAllowed {
-                method: method.clone(),
-                allow: "GET",
-            })
-        }
-    }
-}
-
 impl Usage {
     async fn answer(
         &self,
@@ -97,9 +73,13 @@ impl Usage {
             now,
             authenticated: &authenticated,
         };
-        match Route::of(&authenticated, &request.method)? {
-            Route::Summary => self.summary(ask).await,
-            Route::Requests => self.requests(ask).await,
+        let path = authenticated.path.as_str().trim_end_matches('/');
+        let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        match route {
+            Route::Usage => self.summary(ask).await,
+            Route::UsageRequests => self.requests(ask).await,
+            Route::Banner | Route::Health | Route::OpenRouter | Route::Keys => Err(Error::NotFound),
         }
     }
 

@@ -1,10 +1,10 @@
 //! The books: every billable request has an open entry before OpenRouter is asked, and every
 //! entry is closed exactly once, whatever happens.
 //!
-//! What closing cannot wait for is written before: the generation's id as soon as it is known
-//! ([`Entry::note_generation`]), so that a function that is killed leaves a row whose cost can be
-//! found out. What comes after it is written when it comes: the cost of a job, when its owner asks how
-//! far it is ([`JobPoll`]).
+//! Two things are written at other times than the end. The generation's id is written as soon as it
+//! is known ([`Entry::note_generation`]), so that a function that is killed leaves a row whose cost
+//! can be found out. The cost of a job is written when its owner asks for the job's state
+//! ([`JobPoll`]).
 
 mod outcome;
 mod poll;
@@ -22,6 +22,7 @@ use crate::{
     request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
     upstream::endpoint::{Endpoint, Job},
+    vault::secret::without_keys,
 };
 
 use self::record::Record;
@@ -30,27 +31,27 @@ pub use self::{
     poll::JobPoll,
 };
 
-/// How long closing an entry is tried unless configured: an outage of the database must not keep every
+/// The default timeout of closing an entry: an outage of the database must not keep every
 /// environment busy, and billed, until its deadline.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// How long naming the generation is tried. It is of use only before the entry is closed, which names
+/// The timeout of naming the generation. It is of use only before the entry is closed, which names
 /// it, too; and an outage of the database must not fill environments with it.
 const PATIENCE_FOR_NOTES: Duration = Duration::from_secs(5);
 /// Kept free before the deadline, for writing the emergency record.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
-/// How long closing an entry is tried that may not exist.
+/// The timeout of closing an entry that may not exist.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(10);
 
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where entries are kept.
+/// The books, and how they are written.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     /// The database.
     pub storage: Arc<Storage>,
     /// Says when something was written.
     pub clock: Clock,
-    /// How long writing is tried, at the longest until the invocation's deadline.
+    /// The timeout of closing an entry. It ends at the latest with the invocation's deadline.
     pub patience: Duration,
 }
 
@@ -118,7 +119,7 @@ impl Entry {
         let until = row.until.min(Instant::now() + PATIENCE_FOR_NOTES);
         let generation_id = generation_id.to_owned();
         self.tasks.spawn(async move {
-            // What streams goes first.
+            // The client's stream goes first.
             tokio::task::yield_now().await;
             let note = NoteGeneration {
                 id,
@@ -184,7 +185,7 @@ impl Row {
         }
         let begun = Instant::now();
         let written = self.finish(&finish, until).await;
-        observe::closed(&finish, begun.elapsed());
+        observed(&finish, begun.elapsed());
         match written {
             Ok(Finished { by_this_call, .. }) => observe::record("books.recorded", by_this_call),
             Err(StorageError::NoSuchRequest) if !self.certain => {}
@@ -212,4 +213,18 @@ impl Row {
             }
         }
     }
+}
+
+/// Adds what the books say of the request, and how long it took to write them, to its line in the log.
+fn observed(finish: &Finish<'_>, took: Duration) {
+    use observe::{milliseconds, record};
+    record("request.status", finish.status.as_str());
+    record("request.reason", finish.error.map(|failure| failure.reason));
+    record("request.first_byte_ms", finish.first_byte.map(milliseconds));
+    record("request.served_model", finish.model.map(without_keys));
+    record("usage.input_tokens", finish.tokens.input);
+    record("usage.output_tokens", finish.tokens.output);
+    record("usage.cost", finish.cost.openrouter);
+    record("usage.cost_state", finish.cost.state.as_str());
+    record("storage.finish_ms", milliseconds(took));
 }

@@ -13,14 +13,18 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     causes::causes,
     clock::Clock,
-    metering::meter::{JobCost, JobMeter, Usage},
-    storage::{Claim, Finding, Settle, Storage, StorageError, Tokens, Unsettled},
+    metering::{
+        meter::{JobCost, JobMeter, Usage},
+        money::Usd,
+    },
+    storage::{Claim, Finding, Settle, SettleJob, Storage, StorageError, Tokens, Unsettled},
     upstream::{
         endpoint::Job,
         openrouter::{Generation, GenerationError, OpenRouter},
@@ -33,7 +37,7 @@ use crate::{
 
 /// From a request's beginning until its cost counts as unknown.
 pub const PATIENCE: Duration = Duration::from_hours(24);
-/// The same for requests that created a job: a batch's may run for 96 hours.
+/// The same period for requests that created a job: a batch may run for 96 hours.
 pub const PATIENCE_FOR_JOBS: Duration = Duration::from_hours(7 * 24);
 
 /// From a request's beginning until nobody can be at work on it any more, unless configured: a
@@ -49,13 +53,15 @@ pub const LEASES: [Duration; 4] = [
     Duration::from_hours(1),
 ];
 
-/// Rows of one run.
+/// Rows of one claim.
 const BATCH: u16 = 200;
+/// How much of a run's time must be left for another claim.
+const FOR_A_BATCH: Duration = Duration::from_secs(15);
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;
-/// How long one question may take.
+/// The timeout of a question about a generation.
 const ASKING: Duration = Duration::from_secs(10);
-/// How long one about a job may: the answer holds all results of a batch.
+/// The timeout of a question about a job: the answer holds all results of a batch.
 const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
@@ -63,22 +69,25 @@ const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
 const PAUSES_WHILE_YOUNG: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 const YOUNG: Duration = Duration::from_mins(1);
 
-/// What one run did. Every claimed row is in exactly one of the others.
+/// The counts of one run. Every claimed row is in exactly one of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Rows that it took.
     pub claimed: u32,
-    /// Whose final cost is in the books now.
+    /// Rows whose final cost was recorded.
     pub settled: u32,
-    /// Whose cost is unknown for good.
+    /// Rows whose cost is unknown for good.
     pub given_up: u32,
-    /// That a later run will take again.
+    /// Rows that are left to a later run.
     pub retried: u32,
-    /// That it could not work on because the gateway's own parts failed. A later run takes them.
+    /// Rows skipped because the database or the keyset failed. A later run takes them.
     pub failed: u32,
+    /// Its time was over before all rows that were due were taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
-/// What became of one row.
+/// The result of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Settled,
@@ -115,6 +124,17 @@ enum Obstacle {
     Job(#[source] GenerationError),
     #[error("the job goes on")]
     JobRunning,
+    /// The job is over, so a later question about it is answered alike.
+    #[error("the job is over, and OpenRouter did not tell what it cost")]
+    JobCostNotTold(#[source] GenerationError),
+    #[error("the provider bills the user's own key, and OpenRouter does not tell how much")]
+    ProviderChargeNotTold {
+        fee: Usd,
+        /// Whether there is anything that could be asked again.
+        may_be_told: bool,
+    },
+    #[error("the request made several generations, and one of them tells only its own cost")]
+    OtherGenerations { known: Usd },
     #[error("the run's time is over")]
     OutOfTime,
 }
@@ -128,7 +148,10 @@ impl Obstacle {
             Self::Vault(_) => "key_unusable",
             Self::Job(GenerationError::NotFound) => "job_not_found",
             Self::JobRunning => "job_still_running",
-            Self::Generation(error) | Self::Job(error) => match error {
+            Self::ProviderChargeNotTold { .. } => "provider_charge_not_told",
+            Self::OtherGenerations { .. } => "other_generations_not_told",
+            Self::Generation(error) | Self::Job(error) | Self::JobCostNotTold(error) => match error
+            {
                 GenerationError::NotFound => "generation_not_found",
                 GenerationError::Refused(_) => "upstream_refused",
                 GenerationError::NotAnswered(_) => "upstream_unavailable",
@@ -138,16 +161,55 @@ impl Obstacle {
         }
     }
 
-    /// What to do about it, `age` after the request began, if it may be asked for until `patience`.
+    /// The part of the cost that is known: the whole is that or more.
+    fn known(&self) -> Option<Usd> {
+        match self {
+            Self::ProviderChargeNotTold { fee: known, .. } | Self::OtherGenerations { known } => {
+                Some(*known)
+            }
+            Self::NoGenerationId
+            | Self::NoKey
+            | Self::Vault(_)
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobCostNotTold(_)
+            | Self::JobRunning
+            | Self::OutOfTime => None,
+        }
+    }
+
+    /// The consequence, `age` after the request began, if the cost may be asked for until
+    /// `patience`.
     fn verdict(&self, age: Duration, patience: Duration) -> Verdict {
         match self {
             // Nothing can ever be asked.
-            Self::NoGenerationId => Verdict::GiveUp,
+            Self::NoGenerationId
+            | Self::OtherGenerations { .. }
+            | Self::ProviderChargeNotTold {
+                may_be_told: false, ..
+            } => Verdict::GiveUp,
+            // What is over is not waited for as long as what may go on.
+            Self::JobCostNotTold(_) | Self::ProviderChargeNotTold { .. } if age >= PATIENCE => {
+                Verdict::GiveUp
+            }
             // The gateway's own failure is no reason to write anything off.
             Self::Vault(VaultError::Keyset(_)) => Verdict::Fail,
             Self::OutOfTime => Verdict::Retry,
-            _ if age >= patience => Verdict::GiveUp,
-            _ => Verdict::Retry,
+            Self::NoKey
+            | Self::Vault(VaultError::Open(_) | VaultError::MalformedSealedKey(_))
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobCostNotTold(_)
+            | Self::ProviderChargeNotTold {
+                may_be_told: true, ..
+            }
+            | Self::JobRunning => {
+                if age >= patience {
+                    Verdict::GiveUp
+                } else {
+                    Verdict::Retry
+                }
+            }
         }
     }
 }
@@ -168,7 +230,7 @@ pub struct Reconciler {
     openrouter: OpenRouter,
 }
 
-/// Which rows a run takes.
+/// The rows that a run takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// This DID's only.
@@ -195,34 +257,48 @@ impl Reconciler {
         }
     }
 
-    /// One run over the rows of `scope`. It begins nothing new after `until`.
+    /// One run over the rows of `scope`: one batch after the other, until none is due or `until` is near.
+    /// It begins nothing new after `until`.
     ///
-    /// Only a claim that fails is an error; what goes wrong with single rows is in the summary and
-    /// in the log.
+    /// Only a first claim that fails is an error; what goes wrong later, or with single rows, is in the
+    /// summary and in the log.
     pub async fn run(&self, scope: Scope<'_>, until: Instant) -> Result<Summary, StorageError> {
-        let claim = Claim {
-            now: self.clock.now(),
-            limit: BATCH,
-            leases: &LEASES,
-            abandoned_after: Some(scope.abandoned_after),
-            did: scope.did,
-        };
-        let rows = self.storage.claim_unsettled(&claim, until).await?;
-        let claimed = Summary {
-            claimed: rows.len().try_into().unwrap_or(u32::MAX),
-            ..Summary::default()
-        };
-        let summary = stream::iter(rows)
-            .map(|row| self.reconcile(row, until))
-            .buffer_unordered(CONCURRENCY)
-            .fold(claimed, async |summary, fate| summary.add(fate))
-            .await;
+        let mut summary = Summary::default();
+        loop {
+            let claim = Claim {
+                now: self.clock.now(),
+                limit: BATCH,
+                leases: &LEASES,
+                abandoned_after: Some(scope.abandoned_after),
+                did: scope.did,
+            };
+            let rows = match self.storage.claim_unsettled(&claim, until).await {
+                Err(error) if summary.claimed > 0 => {
+                    tracing::warn!(error = causes(&error), "no further rows could be claimed");
+                    break;
+                }
+                rows => rows?,
+            };
+            let count = rows.len();
+            summary.claimed += u32::try_from(count).unwrap_or(u32::MAX);
+            summary = stream::iter(rows)
+                .map(|row| self.reconcile(row, until))
+                .buffer_unordered(CONCURRENCY)
+                .fold(summary, async |summary, fate| summary.add(fate))
+                .await;
+            let is_last = count < usize::from(BATCH);
+            summary.unfinished = !is_last && Instant::now() + FOR_A_BATCH >= until;
+            if is_last || summary.unfinished {
+                break;
+            }
+        }
         tracing::info!(
             reconcile.claimed = summary.claimed,
             reconcile.settled = summary.settled,
             reconcile.given_up = summary.given_up,
             reconcile.retried = summary.retried,
             reconcile.failed = summary.failed,
+            reconcile.unfinished = u8::from(summary.unfinished),
             "reconciliation ended"
         );
         Ok(summary)
@@ -246,8 +322,12 @@ impl Reconciler {
                     Verdict::GiveUp => {
                         let reason = obstacle.reason();
                         let attempts = Some(row.attempts);
-                        self.close(&row, Finding::Unknown { reason, attempts }, until)
-                            .await
+                        let finding = Finding::Unknown {
+                            reason,
+                            attempts,
+                            known: obstacle.known(),
+                        };
+                        self.close(&row, finding, until).await
                     }
                 }
             }
@@ -257,7 +337,7 @@ impl Reconciler {
     async fn ask(&self, row: &Unsettled, until: Instant) -> Result<Generation, Obstacle> {
         if let Some(job) = job(row) {
             let key = self.key(row).await?;
-            return self.ask_job(&job, &key, until).await;
+            return job_cost(&self.openrouter, &job, &key, until).await;
         }
         let id = row
             .generation_id
@@ -265,6 +345,16 @@ impl Reconciler {
             .filter(|id| !id.is_empty())
             .ok_or(Obstacle::NoGenerationId)?;
         let key = self.key(row).await?;
+        self.ask_generation(row, id, &key, until).await
+    }
+
+    async fn ask_generation(
+        &self,
+        row: &Unsettled,
+        id: &str,
+        key: &ApiKey,
+        until: Instant,
+    ) -> Result<Generation, Obstacle> {
         let pauses: &[Duration] = if row.age < YOUNG {
             &PAUSES_WHILE_YOUNG
         } else {
@@ -276,43 +366,13 @@ impl Reconciler {
             if left.is_zero() {
                 return Err(Obstacle::OutOfTime);
             }
-            match self.openrouter.generation(id, &key, left.min(ASKING)).await {
+            match self.openrouter.generation(id, key, left.min(ASKING)).await {
                 Err(GenerationError::NotFound) => match pauses.next() {
                     Some(pause) if Instant::now() + *pause < until => sleep(*pause).await,
                     _ => return Err(GenerationError::NotFound.into()),
                 },
-                answer => return Ok(answer?),
+                answer => return whole(row, answer?),
             }
-        }
-    }
-
-    async fn ask_job(
-        &self,
-        job: &Job,
-        key: &ApiKey,
-        until: Instant,
-    ) -> Result<Generation, Obstacle> {
-        let left = || match until.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(Obstacle::OutOfTime),
-            left => Ok(left),
-        };
-        let mut meter = JobMeter::default();
-        self.openrouter
-            .job(job, key, left()?.min(ASKING_FOR_JOB), |chunk| {
-                meter.feed(chunk);
-            })
-            .await
-            .map_err(Obstacle::Job)?;
-        let reading = meter.finish();
-        match (reading.cost(), reading.generation_id) {
-            (JobCost::Running, _) => Err(Obstacle::JobRunning),
-            (JobCost::Final(usage), _) => Ok(charged(&usage, reading.model)),
-            // A video's state tells no provider's charge, which with BYOK is most of the cost.
-            (JobCost::NotTold, Some(id)) => {
-                let time = left()?.min(ASKING);
-                Ok(self.openrouter.generation(&id, key, time).await?)
-            }
-            (JobCost::NotTold, None) => Err(Obstacle::Job(GenerationError::NoCost)),
         }
     }
 
@@ -342,6 +402,145 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// `generation` as the whole of the row's cost. Where the request may have made several generations (by
+/// subagents, advisors or a panel of models) nothing tells that this is the only one: OpenRouter groups
+/// them by a `request_id`, but lists no group.
+fn whole(row: &Unsettled, generation: Generation) -> Result<Generation, Obstacle> {
+    if row.several_generations {
+        Err(Obstacle::OtherGenerations {
+            known: generation.charge(),
+        })
+    } else {
+        Ok(generation)
+    }
+}
+
+/// Asks for a job's cost, with the key of the user who created it.
+async fn job_cost(
+    openrouter: &OpenRouter,
+    job: &Job,
+    key: &ApiKey,
+    until: Instant,
+) -> Result<Generation, Obstacle> {
+    let left = || match until.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Obstacle::OutOfTime),
+        left => Ok(left),
+    };
+    let mut meter = JobMeter::default();
+    openrouter
+        .job(job, key, left()?.min(ASKING_FOR_JOB), |chunk| {
+            meter.feed(chunk);
+        })
+        .await
+        .map_err(Obstacle::Job)?;
+    let reading = meter.finish();
+    let (cost, is_over) = (reading.cost(), reading.is_over());
+    match cost {
+        JobCost::Running => return Err(Obstacle::JobRunning),
+        JobCost::Final(usage) => return Ok(charged(&usage, reading.model)),
+        JobCost::FeeOnly(_) | JobCost::NotTold => {}
+    }
+    // A job's state tells no provider's charge, which with BYOK is most of the cost; its
+    // generation may.
+    let error = match &reading.generation_id {
+        Some(id) => {
+            let time = left()?.min(ASKING);
+            match openrouter.generation(id, key, time).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => error,
+            }
+        }
+        None => GenerationError::NoCost,
+    };
+    Err(match cost {
+        JobCost::FeeOnly(fee) => Obstacle::ProviderChargeNotTold {
+            fee,
+            may_be_told: !matches!(error, GenerationError::NoCost),
+        },
+        JobCost::NotTold if is_over => Obstacle::JobCostNotTold(error),
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_)
+            if reading.generation_id.is_some() =>
+        {
+            Obstacle::Generation(error)
+        }
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_) => Obstacle::Job(error),
+    })
+}
+
+/// A job that its owner wants to delete: nobody can ask for its cost afterwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletion<'a> {
+    /// Who created it.
+    pub did: &'a str,
+    /// The job.
+    pub job: &'a Job,
+    /// Its owner's key.
+    pub key: &'a ApiKey,
+    /// The present time.
+    pub time: Timestamp,
+}
+
+/// The cost of a job is not in the books yet, so it must not be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cost of the job is not known yet")]
+pub struct JobOpen;
+
+/// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
+/// then on; a job that OpenRouter does not know may be deleted in vain.
+///
+/// # Errors
+///
+/// While the job goes on, or the cost cannot be asked for or written.
+pub async fn settle_before_deletion(
+    storage: &Storage,
+    openrouter: &OpenRouter,
+    deletion: Deletion<'_>,
+    until: Instant,
+) -> Result<(), JobOpen> {
+    let found = job_cost(openrouter, deletion.job, deletion.key, until).await;
+    let finding = match &found {
+        Ok(generation) => finding(generation),
+        Err(Obstacle::Job(GenerationError::NotFound)) => return Ok(()),
+        Err(
+            obstacle @ (Obstacle::ProviderChargeNotTold {
+                may_be_told: false, ..
+            }
+            | Obstacle::JobCostNotTold(GenerationError::NoCost)),
+        ) => Finding::Unknown {
+            reason: obstacle.reason(),
+            attempts: None,
+            known: obstacle.known(),
+        },
+        Err(obstacle) => {
+            tracing::info!(
+                job.id = deletion.job.id(),
+                reason = obstacle.reason(),
+                "a job is not deleted before its cost is known"
+            );
+            return Err(JobOpen);
+        }
+    };
+    let settle = SettleJob {
+        did: deletion.did,
+        endpoint: deletion.job.endpoint().as_str(),
+        job_id: deletion.job.id(),
+        time: deletion.time,
+        finding,
+    };
+    storage
+        .settle_job(&settle, until)
+        .await
+        .map(|_| ())
+        .map_err(|error| {
+            tracing::error!(
+                job.id = deletion.job.id(),
+                error = causes(&error),
+                "the cost of a job that is to be deleted could not be written"
+            );
+            JobOpen
+        })
 }
 
 /// The job whose cost is the row's.
@@ -400,6 +599,9 @@ fn finding(generation: &Generation) -> Finding<'_> {
         model: generation.model.as_deref(),
     }
 }
+
+#[cfg(test)]
+mod questions;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use crate::{
     vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
 };
 
-/// Where the database is, and the right to use it.
+/// The database's address, and the credentials to use it.
 #[derive(Debug, Clone)]
 pub struct StorageConfig {
     /// PostgREST's root.
@@ -33,7 +33,7 @@ impl StorageConfig {
     }
 }
 
-/// Where the master keyset, or another secret, is, and the right to read it.
+/// The place of the master keyset, or of another secret, and the credentials to read it.
 #[derive(Debug, Clone)]
 pub struct KeysetConfig {
     /// The secret.
@@ -50,14 +50,14 @@ impl KeysetConfig {
     }
 }
 
-/// How keys are made for users.
+/// The rules by which keys are made for users.
 #[derive(Debug, Clone)]
 pub struct ProvisioningConfig {
     /// The management key's secret.
     pub management: KeysetConfig,
     /// For whom.
     pub policy: Policy,
-    /// What they may spend.
+    /// The keys' spending limit.
     pub grant: Grant,
 }
 
@@ -191,7 +191,7 @@ impl Env<'_> {
         let is_on = self.parsed(variable, Some(value), |value| {
             value.parse().map_err(|_| "must be true or false")
         });
-        // What it would use is not read without it.
+        // Without it, the variables that it would use are not read.
         if !is_on? {
             return None;
         }

@@ -1,5 +1,5 @@
-//! What users send to `/api/v1/keys`, read without ever quoting it: a body that is wrong may still
-//! hold a key.
+//! The bodies that users send to `/api/v1/keys`. They are never quoted: a body that is wrong may
+//! still hold a key.
 
 use std::{fmt, marker::PhantomData};
 
@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 
 use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
 
-/// What OpenRouter's keys begin with. Another provider's key must not travel there to be checked.
+/// The prefix of OpenRouter's keys. Another provider's key must not travel there to be checked.
 const PREFIX: &str = "sk-or-";
 /// The longest name of a key, in characters.
 const LONGEST_NAME: usize = 100;
@@ -51,9 +51,20 @@ pub enum BodyError {
     Member {
         /// The member, as the client named it; what looks like a key is left out.
         name: String,
-        /// What is wrong and what to write instead.
+        /// The fault and its remedy.
         problem: &'static str,
     },
+}
+
+impl BodyError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAnObject => "malformed_body",
+            Self::Member { .. } => "invalid_parameter",
+        }
+    }
 }
 
 impl Brought {

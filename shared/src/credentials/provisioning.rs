@@ -33,7 +33,7 @@ use crate::{
     vault::secrets_manager::{KeysetCache, KeysetError, ManagementKeyError},
 };
 
-/// How long a reservation is its call's own: longer than a call can take from there to the end.
+/// The lease of a reservation: longer than a call can take from there to the end.
 const LEASE: Duration = Duration::from_mins(2);
 
 /// For whom keys are made.
@@ -103,6 +103,21 @@ pub enum ProvisioningError {
     InDoubt(#[source] StorageError),
 }
 
+impl ProvisioningError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "provisioning_not_allowed",
+            Self::ManagementKey(_) | Self::NotMade(_) => "provisioning_unavailable",
+            Self::Keyset(error) => error.reason(),
+            Self::NotReserved(error) => error.reason(),
+            Self::Overtaken => "key_changed_meanwhile",
+            Self::InDoubt(_) => "storage_unavailable",
+        }
+    }
+}
+
 /// Makes keys.
 #[derive(Debug)]
 pub struct Provisioner {
@@ -122,7 +137,7 @@ impl Provisioner {
         }
     }
 
-    /// What deletes them.
+    /// The client that deletes them.
     #[must_use]
     pub fn upstream(&self) -> &UpstreamKeys {
         &self.upstream
@@ -231,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_reservation_outlives_its_call_and_settles_later() {
-        // What a buffered function may run, with room for clocks that differ.
+        // The time limit of a buffered function, with room for clocks that differ.
         assert!(LEASE > Duration::from_secs(29) * 2);
         assert!(SETTLING > LEASE * 2);
     }

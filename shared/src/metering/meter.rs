@@ -14,10 +14,11 @@
 //! tokens in `message_start`, final tokens and the cost in `message_delta`. After a `message.usage`
 //! the members that are known of a later usage replace those of an earlier one.
 //!
-//! What is held does not grow with the answer, nor with an event, which may be of any size: the members
-//! above, each up to [`CAPTURE_LIMIT`](crate::metering::json_scan::CAPTURE_LIMIT) bytes, and one bit for each of
-//! the [`DEPTH_LIMIT`](crate::metering::json_scan::DEPTH_LIMIT) levels of nesting. Whatever exceeds a limit is
-//! forwarded all the same, and read as follows, so that it is never taken to be free:
+//! The memory in use does not grow with the answer, nor with an event, which may be of any size: it
+//! is the members above, each up to [`CAPTURE_LIMIT`](crate::metering::json_scan::CAPTURE_LIMIT)
+//! bytes, and one bit for each of the [`DEPTH_LIMIT`](crate::metering::json_scan::DEPTH_LIMIT)
+//! levels of nesting. Whatever exceeds a limit is forwarded all the same, and read as follows, so
+//! that it is never taken to be free:
 //!
 //! | what exceeds | outcome |
 //! |---|---|
@@ -33,22 +34,25 @@ use crate::metering::{
 };
 
 use self::tally::{ANSWER, Member, Tally};
+pub(crate) use self::usage::{whole_charge, whole_number};
 pub use self::{
     failure::UpstreamError,
     job::{JobCost, JobMeter, JobReading},
-    reading::{Malformed, Reading},
-    usage::Usage,
+    malformed::Malformed,
+    reading::Reading,
+    usage::{Unreadable, Usage},
 };
 
 mod failure;
 mod job;
+mod malformed;
 mod reading;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-/// How an answer's body is to be read.
+/// The format of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
     /// One JSON text.
@@ -59,7 +63,7 @@ pub enum AnswerFormat {
     Opaque,
 }
 
-/// How the transport ended an answer's body.
+/// The end of an answer's body, as the transport saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
     /// As HTTP says that a body ends.
@@ -154,7 +158,7 @@ impl Meter {
         }
     }
 
-    /// What the answer said. `end` matters only where the bytes don't tell whether they are all.
+    /// Ends the reading. `end` matters only where the bytes don't tell whether they are all.
     #[must_use]
     pub fn finish(mut self, end: BodyEnd) -> Reading {
         let complete = match &self.source {

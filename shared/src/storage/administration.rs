@@ -8,13 +8,11 @@ mod sealing;
 use serde::{Deserialize, Deserializer, de};
 
 pub use accounts::{Account, AccountChange, AccountHistory, Changed, KeyEvent, Settings};
-pub use features::{Access, Feature, probe};
+pub use features::{Access, Feature, Schema, probe};
 pub use sealing::{
     Insert, MOST_RESEALED, Reseal, ResealAction, ResealOutcome, Resealed, SealCount, SealedPage,
     StoredKey,
 };
-
-pub(super) use features::Probed;
 
 use crate::vault::secret::KeyId;
 

@@ -8,19 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, USER_AGENT},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::USER_AGENT};
 use jiff::Timestamp;
 use postgrest::Postgrest;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use super::{
-    Protocol, Refusal, StorageError, StorageKey, Unavailable,
-    administration::{Feature, Probed},
-};
+use super::{Protocol, Refusal, StorageError, StorageKey, Unavailable};
 
 /// Supabase refuses secret keys that come with a browser's `User-Agent`, hence our own.
 const OUR_USER_AGENT: HeaderValue =
@@ -49,25 +43,20 @@ pub async fn ping(
     Ok(())
 }
 
-/// Asks for a feature; see [`administration::probe`](super::administration::probe).
+/// An answer to [`probe`], without its body.
+pub(super) struct Probed {
+    pub(super) status: StatusCode,
+    pub(super) code: Option<String>,
+    pub(super) headers: HeaderMap,
+}
+
+/// Sends a request with `key`, or with none at all; see
+/// [`administration::probe`](super::administration::probe).
 pub(super) async fn probe(
-    client: &reqwest::Client,
-    rest_url: &Url,
+    request: reqwest::RequestBuilder,
     key: Option<&StorageKey>,
-    feature: &Feature,
     timeout: Duration,
 ) -> Result<Probed, Unavailable> {
-    let base = base(rest_url);
-    let request = match feature {
-        // Names of the migrations' own, which need no escaping.
-        Feature::Column { table, column } => {
-            client.get(format!("{base}/{table}?select={column}&limit=0"))
-        }
-        Feature::Function { name, argument } => client
-            .post(format!("{base}/rpc/{name}"))
-            .header(CONTENT_TYPE, "application/json")
-            .body(format!(r#"{{"{argument}":{{}}}}"#)),
-    };
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, OUR_USER_AGENT);
     if let Some(key) = key {
@@ -194,7 +183,7 @@ impl fmt::Debug for Transport {
 }
 
 /// The base without the slash that [`Url`] puts behind an empty path.
-fn base(rest_url: &Url) -> &str {
+pub(super) fn base(rest_url: &Url) -> &str {
     rest_url.as_str().trim_end_matches('/')
 }
 

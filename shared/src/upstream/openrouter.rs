@@ -18,7 +18,7 @@ pub use self::management::{
 
 use crate::vault::secret::ApiKey;
 
-/// How long OpenRouter may take.
+/// The time limits of OpenRouter's answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// From sending the request to the first byte of the answer's body.
@@ -36,9 +36,12 @@ pub enum UpstreamError {
     /// The connection broke after the request may have been received.
     #[error("OpenRouter closed the connection before it answered")]
     Broken(#[source] reqwest::Error),
-    /// What came back is not HTTP.
+    /// The answer is not HTTP.
     #[error("OpenRouter's answer is not valid HTTP")]
     Protocol(#[source] reqwest::Error),
+    /// It is HTTP, but no answer that can be passed on.
+    #[error("OpenRouter's answer has {0}")]
+    Unusable(&'static str),
     /// No byte of an answer came in time.
     #[error("OpenRouter did not answer in time")]
     FirstByteTimeout,
@@ -48,12 +51,25 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
+            Self::Protocol(_) | Self::Unusable(_) => "upstream_protocol",
+            Self::FirstByteTimeout => "upstream_timeout",
+            Self::UnrepresentableUrl => "malformed_path",
+        }
+    }
+
     /// Whether OpenRouter may have received, and so billed, the request.
     #[must_use]
     pub fn may_have_been_billed(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::UnrepresentableUrl => false,
-            Self::Broken(_) | Self::Protocol(_) | Self::FirstByteTimeout => true,
+            Self::Broken(_) | Self::Protocol(_) | Self::Unusable(_) | Self::FirstByteTimeout => {
+                true
+            }
         }
     }
 }
@@ -90,10 +106,48 @@ impl Answer {
     pub fn generation_id(&self) -> Option<&str> {
         generation_id(self.head.headers())
     }
+
+    /// Whether it comes out of OpenRouter's cache.
+    #[must_use]
+    pub fn is_cache_hit(&self) -> bool {
+        let status = self.head.headers().get("x-openrouter-cache-status");
+        status.is_some_and(|status| status.as_bytes().trim_ascii().eq_ignore_ascii_case(b"HIT"))
+    }
+
+    /// Whether the bytes are in another form than the content type says, though `identity` was asked for.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        codings(self.head.headers(), &header::CONTENT_ENCODING)
+            .any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+    }
 }
 
-/// How long a head may wait for its body before it counts as alone. Short JSON answers come with
-/// theirs.
+/// The codings that a header names, in all its lines.
+fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty())
+}
+
+/// The reason why an answer cannot be passed on, if there is one. The HTTP client hands on bytes of
+/// a transfer coding that it has not undone, and a provisional status as if it were final.
+fn unusable(head: &reqwest::Response) -> Option<&'static str> {
+    if head.status().is_informational() {
+        Some("a status that is not final")
+    } else if codings(head.headers(), &header::TRANSFER_ENCODING)
+        .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+    {
+        Some("a transfer encoding that was not asked for")
+    } else {
+        None
+    }
+}
+
+/// The time for which a head may wait for its body before it counts as alone. Short JSON answers
+/// come with theirs.
 const HEAD_ALONE: Duration = Duration::from_millis(100);
 
 /// OpenRouter.
@@ -152,6 +206,12 @@ impl OpenRouter {
         timeout_at(until, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
+            if let Some(fault) = unusable(&head) {
+                if let Some(id) = generation_id {
+                    head_alone(&id);
+                }
+                return Err(UpstreamError::Unusable(fault));
+            }
             // Losing this future loses nothing: a chunk is taken out only when it is returned.
             let first_chunk = match timeout(HEAD_ALONE, head.chunk()).await {
                 Ok(Ok(chunk)) => chunk,
@@ -192,7 +252,8 @@ impl OpenRouter {
         let whole_path = format!("{}{path}", self.base.path().trim_end_matches('/'));
         url.set_path(&whole_path);
         url.set_query((!query.is_empty()).then_some(query));
-        // What was checked is what is sent: the URL library must not have changed anything.
+        // The path that was checked is the path that is sent: the URL library must not have changed
+        // anything.
         if url.path() == whole_path && url.query().unwrap_or_default() == query {
             Ok(url)
         } else {
@@ -243,7 +304,7 @@ const NOT_FORWARDED: [&str; 18] = [
     "x-real-ip",
     "true-client-ip",
     "via",
-    // What could make OpenRouter take the request for another than the one that was checked.
+    // These could make OpenRouter take the request for another than the one that was checked.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -270,6 +331,22 @@ const NOT_RETURNED: [&str; 4] = [
 ];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 
+/// How many bytes of OpenRouter's headers are returned: API Gateway fails an answer with 10,240 bytes of
+/// headers or more, and adds some of its own.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
+const RETURNED_BYTES: usize = 8 * 1024;
+/// Returned before all others, as far as they fit: clients act on them.
+const RETURNED_FIRST: [&str; 6] = [
+    "content-type",
+    "content-encoding",
+    "retry-after",
+    "x-generation-id",
+    "content-disposition",
+    "x-openrouter-cache-status",
+];
+/// How many headers did not fit.
+const OMITTED: HeaderName = HeaderName::from_static("x-gateway-omitted-headers");
+
 /// `x-generation-id`, unless it is empty.
 fn generation_id(headers: &HeaderMap) -> Option<&str> {
     headers
@@ -291,21 +368,37 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
-/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it.
+/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it. Those that
+/// do not fit into [`RETURNED_BYTES`] are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
     let mut joined = HeaderMap::with_capacity(kept.keys_len());
-    for name in kept.keys() {
+    let (mut room, mut omitted) = (RETURNED_BYTES, 0_u32);
+    let (first, others): (Vec<_>, Vec<_>) = kept
+        .keys()
+        .partition(|name| RETURNED_FIRST.contains(&name.as_str()));
+    for name in first.into_iter().chain(others) {
         let values: Vec<&[u8]> = kept
             .get_all(name)
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
         let value = HeaderValue::from_bytes(&values.join(&b", "[..]));
-        if let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) {
+        let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) else {
+            continue;
+        };
+        // As a line of HTTP/1.1, `name: value` and its end.
+        let length = name.as_str().len() + value.len() + 4;
+        if length <= room {
+            room -= length;
             joined.insert(name.clone(), value);
+        } else {
+            omitted += 1;
         }
+    }
+    if omitted > 0 {
+        joined.insert(OMITTED, HeaderValue::from(omitted));
     }
     joined
 }
@@ -439,6 +532,37 @@ mod tests {
         ]));
         assert_eq!(names(&returned), ["retry-after", "vary", "x-generation-id"]);
         assert_eq!(returned["vary"], "Accept-Encoding, Origin");
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_are_left_out_and_counted() {
+        let long = "x".repeat(5000);
+        let returned = returned_headers(&headers(&[
+            ("x-a", &long),
+            ("x-b", &long),
+            ("x-c", "1"),
+            ("link", &"y".repeat(20_000)),
+            ("x-gateway-omitted-headers", "0"),
+            ("x-generation-id", "gen-1"),
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+        ]));
+        let room: usize = returned
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        assert!(room < 9 * 1024, "{room}");
+        assert_eq!(returned["x-gateway-omitted-headers"], "2");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+            ("x-generation-id", "gen-1"),
+            ("x-c", "1"),
+        ] {
+            assert_eq!(returned[name], value);
+        }
+        let returned = returned_headers(&headers(&[("x-a", &long), ("x-c", "1")]));
+        assert_eq!(names(&returned), ["x-a", "x-c"]);
     }
 
     #[test]

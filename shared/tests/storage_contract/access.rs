@@ -29,10 +29,9 @@ async fn the_public_sees_and_changes_nothing() {
         let begin = user.billable("0.5");
         user.begin(&begin).await.unwrap();
         let rows = async || {
-            let key = user
-                .rows("user_api_keys", "id,spent::text,reserved::text")
-                .await;
-            (key, user.requests().await)
+            let key = user.rows("user_api_keys", "id").await;
+            let account = user.rows("accounts", "spent::text,held::text").await;
+            (key, account, user.requests().await)
         };
         let before = rows().await;
 
@@ -193,6 +192,11 @@ fn doors_of_requests(user: &User) -> Vec<Door> {
     let tables = [
         (
             "user_api_keys",
+            format!("did=eq.{}", user.did),
+            json!({"key_name": "forged"}),
+        ),
+        (
+            "accounts",
             format!("did=eq.{}", user.did),
             json!({"disabled": true}),
         ),

@@ -43,7 +43,7 @@ async fn a_key_is_stored_described_replaced_and_revoked() {
         assert_eq!(key.seal_key_id.as_deref(), Some(SEAL_KEY_ID));
         assert_eq!(user.sealed_key().await, SEALED);
 
-        user.change_key(json!({"credit_limit": "2.50", "spent": "0.75", "reserved": "0.5"}))
+        user.change_account(json!({"credit_limit": "2.50", "spent": "0.75", "held": "0.5"}))
             .await;
         let asking = user.asking();
         let replaced = user
@@ -160,15 +160,15 @@ async fn a_signed_change_passes_once_and_its_repetition_changes_nothing() {
 async fn revoking_shakes_off_no_limit_no_cost_and_no_block() {
     with_newcomer(async |user| {
         user.store("hash-1", None).await.unwrap();
-        user.change_key(json!({"credit_limit": "3", "requests_per_minute": 7, "spent": "2"}))
+        user.change_account(json!({"credit_limit": "3", "requests_per_minute": 7, "spent": "2"}))
             .await;
         user.revoke().await.unwrap();
         let key = user.store("hash-2", None).await.unwrap().key;
         assert_eq!((key.limit.as_deref(), key.spent.as_str()), (Some("3"), "2"));
-        let row = &user.rows("user_api_keys", "requests_per_minute").await[0];
+        let row = &user.rows("accounts", "requests_per_minute").await[0];
         assert_eq!(row["requests_per_minute"], 7);
 
-        user.change_key(json!({"disabled": true})).await;
+        user.change_account(json!({"disabled": true})).await;
         assert_eq!(
             refusal(user.store("hash-3", None).await),
             Refusal::KeyDisabled
@@ -239,7 +239,8 @@ async fn the_public_neither_sees_nor_changes_keys() {
 fn doors_of_keys(user: &User) -> Vec<Door> {
     let tables = [
         ("key_provisionings", json!({"state": "deleted"})),
-        ("key_settings", json!({"disabled": false})),
+        ("accounts", json!({"disabled": false})),
+        ("recent_costs", json!({"costs": []})),
         ("key_events", json!({"action": "forged"})),
         ("retired_keys", json!({"key_hash": "forged"})),
     ];

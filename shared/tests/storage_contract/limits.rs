@@ -261,7 +261,7 @@ async fn of_parallel_requests_as_many_pass_as_a_minute_allows() {
         }
 
         // A rate of the key's own wins; repeating a begin counts once.
-        user.change_key(json!({"requests_per_minute": 1000, "rate_tat": null}))
+        user.change_account(json!({"requests_per_minute": 1000, "rate_tat": null}))
             .await;
         let again = Begin {
             requests_per_minute: rate,
@@ -277,7 +277,9 @@ async fn of_parallel_requests_as_many_pass_as_a_minute_allows() {
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
 async fn a_refused_request_may_come_again_after_its_time() {
-    with_user(json!({"requests_per_minute": 60}), async |user| {
+    with_user(json!({}), async |user| {
+        user.change_account(json!({"requests_per_minute": 60}))
+            .await;
         // One falls due each second, so at some point in the second minute's worth one is early.
         let mut refused = None;
         for _ in 0..120 {

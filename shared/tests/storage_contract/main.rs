@@ -25,6 +25,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod money;
+mod original;
 mod provisioning;
 mod reconciliation;
 mod refusals;

@@ -334,7 +334,7 @@ async fn a_limit_is_given_once_in_its_time() {
 async fn an_account_lives_on_in_a_provisioned_key() {
     with_newcomer(async |user| {
         user.store("brought", None).await.unwrap();
-        user.change_key(json!({"credit_limit": "3", "spent": "2"}))
+        user.change_account(json!({"credit_limit": "3", "spent": "2"}))
             .await;
         user.revoke().await.unwrap();
         let id = user.reserved().await;

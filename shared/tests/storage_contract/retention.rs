@@ -302,7 +302,7 @@ impl User {
     /// Also what the next key would take over from this one.
     async fn forget_key(&self) {
         self.delete("user_api_keys").await;
-        self.delete("key_settings").await;
+        self.delete("accounts").await;
     }
 }
 

@@ -22,12 +22,13 @@ use url::Url;
 use uuid::Uuid;
 
 /// What has rows of a DID; deleting from one may leave something in a later one.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "request_logs",
     "usage_series",
     "user_api_keys",
     "retired_keys",
-    "key_settings",
+    "accounts",
+    "recent_costs",
     "key_provisionings",
 ];
 
@@ -123,15 +124,13 @@ impl User {
 
 /// Its rows.
 impl User {
-    /// (spent, reserved)
+    /// (spent, held)
     pub(crate) async fn account(&self) -> (String, String) {
-        let rows = self
-            .rows("user_api_keys", "spent::text,reserved::text")
-            .await;
+        let rows = self.rows("accounts", "spent::text,held::text").await;
         let [row] = rows.as_slice() else {
-            panic!("{} keys", rows.len())
+            panic!("{} accounts", rows.len())
         };
-        (amount(&row["spent"]), amount(&row["reserved"]))
+        (amount(&row["spent"]), amount(&row["held"]))
     }
 
     /// The row of one request, numbers as text.
@@ -194,6 +193,11 @@ impl User {
 
     pub(crate) async fn change_key(&self, change: Value) {
         let path = format!("user_api_keys?did=eq.{}", self.did);
+        self.rest(Method::PATCH, &path, Some(&change)).await;
+    }
+
+    pub(crate) async fn change_account(&self, change: Value) {
+        let path = format!("accounts?did=eq.{}", self.did);
         self.rest(Method::PATCH, &path, Some(&change)).await;
     }
 
@@ -312,6 +316,7 @@ pub(crate) fn unknown(id: Uuid) -> Settle<'static> {
         finding: Finding::Unknown {
             reason: "no_generation_id",
             attempts: None,
+            known: None,
         },
     }
 }

@@ -9,8 +9,8 @@
 //! with `POST {url}/2015-03-31/functions/<function>/invocations`; its answer is the function's
 //! JSON, or, from a streaming function, the prelude and the body as they are.
 //!
-//! A path without a route is answered 404 `Default function disabled` by [`Watch::functions`], and
-//! never by [`Watch::only_apis`], where it waits for a function without a name.
+//! A path without a function of its own is `health`'s, as behind API Gateway, so it is answered by the
+//! gateway's own 404.
 
 use std::path::Path;
 use std::process::Command;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use stack::process::ProcessError;
-use stack::{Aimock, Database, Function, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::{Database, Function, Moto, Port, RunDir, Tools, Watch, Workspace};
 
 struct Bench {
     tools: Tools,
@@ -128,22 +128,6 @@ fn moto_stores_secrets_and_reports_refusals() {
     assert!(refusal.contains("ResourceNotFoundException"), "{refusal}");
 }
 
-#[test]
-#[ignore = "needs TOOLS"]
-fn aimock_is_an_openrouter() {
-    let Bench { tools, run } = bench("aimock");
-    let aimock = Aimock::start(&tools, &run, Port::free().unwrap()).unwrap();
-    let mut response = ureq::post(format!("{}/chat/completions", aimock.url()))
-        .header("content-type", "application/json")
-        .send(
-            r#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Say hello"}]}"#,
-        )
-        .unwrap();
-    let body = response.body_mut().read_to_string().unwrap();
-    assert!(body.contains(r#""cost":0.0001234"#), "{body}");
-    assert!(body.contains(r#""id":"gen-"#), "{body}");
-}
-
 /// A function in a few lines: the body of its answers is the event that it got.
 const ECHO: &str = r#"
 import json, os, urllib.request as http
@@ -169,6 +153,7 @@ fn the_gateway_reaches_a_function_by_route_by_name_and_by_event() {
 
     for (path, seen) in [
         ("/api/v1/health", r#""rawPath":"/api/v1/health""#),
+        ("/chat/completions", r#""rawPath":"/chat/completions""#),
         ("/lambda-url/health/some/path", r#""rawPath":"/some/path""#),
     ] {
         let (status, body) = get(&format!("{}{path}", watch.url()), &[]);

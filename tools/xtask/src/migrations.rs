@@ -27,10 +27,53 @@ const HEADER: &str = "\
 -- declared as a whole, so it may be applied to any earlier state of them.
 ";
 
-const FOOTER: &str = "
+/// Ends the generated migration. `{version}`, `{tables}` and `{functions}` are filled in.
+const FOOTER: &str = r#"
+-- =============================================================================================
+-- The version
+-- =============================================================================================
+-- The schema of the gateway's database: {"version": the date of the last migration, "missing": names of
+-- its tables and functions that do not exist or that the caller may not use, "features": what there is,
+-- one {"table", "column"} for each table and one {"name", "argument"} for each function that is called
+-- by HTTP}. `request` has no fields.
+CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  c_version   CONSTANT text   := '{version}';
+  c_tables    CONSTANT text[] := '{{tables}}';
+  c_functions CONSTANT text[] := '{{functions}}';
+BEGIN
+  RETURN jsonb_build_object(
+    'version', c_version,
+    'missing', (
+      SELECT coalesce(jsonb_agg(m.name), '[]')
+        FROM (SELECT t.name FROM unnest(c_tables) AS t (name)
+               WHERE NOT coalesce(has_table_privilege(to_regclass('public.' || t.name), 'SELECT'), false)
+              UNION ALL
+              SELECT f.name || '()' FROM unnest(c_functions) AS f (name)
+               WHERE NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_proc AS p
+                  WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+    'features', (
+      SELECT coalesce(jsonb_agg(m.feature), '[]')
+        FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature
+                FROM unnest(c_tables) AS t (name)
+                JOIN pg_catalog.pg_attribute AS a ON a.attrelid = to_regclass('public.' || t.name) AND a.attnum = 1
+              UNION ALL
+              SELECT jsonb_build_object('name', p.proname, 'argument', p.proargnames[1])
+                FROM unnest(c_functions) AS f (name)
+                JOIN pg_catalog.pg_proc AS p ON p.pronamespace = 'public'::regnamespace AND p.proname = f.name
+               WHERE p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype AND p.prorettype = 'jsonb'::regtype) AS m));
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.gateway_schema_version(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.gateway_schema_version(jsonb) TO service_role;
+
 -- A bare PostgREST learns of new functions from this; elsewhere nobody listens.
 NOTIFY pgrst, 'reload schema';
-";
+"#;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
@@ -96,24 +139,55 @@ pub(crate) fn check_released(root: &Path) -> Result<Option<Vec<String>>> {
 /// Path and text of the generated migration.
 fn generated(workspace: &Workspace) -> Result<(PathBuf, String)> {
     let folder = workspace.root().join("migrations");
-    let target = sql_files(&folder)?
-        .into_iter()
-        .rfind(|path| path.to_string_lossy().ends_with(GENERATED))
-        .with_context(|| format!("no migration is named …{GENERATED}"))?;
+    let migrations = sql_files(&folder)?;
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    // It tells the version, so nothing may come after it.
+    let target = migrations
+        .last()
+        .filter(|path| name(path).ends_with(GENERATED))
+        .with_context(|| format!("the last migration is not named …{GENERATED}; add an empty one"))?
+        .clone();
+    let mut tables = Vec::new();
+    for path in &migrations {
+        if *path != target {
+            let text = read(path)?;
+            tables.extend(declared(&text, "CREATE TABLE "));
+        }
+    }
+    let mut functions = Vec::new();
     let mut text = HEADER.to_owned();
     for source in sql_files(&folder.join("functions"))? {
-        let name = source
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let declarations = read(&source)?;
+        functions.extend(declared(&declarations, "CREATE OR REPLACE FUNCTION "));
+        let name = name(&source);
         let rule = "=".repeat(93);
         writeln!(text, "\n-- {rule}\n-- functions/{name}\n-- {rule}")?;
-        text += &fs::read_to_string(&source)
-            .with_context(|| format!("can't read {}", source.display()))?;
+        text += &declarations;
     }
-    text += FOOTER;
+    functions.push("gateway_schema_version".to_owned());
+    let base = name(&target);
+    text += &FOOTER
+        .replace("{version}", base.trim_end_matches(GENERATED))
+        .replace("{tables}", &tables.join(","))
+        .replace("{functions}", &functions.join(","));
     Ok((target, text))
+}
+
+/// The names in the lines that begin with `statement`.
+fn declared(text: &str, statement: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(statement))
+        .map(|rest| rest.trim_start_matches("public."))
+        .filter_map(|rest| rest.split([' ', '(']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
 }
 
 /// The SQL files of a folder, in the order of their names.

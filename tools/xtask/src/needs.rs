@@ -18,7 +18,7 @@ impl Needs {
     /// Reads all sources of the workspace.
     pub(crate) fn of_workspace(root: &Path) -> io::Result<Self> {
         let mut needs = Self::default();
-        let mut folders: Vec<PathBuf> = ["functions", "shared", "tools"]
+        let mut folders: Vec<PathBuf> = ["clients", "functions", "shared", "tools"]
             .map(|it| root.join(it))
             .into();
         while let Some(folder) = folders.pop() {

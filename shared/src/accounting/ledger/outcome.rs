@@ -1,10 +1,10 @@
-//! How a billable request ended, as those know it who were there.
+//! The end of a billable request, as the proxy and the relay observed it.
 
 use std::time::Duration;
 
-use crate::{error::Error, metering::meter::Reading};
+use crate::metering::meter::Reading;
 
-/// How the bytes of an answer ended.
+/// The end of an answer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// All of it was received.
@@ -53,7 +53,7 @@ impl Ending {
     }
 }
 
-/// How a billable request ended.
+/// The end of a billable request.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -64,12 +64,14 @@ pub enum Outcome {
     Answered {
         /// Its HTTP status.
         http_status: u16,
-        /// How the body ended.
+        /// The end of the body.
         ending: Ending,
-        /// What the meter read in the body.
+        /// The meter's reading of the body.
         reading: Reading,
-        /// The answer's `x-generation-id`, for bodies that do not name it.
+        /// The answer's `x-generation-id`. What the body names instead need not be a generation.
         generation_id: Option<String>,
+        /// Whether OpenRouter says that the answer comes out of its cache.
+        cache_hit: bool,
         /// From the request's arrival to the first byte of the body.
         first_byte: Duration,
     },
@@ -82,20 +84,4 @@ pub enum Outcome {
         /// Whether OpenRouter may have received, and so billed, the request.
         may_have_been_billed: bool,
     },
-}
-
-impl Outcome {
-    /// What a failure before OpenRouter's answer means for the books.
-    #[must_use]
-    pub fn not_answered(reason: &'static str, error: &Error) -> Self {
-        let (message, may_have_been_billed) = match error {
-            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
-            other => (other.to_string(), false),
-        };
-        Self::NotAnswered {
-            reason,
-            message,
-            may_have_been_billed,
-        }
-    }
 }

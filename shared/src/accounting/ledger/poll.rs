@@ -1,4 +1,4 @@
-//! What a job cost, learned from its owner's own question.
+//! The cost of a job, learned from its owner's own question.
 
 use tokio::time::Instant;
 

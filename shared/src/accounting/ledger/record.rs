@@ -1,5 +1,5 @@
-//! The rules of accounting: what the books say of a request, by how it ended. README has them as a
-//! table.
+//! The rules of accounting: what the books say of a request, by how it ended. `docs/operate/books.md`
+//! has them as a table.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     vault::secret::without_keys,
 };
 
-/// What the books will say, by the rules of accounting.
+/// The contents of a closed row, by the rules of accounting.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     failure: Option<(&'static str, String)>,
@@ -46,11 +46,15 @@ impl Record {
             Outcome::Answered {
                 http_status,
                 ending,
-                reading,
+                mut reading,
                 generation_id,
+                cache_hit,
                 first_byte,
             } => {
-                // What such an endpoint names is the job.
+                if cache_hit && is_free_hit(http_status, &reading) {
+                    reading.usage = Some(reading.usage.unwrap_or_default().free());
+                }
+                // The id in the body of such an endpoint is the job's.
                 let job = reading
                     .generation_id
                     .as_deref()
@@ -72,7 +76,8 @@ impl Record {
                     )),
                     http_status: Some(http_status),
                     first_byte: Some(first_byte),
-                    generation_id: named.or(generation_id),
+                    // The header's is the real one: bodies may name `resp_…` or `msg_…`.
+                    generation_id: generation_id.or(named),
                     job,
                     model: reading.model,
                     ..reading
@@ -98,13 +103,13 @@ impl Record {
         }
     }
 
-    /// The same of a generation that was named before, unless the outcome names one itself.
+    /// Adds the generation that was named before, unless the outcome names one itself.
     pub(super) fn with_generation(mut self, noted: Option<&str>) -> Self {
         self.generation_id = self.generation_id.or_else(|| noted.map(str::to_owned));
         self
     }
 
-    /// What about the answer was not as documented.
+    /// The first way in which the answer was not as documented.
     pub(super) fn malformed(&self) -> Option<Malformed> {
         self.malformed
     }
@@ -148,11 +153,24 @@ pub(super) fn tokens(usage: &Usage) -> Tokens {
     }
 }
 
+/// Whether an answer out of OpenRouter's cache is as free as documented: it names no cost, nothing that was
+/// used, and no error, and all of it could be read.
+/// <https://openrouter.ai/docs/features/response-caching>
+fn is_free_hit(http_status: u16, reading: &Reading) -> bool {
+    (200..300).contains(&http_status)
+        && reading.upstream_error.is_none()
+        && !reading.may_hide_cost
+        && reading.usage.as_ref().is_none_or(Usage::is_zeroed)
+}
+
 fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'static str, String)> {
     let said = reading
         .upstream_error
         .as_ref()
-        .map(|error| without_keys(&error.message));
+        .map(|error| match error.message.as_str() {
+            "" => "OpenRouter reported an error without a message.".to_owned(),
+            message => without_keys(message),
+        });
     if http_status >= 300 {
         Some((
             "upstream_status",
@@ -168,7 +186,8 @@ fn failure(http_status: u16, ending: Ending, reading: &Reading) -> Option<(&'sta
 }
 
 /// A cost that was read is final. What may have cost something without saying so is pending: it is
-/// asked for later, never taken to be free.
+/// asked for later, never taken to be free. An error is free only where nothing but comments came
+/// besides it.
 fn cost_state(
     endpoint: Endpoint,
     http_status: u16,
@@ -176,12 +195,14 @@ fn cost_state(
     reading: &Reading,
     has_generation: bool,
 ) -> CostState {
-    let sold = has_generation || reading.may_hide_cost;
+    let sold =
+        has_generation || reading.may_hide_cost || reading.delivered || reading.usage.is_some();
     let refused = match http_status {
         // The provider had the request, and was only too slow for OpenRouter or its edge.
         504 | 524 => false,
-        500.. => !sold,
-        300.. => true,
+        // A timeout or a failure is a refusal, too, unless a generation had begun.
+        408 | 499 | 500.. => !sold,
+        300.. => reading.usage.is_none(),
         _ => reading.upstream_error.is_some() && !sold,
     };
     let may_cost = http_status >= 300
@@ -203,6 +224,9 @@ fn cost_state(
 }
 
 #[cfg(test)]
+mod never_free;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::metering::meter::{AnswerFormat, BodyEnd, Meter};
@@ -210,6 +234,7 @@ mod tests {
     const PRICED: &str =
         r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1,"cost":7.434e-07}}"#;
     const UNPRICED: &str = r#"{"id":"gen-1","model":"m","usage":{"prompt_tokens":1}}"#;
+    const NAMED: &str = r#"{"id":"gen-1","error":{"code":404,"message":"m"}}"#;
     const REFUSED: &str = r#"{"error":{"code":429,"message":"slow down, sk-or-v1-0123456789"}}"#;
 
     fn books(
@@ -225,6 +250,7 @@ mod tests {
             ending,
             reading: meter.finish(BodyEnd::Clean),
             generation_id: None,
+            cache_hit: false,
             first_byte: Duration::ZERO,
         };
         let record = Record::of(endpoint, outcome);
@@ -243,7 +269,7 @@ mod tests {
             (chat, 200, Complete, PRICED, None, Final),
             // A cost that was read is final, whatever came after it.
             (chat, 200, Cut, PRICED, Some("upstream_cut"), Final),
-            // What may have cost something is never free.
+            // An answer that may have cost something is never free.
             (chat, 200, Complete, UNPRICED, None, Pending),
             (chat, 200, Complete, "{}", None, Pending),
             (chat, 200, Cut, "", Some("upstream_cut"), Pending),
@@ -268,7 +294,7 @@ mod tests {
             (chat, 429, Complete, REFUSED, Some("upstream_status"), Free),
             (chat, 302, Complete, "", Some("upstream_status"), Free),
             (chat, 502, Complete, "", Some("upstream_status"), Free),
-            (chat, 404, Complete, UNPRICED, Some("upstream_status"), Free),
+            (chat, 404, Complete, NAMED, Some("upstream_status"), Free),
             // A server's failure after a generation had begun, or at the edge in front of it.
             (
                 chat,

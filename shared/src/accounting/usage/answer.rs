@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     csv::{Cell, Table},
-    requests::query_from,
+    cursor,
 };
 use crate::{
     identity::canonical::CanonicalQuery,
@@ -31,7 +31,7 @@ struct Group {
     sums: UsageGroup,
 }
 
-/// What a group is the group of, in the order that was asked for.
+/// The dimensions of a group and their values, in the order that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Keys(Vec<(Dimension, Option<String>)>);
 
@@ -179,7 +179,7 @@ impl Page {
     /// the last.
     #[must_use]
     pub fn next_query(&self, query: &CanonicalQuery) -> Option<String> {
-        query_from(query, self.next_cursor.clone()?)
+        cursor::query_with(query, self.next_cursor.clone()?)
     }
 
     /// A line for each request.

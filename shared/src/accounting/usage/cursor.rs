@@ -1,4 +1,4 @@
-//! Where the next page begins, as clients carry it around.
+//! The cursor that clients hand back for the next page.
 //!
 //! base64url without padding of 33 bytes:
 //!
@@ -14,7 +14,14 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::storage::{Period, Place, RequestFilter};
+use crate::{
+    identity::canonical::CanonicalQuery,
+    request::RawQuery,
+    storage::{Period, Place, RequestFilter},
+};
+
+/// The parameter's name.
+pub(super) const CURSOR: &str = "cursor";
 
 const VERSION: u8 = 1;
 
@@ -47,6 +54,18 @@ pub(super) fn decode(text: &str, question: [u8; 8]) -> Option<Place> {
         request_time: Timestamp::from_microsecond(i64::from_be_bytes(*time)).ok()?,
         id: Uuid::from_bytes(*id),
     })
+}
+
+/// The query of the page that begins at `cursor`: `query` with that cursor in place of its own.
+pub(super) fn query_with(query: &CanonicalQuery, cursor: String) -> Option<String> {
+    let mut pairs: Vec<_> = query
+        .pairs()
+        .filter(|(name, _)| name != CURSOR)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    pairs.push((CURSOR.to_owned(), cursor));
+    let next = CanonicalQuery::from_raw(&RawQuery::Decoded(pairs)).ok()?;
+    Some(next.as_str().to_owned())
 }
 
 #[cfg(test)]

@@ -10,11 +10,17 @@ use crate::identity::canonical::CanonicalQuery;
 pub struct ParameterError {
     /// The parameter, as the client named it.
     pub name: String,
-    /// What is wrong and what to write instead.
+    /// The fault and its remedy.
     pub problem: &'static str,
 }
 
 impl ParameterError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "invalid_parameter"
+    }
+
     pub(super) fn new(name: &str, problem: &'static str) -> Self {
         Self {
             name: name.chars().take(64).collect(),
@@ -70,7 +76,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// That of `words` which `value` is.
+/// Finds `value` among `words`.
 pub(super) fn one_of(value: &str, words: &[&'static str]) -> Option<&'static str> {
     words.iter().find(|word| **word == value).copied()
 }

@@ -4,21 +4,19 @@ use http::HeaderMap;
 
 use super::{
     answer::Page,
-    cursor,
+    cursor::{self, CURSOR},
     format::Format,
     parameters::{ParameterError, Parameters, one_of},
     period, zone,
 };
 use crate::{
     identity::canonical::CanonicalQuery,
-    request::RawQuery,
     storage::{Period, Place, RequestFilter, RequestPage, RequestsQuery, UsageQuery},
 };
 
 const DEFAULT_LIMIT: u16 = 50;
 const MAX_LIMIT: u16 = 1000;
 
-const CURSOR: &str = "cursor";
 const KNOWN: [&str; 11] = [
     "start_date",
     "end_date",
@@ -34,7 +32,7 @@ const KNOWN: [&str; 11] = [
 ];
 const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, model, endpoint, status, cost_state, min_cost, limit, cursor and format";
 
-/// What is asked.
+/// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestsQuestion {
     period: Period,
@@ -75,13 +73,13 @@ impl RequestsQuestion {
         self.period
     }
 
-    /// How it is to be answered.
+    /// The representation of the response.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// What the storage is to be asked.
+    /// The question to the storage.
     #[must_use]
     pub fn of<'a>(&'a self, asked: UsageQuery<'a>) -> RequestsQuery<'a> {
         RequestsQuery {
@@ -108,18 +106,6 @@ impl RequestsQuestion {
     }
 }
 
-/// `query` with another cursor: what asks for the page that begins there.
-pub(super) fn query_from(query: &CanonicalQuery, cursor: String) -> Option<String> {
-    let mut pairs: Vec<_> = query
-        .pairs()
-        .filter(|(name, _)| name != CURSOR)
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
-    pairs.push((CURSOR.to_owned(), cursor));
-    let next = CanonicalQuery::from_raw(&RawQuery::Decoded(pairs)).ok()?;
-    Some(next.as_str().to_owned())
-}
-
 fn filter(parameters: &Parameters<'_>) -> Result<RequestFilter, ParameterError> {
     Ok(RequestFilter {
         model: parameters.text("model")?,
@@ -143,6 +129,7 @@ fn filter(parameters: &Parameters<'_>) -> Result<RequestFilter, ParameterError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::RawQuery;
 
     fn canonical(query: &str) -> CanonicalQuery {
         CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned())).unwrap()
@@ -209,7 +196,7 @@ mod tests {
         let chats = asked("endpoint=chat").unwrap();
         let cursor = cursor::encode(place, cursor::digest(chats.period, &chats.filter));
         // The page's size and the format are no part of the question.
-        let next = query_from(
+        let next = cursor::query_with(
             &canonical("format=csv&cursor=old&limit=9&endpoint=chat"),
             cursor,
         );

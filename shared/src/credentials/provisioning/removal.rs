@@ -20,9 +20,9 @@ use crate::{
     },
 };
 
-/// How long one exchange with the management API may take.
+/// The timeout of one exchange with the management API.
 const ASKING: Duration = Duration::from_secs(10);
-/// How old a reservation must be for a key that is not in OpenRouter's list to count as never made.
+/// The age from which on a reservation whose key is not in OpenRouter's list counts as never made.
 pub const SETTLING: Duration = Duration::from_mins(10);
 /// When a key that could not be deleted is due again after the first, second, … attempt.
 const LEASES: [Duration; 4] = [
@@ -44,7 +44,7 @@ pub enum RemovalError {
     /// OpenRouter did not do it.
     #[error(transparent)]
     Management(#[from] ManagementError),
-    /// That it is done could not be written down.
+    /// The deletion could not be recorded.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// It is not in OpenRouter's list, but may still come.
@@ -52,16 +52,16 @@ pub enum RemovalError {
     NotThereYet,
 }
 
-/// What one cleaning did.
+/// The counts of one cleaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Provisionings that it took.
     pub claimed: u32,
-    /// Whose key OpenRouter has no more.
+    /// Keys that OpenRouter no longer has.
     pub deleted: u32,
-    /// That a later run takes again, as it should be.
+    /// Keys that a later run takes again, as intended.
     pub waiting: u32,
-    /// The same, because something failed.
+    /// Keys that a later run takes again because something failed.
     pub failed: u32,
 }
 
@@ -151,7 +151,13 @@ impl UpstreamKeys {
                     .instead_of(refused, self.clock.now())
                     .await
             }
-            _ => None,
+            Ok(_)
+            | Err(
+                ManagementError::Refused(_)
+                | ManagementError::Failed(_)
+                | ManagementError::Unreadable
+                | ManagementError::NotAnswered(_),
+            ) => None,
         }
     }
 
@@ -259,7 +265,7 @@ impl Swept {
     }
 }
 
-/// What a provisioned key is called with OpenRouter.
+/// The name of a provisioned key at OpenRouter.
 #[must_use]
 pub fn key_name(id: Uuid) -> String {
     format!("llm-gateway-{id}")

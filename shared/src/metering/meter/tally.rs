@@ -6,7 +6,7 @@ use crate::metering::{
     sse::Event,
 };
 
-/// What is wanted of an answer's JSON text, or of an event's.
+/// The wanted members of an answer's JSON text, or of an event's.
 pub(super) static ANSWER: Want<Member> = Want::Members(&[
     ("id", Want::Value(Member::Id)),
     ("model", Want::Value(Member::Model)),
@@ -16,7 +16,10 @@ pub(super) static ANSWER: Want<Member> = Want::Members(&[
     ("code", Want::Value(Member::Code)),
     (
         "choices",
-        Want::Elements(&Want::Members(&[("error", Want::Value(Member::Error))])),
+        Want::Elements(&Want::Members(&[
+            ("error", Want::Value(Member::ChoiceError)),
+            ("finish_reason", Want::Value(Member::FinishReason)),
+        ])),
     ),
     (
         "response",
@@ -48,6 +51,8 @@ pub(super) enum Member {
     /// The usage so far that a Messages stream begins with.
     MessageUsage,
     Error,
+    ChoiceError,
+    FinishReason,
     Type,
     /// Of an event that is itself an error.
     Code,
@@ -55,7 +60,11 @@ pub(super) enum Member {
     Message,
 }
 
-/// What is known of the answer so far.
+/// The state of the reading.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each found at another place"
+)]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     generation_id: Option<String>,
@@ -65,6 +74,9 @@ pub(super) struct Tally {
     /// A Messages stream: a usage completes the one before it.
     usage_accumulates: bool,
     error: Option<UpstreamError>,
+    /// A choice ended with an error, which need not be told anywhere else.
+    choice_failed: bool,
+    delivered: bool,
     end_seen: bool,
     malformed: Option<Malformed>,
     current: Current,
@@ -74,6 +86,7 @@ pub(super) struct Tally {
 #[derive(Debug, Clone, Default)]
 struct Current {
     kind: Kind,
+    is_error: bool,
     usage: Option<Reported>,
     code: Option<Vec<u8>>,
     message: Option<Vec<u8>>,
@@ -86,7 +99,7 @@ enum Reported {
     Unreadable,
 }
 
-/// What an event's `type` means here.
+/// The meaning of an event's `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Kind {
     #[default]
@@ -138,7 +151,7 @@ impl Tally {
             Status::Incomplete => self.note_unread(Malformed::Truncated),
             Status::Blank | Status::Complete => {}
         }
-        self.settle(event, status);
+        self.settle_event(event, status);
     }
 
     /// Takes in that a JSON body ended; whether that was its end.
@@ -160,7 +173,7 @@ impl Tally {
     /// made it through.
     pub(super) fn end_stream(&mut self, unfinished: Option<Event<'_>>, status: Status) -> bool {
         if let Some(event) = unfinished {
-            self.settle(event, status);
+            self.settle_event(event, status);
         }
         self.end_seen
     }
@@ -171,7 +184,10 @@ impl Tally {
             model: self.model,
             generation_id: self.generation_id,
             may_hide_cost: self.may_hide_cost,
-            upstream_error: self.error,
+            delivered: self.delivered,
+            upstream_error: self
+                .error
+                .or_else(|| self.choice_failed.then(UpstreamError::default)),
             complete,
             malformed: self.malformed,
         }
@@ -203,6 +219,16 @@ impl Tally {
                 self.usage_accumulates |= member == Member::MessageUsage;
             }
             Member::Error => self.note_error(UpstreamError::from_json(text)),
+            Member::ChoiceError => {
+                let error = UpstreamError::from_json(text);
+                self.delivered |= error.is_some();
+                self.note_error(error);
+            }
+            Member::FinishReason => {
+                let failed = decode_string(text).as_deref() == Some("error");
+                self.choice_failed |= failed;
+                self.delivered |= failed;
+            }
             Member::Type => {
                 self.current.kind = decode_string(text).map_or(Kind::Other, |name| Kind::of(&name));
             }
@@ -221,6 +247,12 @@ impl Tally {
                 self.note_error(Some(UpstreamError::default()));
                 "error"
             }
+            Member::ChoiceError => {
+                self.delivered = true;
+                self.note_error(Some(UpstreamError::default()));
+                "error"
+            }
+            Member::FinishReason => "finish_reason",
             Member::Id => {
                 self.may_hide_cost = true;
                 "id"
@@ -234,6 +266,7 @@ impl Tally {
     }
 
     fn note_error(&mut self, error: Option<UpstreamError>) {
+        self.current.is_error |= error.is_some();
         if self.error.is_none() {
             self.error = error;
         }
@@ -257,6 +290,17 @@ impl Tally {
         self.malformed.get_or_insert(malformed);
     }
 
+    /// As [`settle`](Self::settle), for an event: one that is no error, nor the end after one, was
+    /// delivered.
+    fn settle_event(&mut self, event: Event<'_>, status: Status) {
+        let is_error = self.current.is_error
+            || matches!(self.current.kind, Kind::Error | Kind::LastFailed)
+            || event.name == b"error";
+        let ends = self.current.kind == Kind::Last && self.error.is_some();
+        self.delivered |= !(event.done || is_error || ends || status == Status::Blank);
+        self.settle(event, status);
+    }
+
     /// Gives the current text's members their meaning, and makes room for the next one's.
     fn settle(&mut self, event: Event<'_>, status: Status) {
         let current = std::mem::take(&mut self.current);
@@ -269,10 +313,9 @@ impl Tally {
             None => {}
         }
         if matches!(current.kind, Kind::Error | Kind::LastFailed) || event.name == b"error" {
-            self.note_error(Some(UpstreamError::new(
-                current.code.as_deref(),
-                current.message.as_deref(),
-            )));
+            self.error.get_or_insert_with(|| {
+                UpstreamError::new(current.code.as_deref(), current.message.as_deref())
+            });
         }
         let is_last = matches!(current.kind, Kind::Last | Kind::LastFailed);
         self.end_seen |= event.done || is_last && status == Status::Complete;

@@ -6,7 +6,8 @@ use crate::metering::{
     money::Usd,
 };
 
-/// What a generation used. Absent is what the upstream did not say, or not in a usable form.
+/// The usage of a generation. A member is absent if the upstream did not say it, or not in a usable
+/// form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens read, as the dialect counts them: Messages leaves cached ones out, the others don't.
@@ -17,30 +18,69 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// What the upstream takes from the account's credit. With the user's own provider key (BYOK)
-    /// that is only its fee, or nothing.
+    /// The upstream's charge to the account's credit. With the user's own provider key (BYOK) that
+    /// is only its fee, or nothing.
     pub cost: Option<Usd>,
-    /// What the provider takes. Without BYOK it is contained in the cost.
+    /// The provider's charge. Without BYOK it is contained in the cost.
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
+    /// The fields of the charge that are there but cannot be read.
+    pub unreadable: Unreadable,
+}
+
+/// Fields that enter a charge and have a value that cannot be read. A later, readable value does not
+/// take the mark away: which of the two is billed is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The cost, or the answer to who pays the provider.
+    pub cost: bool,
+    /// The provider's charge, which is a part of the whole unless the cost contains it.
+    pub upstream_inference_cost: bool,
 }
 
 impl Usage {
-    /// What the user pays in all: the cost, and with BYOK the provider's charge on top.
+    /// The sum that the user pays: the cost, and with BYOK the provider's charge on top.
     ///
-    /// Nothing if a part of that is unknown (a part is not the whole: what is unknown is settled
-    /// later, never taken for free), or if the sum is beyond all bounds.
+    /// Nothing if a part of that is unknown or unreadable (a part is not the whole: what is unknown is
+    /// settled later, never taken for free), or if the sum is beyond all bounds.
     #[must_use]
     pub fn charge(&self) -> Option<Usd> {
-        let cost = self.cost?;
-        if self.is_byok == Some(true) {
-            return cost.checked_add(self.upstream_inference_cost?);
-        }
-        Some(cost)
+        let cost = self.cost.filter(|_| !self.unreadable.cost)?;
+        whole_charge(
+            cost,
+            self.upstream_inference_cost,
+            self.unreadable.upstream_inference_cost,
+            self.is_byok,
+        )
     }
 
-    /// What is known here, and otherwise what is known of `earlier`.
+    /// Whether it names no cost and nothing that was used.
+    #[must_use]
+    pub fn is_zeroed(&self) -> bool {
+        let tokens = [
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+        ];
+        tokens.iter().flatten().all(|tokens| *tokens == 0)
+            && self.cost.is_none()
+            && self.upstream_inference_cost.unwrap_or_default() == Usd::ZERO
+            && self.unreadable == Unreadable::default()
+    }
+
+    /// This usage with a cost of nothing.
+    #[must_use]
+    pub fn free(self) -> Self {
+        Self {
+            cost: Some(Usd::ZERO),
+            upstream_inference_cost: Some(Usd::ZERO),
+            ..self
+        }
+    }
+
+    /// Fills the members that are unknown here with those of `earlier`.
     pub(super) fn or(self, earlier: &Self) -> Self {
         Self {
             input_tokens: self.input_tokens.or(earlier.input_tokens),
@@ -52,6 +92,11 @@ impl Usage {
                 .upstream_inference_cost
                 .or(earlier.upstream_inference_cost),
             is_byok: self.is_byok.or(earlier.is_byok),
+            unreadable: Unreadable {
+                cost: self.unreadable.cost || earlier.unreadable.cost,
+                upstream_inference_cost: self.unreadable.upstream_inference_cost
+                    || earlier.unreadable.upstream_inference_cost,
+            },
         }
     }
 
@@ -76,17 +121,59 @@ impl Usage {
     /// Sets a member from its JSON text; false if that is unusable.
     fn set(&mut self, member: Member, text: &str) -> bool {
         match member {
-            Member::InputTokens => set(&mut self.input_tokens, text.parse().ok()),
-            Member::OutputTokens => set(&mut self.output_tokens, text.parse().ok()),
-            Member::CachedTokens => set(&mut self.cached_tokens, text.parse().ok()),
-            Member::ReasoningTokens => set(&mut self.reasoning_tokens, text.parse().ok()),
-            Member::Cost => set(&mut self.cost, Usd::from_json(text).ok()),
-            Member::UpstreamInferenceCost => {
-                set(&mut self.upstream_inference_cost, Usd::from_json(text).ok())
+            Member::InputTokens => set(&mut self.input_tokens, whole_number(text)),
+            Member::OutputTokens => set(&mut self.output_tokens, whole_number(text)),
+            Member::CachedTokens => set(&mut self.cached_tokens, whole_number(text)),
+            Member::ReasoningTokens => set(&mut self.reasoning_tokens, whole_number(text)),
+            Member::Cost => {
+                let is_read = set(&mut self.cost, Usd::from_json(text).ok());
+                self.unreadable.cost |= !is_read;
+                is_read
             }
-            Member::IsByok => set(&mut self.is_byok, text.parse().ok()),
+            Member::UpstreamInferenceCost => {
+                let cost = Usd::from_json(text).ok();
+                let is_read = set(&mut self.upstream_inference_cost, cost);
+                self.unreadable.upstream_inference_cost |= !is_read;
+                is_read
+            }
+            Member::CostDetails => {
+                self.unreadable.upstream_inference_cost = true;
+                false
+            }
+            Member::IsByok => {
+                let is_read = set(&mut self.is_byok, text.parse().ok());
+                self.unreadable.cost |= !is_read;
+                is_read
+            }
         }
     }
+}
+
+/// The sum of a readable `cost` and, with BYOK, the provider's charge; `None` where it is not whole.
+///
+/// Where nothing says who pays the provider, a cost of zero beside a charge of the provider is no
+/// proof that the request was free.
+pub(crate) fn whole_charge(
+    cost: Usd,
+    upstream: Option<Usd>,
+    upstream_is_unreadable: bool,
+    is_byok: Option<bool>,
+) -> Option<Usd> {
+    let may_be_more = upstream_is_unreadable || upstream.is_some_and(|it| it > Usd::ZERO);
+    match is_byok {
+        Some(true) if upstream_is_unreadable => None,
+        Some(true) => cost.checked_add(upstream?),
+        None if cost == Usd::ZERO && may_be_more => None,
+        Some(false) | None => Some(cost),
+    }
+}
+
+/// A number of tokens. Some providers write it as a float: `11.0`.
+pub(crate) fn whole_number(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| {
+        let exact = text.parse::<Usd>().ok()?;
+        exact.to_string().parse().ok()
+    })
 }
 
 fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
@@ -102,6 +189,8 @@ enum Member {
     ReasoningTokens,
     Cost,
     UpstreamInferenceCost,
+    /// Details of the cost that are no object.
+    CostDetails,
     IsByok,
 }
 
@@ -114,6 +203,7 @@ impl Member {
             Self::ReasoningTokens => "usage reasoning tokens",
             Self::Cost => "usage.cost",
             Self::UpstreamInferenceCost => "usage.cost_details.upstream_inference_cost",
+            Self::CostDetails => "usage.cost_details",
             Self::IsByok => "usage.is_byok",
         }
     }
@@ -132,10 +222,13 @@ static USAGE: Want<Member> = Want::Members(&[
     ("cost", Want::Value(Member::Cost)),
     (
         "cost_details",
-        Want::Members(&[(
-            "upstream_inference_cost",
-            Want::Value(Member::UpstreamInferenceCost),
-        )]),
+        Want::ValueOrMembers(
+            Member::CostDetails,
+            &[(
+                "upstream_inference_cost",
+                Want::Value(Member::UpstreamInferenceCost),
+            )],
+        ),
     ),
     ("is_byok", Want::Value(Member::IsByok)),
 ]);
@@ -204,6 +297,10 @@ mod tests {
         ] {
             let expected = Usage {
                 output_tokens: Some(9),
+                unreadable: Unreadable {
+                    cost: ["usage.cost", "usage.is_byok"].contains(&name),
+                    upstream_inference_cost: name.contains("upstream"),
+                },
                 ..Usage::default()
             };
             for text in [
@@ -220,6 +317,39 @@ mod tests {
         let all_null = r#"{"cost":null,"prompt_tokens":null,"is_byok":null,"cost_details":null,
             "prompt_tokens_details":null,"completion_tokens_details":[1],"server_tool_use":{"cost":1}}"#;
         assert_eq!(usage(all_null), (Usage::default(), None));
+    }
+
+    #[test]
+    fn tokens_may_be_written_as_floats() {
+        for (text, tokens) in [
+            ("11", Some(11)),
+            ("11.0", Some(11)),
+            ("1.1e1", Some(11)),
+            ("11.000", Some(11)),
+            ("0.0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("11.5", None),
+            ("-1.0", None),
+            ("1e300", None),
+            ("\"11\"", None),
+        ] {
+            let (read, malformed) = usage(&format!(
+                r#"{{"input_tokens":{text},"completion_tokens":{text},
+                    "prompt_tokens_details":{{"cached_tokens":{text}}},
+                    "output_tokens_details":{{"reasoning_tokens":{text}}}}}"#
+            ));
+            assert_eq!(
+                [
+                    read.input_tokens,
+                    read.output_tokens,
+                    read.cached_tokens,
+                    read.reasoning_tokens
+                ],
+                [tokens; 4],
+                "{text}"
+            );
+            assert_eq!(malformed.is_some(), tokens.is_none(), "{text}");
+        }
     }
 
     #[test]

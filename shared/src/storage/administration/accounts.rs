@@ -13,14 +13,17 @@ use crate::{metering::money::Usd, vault::secret::KeyId};
 
 /// An account as the operator sees it. Amounts are US dollars as decimal text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of user_api_keys, which say it")]
+#[expect(
+    missing_docs,
+    reason = "the columns of user_api_keys and accounts, which say it"
+)]
 pub struct Account {
     pub did: String,
     pub key_name: String,
     pub key_hash: String,
     pub credit_limit: Option<String>,
     pub spent: String,
-    pub reserved: String,
+    pub held: String,
     pub requests_per_minute: Option<u32>,
     pub disabled: bool,
     #[serde(deserialize_with = "key_id")]
@@ -31,7 +34,7 @@ pub struct Account {
 
 /// What was set for a DID that has no key; its next one will have it. Amounts as in [`Account`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of key_settings, which say it")]
+#[expect(missing_docs, reason = "the columns of accounts, which say it")]
 pub struct Settings {
     pub did: String,
     pub credit_limit: Option<String>,

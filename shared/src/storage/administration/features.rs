@@ -1,15 +1,44 @@
-//! Whether the storage has what the migrations make, and for whom.
+//! The schema of the storage, and what a key may do with it.
 
 use std::{fmt, time::Duration};
 
-use http::{StatusCode, header};
+use http::header::{self, CONTENT_TYPE};
 use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
 use url::Url;
 
-use super::super::{StorageKey, Unavailable, transport};
+use super::super::{
+    ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, StorageKey, Unavailable, transport,
+};
+
+/// The schema as the storage describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Schema {
+    /// The date of the last migration: `YYYYMMDDhhmmss`.
+    pub version: String,
+    /// Tables and functions of that migration which do not exist, or which the gateway may not use.
+    pub missing: Vec<String>,
+    /// One column of each table, and every function that is called by HTTP.
+    pub features: Vec<Feature>,
+}
+
+impl Storage {
+    /// The storage's schema.
+    pub async fn schema(&self, until: Instant) -> Result<Schema, StorageError> {
+        self.call(
+            "gateway_schema_version",
+            &Argument::Request(()),
+            ATTEMPTS_IN_FRONT,
+            until,
+        )
+        .await
+    }
+}
 
 /// Something that a migration made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
 pub enum Feature {
     /// A column of a table.
     Column {
@@ -25,6 +54,21 @@ pub enum Feature {
         /// Its argument's.
         argument: String,
     },
+}
+
+impl Feature {
+    /// A request that uses it. The names are the migrations' own, which need no escaping.
+    fn request(&self, client: &reqwest::Client, rest_url: &str) -> reqwest::RequestBuilder {
+        match self {
+            Self::Column { table, column } => {
+                client.get(format!("{rest_url}/{table}?select={column}&limit=0"))
+            }
+            Self::Function { name, argument } => client
+                .post(format!("{rest_url}/rpc/{name}"))
+                .header(CONTENT_TYPE, "application/json")
+                .body(format!(r#"{{"{argument}":{{}}}}"#)),
+        }
+    }
 }
 
 impl fmt::Display for Feature {
@@ -56,7 +100,8 @@ pub async fn probe(
     feature: &Feature,
     timeout: Duration,
 ) -> Result<(Access, Option<Timestamp>), Unavailable> {
-    let answer = transport::probe(client, rest_url, key, feature, timeout).await?;
+    let request = feature.request(client, transport::base(rest_url));
+    let answer = transport::probe(request, key, timeout).await?;
     let date = answer
         .headers
         .get(header::DATE)
@@ -79,11 +124,4 @@ pub async fn probe(
         }
     };
     Ok((access, date))
-}
-
-/// An answer to [`probe`], without its body.
-pub(in super::super) struct Probed {
-    pub(in super::super) status: StatusCode,
-    pub(in super::super) code: Option<String>,
-    pub(in super::super) headers: http::HeaderMap,
 }

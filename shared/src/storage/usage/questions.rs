@@ -5,8 +5,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::{
+    ReplayGuard,
     keys::{Asking, AskingJson},
-    records::ReplayGuard,
 };
 use crate::metering::money::Usd;
 

@@ -1,4 +1,4 @@
-//! What something cost, told afterwards: `GET /generation`, and the state of a job.
+//! Costs that are told afterwards: `GET /generation`, and the state of a job.
 //!
 //! With BYOK `total_cost` is what OpenRouter takes, without the provider's charge, so the two are
 //! added. OpenRouter's documentation does not say so of this endpoint; the evidence (as of 2026-11):
@@ -25,7 +25,14 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::{OpenRouter, UpstreamError, classify};
-use crate::{metering::money::Usd, upstream::endpoint::Job, vault::secret::ApiKey};
+use crate::{
+    metering::{
+        meter::{whole_charge, whole_number},
+        money::Usd,
+    },
+    upstream::endpoint::Job,
+    vault::secret::ApiKey,
+};
 
 /// The longest answer that is read. Real ones have about 1 kB.
 const LONGEST_ANSWER: usize = 256 * 1024;
@@ -36,7 +43,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 pub struct Generation {
     /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing; see above.
     pub cost: Usd,
-    /// What the provider takes; there whenever [`is_byok`](Self::is_byok).
+    /// The provider's charge; there whenever [`is_byok`](Self::is_byok).
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
@@ -55,7 +62,7 @@ pub struct Generation {
 /// Why what was asked for is not known, yet or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// 404. Common while it is young.
+    /// 404, common while it is young; and 400, for an id that is none of a generation (`resp_…`, `msg_…`).
     #[error("OpenRouter does not know it")]
     NotFound,
     /// Any other refusal, of the key for instance.
@@ -87,7 +94,11 @@ impl OpenRouter {
             let room = (LONGEST_ANSWER + 1).saturating_sub(body.len());
             body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            GenerationError::Refused(StatusCode::BAD_REQUEST) => GenerationError::NotFound,
+            error => error,
+        })?;
         (body.len() <= LONGEST_ANSWER)
             .then(|| Generation::from_json(&body))
             .flatten()
@@ -144,6 +155,17 @@ impl OpenRouter {
 }
 
 impl Generation {
+    /// What the user pays in all.
+    #[must_use]
+    pub fn charge(&self) -> Usd {
+        let byok = self
+            .upstream_inference_cost
+            .filter(|_| self.is_byok == Some(true));
+        self.cost
+            .checked_add(byok.unwrap_or_default())
+            .unwrap_or(self.cost)
+    }
+
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
     fn from_json(body: &[u8]) -> Option<Self> {
@@ -152,18 +174,25 @@ impl Generation {
             cost: money(data.total_cost)?,
             upstream_inference_cost: money(data.upstream_inference_cost),
             is_byok: read(data.is_byok),
-            input_tokens: read(data.native_tokens_prompt).or(read(data.tokens_prompt)),
-            output_tokens: read(data.native_tokens_completion).or(read(data.tokens_completion)),
-            cached_tokens: read(data.native_tokens_cached),
-            reasoning_tokens: read(data.native_tokens_reasoning),
+            input_tokens: count(data.native_tokens_prompt).or(count(data.tokens_prompt)),
+            output_tokens: count(data.native_tokens_completion).or(count(data.tokens_completion)),
+            cached_tokens: count(data.native_tokens_cached),
+            reasoning_tokens: count(data.native_tokens_reasoning),
             model: read(data.model),
         };
-        let is_part = generation.is_byok == Some(true)
-            && generation
-                .upstream_inference_cost
-                .and_then(|upstream| generation.cost.checked_add(upstream))
-                .is_none();
-        (!is_part).then_some(generation)
+        if is_unreadable(data.is_byok, generation.is_byok.is_some()) {
+            return None;
+        }
+        whole_charge(
+            generation.cost,
+            generation.upstream_inference_cost,
+            is_unreadable(
+                data.upstream_inference_cost,
+                generation.upstream_inference_cost.is_some(),
+            ),
+            generation.is_byok,
+        )
+        .map(|_| generation)
     }
 }
 
@@ -200,6 +229,14 @@ struct Data<'a> {
 
 fn money(text: Option<&RawValue>) -> Option<Usd> {
     Usd::from_json(text?.get()).ok()
+}
+
+fn count(text: Option<&RawValue>) -> Option<u64> {
+    whole_number(text?.get())
+}
+
+fn is_unreadable(text: Option<&RawValue>, is_read: bool) -> bool {
+    text.is_some_and(|text| text.get() != "null") && !is_read
 }
 
 fn read<'a, T: Deserialize<'a>>(text: Option<&'a RawValue>) -> Option<T> {
@@ -262,6 +299,10 @@ mod tests {
             r#"{"total_cost":0,"is_byok":true}"#,
             r#"{"total_cost":0,"is_byok":true,"upstream_inference_cost":null}"#,
             r#"{"total_cost":999999999999,"is_byok":true,"upstream_inference_cost":1}"#,
+            r#"{"total_cost":1,"is_byok":"no"}"#,
+            r#"{"total_cost":0,"is_byok":1,"upstream_inference_cost":0.1}"#,
+            r#"{"total_cost":0,"upstream_inference_cost":0.1}"#,
+            r#"{"total_cost":0,"upstream_inference_cost":"dear"}"#,
             "[]",
             "null",
         ] {
@@ -278,11 +319,13 @@ mod tests {
 
     #[test]
     fn an_absurd_count_does_not_hide_the_cost() {
-        let read = generation(r#"{"total_cost":1,"tokens_prompt":1.5,"model":7,"is_byok":"no"}"#);
+        let read =
+            generation(r#"{"total_cost":1,"tokens_prompt":1.5,"tokens_completion":2.0,"model":7}"#);
         assert_eq!(
             read,
             Some(Generation {
                 cost: "1".parse().unwrap(),
+                output_tokens: Some(2),
                 ..Generation::default()
             })
         );

@@ -23,7 +23,7 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 /// Pages of a list that are read at most; each has 100 keys, the youngest first, half of them new.
 const MOST_PAGES: usize = 200;
 
-/// What a key of the gateway's is to be.
+/// The properties of a key that is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyOrder<'a> {
     /// Unique, so that the key can be found by it.
@@ -88,6 +88,17 @@ pub enum KeyCheckError {
     /// There was no answer.
     #[error(transparent)]
     NotAnswered(#[from] UpstreamError),
+}
+
+impl KeyCheckError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(_) | Self::ManagementKey => "key_refused",
+            Self::Undecided(_) | Self::NotAnswered(_) => "key_not_checked",
+        }
+    }
 }
 
 /// Why the management API did not do what it was asked for.

@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{FetchError, FetchKeyset};
 use crate::vault::secret::{ApiKey, ApiKeyFault};
 
-/// How long a key is used before it is read again.
+/// The time for which a key is used before it is read again.
 const LIFETIME: SignedDuration = SignedDuration::from_secs(300);
-/// How old a key must be for a refusal to cause another reading: a key that is wrong for good must
-/// not turn every request into a call to Secrets Manager.
+/// The age at which a refused key is read again: a key that is wrong for good must not turn every
+/// request into a call to Secrets Manager.
 const REFUSED_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Keeps the management key for 300 s, and in an outage of Secrets Manager for as long as it lasts.

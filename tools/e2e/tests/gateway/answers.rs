@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use e2e::{
-    upstream::{COST_PLAIN, json_bytes, stream_bytes},
-    world::with_world,
-};
+use e2e::world::with_world;
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, json_bytes, stream_bytes};
 
 use crate::told::Told;
 
@@ -33,7 +31,7 @@ fn an_unstreamed_chat_is_unchanged_and_metered() {
         let row = user.row().await.unwrap();
         assert_eq!(row["id"], headers["x-gateway-request-id"].to_str().unwrap());
         insta::assert_json_snapshot!(row, {
-            ".id" => "[id]", ".did" => "[did]", ".key_id" => "[key]", ".created_at" => "[time]", ".request_time" => "[time]",
+            ".id" => "[id]", ".did" => "[did]", ".created_at" => "[time]", ".request_time" => "[time]",
             ".response_time" => "[time]", ".first_byte_ms" => "[ms]",
         });
     });
@@ -63,7 +61,7 @@ fn a_streamed_chat_is_unchanged_and_metered_to_the_last_digit() {
             format!("completed|final|{COST_PLAIN}|11|7|3|2|stub/served-model|stub/ok|gen-stream|t")
         );
         let spent = format!(
-            "SELECT spent, reserved FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent, held FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&spent).unwrap(), format!("{COST_PLAIN}|0"));
@@ -191,7 +189,7 @@ fn a_free_request_makes_no_row() {
             .collect();
         // The canonical query, which is what was signed: sorted, and encoded in one way.
         assert_eq!(ours.len(), 1);
-        assert_eq!(ours[0].line, "GET /api/v1/models?a=x%20y&b=2");
+        assert_eq!(ours[0].line(), "GET /api/v1/models?a=x%20y&b=2");
     });
 }
 
@@ -246,11 +244,11 @@ fn a_json_body_that_curl_calls_a_form_works() {
 }
 
 #[test]
-fn the_third_party_stand_in_streams_and_is_metered() {
+fn the_stand_in_of_dev_streams_and_is_metered() {
     with_world(async |world| {
         let user = world.user().unwrap();
         let answer = user
-            .chat("proxy-mock", "openai/gpt-4o-mini", true, "x")
+            .chat("proxy-demo", "openai/gpt-4o-mini", true, "x")
             .await
             .unwrap();
         let text = answer.text().await.unwrap();

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{
-    upstream::{COST_PLAIN, json_bytes, stream_bytes},
-    world::{User, with_world},
-};
+use e2e::{user::User, world::with_world};
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, json_bytes, stream_bytes};
 
 use crate::told::{Told, set};
 
@@ -205,7 +203,7 @@ fn a_client_that_leaves_is_still_charged() {
             "{row}"
         );
         let spent = format!(
-            "SELECT spent FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&spent).unwrap(), COST_PLAIN);

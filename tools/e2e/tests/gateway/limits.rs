@@ -1,12 +1,13 @@
 //! Limits that hold when many requests come at once, whichever way they take.
 
 use e2e::{
-    upstream::COST_PLAIN,
-    world::{User, chat_body, with_world},
+    user::User,
+    world::{chat_body, with_world},
 };
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
+use stub::scripted::COST_PLAIN;
 
 use crate::told::{Told, set};
 
@@ -54,7 +55,7 @@ fn a_hundred_parallel_requests_do_not_pass_the_limit() {
         // cost is known: less than four such costs.
         assert!((10..14).contains(&passed), "{passed} passed");
         let account = format!(
-            "SELECT spent = {passed} * {COST_PLAIN}, reserved = 0 FROM public.user_api_keys WHERE did = '{}'",
+            "SELECT spent = {passed} * {COST_PLAIN}, held = 0 FROM public.accounts WHERE did = '{}'",
             user.did.as_str()
         );
         assert_eq!(world.sql(&account).unwrap(), "t|t");

@@ -3,11 +3,12 @@
 use std::{fs, process::Command};
 
 use e2e::{
-    upstream::{CUT_BYOK_TOTAL, CUT_COST_PLAIN},
-    world::{User, World, with_world},
+    user::User,
+    world::{World, with_world},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use stub::scripted::{CUT_BYOK_TOTAL, CUT_COST_PLAIN};
 
 /// The scheduled event, for one user's rows: tests that run at the same time have open rows, too.
 fn event(world: &World, user: &User<'_>) -> Vec<u8> {
@@ -32,8 +33,8 @@ pub(crate) fn summary(claimed: u32, settled: u32, given_up: u32, retried: u32) -
 pub(crate) fn books(world: &World, user: &User<'_>) -> String {
     let sql = format!(
         "SELECT l.status, l.cost_state, l.total_cost, l.input_tokens, l.output_tokens, l.error_reason,
-                l.unknown_cost_reason, k.spent, k.reserved
-           FROM public.request_logs l JOIN public.user_api_keys k USING (did) WHERE l.did = '{}'",
+                l.unknown_cost_reason, a.spent, a.held
+           FROM public.request_logs l JOIN public.accounts a USING (did) WHERE l.did = '{}'",
         user.did.as_str()
     );
     world.sql(&sql).unwrap()
@@ -49,10 +50,9 @@ async fn cut(user: &User<'_>, model: &str, id: &str) {
 fn abandon(world: &World, user: &User<'_>, age: &str) {
     world
         .sql(&format!(
-            "UPDATE public.user_api_keys SET reserved = 0.5 WHERE did = '{0}';
-             INSERT INTO public.request_logs (did, key_id, model, hold, request_time, status)
-             SELECT did, id, 'stub/ok', 0.5, now() - interval '{age}', 'pending'
-               FROM public.user_api_keys WHERE did = '{0}'",
+            "UPDATE public.accounts SET held = 0.5 WHERE did = '{0}';
+             INSERT INTO public.request_logs (did, model, hold, request_time, status)
+             VALUES ('{0}', 'stub/ok', 0.5, now() - interval '{age}', 'pending')",
             user.did.as_str()
         ))
         .unwrap();

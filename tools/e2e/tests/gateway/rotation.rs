@@ -16,7 +16,6 @@ use std::{
 
 use e2e::{
     signer::Signer,
-    upstream::{CUT_COST_PLAIN, Upstream, json_bytes, stream_bytes},
     world::{AUDIENCE, CHAT, chat_body},
 };
 use http::Method;
@@ -31,6 +30,10 @@ use shared::{
     },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stub::{
+    OpenRouter,
+    scripted::{CUT_COST_PLAIN, json_bytes, stream_bytes},
+};
 
 const SECRET: &str = "rotation/keyset";
 /// How long functions keep the keyset: 300 s would make this a test of a quarter of an hour.
@@ -39,7 +42,7 @@ const USERS: usize = 40;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 struct World {
-    upstream: Upstream,
+    upstream: OpenRouter,
     client: reqwest::Client,
     database: Database,
     secrets: Moto,
@@ -64,7 +67,7 @@ impl World {
         let tools = Tools::install(&workspace).unwrap();
         let run = RunDir::unique(&workspace, "e2e-rotation").unwrap();
         let functions = Functions::build(&workspace, &["proxy", "llmgw"]).unwrap();
-        let upstream = Upstream::start().await.unwrap();
+        let upstream = OpenRouter::start().await.unwrap();
         let database = Database::postgres(&tools, &run, Port::free().unwrap()).unwrap();
         let secrets = Moto::start(&tools, &run, Port::free().unwrap()).unwrap();
         let watch = Watch::only_apis(&tools, &run, Port::free().unwrap()).unwrap();
@@ -336,7 +339,7 @@ impl World {
         self.sql(&format!(
             "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE did = '{did}'"
         ));
-        let mut command = self.llmgw(&["books", "reconcile", "--json", "--did", did]);
+        let mut command = self.llmgw(&["admin", "reconcile", "--json", "--did", did]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
             .unwrap();
@@ -520,7 +523,7 @@ async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
     // The stub does not know at the first question.
     for _ in 0..2 {
         let summary = world.reconcile(user).await;
-        world.tell(&format!("$ llmgw books reconcile: {}", summary.trim()));
+        world.tell(&format!("$ llmgw admin reconcile: {}", summary.trim()));
         if world.sql(&cost).starts_with("final") {
             break;
         }

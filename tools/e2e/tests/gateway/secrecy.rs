@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use e2e::world::{User, World, random_key, with_world};
+use e2e::{
+    user::User,
+    world::{World, random_key, with_world},
+};
 use http::Method;
 
 #[test]
@@ -63,7 +66,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             "user_api_keys",
             "key_events",
             "key_provisionings",
-            "key_settings",
+            "accounts",
         ] {
             let rows = format!("SELECT json_agg(r) FROM public.{table} r");
             emitted.push_str(&world.sql(&rows).unwrap());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::world::{User, World};
+use e2e::{user::User, world::World};
 use reqwest::Response;
 use serde_json::Value;
 
@@ -41,12 +41,12 @@ pub(crate) async fn logged<T>(
     panic!("no {what} in the log");
 }
 
-/// Changes columns of the user's key.
+/// Changes columns of the user's account.
 pub(crate) fn set(world: &World, user: &User<'_>, change: &str) {
     let did = user.did.as_str();
     world
         .sql(&format!(
-            "UPDATE public.user_api_keys SET {change} WHERE did = '{did}'"
+            "UPDATE public.accounts SET {change} WHERE did = '{did}'"
         ))
         .unwrap();
 }

@@ -11,7 +11,7 @@ use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 18] = [
+pub(super) const STEPS: [Step; 19] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -27,6 +27,7 @@ pub(super) const STEPS: [Step; 18] = [
     }),
     Step("documentation", documentation),
     Step("migrations", migrations),
+    Step("workflows", workflows),
     Step("template", template),
     Step("Python client", python_client),
     Step("TypeScript client", typescript_client),
@@ -58,7 +59,8 @@ pub(super) struct Step(
     pub(super) fn(&Bench) -> Result<Outcome>,
 );
 
-const WITHOUT_E2E: [&str; 3] = ["--workspace", "--exclude", "e2e"];
+/// Without what has steps of its own.
+const WITHOUT_E2E: [&str; 5] = ["--workspace", "--exclude", "docs", "--exclude", "e2e"];
 
 fn deny(bench: &Bench) -> Result<Outcome> {
     check(&mut deny_command(
@@ -95,7 +97,7 @@ fn machete(bench: &Bench) -> Result<Outcome> {
     Ok(Outcome::default())
 }
 
-/// Whether what the documentation refers to is there.
+/// Links of the code's documentation; links and tables of the Markdown files.
 fn documentation(bench: &Bench) -> Result<Outcome> {
     check(
         cargo::command(&bench.workspace)
@@ -107,6 +109,27 @@ fn documentation(bench: &Bench) -> Result<Outcome> {
             ])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
+    bench.test(&["--package", "docs"])
+}
+
+/// GitHub's workflows: their form by its own schemas, and audits of their security. Both are offline.
+fn workflows(bench: &Bench) -> Result<Outcome> {
+    let root = bench.workspace.root();
+    let requirements = root.join("tools/workflows/requirements.txt");
+    let python = install::python_packages(&bench.workspace, &requirements, "workflows")?;
+    for (schema, files) in [
+        (
+            "github-workflows",
+            vec!["workflows/deploy.yml", "workflows/test.yml"],
+        ),
+        ("github-actions", vec!["actions/set-up/action.yml"]),
+    ] {
+        let mut command = Command::new(python.with_file_name("check-jsonschema"));
+        command.args(["--builtin-schema", &format!("vendor.{schema}")]);
+        check(command.args(files).current_dir(root.join(".github")))?;
+    }
+    let mut command = Command::new(python.with_file_name("zizmor"));
+    check(command.args(["--offline", ".github"]).current_dir(root))?;
     Ok(Outcome::default())
 }
 
@@ -229,4 +252,56 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
         not_run: exceptions.iter().map(|&it| it.to_owned()).collect(),
         skipped: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use stack::Workspace;
+
+    use super::STEPS;
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(Workspace::locate().root().join(path)).unwrap()
+    }
+
+    fn steps() -> BTreeSet<&'static str> {
+        STEPS.iter().map(|step| step.0).collect()
+    }
+
+    #[test]
+    fn steps_are_documented() {
+        let page = read("docs/develop/testing.md");
+        let (_, table) = page.split_once("| step | what it checks |").unwrap();
+        let documented = table
+            .lines()
+            .skip(2)
+            .map_while(|row| row.split('`').nth(1))
+            .collect();
+        assert_eq!(steps(), documented);
+    }
+
+    #[test]
+    fn github_runs_every_step() {
+        let workflow = read(".github/workflows/test.yml");
+        let mut run: Vec<String> = Vec::new();
+        for line in workflow.lines().map(str::trim) {
+            if let Some((_, list)) = line.split_once("step: [") {
+                run.extend(list.trim_end_matches(']').split(", ").map(str::to_owned));
+            } else if let Some((_, arguments)) = line.split_once("run: cargo xtask test ") {
+                // Between quotes is one argument, outside of them each word.
+                for (index, piece) in arguments.split('"').enumerate() {
+                    if index % 2 == 1 {
+                        run.push(piece.to_owned());
+                    } else {
+                        run.extend(piece.split_whitespace().map(str::to_owned));
+                    }
+                }
+            }
+        }
+        run.retain(|it| it != "$STEP");
+        assert_eq!(steps(), run.iter().map(String::as_str).collect());
+    }
 }
