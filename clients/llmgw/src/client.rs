@@ -1,4 +1,4 @@
-//! Sends requests to a gateway, signed as one user.
+//! The HTTP client: sends requests to a gateway, signed as one user.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,16 +16,18 @@ use crate::{
     identity::Identity,
 };
 
-/// How long making a connection may take. An answer may take as long as it likes: models think for
-/// minutes.
+/// The timeout of connecting. Responses have none: models think for minutes.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 
-/// Fills a buffer with bytes that nobody can guess.
+/// The message for a [`FillRandom`] that fails.
+pub(crate) const NO_RANDOMNESS: &str = "the system's random number generator failed";
+
+/// Fills a buffer with bytes that cannot be predicted: `getrandom::fill`.
 pub type FillRandom = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
-/// A user at a gateway. Clones share their connections.
+/// A gateway and the user who calls it. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     gateway: Gateway,
@@ -36,7 +38,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client; it connects when it sends.
+    /// Creates a client. It connects when it sends.
     pub fn new(
         gateway: Gateway,
         identity: Identity,
@@ -64,14 +66,14 @@ impl Client {
         &self.identity
     }
 
-    /// Signs `draft` for this moment and sends it; gives the answer once its head has come, whatever
-    /// its status. To drop the future or the answer ends the exchange.
+    /// Signs `draft` for the current time and sends it. Returns the response as soon as its headers are
+    /// there, whatever its status. Dropping the future or the response ends the exchange.
     pub async fn send(&self, draft: Draft) -> Result<Response, SendError> {
         let request = self.signed(draft)?;
         let sent = self.http.execute(request.try_into()?).await;
         sent.map_err(|source| {
             let base = self.gateway.base().clone();
-            // The URL may hold the user's query.
+            // The URL contains the query, which may be private.
             let source = source.without_url();
             if source.is_connect() {
                 SendError::Unreachable { base, source }
@@ -95,22 +97,22 @@ impl Client {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are the gateway and the cause")]
 pub enum SendError {
-    /// Without randomness no nonce.
-    #[error("the system has no randomness to give")]
+    /// A nonce could not be generated.
+    #[error("{NO_RANDOMNESS}")]
     Random(#[from] getrandom::Error),
-    /// It cannot be signed.
+    /// The request cannot be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// It cannot be sent, whatever the gateway.
+    /// The request cannot be sent to any gateway.
     #[error("the request cannot be sent")]
     Request(#[from] reqwest::Error),
-    /// No connection: the gateway has not seen the request.
+    /// Connecting failed: the gateway has not received the request.
     #[error(
-        "no answer from the gateway at {base}; check that it is running and that --gateway \
+        "the gateway at {base} cannot be reached; check that it is running and that --gateway \
          (LLMGW_GATEWAY) is its address"
     )]
     Unreachable {
@@ -118,7 +120,7 @@ pub enum SendError {
         source: reqwest::Error,
     },
     /// The connection broke after the gateway may have received the request.
-    #[error("the gateway at {base} closed the connection before it answered")]
+    #[error("the gateway at {base} closed the connection without a response")]
     Broken {
         base: Audience,
         source: reqwest::Error,

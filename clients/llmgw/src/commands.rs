@@ -1,228 +1,125 @@
-//! What the commands do.
+//! The command line: global options, and one module per command with its arguments.
+//!
+//! A new command is a module here, a variant of [`Command`], and a line in [`run`].
 
-pub mod chat;
-pub mod completions;
-pub mod doctor;
-pub mod identity;
-pub mod keys;
-pub mod models;
-pub mod pkce;
-pub mod profile;
-pub mod usage;
+mod chat;
+mod completions;
+mod connect;
+mod doctor;
+mod identity;
+mod keys;
+mod models;
+mod profile;
+mod request;
+mod serve;
+mod sign;
+mod usage;
 
-use std::{
-    fmt, fs,
-    io::{Read, Write},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use shared::{clock::Clock, identity::signing::Nonce};
+use anyhow::Result;
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
 use crate::{
-    admin, answer,
-    api::Refused,
-    books,
-    cli::{Cli, Command, Data, DraftArgs, Header, RequestArgs, SignArgs},
-    client::{Client, FillRandom},
-    curl, debug,
-    gateway::{Draft, Gateway},
-    identity::Identity,
-    serve,
-    settings::Settings,
-    terminal::Terminal,
+    admin::{self, AdminArgs},
+    config::ProfileName,
+    context::{Context, Outcome},
 };
 
-const NO_RANDOMNESS: &str = "the system has no randomness to give";
-
-/// What the commands take from the machine that they run on.
-pub struct Surroundings<'a> {
-    /// When requests are signed.
-    pub clock: Clock,
-    /// Fills a buffer with bytes that nobody can guess.
-    pub random: FillRandom,
-    /// Where the configuration is.
-    pub config_directory: Option<PathBuf>,
-    /// Which of the three below are terminals, and what these can show.
-    pub terminal: Terminal,
-    /// For bodies.
-    pub stdin: &'a mut dyn Read,
-    /// For data.
-    pub stdout: &'a mut dyn Write,
-    /// For people.
-    pub stderr: &'a mut dyn Write,
+/// Call LLM Gateway as yourself: requests are signed with the key of your DID.
+#[derive(Debug, Parser)]
+#[command(name = "llmgw", version, color = ColorChoice::Never, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The identity file.
+    #[arg(long, global = true, env = "LLMGW_IDENTITY", value_name = "PATH", help = IDENTITY_HELP)]
+    pub identity: Option<PathBuf>,
+    /// The profile, one of `llmgw profile list` [default: the one chosen by `profile use`]
+    #[arg(long, global = true, env = "LLMGW_PROFILE", value_name = "NAME")]
+    pub profile: Option<ProfileName>,
+    /// Log progress to stderr
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
 }
 
-impl Surroundings<'_> {
-    /// A client of `gateway` that signs with the key in the file `identity`.
-    pub fn client(&self, gateway: Gateway, identity: &Path) -> Result<Client> {
-        let identity = Identity::load(identity)?;
-        Ok(Client::new(
-            gateway,
-            identity,
-            self.clock.clone(),
-            self.random,
-        )?)
-    }
-}
+const IDENTITY_HELP: &str = "The identity file [default: the profile's, or llmgw/identity.json in \
+     $XDG_CONFIG_HOME or ~/.config]";
 
-impl fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings")
-            .field("clock", &self.clock)
-            .field("config_directory", &self.config_directory)
-            .field("terminal", &self.terminal)
-            .finish_non_exhaustive()
-    }
-}
+const EXAMPLES: &str = r#"Examples:
+  llmgw identity new
+  llmgw profile add home https://gw.example.com
+  llmgw doctor
+  llmgw connect
+  llmgw chat -m openai/gpt-4o-mini
+  llmgw serve
+  llmgw request -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello!"}]}' \
+      openrouter/chat/completions
 
-/// How a command ended that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Well.
-    Done,
-    /// The gateway, or the upstream behind it, answered with 400 or above.
-    Refused,
+The gateway, the audience and the identity come from arguments, else from environment variables, else
+from the profile. Data goes to stdout, everything else to stderr; without colours if NO_COLOR is set or
+stdout is not a terminal. Exit status: 0 for a response below 400, 1 for any other and for failures, 2
+for wrong arguments."#;
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, show, import or export the identity that signs requests
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
+    /// Manage several gateways and identities by name
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
+    /// Store your OpenRouter key at the gateway, or have one created
+    Connect(connect::ConnectArgs),
+    /// Show or revoke your OpenRouter key at the gateway
+    Keys(keys::KeysArgs),
+    /// List models and their prices
+    Models(models::ModelsArgs),
+    /// Chat with a model
+    Chat(chat::ChatArgs),
+    /// Show your usage and its cost
+    Usage(usage::UsageArgs),
+    /// Diagnose the connection to the gateway
+    Doctor(doctor::DoctorArgs),
+    /// Sign and send a request, and print the response as it arrives
+    Request(request::RequestCommandArgs),
+    /// Sign a request and print its headers, for another program to send
+    Sign(sign::SignArgs),
+    /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
+    Serve(serve::ServeArgs),
+    /// Operate a gateway: keyset, accounts, costs, diagnosis
+    Admin(AdminArgs),
+    /// Print a shell completion script
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs a command.
-pub fn run(cli: Cli, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    if cli.debug {
-        debug::init().context("the log cannot be shown")?;
-    }
-    let settings = Settings {
-        directory: around.config_directory.clone(),
-        profile: cli.profile,
-        identity: cli.identity,
-    };
-    match cli.command {
-        Command::Identity(command) => identity::run(command, &settings, around),
-        Command::Profile(command) => profile::run(command, &settings, around),
-        Command::Connect(args) => keys::connect(&settings, args, around),
-        Command::Keys(args) => keys::run(&settings, args, around),
-        Command::Models(args) => models::run(&settings, args, around),
-        Command::Chat(args) => chat::run(&settings, args, around),
-        Command::Usage(args) => usage::run(&settings, args, around),
-        Command::Doctor(args) => doctor::run(&settings, args, around),
-        Command::Request(args) => request(&settings, args, around),
-        Command::Sign(args) => sign(&settings, args, around),
-        Command::Serve(args) => serve::run(&settings, args, around),
-        Command::Admin(args) => admin::run(args, around),
-        Command::Books(command) => books::run(command, around),
-        Command::Completions(args) => completions::run(&args, around),
+pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
+    match command {
+        Command::Identity(command) => identity::run(command, context),
+        Command::Profile(command) => profile::run(command, context),
+        Command::Connect(args) => connect::run(args, context),
+        Command::Keys(args) => keys::run(args, context),
+        Command::Models(args) => models::run(args, context),
+        Command::Chat(args) => chat::run(args, context),
+        Command::Usage(args) => usage::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Request(args) => request::run(args, context),
+        Command::Sign(args) => sign::run(args, context),
+        Command::Serve(args) => serve::run(args, context),
+        Command::Admin(args) => admin::run(args, context),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command(), context),
     }
 }
 
-fn request(
-    settings: &Settings,
-    args: RequestArgs,
-    around: &mut Surroundings<'_>,
-) -> Result<Outcome> {
-    let Prepared { gateway, draft, .. } = Prepared::new(settings, args.draft, around.stdin)?;
-    let client = around.client(gateway, &settings.identity()?)?;
-    let out = &mut *around.stdout;
-    let refusal = block_on(async {
-        let answer = client.send(draft).await?;
-        anyhow::Ok(answer::relay(answer, args.include, out).await?)
-    })?;
-    match refusal {
-        None => Ok(Outcome::Done),
-        Some(refusal) => {
-            writeln!(around.stderr, "llmgw: {}", Refused(refusal))?;
-            Ok(Outcome::Refused)
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
     }
-}
-
-/// Runs what waits for the network.
-fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(future)
-}
-
-fn sign(settings: &Settings, args: SignArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let Prepared {
-        gateway,
-        draft,
-        body_file,
-    } = Prepared::new(settings, args.draft, around.stdin)?;
-    let identity = Identity::load(&settings.identity()?)?;
-    let (now, nonce) = (around.clock.now(), nonce(around)?);
-    if args.curl {
-        let request = gateway.signed(&identity, draft, now, &nonce)?;
-        let command = curl::command(&request, body_file.as_deref())?;
-        writeln!(around.stdout, "{command}")?;
-    } else {
-        for (name, value) in gateway.sign(&identity, &draft, now, &nonce)?.iter() {
-            writeln!(around.stdout, "{name}: {value}")?;
-        }
-    }
-    Ok(Outcome::Done)
-}
-
-/// The arguments of a request, put together.
-struct Prepared {
-    gateway: Gateway,
-    draft: Draft,
-    body_file: Option<PathBuf>,
-}
-
-impl Prepared {
-    fn new(settings: &Settings, args: DraftArgs, stdin: &mut dyn Read) -> Result<Self> {
-        let gateway = settings.gateway(args.gateway)?;
-        let default_method = match args.data {
-            Some(_) => Method::POST,
-            None => Method::GET,
-        };
-        let headers: HeaderMap = args
-            .headers
-            .into_iter()
-            .map(|Header { name, value }| (name, value))
-            .collect();
-        let body = args.data.as_ref().map(|data| read(data, stdin));
-        let draft = Draft::new(
-            args.method.unwrap_or(default_method),
-            args.path,
-            headers,
-            body.transpose()?.unwrap_or_default(),
-        );
-        let body_file = match args.data {
-            Some(Data::File(path)) => Some(path),
-            Some(Data::Text(_) | Data::Stdin) | None => None,
-        };
-        Ok(Self {
-            gateway,
-            draft,
-            body_file,
-        })
-    }
-}
-
-/// Unlike curl's `-d`, it leaves line feeds in files alone.
-fn read(data: &Data, stdin: &mut dyn Read) -> Result<Bytes> {
-    match data {
-        Data::Text(text) => Ok(text.clone().into()),
-        Data::File(path) => {
-            let body = fs::read(path);
-            let body = body.with_context(|| format!("cannot read the body {}", path.display()))?;
-            Ok(body.into())
-        }
-        Data::Stdin => {
-            let mut body = Vec::new();
-            stdin
-                .read_to_end(&mut body)
-                .context("cannot read the body from stdin")?;
-            Ok(body.into())
-        }
-    }
-}
-
-fn nonce(around: &Surroundings<'_>) -> Result<Nonce> {
-    let mut bytes = [0; 16];
-    (around.random)(&mut bytes).context(NO_RANDOMNESS)?;
-    Ok(Nonce::from_random(bytes))
 }

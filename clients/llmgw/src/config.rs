@@ -8,8 +8,8 @@
 //!
 //! [profiles.work]
 //! gateway = "http://127.0.0.1:9000"
-//! audience = "https://gw.work.example"       # where the gateway knows itself by another name
-//! identity = "/home/me/work-identity.json"   # else identity.json beside this file
+//! audience = "https://gw.work.example"       # if the gateway is configured with another base URL
+//! identity = "/home/me/work-identity.json"   # default: identity.json beside this file
 //! ```
 
 use std::{
@@ -26,11 +26,11 @@ use crate::private_file::{self, Existing};
 
 const FILE: &str = "config.toml";
 
-/// What the file says.
+/// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The profile that is used unless another is named.
+    /// The profile in use.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub current: Option<ProfileName>,
     /// All profiles.
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file in `directory`; without one there are no profiles.
+    /// Reads the file in `directory`. A missing file has no profiles.
     pub fn load(directory: &Path) -> Result<Self, ConfigError> {
         let path = directory.join(FILE);
         let text = match fs::read_to_string(&path) {
@@ -51,7 +51,7 @@ impl Config {
         config.map_err(|source| ConfigError::Malformed { path, source })
     }
 
-    /// Writes the file. What it held besides profiles, comments among it, is lost.
+    /// Writes the file. Its comments are lost.
     pub fn save(&self, directory: &Path) -> Result<(), ConfigError> {
         let path = directory.join(FILE);
         let text = toml::to_string(self)?;
@@ -59,7 +59,7 @@ impl Config {
             .map_err(|source| ConfigError::Write { path, source })
     }
 
-    /// The profile `name`, or else the one in use; an empty one where none is.
+    /// The profile `name`, by default the one in use, by default an empty one.
     pub fn profile(&self, name: Option<&ProfileName>) -> Result<Profile, ConfigError> {
         let Some(name) = name.or(self.current.as_ref()) else {
             return Ok(Profile::default());
@@ -69,22 +69,22 @@ impl Config {
     }
 }
 
-/// What a profile stands for.
+/// A gateway and an identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The gateway's base URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<BaseUrl>,
-    /// The name that the gateway knows itself by, where it is another.
+    /// The base URL that signatures are made for, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<BaseUrl>,
-    /// The identity file, where it is not the common one.
+    /// The identity file, if it is not the default one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<PathBuf>,
 }
 
-/// An [`Audience`] as the file has it.
+/// An [`Audience`] in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BaseUrl(pub Audience);
@@ -103,7 +103,7 @@ impl From<BaseUrl> for String {
     }
 }
 
-/// 1 to 64 of `A-Za-z0-9._-`.
+/// A profile's name: 1 to 64 of `A-Za-z0-9._-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProfileName(String);
@@ -141,13 +141,13 @@ impl fmt::Display for ProfileName {
     }
 }
 
-/// Too long, or with other characters.
+/// A name that is too long or has other characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a profile's name is 1 to 64 of A-Za-z0-9._-")]
 pub struct MalformedName;
 
-/// Where the configuration is: `llmgw` below `$XDG_CONFIG_HOME`, or else below `~/.config`. Relative
-/// values are ignored, as the XDG Base Directory Specification asks
+/// The configuration directory: `llmgw` in `$XDG_CONFIG_HOME`, by default in `~/.config`. Relative values
+/// are ignored, as the XDG Base Directory Specification requires
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
 #[must_use]
 pub fn directory(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
@@ -157,12 +157,9 @@ pub fn directory(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<
     Some(config_home?.join("llmgw"))
 }
 
-/// Why the configuration cannot be used.
+/// The reason why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    missing_docs,
-    reason = "the messages say it, and the fields are the place"
-)]
+#[expect(missing_docs, reason = "the messages are the documentation")]
 pub enum ConfigError {
     #[error("cannot read the configuration {}", path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -173,91 +170,11 @@ pub enum ConfigError {
     },
     #[error("cannot write the configuration {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("the configuration makes no TOML")]
+    #[error("the configuration cannot be written as TOML")]
     Toml(#[from] toml::ser::Error),
-    #[error("there is no profile {name}; `llmgw profile list` names those that there are")]
+    #[error("there is no profile {name}; `llmgw profile list` lists the profiles")]
     UnknownProfile { name: ProfileName },
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> ProfileName {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_file_is_read_as_it_was_written() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Config::load(directory.path()).unwrap(), Config::default());
-        let url = |text: &str| Some(BaseUrl(text.parse().unwrap()));
-        let home = Profile {
-            gateway: url("https://gw.example.com"),
-            ..Profile::default()
-        };
-        let work = Profile {
-            gateway: url("http://127.0.0.1:9000"),
-            audience: url("https://gw.work.example/Prod"),
-            identity: Some("/i.json".into()),
-        };
-        let config = Config {
-            current: Some(name("home")),
-            profiles: [(name("home"), home.clone()), (name("w.1"), work.clone())].into(),
-        };
-        config.save(directory.path()).unwrap();
-        assert_eq!(Config::load(directory.path()).unwrap(), config);
-        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
-        insta::assert_snapshot!(text, @r#"
-        use = "home"
-
-        [profiles.home]
-        gateway = "https://gw.example.com"
-
-        [profiles."w.1"]
-        gateway = "http://127.0.0.1:9000"
-        audience = "https://gw.work.example/Prod"
-        identity = "/i.json"
-        "#);
-        assert_eq!(config.profile(None).unwrap(), home);
-        assert_eq!(config.profile(Some(&name("w.1"))).unwrap(), work);
-        let error = config.profile(Some(&name("none"))).unwrap_err();
-        assert!(error.to_string().starts_with("there is no profile none; "));
-    }
-
-    #[test]
-    fn a_file_that_is_wrong_is_explained() {
-        let directory = tempfile::tempdir().unwrap();
-        for (text, cause) in [
-            ("use = ", "TOML parse error at line 1"),
-            ("uses = \"a\"", "unknown field `uses`"),
-            (
-                "[profiles.a]\ngateway = \"gw\"",
-                "an audience is a URL like",
-            ),
-            ("[profiles.\"a b\"]", "a profile's name is"),
-        ] {
-            fs::write(directory.path().join(FILE), text).unwrap();
-            let error = Config::load(directory.path()).unwrap_err();
-            let error = format!("{:#}", anyhow::Error::from(error));
-            assert!(
-                error.contains("is not as `llmgw profile add` writes it: "),
-                "{error}"
-            );
-            assert!(error.contains(cause), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_directory() {
-        let path = |config: Option<&str>, home: Option<&str>| {
-            directory(config.map(PathBuf::from), home.map(PathBuf::from))
-        };
-        let at = |text: &str| Some(PathBuf::from(text));
-        assert_eq!(path(Some("/c"), Some("/h")), at("/c/llmgw"));
-        for ignored in [None, Some(""), Some("c"), Some("./c")] {
-            assert_eq!(path(ignored, Some("/h")), at("/h/.config/llmgw"));
-            assert_eq!(path(ignored, None), None);
-        }
-    }
-}
+mod tests;

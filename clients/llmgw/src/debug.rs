@@ -1,14 +1,14 @@
-//! `--debug`: what is being done, on stderr.
+//! `--debug`: the log on stderr.
 
 use std::{fs::File, io, os::fd::AsFd, sync::Mutex};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Starts logging to stderr. As in the functions, libraries stay at warnings: at their finest level
+/// Starts logging to stderr. As in the functions, libraries log warnings only: at their finest level
 /// some of them write headers and bodies.
 pub fn init() -> io::Result<()> {
-    // Not `io::stderr()`, which `main` holds locked: a thread of a library's would wait forever.
+    // Not `io::stderr()`: `main` holds its lock, and a library's thread would wait forever.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)

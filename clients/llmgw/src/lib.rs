@@ -1,35 +1,34 @@
-//! The users' side of LLM Gateway: an identity, signed requests, and the command line around them;
-//! and the operator's, below `admin`.
-//!
-//! The command line is `cli` (what can be typed) and `commands` (what it does); everything that a
-//! program needs to call a gateway is below them:
+//! The command line of LLM Gateway, for its users, and below `admin` for its operators. Its lower
+//! modules are a client library: an identity, and signed requests to a gateway.
 //!
 //! ```text
-//! main (clock, randomness, environment)
-//!   └─ cli · commands · serve · admin · books (the operator's) · debug
-//!        ├─ settings ── config                   (profiles)
-//!        ├─ answer · curl · markdown · table · terminal  (what is shown)
+//! main (process: environment, streams)
+//!   └─ commands ─┬─ admin (operators)
+//!                └─ context · args
+//!        ├─ settings ── config                            (profiles)
+//!        ├─ response · curl · markdown · table · terminal (output)
 //!        └─ api ── client
 //!             └─ gateway
 //!                  └─ identity · target
 //! ```
+//!
+//! Imports point downwards only; `tests/imports.rs` holds that.
 
-pub mod admin;
-pub mod answer;
-pub mod api;
-pub mod books;
-pub mod cli;
+mod admin;
+mod api;
+mod args;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod context;
 pub mod curl;
 pub mod debug;
 pub mod gateway;
 pub mod identity;
-pub mod markdown;
+mod markdown;
 mod private_file;
-pub mod serve;
+mod response;
 pub mod settings;
-pub mod table;
+mod table;
 pub mod target;
 pub mod terminal;

@@ -19,7 +19,7 @@ const FENCE: &str = "```";
     clippy::struct_excessive_bools,
     reason = "each style is on or off, whatever the others are"
 )]
-pub struct Renderer {
+pub(crate) struct Renderer {
     place: Place,
     /// What may be markup: the beginning of a line, or a run of stars.
     held: String,
@@ -57,7 +57,7 @@ enum Start {
 impl Renderer {
     /// Renders the next piece.
     #[must_use]
-    pub fn push(&mut self, piece: &str) -> String {
+    pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut out = String::with_capacity(piece.len() + 16);
         for character in piece.chars() {
             if !character.is_control() || matches!(character, '\n' | '\t') {
@@ -69,7 +69,7 @@ impl Renderer {
 
     /// Writes what is still held back, and ends every style.
     #[must_use]
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let mut out = String::new();
         match self.place {
             Place::LineStart => self.text_so_far(&mut out),
@@ -245,83 +245,4 @@ fn format_styled((on, off): (&str, &str), text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn whole(text: &str) -> String {
-        let mut renderer = Renderer::default();
-        renderer.push(text) + &renderer.finish()
-    }
-
-    /// Styles as tags, so that they can be read.
-    fn tagged(text: &str) -> String {
-        [
-            ("\u{1b}[1m", "<b>"),
-            ("\u{1b}[22m", "</b>"),
-            ("\u{1b}[2m", "<d>"),
-            ("\u{1b}[3m", "<i>"),
-            ("\u{1b}[23m", "</i>"),
-            ("\u{1b}[36m", "<c>"),
-            ("\u{1b}[39m", "</c>"),
-        ]
-        .iter()
-        .fold(whole(text), |text, (code, tag)| text.replace(code, tag))
-    }
-
-    #[test]
-    fn markup() {
-        for (text, shown) in [
-            ("plain", "plain"),
-            ("a\n\nb\n", "a\n\nb\n"),
-            ("# Title\ntext", "<b>Title</b>\ntext"),
-            ("## A **b** c\n", "<b>A b c</b>\n"),
-            ("#hashtag", "#hashtag"),
-            ("####### seven", "####### seven"),
-            ("**bold** and *italic*", "<b>bold</b> and <i>italic</i>"),
-            ("***both***", "<b><i>both</b></i>"),
-            ("2 * 3 * 4", "2 * 3 * 4"),
-            ("a ** b", "a ** b"),
-            ("**open\nnext", "<b>open</b>\nnext"),
-            ("- one\n  * two\n+ three", "• one\n  • two\n• three"),
-            ("-1", "-1"),
-            ("> said", "<d>│ </b>said"),
-            ("use `a*b*` here", "use <c>a*b*</c> here"),
-            (
-                "```rust\nlet a = 1 * 2;\n\n# b\n```\nafter",
-                "  <c>let a = 1 * 2;</c>\n\n  <c># b</c>\nafter",
-            ),
-            ("```\nopen", "  <c>open</c>\n"),
-            ("``a``", "<c></c>a<c></c>"),
-            ("snake_case_name", "snake_case_name"),
-            ("你**好**", "你<b>好</b>"),
-            ("a\u{1b}[2Jb\r\nc\u{7}", "a[2Jb\nc"),
-            ("-", "-"),
-            ("**", "**"),
-        ] {
-            assert_eq!(tagged(text), shown, "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_may_be_cut_anywhere(
-            text in "([*`#>\\- \n]|a|é|```|\\*\\*){0,40}",
-            cuts in proptest::collection::vec(0_usize..40, 0..8),
-        ) {
-            let characters: Vec<char> = text.chars().collect();
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(characters.len())).collect();
-            cuts.extend([0, characters.len()]);
-            cuts.sort_unstable();
-            let mut renderer = Renderer::default();
-            let mut out = String::new();
-            for cut in cuts.windows(2) {
-                let piece: String = characters[cut[0]..cut[1]].iter().collect();
-                out.push_str(&renderer.push(&piece));
-            }
-            out.push_str(&renderer.finish());
-            prop_assert_eq!(out, whole(&text));
-        }
-    }
-}
+mod tests;

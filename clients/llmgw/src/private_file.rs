@@ -1,4 +1,4 @@
-//! Files that are their owner's alone.
+//! Files that only their owner can read.
 
 use std::{
     fs::{self, DirBuilder},
@@ -7,17 +7,17 @@ use std::{
     path::Path,
 };
 
-/// What to do with a file that is already there.
+/// The treatment of a file that exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it and fail with [`io::ErrorKind::AlreadyExists`]: a lost key cannot be had back.
+    /// Keep it and fail with [`io::ErrorKind::AlreadyExists`]: a lost key cannot be recovered.
     Keep,
-    /// Put the new one in its place.
+    /// Replace it.
     Replace,
 }
 
-/// Writes a file that only its owner can read, from the first byte on; at once or not at all. A
-/// missing directory is made, with mode 0700.
+/// Writes a file atomically, with mode 0600 from the first byte on. A missing directory is created with
+/// mode 0700.
 pub(crate) fn write(path: &Path, content: &[u8], existing: Existing) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

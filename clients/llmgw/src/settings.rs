@@ -1,5 +1,5 @@
-//! Which gateway and which identity a command is for: arguments and variables first, the profile
-//! for what they leave open.
+//! The gateway and the identity that a command uses: from arguments and environment variables, else
+//! from the profile.
 
 use std::path::{Path, PathBuf};
 
@@ -7,29 +7,29 @@ use shared::config::keeps_secrets;
 use url::Url;
 
 use crate::{
-    cli::GatewayArgs,
+    args::GatewayArgs,
     config::{BaseUrl, Config, ConfigError, Profile, ProfileName},
     gateway::Gateway,
 };
 
-/// What was chosen for all commands. Nothing is read before it is needed.
+/// The global options. Files are read when they are needed.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where the configuration is, if anywhere.
+    /// The configuration directory; `None` without a home directory.
     pub directory: Option<PathBuf>,
-    /// The profile that was named.
+    /// The profile named by `--profile`.
     pub profile: Option<ProfileName>,
-    /// The identity file that was named.
+    /// The identity file named by `--identity`.
     pub identity: Option<PathBuf>,
 }
 
 impl Settings {
-    /// The configuration's directory.
+    /// The configuration directory.
     pub fn directory(&self) -> Result<&Path, SettingsError> {
         self.directory.as_deref().ok_or(SettingsError::NoHome)
     }
 
-    /// The profile; an empty one where there is none.
+    /// The profile, empty if none is in use.
     pub fn profile(&self) -> Result<Profile, SettingsError> {
         let config = match &self.directory {
             Some(directory) => Config::load(directory)?,
@@ -50,8 +50,8 @@ impl Settings {
         }
     }
 
-    /// The gateway. A profile's audience is that of its own gateway. One that would be reached over plain
-    /// http is none, unless it is on this machine: keys and requests are sent there.
+    /// The gateway. A profile's audience belongs to the profile's gateway only. Plain http is refused
+    /// except to this machine, because keys and requests are sent there.
     pub fn gateway(&self, args: GatewayArgs) -> Result<Gateway, SettingsError> {
         let (base, audience) = if let Some(base) = args.gateway {
             (base, args.audience)
@@ -73,22 +73,22 @@ impl Settings {
     }
 }
 
-/// What is missing.
+/// The reason why a setting cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Nothing says where the gateway is.
+    /// No gateway was named.
     #[error(
-        "which gateway? Name it with --gateway or LLMGW_GATEWAY, or keep it: `llmgw profile add \
+        "no gateway was named; use --gateway or LLMGW_GATEWAY, or store it with `llmgw profile add \
          NAME URL`"
     )]
     NoGateway,
-    /// Whoever is on the way could read what is sent.
+    /// Everyone on the network path could read what is sent.
     #[error(
-        "{0} is not encrypted, and your key and requests would travel over it: a gateway's address \
-         begins with https:// (http:// only for this machine)"
+        "{0} is not encrypted, and your key and requests would be sent to it; a gateway's URL begins \
+         with https:// (http:// only on this machine)"
     )]
     PlainHttp(String),
-    /// Nothing says where the configuration is.
+    /// There is no configuration directory.
     #[error("there is no home directory; name a file with --identity")]
     NoHome,
     /// The configuration file.

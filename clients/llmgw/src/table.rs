@@ -1,4 +1,4 @@
-//! Tables and bars for people, in text that programs can still split.
+//! Tables and bars on a terminal.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// On which side a column is ragged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Align {
+pub(crate) enum Align {
     /// Text.
     Left,
     /// Numbers.
@@ -20,7 +20,7 @@ pub enum Align {
 
 /// Rows under a header.
 #[derive(Debug)]
-pub struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     columns: [(&'static str, Align); N],
     rows: Vec<[String; N]>,
 }
@@ -28,18 +28,18 @@ pub struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// Without rows yet.
     #[must_use]
-    pub fn new(columns: [(&'static str, Align); N]) -> Self {
+    pub(crate) fn new(columns: [(&'static str, Align); N]) -> Self {
         let rows = Vec::new();
         Self { columns, rows }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
 
     /// Writes it; the header only for people.
-    pub fn write(&self, terminal: Terminal, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, terminal: Terminal, out: &mut dyn Write) -> io::Result<()> {
         let header = self.columns.map(|(name, _)| name.to_owned());
         let header = terminal.stdout.then_some(header);
         let widths = self.widths(header.as_ref());
@@ -77,7 +77,7 @@ impl<const N: usize> Table<N> {
 
 /// A bar of `part / whole` of `width` cells, to an eighth of a cell.
 #[must_use]
-pub fn bar(part: f64, whole: f64, width: usize) -> String {
+pub(crate) fn bar(part: f64, whole: f64, width: usize) -> String {
     if whole <= 0.0 || part <= 0.0 {
         return String::new();
     }

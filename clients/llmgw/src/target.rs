@@ -1,4 +1,4 @@
-//! Which route of a gateway a request is for, as users type it.
+//! The path and query of a request, as users type them.
 
 use std::{fmt, str::FromStr};
 
@@ -7,11 +7,11 @@ use shared::{
     request::RawQuery,
 };
 
-/// All routes but the greeting are below it.
+/// The prefix of all routes but the greeting.
 const API: &str = "/api/v1/";
 
-/// A path below the gateway's base URL, and a query. `Display` gives what is put on the wire, and
-/// it is exactly what is signed.
+/// A path relative to the gateway's base URL, and a query. `Display` writes the form that is sent and
+/// signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     path: CanonicalPath,
@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `/api/v1/usage?start_date=2026-01-01`, or without the leading slash what is below
+    /// Parses `/api/v1/usage?start_date=2026-01-01`, or, without a leading slash, a path relative to
     /// `/api/v1/`: `openrouter/chat/completions`.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
@@ -69,16 +69,16 @@ impl FromStr for Target {
     }
 }
 
-/// Why a text names no route.
+/// The reason why a text is not a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// With scheme and host.
-    #[error("give the path alone, like /api/v1/usage, and the rest with --gateway")]
+    /// It has a scheme and a host.
+    #[error("give the path only, like /api/v1/usage; the base URL belongs to --gateway")]
     WholeUrl,
-    /// A path that gateways refuse.
+    /// Gateways refuse the path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A query that gateways refuse.
+    /// Gateways refuse the query.
     #[error(transparent)]
     Query(#[from] QueryError),
 }

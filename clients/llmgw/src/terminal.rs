@@ -1,4 +1,4 @@
-//! What is at the other end of the three standard streams.
+//! The terminal: which standard streams are one, styles, hidden input.
 
 use std::{
     fmt,
@@ -9,34 +9,41 @@ use std::{
 use rustix::termios::{self, LocalModes, OptionalActions};
 use zeroize::Zeroizing;
 
-/// Where no terminal tells.
+/// The width without a terminal.
 const COLUMNS: usize = 80;
 
-/// Which streams are terminals, and what they show.
+/// The streams that are terminals, and their abilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each ability is there or not, whatever the others are"
+)]
 pub struct Terminal {
-    /// Whether a person types.
+    /// Whether a person types on stdin.
     pub stdin: bool,
-    /// Whether a person reads data.
+    /// Whether a person reads stdout.
     pub stdout: bool,
-    /// Whether colours are wanted on stdout.
+    /// Whether stdout shows colours.
     pub colours: bool,
-    /// How many columns stdout has.
+    /// Whether stderr can overwrite a line, for progress bars.
+    pub progress: bool,
+    /// The width of stdout in columns.
     pub columns: usize,
 }
 
 impl Terminal {
-    /// That of this process. `no_color` is whether the variable says so
-    /// (<https://no-color.org>).
+    /// The terminal of this process. `no_color` is the convention of <https://no-color.org>; a `dumb`
+    /// terminal understands no escape sequences.
     #[must_use]
-    pub fn of_process(no_color: bool) -> Self {
+    pub fn of_process(no_color: bool, dumb: bool) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let columns = termios::tcgetwinsize(stdout.as_fd()).map_or(0, |size| size.ws_col);
         Self {
             stdin: io::stdin().is_terminal(),
             stdout: is_terminal,
-            colours: is_terminal && !no_color,
+            colours: is_terminal && !no_color && !dumb,
+            progress: io::stderr().is_terminal() && !dumb,
             columns: match columns {
                 0 => COLUMNS,
                 columns => columns.into(),
@@ -44,18 +51,19 @@ impl Terminal {
         }
     }
 
-    /// No terminal at all.
+    /// No terminal.
     #[must_use]
     pub fn none() -> Self {
         Self {
             stdin: false,
             stdout: false,
             colours: false,
+            progress: false,
             columns: COLUMNS,
         }
     }
 
-    /// `text` in a style, where styles are shown.
+    /// `text` in a style, if the terminal shows styles.
     pub fn paint<T: fmt::Display>(self, style: Style, text: T) -> Painted<T> {
         Painted {
             style: self.colours.then_some(style),
@@ -64,18 +72,18 @@ impl Terminal {
     }
 }
 
-/// How text may stand out (ECMA-48 §8.3.117).
+/// A text style (ECMA-48 §8.3.117).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// What matters.
+    /// Important.
     Bold,
-    /// What matters less.
+    /// Less important.
     Dim,
-    /// Well.
+    /// Success.
     Green,
-    /// Not well.
+    /// Failure.
     Red,
-    /// Perhaps not well.
+    /// Warning.
     Yellow,
     /// Quantities, code.
     Cyan,
@@ -94,7 +102,7 @@ impl Style {
     }
 }
 
-/// Text in a style, or plain. Width and alignment are those of the text.
+/// Text in a style, or plain. Padding applies to the text.
 #[derive(Debug)]
 pub struct Painted<T> {
     style: Option<Style>,
@@ -114,7 +122,7 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// Text from elsewhere, without what could steer the terminal.
+/// Replaces control characters in untrusted text, which would control the terminal.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")

@@ -160,6 +160,11 @@ impl Deployer<'_> {
                 &[("SUPABASE_REST_URL", NOBODY)],
             )?,
             self.deploy(
+                &["usage-stale"],
+                &["usage"],
+                &[("SUPABASE_SECRET_KEY", "sb_secret_rotated_away")],
+            )?,
+            self.deploy(
                 &["proxy-keyless", "keys-keyless", "reconcile-keyless"],
                 &["proxy", "keys", "reconcile"],
                 &[("KEYSET_SECRET_NAME", "no/such/secret")],

@@ -170,16 +170,16 @@ impl Settlement<'_> {
             let id = line["id"].as_str().and_then(|id| id.parse().ok());
             if let Some(number) = id.and_then(|id| self.journal.number(id)) {
                 self.journal
-                    .note(number, "operator", format!("llmgw books restore: {line}"));
+                    .note(number, "operator", format!("llmgw admin restore: {line}"));
             }
         }
         Ok(())
     }
 
-    /// Runs `llmgw books restore`, past the proxy.
+    /// Runs `llmgw admin restore`, past the proxy.
     async fn books_restore(&self, file: &Path) -> Result<Value> {
         let output = Command::new(&self.llmgw)
-            .args(["books", "restore", "--json"])
+            .args(["admin", "restore", "--json"])
             .arg(file)
             .env_clear()
             .envs(self.database.env())
@@ -187,7 +187,7 @@ impl Settlement<'_> {
             .await?;
         serde_json::from_slice(&output.stdout).with_context(|| {
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-            format!("llmgw books restore: {} {errors}", output.status)
+            format!("llmgw admin restore: {} {errors}", output.status)
         })
     }
 

@@ -3,12 +3,17 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// The range of free ports: above the usual services, and below 32768, from where on Linux takes the
 /// ports of outgoing connections.
 const FREE: std::ops::Range<u16> = 25_000..32_000;
+
+/// Opening a link fails.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -24,8 +29,6 @@ pub enum PortError {
     NoneFree,
     #[error("can't reserve a port: {0}")]
     Reserve(#[from] io::Error),
-    #[error("{} must be a folder of this user that others cannot change; remove it", .0.display())]
-    Folder(PathBuf),
 }
 
 /// A port that was free when it was taken, and that is not given out again through this type, in this
@@ -87,20 +90,7 @@ impl Port {
     fn take(number: u16, option: Option<&'static str>) -> Result<Option<Self>, PortError> {
         let user = rustix::process::getuid().as_raw();
         let folder = std::env::temp_dir().join(format!("llm-gateway-ports-{user}"));
-        Self::take_in(&folder, number, option)
-    }
-
-    fn take_in(
-        folder: &Path,
-        number: u16,
-        option: Option<&'static str>,
-    ) -> Result<Option<Self>, PortError> {
-        ensure_private(folder)?;
-        let reservation = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.join(number.to_string()))?;
+        let reservation = lock_file(&folder, user, &number.to_string())?;
         match reservation.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -114,21 +104,30 @@ impl Port {
     }
 }
 
-/// Makes a folder that only this user can change. The temporary directory is everyone's: another user may
-/// have made the folder, or a link in its place, so that locking a file would create or change one
-/// elsewhere.
-fn ensure_private(folder: &Path) -> Result<(), PortError> {
+/// Opens, or makes, a file in a folder that only `user` can change. Every user can write to the folder above,
+/// so its entry may be another user's, or a link to a file that must not be touched.
+fn lock_file(folder: &Path, user: u32, name: &str) -> io::Result<File> {
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let found = fs::symlink_metadata(folder)?;
-    let is_own = found.is_dir() && found.uid() == rustix::process::getuid().as_raw();
-    if is_own && found.mode() & 0o022 == 0 {
-        Ok(())
-    } else {
-        Err(PortError::Folder(folder.to_owned()))
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+        let problem = format!(
+            "{} is not a folder that only this user may write to",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
+    // Not truncated, and no link is followed: the file only serves the lock.
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(NO_FOLLOW)
+        .open(folder.join(name))
 }
 
 fn is_free(number: u16) -> bool {
@@ -137,7 +136,39 @@ fn is_free(number: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
+
+    #[test]
+    fn what_another_user_may_have_put_there_is_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let user = rustix::process::getuid().as_raw();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        let folder = |name: &str, mode: u32| {
+            let folder = directory.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            folder
+        };
+
+        let good = folder("good", 0o700);
+        symlink(&precious, good.join("1")).unwrap();
+        lock_file(&good, user, "1").unwrap_err();
+        fs::write(good.join("2"), "kept").unwrap();
+        lock_file(&good, user, "2").unwrap();
+        assert_eq!(fs::read_to_string(good.join("2")).unwrap(), "kept");
+        lock_file(&directory.path().join("new"), user, "1").unwrap();
+
+        lock_file(&folder("open", 0o777), user, "1").unwrap_err();
+        lock_file(&folder("another's", 0o700), user + 1, "1").unwrap_err();
+        let link = directory.path().join("link");
+        symlink(&good, &link).unwrap();
+        lock_file(&link, user, "2").unwrap_err();
+        lock_file(&precious, user, "1").unwrap_err();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+    }
 
     #[test]
     fn free_ports_differ_and_stay_below_the_ephemeral_range() {
@@ -165,35 +196,5 @@ mod tests {
                  or choose another port with --port"
             )
         );
-    }
-
-    #[test]
-    fn a_folder_that_others_made_or_can_write_is_refused() {
-        use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-        let temporary = tempfile::tempdir().unwrap();
-        let take = |folder: &Path| Port::take_in(folder, 31_999, None);
-
-        let own = temporary.path().join("own");
-        fs::create_dir(temporary.path().join("elsewhere")).unwrap();
-        fs::write(temporary.path().join("elsewhere/31999"), "kept").unwrap();
-        let link = temporary.path().join("link");
-        symlink(temporary.path().join("elsewhere"), &link).unwrap();
-        assert!(matches!(take(&link), Err(PortError::Folder(_))));
-        let open = temporary.path().join("elsewhere");
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(take(&open), Err(PortError::Folder(_))));
-        let kept = fs::read_to_string(open.join("31999")).unwrap();
-        assert_eq!(kept, "kept");
-
-        assert!(take(&own).is_ok());
-        assert_eq!(
-            fs::metadata(&own).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        // A reservation changes nothing in its file.
-        fs::write(own.join("31999"), "kept").unwrap();
-        drop(take(&own).unwrap());
-        assert_eq!(fs::read_to_string(own.join("31999")).unwrap(), "kept");
     }
 }

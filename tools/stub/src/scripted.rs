@@ -256,17 +256,27 @@ pub(crate) fn cut_charge(byok: bool) -> Charge {
     }
 }
 
-/// The bytes of a streamed answer of [`ModelScript::Ok`], which the client must receive unchanged.
+/// The bytes of an answer of [`ModelScript::Ok`], which the client must receive unchanged.
 #[must_use]
-pub fn stream_bytes(id: &str) -> Vec<u8> {
-    let answer = ok(Endpoint::Chat, id);
-    stream(&answer, Behaviour::Answer).bytes.to_vec()
+pub fn answer_bytes(endpoint: Endpoint, streamed: bool, id: &str) -> Vec<u8> {
+    let answer = ok(endpoint, id);
+    if streamed {
+        stream(&answer, Behaviour::Answer).bytes.to_vec()
+    } else {
+        json_text(&answer).into_bytes()
+    }
 }
 
-/// The bytes of an unstreamed answer of [`ModelScript::Ok`].
+/// The bytes of a streamed chat completion of [`ModelScript::Ok`].
+#[must_use]
+pub fn stream_bytes(id: &str) -> Vec<u8> {
+    answer_bytes(Endpoint::Chat, true, id)
+}
+
+/// The bytes of an unstreamed chat completion of [`ModelScript::Ok`].
 #[must_use]
 pub fn json_bytes(id: &str) -> Vec<u8> {
-    json_text(&ok(Endpoint::Chat, id)).into_bytes()
+    answer_bytes(Endpoint::Chat, false, id)
 }
 
 fn ok(endpoint: Endpoint, id: &str) -> Answer {

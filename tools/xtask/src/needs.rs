@@ -1,6 +1,6 @@
 //! The needs of the ignored tests.
 //!
-//! A test names a need that is not met everywhere: `#[ignore = "needs TEST_VECTORS"]`.
+//! A test names a need that is not met everywhere: `#[ignore = "needs OPENROUTER_RECORDINGS"]`.
 //! libtest does not report reasons, so they are read from the sources.
 
 use std::collections::BTreeMap;

@@ -23,9 +23,6 @@ pub(crate) struct Options {
     /// Stop at the first step that fails
     #[arg(long)]
     fail_fast: bool,
-    /// Folder with the cryptographic test vectors [default: ../shared/data/vectors, if there]
-    #[arg(long, env = "TEST_VECTORS")]
-    test_vectors: Option<PathBuf>,
     /// Folder with recorded exchanges [default: ../shared/data/openrouter, if there]
     #[arg(long, env = "OPENROUTER_RECORDINGS")]
     openrouter_recordings: Option<PathBuf>,
@@ -51,14 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     {
         bail!("there is no step {unknown:?}; `cargo xtask test --list` names them");
     }
-    let context = Context::new([
-        ("TEST_VECTORS", &options.test_vectors, "vectors"),
-        (
-            "OPENROUTER_RECORDINGS",
-            &options.openrouter_recordings,
-            "openrouter",
-        ),
-    ])?;
+    let context = Context::new(options.openrouter_recordings.clone())?;
     let mut lines = Vec::new();
     for Step(name, work) in STEPS {
         if !options.steps.is_empty() && !options.steps.iter().any(|it| it == name) {

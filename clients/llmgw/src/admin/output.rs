@@ -1,74 +1,114 @@
-//! Reports for people and for programs, and progress for whoever waits.
+//! The output of an operator's command: text or JSON on stdout, progress on stderr.
 
 use std::{
     fmt,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
 };
 
 use serde::Serialize;
-use shared::config::Env;
 
+use crate::terminal::{Style, Terminal};
+
+/// The width of a progress bar.
 const BAR: usize = 30;
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Good,
-    Bad,
-    /// Nobody can say: something is missing that checking takes.
-    NotChecked,
+    Ok,
+    Failed,
+    /// The check needs something that is missing.
+    Skipped,
 }
 
-/// Where an operator's command tells what it did.
+/// Writes reports and progress.
 pub(super) struct Output<'a> {
     json: bool,
+    terminal: Terminal,
     stdout: &'a mut dyn Write,
     stderr: &'a mut dyn Write,
-    /// Whether stdout, and whether stderr is looked at by a person.
-    colour: bool,
-    bar: bool,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(json: bool, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
-        let env = Env::process();
-        // <https://no-color.org>; a dumb terminal can do neither.
-        let dumb = env.optional("TERM").is_some_and(|term| term == "dumb");
+    pub(super) fn new(
+        json: bool,
+        terminal: Terminal,
+        stdout: &'a mut dyn Write,
+        stderr: &'a mut dyn Write,
+    ) -> Self {
         Self {
             json,
+            terminal,
             stdout,
             stderr,
-            colour: io::stdout().is_terminal() && !env.is_set("NO_COLOR") && !dumb,
-            bar: io::stderr().is_terminal() && !dumb,
         }
     }
 
-    /// Prints the report of a command: its only output on stdout.
+    /// Prints a command's report, as JSON or as text.
     pub(super) fn report(&mut self, report: &(impl Serialize + fmt::Display)) -> io::Result<()> {
         if self.json {
-            serde_json::to_writer(&mut *self.stdout, report)?;
-            writeln!(self.stdout)
-        } else {
-            writeln!(self.stdout, "{report}")
+            return self.json(report);
         }
+        writeln!(self.stdout, "{report}")
     }
 
-    /// Tells a person something that is no result.
-    pub(super) fn note(&mut self, text: &str) -> io::Result<()> {
+    /// Prints a report that only exists as JSON, if JSON was asked for.
+    pub(super) fn json(&mut self, report: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        serde_json::to_writer(&mut *self.stdout, report)?;
+        writeln!(self.stdout)
+    }
+
+    /// Prints a line of a report, unless the report is JSON.
+    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(self.stdout, "{text}")
+    }
+
+    /// Prints the result of a check, unless the report is JSON.
+    pub(super) fn verdict(&mut self, verdict: Verdict, text: &str) -> io::Result<()> {
+        let (style, word) = match verdict {
+            Verdict::Ok => (Style::Green, "ok"),
+            Verdict::Failed => (Style::Red, "FAIL"),
+            Verdict::Skipped => (Style::Yellow, "skip"),
+        };
+        let word = self.terminal.paint(style, format!("{word:4}"));
+        self.line(&format!("{word}  {text}"))
+    }
+
+    /// Prints a message to stderr, unless the report is JSON.
+    pub(super) fn summary(&mut self, text: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        self.warn(text)
+    }
+
+    /// Prints a message to stderr.
+    pub(super) fn warn(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.stderr, "{text}")
     }
 
-    /// Asks a person; what follows is typed on the same line.
+    /// Whether a person can be asked.
+    pub(super) fn asks(&self) -> bool {
+        self.terminal.stdin
+    }
+
+    /// Prints a question to stderr. The answer is typed on the same line.
     pub(super) fn prompt(&mut self, text: &str) -> io::Result<()> {
         write!(self.stderr, "{text}")?;
         self.stderr.flush()
     }
 
-    /// How many of `total` rows are `done`: a bar on a terminal, or else a line.
+    /// Shows that `done` of `total` rows are done: as a bar on a terminal, else as a line.
     pub(super) fn progress(&mut self, what: &str, done: u64, total: u64) -> io::Result<()> {
-        // Rows come and go meanwhile.
+        // Rows are inserted and deleted meanwhile.
         let total = total.max(done);
-        if !self.bar {
+        if !self.terminal.progress {
             return writeln!(self.stderr, "{what}: {done} of {total} rows");
         }
         let width = u64::try_from(BAR).unwrap_or(u64::MAX);
@@ -84,41 +124,16 @@ impl<'a> Output<'a> {
     }
 
     /// Ends the line of a progress bar.
-    pub(super) fn progress_ends(&mut self) -> io::Result<()> {
-        if self.bar {
+    pub(super) fn end_progress(&mut self) -> io::Result<()> {
+        if self.terminal.progress {
             writeln!(self.stderr)
         } else {
             Ok(())
         }
     }
-
-    /// One line that is good or bad, in its colour, unless the report is JSON.
-    pub(super) fn verdict(&mut self, verdict: Verdict, text: &str) -> io::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        let word = match (verdict, self.colour) {
-            (Verdict::Good, true) => "\x1b[32mok\x1b[0m  ",
-            (Verdict::Good, false) => "ok  ",
-            (Verdict::Bad, true) => "\x1b[31mFAIL\x1b[0m",
-            (Verdict::Bad, false) => "FAIL",
-            (Verdict::NotChecked, true) => "\x1b[33mskip\x1b[0m",
-            (Verdict::NotChecked, false) => "skip",
-        };
-        writeln!(self.stdout, "{word}  {text}")
-    }
-
-    /// Prints what only programs read.
-    pub(super) fn json(&mut self, report: &impl Serialize) -> io::Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        serde_json::to_writer(&mut *self.stdout, report)?;
-        writeln!(self.stdout)
-    }
 }
 
-/// `1 row`, `2 rows`.
+/// A number of rows: `1 row`, `2 rows`.
 pub(super) struct Rows(pub(super) u64);
 
 impl fmt::Display for Rows {
@@ -131,74 +146,4 @@ impl fmt::Display for Rows {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Serialize)]
-    struct Report {
-        rows: u64,
-    }
-
-    impl fmt::Display for Report {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{} sealed", Rows(self.rows))
-        }
-    }
-
-    fn printed(json: bool, bar: bool, print: impl FnOnce(&mut Output<'_>)) -> (String, String) {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut output = Output {
-            json,
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-            colour: bar,
-            bar,
-        };
-        print(&mut output);
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (text(stdout), text(stderr))
-    }
-
-    #[test]
-    fn a_report_is_text_or_json() {
-        let report = |json| printed(json, false, |it| it.report(&Report { rows: 1 }).unwrap()).0;
-        assert_eq!(report(false), "1 row sealed\n");
-        assert_eq!(report(true), "{\"rows\":1}\n");
-    }
-
-    #[test]
-    fn progress_is_a_bar_on_a_terminal_and_lines_elsewhere() {
-        let progress = |bar| {
-            printed(false, bar, |it| {
-                it.progress("rewrapped", 0, 0).unwrap();
-                it.progress("rewrapped", 15, 30).unwrap();
-                it.progress_ends().unwrap();
-            })
-            .1
-        };
-        assert_eq!(
-            progress(false),
-            "rewrapped: 0 of 0 rows\nrewrapped: 15 of 30 rows\n"
-        );
-        let full = "#".repeat(30);
-        let half = format!("{}{}", "#".repeat(15), "-".repeat(15));
-        assert_eq!(
-            progress(true),
-            format!("\rrewrapped [{full}] 0/0\rrewrapped [{half}] 15/30\n")
-        );
-    }
-
-    #[test]
-    fn verdicts_have_colours_only_on_a_terminal() {
-        let verdict =
-            |colour, verdict| printed(false, colour, |it| it.verdict(verdict, "x").unwrap()).0;
-        assert_eq!(verdict(false, Verdict::Good), "ok    x\n");
-        assert_eq!(verdict(false, Verdict::Bad), "FAIL  x\n");
-        assert_eq!(verdict(false, Verdict::NotChecked), "skip  x\n");
-        assert_eq!(verdict(true, Verdict::Bad), "\x1b[31mFAIL\x1b[0m  x\n");
-        assert_eq!(
-            printed(true, true, |it| it.verdict(Verdict::Good, "x").unwrap()).0,
-            ""
-        );
-    }
-}
+mod tests;

@@ -1,12 +1,12 @@
-//! Sealing every stored key with the primary key.
+//! `llmgw admin rewrap`: seals every stored key with the primary key.
 //!
-//! Safe while users are served and replace their keys: a row is written only if it still holds what
-//! was opened. Interrupted anywhere, it goes on where it was when it is run again, because rows
-//! name the key that sealed them.
+//! Safe in operation: a row is written only if it still has the content that was opened. Rows name the
+//! key that sealed them, so an interrupted run is continued by the next one.
 
 use std::{collections::BTreeMap, fmt};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
+use clap::Args;
 use serde::Serialize;
 use shared::{
     storage::{
@@ -15,61 +15,29 @@ use shared::{
             MOST_RESEALED, Reseal, ResealAction, ResealOutcome, SealedPage, StoredKey,
         },
     },
-    vault::{
-        keyset::{Keyset, OpenError},
-        secret::{KeyId, MalformedSealedKey, SealedKey},
-    },
+    vault::{keyset::Keyset, secret::KeyId},
 };
 
 use super::{
-    cli::RewrapArgs,
     output::{Output, Rows},
-    services::{Services, patience, rows_by_key, rows_of},
+    row,
+    services::{Services, deadline, rows_by_key, rows_of},
 };
-use crate::commands::Outcome;
+use crate::context::Outcome;
 
-/// How often it looks again for rows that were replaced while it worked. Each pass meets only those
-/// of the moment, so more means that somebody keeps sealing with the old key.
+/// The number of passes. Each later pass finds only rows that were replaced during the one before, so
+/// rows that are left after these mean that something still seals with the old key.
 const PASSES: u32 = 5;
 
-/// Why a row cannot be opened.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-pub(super) enum RowFault {
-    #[error(transparent)]
-    Malformed(#[from] MalformedSealedKey),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
-impl RowFault {
-    /// What to do about it, if the key is `retired` or not.
-    pub(super) fn advice(self, retired: bool) -> &'static str {
-        match self {
-            Self::Open(OpenError::UnknownKeyId(_) | OpenError::DisabledKey(_)) if retired => {
-                "enable the keyset's key, or put it back from a copy; else the costs that this \
-                 retired key was kept for become unknown, and then it is forgotten"
-            }
-            _ if retired => {
-                "the costs that this retired key was kept for become unknown, and then it is \
-                 forgotten"
-            }
-            Self::Malformed(_) => {
-                "if it is from the original system, `llmgw admin import-legacy`; else it was cut \
-                 or damaged, and its owner must store the key anew"
-            }
-            Self::Open(OpenError::UnknownKeyId(_)) => {
-                "put the key back from a copy of the keyset, or its owner must store the key anew"
-            }
-            Self::Open(OpenError::DisabledKey(_)) => {
-                "`llmgw admin keyset enable`, then `llmgw admin rewrap`; after `destroy` its owner \
-                 must store the key anew"
-            }
-            Self::Open(OpenError::NotAuthentic) => {
-                "cut, changed, or moved here from another row: its owner must store the key anew"
-            }
-            Self::Open(OpenError::NotAnApiKey(_)) => "its owner must store the key anew",
-        }
-    }
+/// Arguments of `rewrap`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RewrapArgs {
+    /// Open every key and count, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The number of rows per transaction
+    #[arg(long, default_value_t = 100, value_name = "ROWS", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub batch: u16,
 }
 
 pub(super) async fn run(
@@ -102,7 +70,7 @@ pub(super) async fn run(
             break;
         }
     }
-    output.progress_ends()?;
+    output.end_progress()?;
     run.report.remaining = if args.dry_run {
         run.total
     } else {
@@ -110,12 +78,8 @@ pub(super) async fn run(
         counts.iter().map(|it| it.rows).sum::<u64>() - rows_of(&counts, primary)
     };
     output.report(&run.report)?;
-    let well = run.report.unusable.is_empty() && (args.dry_run || run.report.remaining == 0);
-    Ok(if well {
-        Outcome::Done
-    } else {
-        Outcome::Refused
-    })
+    let ok = run.report.unusable.is_empty() && (args.dry_run || run.report.remaining == 0);
+    Ok(Outcome::from_ok(ok))
 }
 
 struct Run {
@@ -127,7 +91,7 @@ struct Run {
 }
 
 impl Run {
-    /// Goes through all rows of other keys once. Whether another pass may find more.
+    /// Seals all rows of other keys once. Returns whether another pass may find more.
     async fn pass(&mut self, output: &mut Output<'_>) -> Result<bool> {
         let mut after: Option<String> = None;
         let mut progress = false;
@@ -137,7 +101,7 @@ impl Run {
                 after: after.as_deref(),
                 limit: self.args.batch,
             };
-            let rows = self.storage.sealed_keys(&page, patience()).await?;
+            let rows = self.storage.sealed_keys(&page, deadline()).await?;
             let Some(last) = rows.last() else {
                 return Ok(progress);
             };
@@ -155,11 +119,11 @@ impl Run {
         }
     }
 
-    /// Seals a page of rows anew. Whether any row was sealed, or was replaced by somebody else.
+    /// Seals a page of rows. Returns whether any row was sealed or replaced by its owner.
     async fn batch(&mut self, rows: Vec<StoredKey>) -> Result<bool> {
         let mut keys = Vec::with_capacity(rows.len());
         for row in rows {
-            match resealed(&self.keyset, &row) {
+            match row::reseal(&self.keyset, &row) {
                 Ok(new) => keys.push(Reseal {
                     did: row.did,
                     old: row.sealed_key,
@@ -167,12 +131,12 @@ impl Run {
                     insert: None,
                 }),
                 Err(fault) => {
-                    let whose = if row.retired {
+                    let owner = if row.retired {
                         format!("{} (retired)", row.did)
                     } else {
                         row.did
                     };
-                    self.report.unusable.insert(whose, fault.to_string());
+                    self.report.unusable.insert(owner, fault.to_string());
                 }
             }
         }
@@ -183,13 +147,13 @@ impl Run {
         if keys.is_empty() {
             return Ok(false);
         }
-        // A DID may have any number of retired keys.
+        // A DID may have any number of retired keys, so a page may exceed the limit.
         for keys in keys.chunks(MOST_RESEALED) {
             let outcomes = self
                 .storage
-                .reseal(ResealAction::Rewrapped, keys, patience())
+                .reseal(ResealAction::Rewrapped, keys, deadline())
                 .await
-                .context("interrupted; run it again, it goes on from here")?;
+                .context("interrupted; run it again to continue")?;
             for outcome in &outcomes {
                 tracing::debug!(did = outcome.did, outcome = ?outcome.outcome, "rewrapped");
                 self.report.count(outcome.outcome);
@@ -199,29 +163,16 @@ impl Run {
     }
 }
 
-/// Opens a stored key.
-pub(super) fn opened(
-    keyset: &Keyset,
-    row: &StoredKey,
-) -> Result<shared::vault::secret::ApiKey, RowFault> {
-    let sealed: SealedKey = row.sealed_key.parse()?;
-    Ok(keyset.open(&row.did, &sealed)?)
-}
-
-fn resealed(keyset: &Keyset, row: &StoredKey) -> Result<SealedKey, RowFault> {
-    Ok(keyset.seal(&row.did, &opened(keyset, row)?))
-}
-
-/// What `rewrap` did.
+/// The result of `rewrap`.
 #[derive(Serialize)]
 struct Report {
     primary: KeyId,
     dry_run: bool,
-    /// In a dry run: those that would be.
+    /// Rows that were sealed, or would be without `--dry-run`.
     rewrapped: u64,
-    /// Their owners replaced or deleted them at the same time; what they stored is kept.
+    /// Rows that their owners replaced or deleted at the same time; those changes are kept.
     replaced_meanwhile: u64,
-    /// DIDs whose keys cannot be opened, and why; a retired key is said to be one.
+    /// Faults by DID; a DID with a retired key is marked.
     unusable: BTreeMap<String, String>,
     /// Rows that the primary key does not seal.
     remaining: u64,
@@ -230,7 +181,7 @@ struct Report {
 impl Report {
     fn count(&mut self, outcome: ResealOutcome) {
         match outcome {
-            // `Already`: an attempt whose answer was lost.
+            // `Already`: an earlier attempt whose response was lost.
             ResealOutcome::Resealed | ResealOutcome::Already | ResealOutcome::Inserted => {
                 self.rewrapped += 1;
             }
@@ -251,7 +202,7 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{} {done} anew with key {}",
+            "{} {done} with key {}",
             Rows(self.rewrapped),
             self.primary
         )?;
@@ -266,47 +217,6 @@ impl fmt::Display for Report {
                 "; {} left: run it again, or see `llmgw admin doctor`",
                 Rows(left)
             ),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::vault::secret::ApiKey;
-    use zeroize::Zeroizing;
-
-    use super::*;
-
-    const DID: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
-
-    fn keyset(id: u32) -> Keyset {
-        Keyset::parse(&Keyset::generate(&Zeroizing::new([7; 64]), KeyId(id))).unwrap()
-    }
-
-    #[test]
-    fn each_fault_of_a_row_has_its_advice() {
-        let key = ApiKey::new("sk-or-v1-planted".to_owned()).unwrap();
-        let row = |did: &str, sealed_key: String| StoredKey {
-            did: did.to_owned(),
-            sealed_key,
-            retired: false,
-        };
-        let good = keyset(1).seal(DID, &key).to_column();
-        assert!(resealed(&keyset(1), &row(DID, good.clone())).is_ok());
-        for (row, part) in [
-            (row("did:key:zOther", good.clone()), "moved"),
-            (row(DID, good[..good.len() - 8].to_owned()), "cut"),
-            (row(DID, "00ff:00ff".to_owned()), "import-legacy"),
-            (
-                row(DID, keyset(2).seal(DID, &key).to_column()),
-                "copy of the keyset",
-            ),
-        ] {
-            let fault = resealed(&keyset(1), &row).unwrap_err();
-            assert!(fault.advice(false).contains(part), "{fault}");
-            // Its owner has another one, or wants none.
-            assert!(!fault.advice(true).contains("owner"), "{fault}");
-            assert!(!fault.to_string().contains("planted"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the commands work on, found through the environment as the functions find it.
+//! The services that the commands use, configured by the functions' environment variables.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,29 +6,29 @@ use anyhow::{Context, Result, anyhow};
 use jiff::SignedDuration;
 use shared::{
     clock::Clock,
-    config::{Env, KeysetConfig, StorageConfig},
+    config::{Env, SecretConfig, StorageConfig},
     http_client,
     storage::{Storage, administration::SealCount},
     vault::{
         secret::KeyId,
-        secrets_manager::{KEYSET_LIFETIME, KeysetSource},
+        secrets_manager::{KEYSET_LIFETIME, SecretSource},
     },
 };
 use tokio::time::Instant;
 
-use super::keyset_store::{KeysetFile, KeysetStore};
+use super::keyset_store::KeysetStore;
 use crate::client::CONNECT_TIMEOUT;
 
-/// One attempt: a batch of rows takes longer than a request.
+/// The timeout of one attempt: a batch of rows takes longer than a request.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
-/// All attempts: a command should outlast a restart of the database.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of all attempts together, which outlasts a restart of the database.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-const CREDENTIALS_HINT: &str = "Secrets Manager is found through the environment; from a profile \
-    of AWS's command line: eval \"$(aws configure export-credentials --profile NAME --format \
-    env)\". A keyset that is kept elsewhere is named with --file.";
+const CREDENTIALS_HINT: &str = "Secrets Manager is configured by environment variables; from a profile \
+    of the AWS command line: eval \"$(aws configure export-credentials --profile NAME --format \
+    env)\". A keyset in a file is named with --keyset-file.";
 
-/// The clients, none of which has connected to anything yet.
+/// The services. None is connected to before it is used.
 pub(super) struct Services {
     pub(super) http: reqwest::Client,
     pub(super) clock: Clock,
@@ -44,17 +44,17 @@ impl Services {
         })
     }
 
-    /// Where the keyset is kept.
+    /// The place of the keyset.
     pub(super) fn keyset(&self) -> Result<KeysetStore> {
         if let Some(path) = &self.keyset_file {
-            return Ok(KeysetStore::File(KeysetFile::new(path)));
+            return Ok(KeysetStore::file(path.clone()));
         }
-        let config = KeysetConfig::read(Env::process()).map_err(|faults| {
-            tracing::debug!(%faults, "no Secrets Manager");
+        let config = SecretConfig::read(Env::process()).map_err(|faults| {
+            tracing::debug!(%faults, "Secrets Manager is not configured");
             anyhow!("{faults}\n{CREDENTIALS_HINT}")
         })?;
         let name = config.location.secret_id.clone();
-        let source = KeysetSource::new(self.http.clone(), config.location, &config.credentials);
+        let source = SecretSource::new(self.http.clone(), config.location, &config.credentials);
         Ok(KeysetStore::Secret { name, source })
     }
 
@@ -65,20 +65,20 @@ impl Services {
             .with_attempt_timeout(ATTEMPT_TIMEOUT))
     }
 
-    /// How long functions use a keyset that they have read.
+    /// The time for which functions use a keyset that they have read.
     pub(super) fn keyset_lifetime() -> SignedDuration {
-        // Whatever else is missing: a shorter life than the longest must be asked for in full.
-        KeysetConfig::read(Env::process())
+        // With an incomplete configuration, the longest lifetime is the safe assumption.
+        SecretConfig::read(Env::process())
             .map_or(KEYSET_LIFETIME, |config| config.location.lifetime)
     }
 }
 
-/// Until when a command tries to reach the database.
-pub(super) fn patience() -> Instant {
-    Instant::now() + PATIENCE
+/// The deadline of a database call that begins now.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + TIMEOUT
 }
 
-/// How many rows a master key seals.
+/// The number of rows that a key seals.
 pub(super) fn rows_of(counts: &[SealCount], id: KeyId) -> u64 {
     counts
         .iter()
@@ -87,10 +87,10 @@ pub(super) fn rows_of(counts: &[SealCount], id: KeyId) -> u64 {
         .sum()
 }
 
-/// How many rows each master key seals.
+/// The number of rows that each key seals.
 pub(super) async fn rows_by_key(storage: &Storage) -> Result<Vec<SealCount>> {
-    storage.keys_by_seal(patience()).await.context(
-        "the database does not tell which rows each key seals; `llmgw admin doctor` says what is \
-         wrong with it",
+    storage.keys_by_seal(deadline()).await.context(
+        "the database does not return the number of rows that each key seals; `llmgw admin doctor` \
+         diagnoses it",
     )
 }

@@ -11,13 +11,16 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tokio::{select, signal, sync::mpsc};
 
 use self::{conversation::Conversation, screen::Screen};
-use super::{Outcome, Surroundings, block_on};
-use crate::{cli::GatewayArgs, client::Client, settings::Settings};
+use crate::{
+    args::GatewayArgs,
+    client::Client,
+    context::{Context, Outcome, block_on},
+};
 
 const COMMANDS: &str = "/model NAME asks another model, /clear begins anew, /exit (or Ctrl-D) ends; \
                         Ctrl-C stops an answer; a \\ at the end of a line continues it";
@@ -50,17 +53,16 @@ const EXAMPLES: &str = "Examples:
 
 On a terminal Markdown is rendered, and what each answer cost is told. `llmgw models` lists models.";
 
-/// Asks once, or converses.
-pub fn run(settings: &Settings, args: ChatArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let gateway = settings.gateway(args.gateway)?;
-    let client = around.client(gateway, &settings.identity()?)?;
+/// Asks one question, or begins a conversation.
+pub(super) fn run(args: ChatArgs, context: &mut Context<'_>) -> Result<Outcome> {
+    let client = context.client(args.gateway)?;
     let mut conversation = Conversation::new(args.model, args.system);
-    let question = question(&args.question, around)?;
+    let question = question(&args.question, context)?;
     let mut screen = Screen {
-        terminal: around.terminal,
-        renders: around.terminal.colours && !args.raw,
-        out: &mut *around.stdout,
-        err: &mut *around.stderr,
+        terminal: context.terminal,
+        renders: context.terminal.colours && !args.raw,
+        out: &mut *context.stdout,
+        err: &mut *context.stderr,
     };
     block_on(async {
         match question {
@@ -71,14 +73,14 @@ pub fn run(settings: &Settings, args: ChatArgs, around: &mut Surroundings<'_>) -
 }
 
 /// The question that was given, by arguments, by a file or a pipe, or by both.
-fn question(words: &[String], around: &mut Surroundings<'_>) -> Result<Option<String>> {
+fn question(words: &[String], context: &mut Context<'_>) -> Result<Option<String>> {
     let mut parts = Vec::new();
     if !words.is_empty() {
         parts.push(words.join(" "));
     }
-    if !around.terminal.stdin {
+    if !context.terminal.stdin {
         let mut text = String::new();
-        around
+        context
             .stdin
             .read_to_string(&mut text)
             .context("cannot read the question from stdin")?;
@@ -99,13 +101,13 @@ async fn once(
     screen: &mut Screen<'_>,
 ) -> Result<Outcome> {
     let turn = conversation.ask(client, question, screen).await?;
-    screen.end_answer(&turn, conversation)?;
+    screen.end_answer(&turn, &conversation.model, conversation.cost)?;
     Ok(match turn.fault {
         Some(fault) => {
             writeln!(screen.err, "llmgw: {fault}")?;
-            Outcome::Refused
+            Outcome::Failure
         }
-        None => Outcome::Done,
+        None => Outcome::Success,
     })
 }
 
@@ -124,12 +126,12 @@ async fn converse(
         };
         let Some(question) = question else {
             writeln!(screen.err)?;
-            return Ok(Outcome::Done);
+            return Ok(Outcome::Success);
         };
         let command = question.trim();
         match command.split_once(' ').unwrap_or((command, "")) {
             ("", _) => {}
-            ("/exit" | "/quit", _) => return Ok(Outcome::Done),
+            ("/exit" | "/quit", _) => return Ok(Outcome::Success),
             ("/clear", _) => conversation.clear(),
             ("/model", name) if !name.trim().is_empty() => {
                 name.trim().clone_into(&mut conversation.model);
@@ -144,7 +146,7 @@ async fn converse(
                 };
                 match asked {
                     Some(Ok(turn)) => {
-                        screen.end_answer(&turn, conversation)?;
+                        screen.end_answer(&turn, &conversation.model, conversation.cost)?;
                         if let Some(fault) = turn.fault {
                             writeln!(screen.err, "llmgw: {fault}")?;
                         }

@@ -1,11 +1,10 @@
 //! `llmgw completions`.
 
 use anyhow::Result;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Outcome, Surroundings};
-use crate::cli::Cli;
+use crate::context::{Context, Outcome};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -20,11 +19,15 @@ const EXAMPLES: &str = "Examples:
   llmgw completions zsh > ~/.zfunc/_llmgw
   llmgw completions fish > ~/.config/fish/completions/llmgw.fish";
 
-/// Prints the script.
-pub fn run(args: &CompletionsArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    // The generator does not expect to be stopped in the middle.
+/// Prints the completion script of `definition`.
+pub(super) fn run(
+    args: &CompletionsArgs,
+    definition: &mut clap::Command,
+    context: &mut Context<'_>,
+) -> Result<Outcome> {
+    // Into memory first: the generator panics if its output is closed.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "llmgw", &mut script);
-    around.stdout.write_all(&script)?;
-    Ok(Outcome::Done)
+    clap_complete::generate(args.shell, definition, "llmgw", &mut script);
+    context.stdout.write_all(&script)?;
+    Ok(Outcome::Success)
 }

@@ -1,4 +1,4 @@
-//! `llmgw doctor`: everything on the way from this machine to an answer, checked in that order.
+//! `llmgw doctor`: checks every step from this machine to a response of OpenRouter.
 
 use std::{fmt, io::Write};
 
@@ -9,19 +9,19 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use serde::Deserialize;
 use shared::identity::auth::TIMESTAMP_WINDOW;
 
-use super::{Outcome, Surroundings, block_on, keys::Key};
+use super::keys::Key;
 use crate::{
-    answer::Refusal,
     api::{self, KEYS, Money, USAGE},
-    cli::GatewayArgs,
+    args::GatewayArgs,
     client::Client,
-    settings::Settings,
+    context::{Context, Outcome, block_on},
+    response::ErrorResponse,
     terminal::{Style, Terminal, printable},
 };
 
 const HEALTH: &str = "/api/v1/health";
 const OPENROUTER_KEY: &str = "/api/v1/openrouter/key";
-/// What `Date` is rounded to, and a slow network takes, is no skew.
+/// The difference that the resolution of `Date` and a slow network explain.
 const HARMLESS_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Arguments of `doctor`.
@@ -38,51 +38,44 @@ const EXAMPLES: &str = "Examples:
   llmgw --profile work doctor
 
 It checks configuration, identity, gateway, clock, signature, key and balance, in that order, and
-costs nothing. Exit status: 1 if something does not work.";
+costs nothing. Exit status: 1 if a check fails.";
 
-/// Checks, and tells what it found.
-pub fn run(
-    settings: &Settings,
-    args: DoctorArgs,
-    around: &mut Surroundings<'_>,
-) -> Result<Outcome> {
+/// Runs the checks.
+pub(super) fn run(args: DoctorArgs, context: &mut Context<'_>) -> Result<Outcome> {
     let mut report = Report {
-        terminal: around.terminal,
+        terminal: context.terminal,
         failed: false,
-        out: &mut *around.stdout,
+        out: &mut *context.stdout,
     };
-    let gateway = settings.gateway(args.gateway);
-    let identity = settings
+    let gateway = context.settings.gateway(args.gateway);
+    let identity = context
+        .settings
         .identity()
         .map_err(anyhow::Error::from)
         .and_then(|path| Ok((crate::identity::Identity::load(&path)?, path)));
     match &gateway {
         Ok(gateway) if gateway.base() == gateway.audience() => {
-            report.good("configuration", gateway.base())?;
+            report.ok("configuration", gateway.base())?;
         }
         Ok(gateway) => {
             let both = format!("{}, as {}", gateway.base(), gateway.audience());
-            report.good("configuration", both)?;
+            report.ok("configuration", both)?;
         }
-        Err(error) => report.bad("configuration", shared::causes::causes(error))?,
+        Err(error) => report.fail("configuration", shared::causes::causes(error))?,
     }
     match &identity {
         Ok((identity, path)) => {
             let found = format!("{} in {}", identity.did(), path.display());
-            report.good("identity", found)?;
+            report.ok("identity", found)?;
         }
-        Err(error) => report.bad("identity", format!("{error:#}"))?,
+        Err(error) => report.fail("identity", format!("{error:#}"))?,
     }
     if let (Ok(gateway), Ok((identity, _))) = (gateway, identity) {
-        let clock = around.clock.clone();
-        let client = Client::new(gateway, identity, clock.clone(), around.random)?;
+        let clock = context.clock.clone();
+        let client = Client::new(gateway, identity, clock.clone(), context.random)?;
         block_on(online(&client, || clock.now(), &mut report))?;
     }
-    Ok(if report.failed {
-        Outcome::Refused
-    } else {
-        Outcome::Done
-    })
+    Ok(Outcome::from_ok(!report.failed))
 }
 
 async fn online(
@@ -92,41 +85,41 @@ async fn online(
 ) -> Result<()> {
     let answer = match client.send(api::get(HEALTH, &[])?).await {
         Ok(answer) => answer,
-        Err(error) => return report.bad("gateway", shared::causes::causes(&error)),
+        Err(error) => return report.fail("gateway", shared::causes::causes(&error)),
     };
     let arrived = now();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.unwrap_or_default();
     if status.is_success() {
-        report.good("gateway", "healthy")?;
+        report.ok("gateway", "healthy")?;
     } else {
-        report.bad("gateway", Refusal::new(status, &headers, &body))?;
+        report.fail("gateway", ErrorResponse::new(status, &headers, &body))?;
     }
     skew(&headers, arrived, report)?;
 
     if let Err(error) = api::fetch(client, api::get(USAGE, &[])?).await {
-        return report.bad("signature", format!("{error:#}"));
+        return report.fail("signature", format!("{error:#}"));
     }
-    report.good("signature", "accepted")?;
+    report.ok("signature", "accepted")?;
 
     let key = match api::ask::<Key>(client, api::get(KEYS, &[])?).await {
         Ok(key) => key,
-        Err(error) => return report.bad("key", format!("{error:#}")),
+        Err(error) => return report.fail("key", format!("{error:#}")),
     };
     if key.disabled {
-        return report.bad("key", "disabled by the operator; ask them");
+        return report.fail("key", "disabled; ask the gateway's operator");
     }
     let source = printable(key.source.as_deref().unwrap_or("unknown source"));
-    report.good("key", format!("stored ({source})"))?;
+    report.ok("key", format!("stored ({source})"))?;
     match (key.limit, key.remaining) {
         (Some(limit), Some(remaining)) if remaining == Money::default() => {
             let text = format!("nothing remains of {limit}; ask the operator for more");
-            report.bad("balance", text)?;
+            report.fail("balance", text)?;
         }
         (Some(limit), Some(remaining)) => {
-            report.good("balance", format!("{remaining} of {limit} remaining"))?;
+            report.ok("balance", format!("{remaining} of {limit} remaining"))?;
         }
-        (_, _) => report.good("balance", "no limit at the gateway")?,
+        (_, _) => report.ok("balance", "no limit at the gateway")?,
     }
     openrouter(client, report).await
 }
@@ -135,20 +128,23 @@ fn skew(headers: &HeaderMap, now: Timestamp, report: &mut Report<'_>) -> Result<
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let there = date.and_then(|date| rfc2822::parse(date).ok());
     let Some(there) = there else {
-        return report.perhaps("clock", "the gateway does not tell its time");
+        return report.warn("clock", "the gateway's responses have no date");
     };
     let skew = now.duration_since(there.timestamp());
     let text = format!("{:+} s from the gateway's", skew.as_secs());
     if skew.abs() <= HARMLESS_SKEW {
-        report.good("clock", text)
+        report.ok("clock", text)
     } else if skew.abs() < TIMESTAMP_WINDOW {
-        report.perhaps("clock", format!("{text}; set it before it is too far off"))
+        report.warn("clock", format!("{text}; set this machine's clock"))
     } else {
-        report.bad("clock", format!("{text}, more than it accepts; set it"))
+        report.fail(
+            "clock",
+            format!("{text}, more than it accepts; set this machine's clock"),
+        )
     }
 }
 
-/// Whether OpenRouter takes the key, and what it allows it.
+/// Checks that OpenRouter accepts the key.
 async fn openrouter(client: &Client, report: &mut Report<'_>) -> Result<()> {
     #[derive(Deserialize)]
     struct Allowed {
@@ -161,9 +157,9 @@ async fn openrouter(client: &Client, report: &mut Report<'_>) -> Result<()> {
                 || "no limit of its own".to_owned(),
                 |dollars| format!("${dollars} of its limit remaining"),
             );
-            report.good("OpenRouter", format!("accepts the key; {rest}"))
+            report.ok("OpenRouter", format!("accepts the key; {rest}"))
         }
-        Err(error) => report.bad("OpenRouter", format!("{error:#}")),
+        Err(error) => report.fail("OpenRouter", format!("{error:#}")),
     }
 }
 
@@ -174,15 +170,15 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn good(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
+    fn ok(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
         self.line(Style::Green, "ok", what, found)
     }
 
-    fn perhaps(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
+    fn warn(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
         self.line(Style::Yellow, "?", what, found)
     }
 
-    fn bad(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
+    fn fail(&mut self, what: &str, found: impl fmt::Display) -> Result<()> {
         self.failed = true;
         self.line(Style::Red, "BAD", what, found)
     }
@@ -195,7 +191,7 @@ impl Report<'_> {
         found: impl fmt::Display,
     ) -> Result<()> {
         let mark = self.terminal.paint(style, format!("{mark:3}"));
-        // Advice comes on a line of its own.
+        // The advice is on a second line.
         let found = found.to_string().replace("\nllmgw: ", "; ");
         writeln!(self.out, "{mark}  {what:13}  {found}")?;
         Ok(())

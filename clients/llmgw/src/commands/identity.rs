@@ -6,33 +6,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::{NO_RANDOMNESS, Outcome, Surroundings};
 use crate::{
+    client::NO_RANDOMNESS,
+    context::{Context, Outcome},
     identity::{Existing, Identity, IdentityError},
-    settings::Settings,
 };
 
-/// Stands for stdin or stdout.
+/// The name of stdin or stdout.
 const DASH: &str = "-";
 
-/// What to do with the identity.
+/// The subcommands of `identity`.
 #[derive(Debug, Subcommand)]
 pub enum IdentityCommand {
-    /// Make a key, keep it in the identity file, and print its DID
+    /// Create a key, store it in the identity file, and print its DID
     New {
-        /// Replace the identity that is there; it is lost for good
+        /// Replace the existing identity, which cannot be recovered
         #[arg(long)]
         force: bool,
     },
     /// Print the DID
     Show,
-    /// Take over an identity from a file, as `export` writes it
+    /// Import an identity from a file that `export` wrote
     Import(ImportArgs),
-    /// Write the identity, its secret key included, to a file that only you can read
+    /// Write the identity with its secret key to a file that only you can read
     Export(ExportArgs),
 }
 
@@ -45,7 +45,7 @@ pub enum IdentityCommand {
 pub struct ImportArgs {
     /// The file, or - for stdin
     pub file: PathBuf,
-    /// Replace the identity that is there; it is lost for good
+    /// Replace the existing identity, which cannot be recovered
     #[arg(long)]
     pub force: bool,
 }
@@ -56,75 +56,71 @@ pub struct ImportArgs {
 pub struct ExportArgs {
     /// The file, or - for stdout
     pub file: PathBuf,
-    /// Replace a file that is there; show the secret key on a terminal
+    /// Replace an existing file; show the secret key on a terminal
     #[arg(long)]
     pub force: bool,
 }
 
-/// Runs one of them.
-pub fn run(
-    command: IdentityCommand,
-    settings: &Settings,
-    around: &mut Surroundings<'_>,
-) -> Result<Outcome> {
-    let path = settings.identity()?;
+/// Runs a subcommand.
+pub(super) fn run(command: IdentityCommand, context: &mut Context<'_>) -> Result<Outcome> {
+    let path = context.settings.identity()?;
     match command {
-        IdentityCommand::New { force } => new(&path, force, around)?,
-        IdentityCommand::Show => writeln!(around.stdout, "{}", Identity::load(&path)?.did())?,
-        IdentityCommand::Import(args) => import(&path, &args, around)?,
-        IdentityCommand::Export(args) => export(&path, &args, around)?,
+        IdentityCommand::New { force } => new(&path, force, context)?,
+        IdentityCommand::Show => writeln!(context.stdout, "{}", Identity::load(&path)?.did())?,
+        IdentityCommand::Import(args) => import(&path, &args, context)?,
+        IdentityCommand::Export(args) => export(&path, &args, context)?,
     }
-    Ok(Outcome::Done)
+    Ok(Outcome::Success)
 }
 
-fn new(path: &Path, force: bool, around: &mut Surroundings<'_>) -> Result<()> {
-    let identity = Identity::generate(around.random).context(NO_RANDOMNESS)?;
+fn new(path: &Path, force: bool, context: &mut Context<'_>) -> Result<()> {
+    let identity = Identity::generate(context.random).context(NO_RANDOMNESS)?;
     identity.save(path, existing(force))?;
     writeln!(
-        around.stderr,
+        context.stderr,
         "The secret key is in {}; keep a copy of it in a safe place. This is your DID, for the \
          gateway's operator:",
         path.display()
     )?;
-    writeln!(around.stdout, "{}", identity.did())?;
+    writeln!(context.stdout, "{}", identity.did())?;
     Ok(())
 }
 
-fn import(path: &Path, args: &ImportArgs, around: &mut Surroundings<'_>) -> Result<()> {
+fn import(path: &Path, args: &ImportArgs, context: &mut Context<'_>) -> Result<()> {
     let mut text = Zeroizing::new(Vec::new());
     let read = if args.file.as_os_str() == DASH {
-        around.stdin.read_to_end(&mut text)
+        context.stdin.read_to_end(&mut text)
     } else {
         fs::File::open(&args.file).and_then(|mut file| file.read_to_end(&mut text))
     };
     read.with_context(|| format!("cannot read the identity {}", args.file.display()))?;
     let identity = Identity::parse(&text, &args.file)?;
     identity.save(path, existing(args.force))?;
-    writeln!(around.stderr, "The identity is in {}.", path.display())?;
-    writeln!(around.stdout, "{}", identity.did())?;
+    writeln!(context.stderr, "The identity is in {}.", path.display())?;
+    writeln!(context.stdout, "{}", identity.did())?;
     Ok(())
 }
 
-fn export(path: &Path, args: &ExportArgs, around: &mut Surroundings<'_>) -> Result<()> {
+fn export(path: &Path, args: &ExportArgs, context: &mut Context<'_>) -> Result<()> {
     let identity = Identity::load(path)?;
     if args.file.as_os_str() == DASH {
         ensure!(
-            args.force || !around.terminal.stdout,
-            "the secret key would be shown; name a file, or add --force"
+            args.force || !context.terminal.stdout,
+            "this would show the secret key; name a file, or add --force"
         );
-        around.stdout.write_all(&identity.to_json())?;
+        context.stdout.write_all(&identity.to_json())?;
         return Ok(());
     }
     match identity.save(&args.file, existing(args.force)) {
         Err(IdentityError::Exists { path }) => bail!(
-            "there already is a file {}; --force replaces it",
+            "the file {} exists already; --force replaces it",
             path.display()
         ),
         result => result?,
     }
     writeln!(
-        around.stderr,
-        "Whoever has {} can spend your credit.",
+        context.stderr,
+        "Anyone with {} can spend your credit.",
         args.file.display()
     )?;
     Ok(())

@@ -6,11 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::metering::money::Usd;
 
-use super::{Outcome, Surroundings, block_on};
+use crate::context::{Context, Outcome, block_on};
 use crate::{
     api,
-    cli::GatewayArgs,
-    settings::Settings,
+    args::GatewayArgs,
     table::{Align, Table},
     terminal::printable,
 };
@@ -26,20 +25,20 @@ pub struct ModelsArgs {
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Words that the model's id or name must contain, all of them
+    /// Words that the model's id or name contains, all of them
     pub words: Vec<String>,
-    /// Only what costs nothing
+    /// Only free models
     #[arg(long)]
     pub free: bool,
-    /// The order
+    /// The sort order
     #[arg(long, value_enum, default_value_t = Order::Id)]
     pub sort: Order,
-    /// Print OpenRouter's descriptions of them, as JSON
+    /// Print OpenRouter's descriptions as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What to sort by.
+/// The sort orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
     /// By id
@@ -58,13 +57,9 @@ const EXAMPLES: &str = "Examples:
 
 Prices are US dollars per million tokens of input and of output.";
 
-/// Prints what can be asked.
-pub fn run(
-    settings: &Settings,
-    args: ModelsArgs,
-    around: &mut Surroundings<'_>,
-) -> Result<Outcome> {
-    let client = around.client(settings.gateway(args.gateway)?, &settings.identity()?)?;
+/// Prints the models.
+pub(super) fn run(args: ModelsArgs, context: &mut Context<'_>) -> Result<Outcome> {
+    let client = context.client(args.gateway)?;
     let listed: Vec<Box<RawValue>> =
         block_on(async { api::ask(&client, api::get(MODELS, &[])?).await })?;
     let words: Vec<_> = args.words.iter().map(|word| word.to_lowercase()).collect();
@@ -78,7 +73,7 @@ pub fn run(
     match args.sort {
         Order::Id => chosen.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id)),
         Order::Price => chosen.sort_by(|(a, _), (b, _)| {
-            let by_price = a.place_by_price().cmp(&b.place_by_price());
+            let by_price = a.price_key().cmp(&b.price_key());
             by_price.then_with(|| a.id.cmp(&b.id))
         }),
         Order::Context => {
@@ -87,12 +82,12 @@ pub fn run(
     }
     if args.json {
         let descriptions: Vec<_> = chosen.into_iter().map(|(_, it)| it).collect();
-        serde_json::to_writer(&mut *around.stdout, &descriptions)?;
-        writeln!(around.stdout)?;
-        return Ok(Outcome::Done);
+        serde_json::to_writer(&mut *context.stdout, &descriptions)?;
+        writeln!(context.stdout)?;
+        return Ok(Outcome::Success);
     }
     if chosen.is_empty() {
-        writeln!(around.stderr, "llmgw: no model is like that")?;
+        writeln!(context.stderr, "llmgw: no model matches")?;
     }
     let mut table = Table::new([
         ("MODEL", Align::Left),
@@ -110,8 +105,8 @@ pub fn run(
             per_million(&model.pricing.completion),
         ]);
     }
-    table.write(around.terminal, around.stdout)?;
-    Ok(Outcome::Done)
+    table.write(context.terminal, context.stdout)?;
+    Ok(Outcome::Success)
 }
 
 #[derive(Deserialize)]
@@ -124,7 +119,7 @@ struct Model {
     pricing: Pricing,
 }
 
-/// Decimal text, US dollars per token. -1 where it depends on the model that is chosen.
+/// Decimal text, US dollars per token. -1 for routers, whose price depends on the model they choose.
 #[derive(Default, Deserialize)]
 struct Pricing {
     #[serde(default)]
@@ -144,14 +139,14 @@ impl Model {
         [prompt, completion].map(|price| price.parse()) == [Ok(Usd::ZERO); 2]
     }
 
-    /// What is no price is dearer than anything.
-    fn place_by_price(&self) -> (bool, Usd) {
+    /// The sort key: models without a price come last.
+    fn price_key(&self) -> (bool, Usd) {
         let price = self.pricing.completion.parse();
         (price.is_err(), price.unwrap_or_default())
     }
 }
 
-/// The price of a million tokens, exactly: the decimal point moves.
+/// The exact price of a million tokens: the decimal point moves.
 fn per_million(price: &str) -> String {
     let Ok(amount) = price.parse::<Usd>() else {
         return "varies".to_owned();
@@ -166,28 +161,9 @@ fn per_million(price: &str) -> String {
         digits => digits,
     };
     let rest = rest.trim_end_matches('0');
-    // As prices are written.
+    // Prices have at least two decimals.
     format!("{whole}.{rest:0<2}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prices() {
-        for (token, million) in [
-            ("0", "0.00"),
-            ("0.00000015", "0.15"),
-            ("0.000003", "3.00"),
-            ("0.0000005625", "0.5625"),
-            ("1e-7", "0.10"),
-            ("2", "2000000.00"),
-            ("1.5", "1500000.00"),
-            ("-1", "varies"),
-            ("", "varies"),
-        ] {
-            assert_eq!(per_million(token), million, "{token}");
-        }
-    }
-}
+mod tests;

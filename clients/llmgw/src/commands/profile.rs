@@ -6,28 +6,28 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use shared::identity::signing::Audience;
 
-use super::{Outcome, Surroundings};
+use crate::context::{Context, Outcome};
 use crate::{
     config::{BaseUrl, Config, ConfigError, Profile, ProfileName},
     settings::Settings,
     terminal::Style,
 };
 
-/// What to do with profiles.
+/// The subcommands of `profile`.
 #[derive(Debug, Subcommand)]
 pub enum ProfileCommand {
-    /// Add a gateway under a name; the first one is used from then on
+    /// Add a gateway under a name; the first profile becomes the one in use
     Add(AddArgs),
-    /// List the profiles; the one in use has a *
+    /// List the profiles; a * marks the one in use
     List,
-    /// Choose the profile that is used where none is named
+    /// Choose the profile to use by default
     Use {
-        /// Its name
+        /// The name
         name: ProfileName,
     },
-    /// Forget a profile; its identity file stays
+    /// Remove a profile; its identity file is kept
     Remove {
-        /// Its name
+        /// The name
         name: ProfileName,
     },
 }
@@ -36,15 +36,15 @@ pub enum ProfileCommand {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AddArgs {
-    /// Its name
+    /// The name
     pub name: ProfileName,
     /// The gateway's base URL
     #[arg(value_name = "URL")]
     pub gateway: Audience,
-    /// The base URL that the gateway knows itself by, where it is another
+    /// The base URL that signatures are made for, if the gateway is configured with another one
     #[arg(long, value_name = "URL")]
     pub audience: Option<Audience>,
-    /// Replace a profile of that name
+    /// Replace an existing profile
     #[arg(long)]
     pub force: bool,
 }
@@ -55,21 +55,18 @@ const EXAMPLES: &str = "Examples:
   llmgw --profile work identity new
   llmgw profile use work
 
-With --identity (or LLMGW_IDENTITY) the profile has an identity of its own.";
+With --identity (or LLMGW_IDENTITY) the profile gets its own identity.";
 
-/// Runs one of them.
-pub fn run(
-    command: ProfileCommand,
-    settings: &Settings,
-    around: &mut Surroundings<'_>,
-) -> Result<Outcome> {
+/// Runs a subcommand.
+pub(super) fn run(command: ProfileCommand, context: &mut Context<'_>) -> Result<Outcome> {
+    let settings = &context.settings;
     let directory = settings.directory()?;
     let mut config = Config::load(directory)?;
     match command {
         ProfileCommand::Add(args) => add(&mut config, args, settings)?,
         ProfileCommand::List => {
-            list(&config, around)?;
-            return Ok(Outcome::Done);
+            list(&config, context)?;
+            return Ok(Outcome::Success);
         }
         ProfileCommand::Use { name } => {
             config.profile(Some(&name))?;
@@ -83,19 +80,19 @@ pub fn run(
         }
     }
     config.save(directory)?;
-    Ok(Outcome::Done)
+    Ok(Outcome::Success)
 }
 
 fn add(config: &mut Config, args: AddArgs, settings: &Settings) -> Result<()> {
     ensure!(
         args.force || !config.profiles.contains_key(&args.name),
-        "there already is a profile {}; --force replaces it",
+        "the profile {} exists already; --force replaces it",
         args.name
     );
     let profile = Profile {
         gateway: Some(BaseUrl(args.gateway)),
         audience: args.audience.map(BaseUrl),
-        // It has to mean the same file wherever the profile is used.
+        // Absolute, because profiles are used from any directory.
         identity: settings.identity.as_ref().map(path::absolute).transpose()?,
     };
     config.current.get_or_insert_with(|| args.name.clone());
@@ -103,10 +100,10 @@ fn add(config: &mut Config, args: AddArgs, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn list(config: &Config, around: &mut Surroundings<'_>) -> Result<()> {
+fn list(config: &Config, context: &mut Context<'_>) -> Result<()> {
     if config.profiles.is_empty() {
         writeln!(
-            around.stderr,
+            context.stderr,
             "There are no profiles; add one with `llmgw profile add NAME URL`."
         )?;
     }
@@ -115,18 +112,18 @@ fn list(config: &Config, around: &mut Surroundings<'_>) -> Result<()> {
     for (name, profile) in &config.profiles {
         let is_current = config.current.as_ref() == Some(name);
         let mark = if is_current { '*' } else { ' ' };
-        let shown = around.terminal.paint(Style::Bold, name);
-        write!(around.stdout, "{mark} {shown:width$}")?;
+        let shown = context.terminal.paint(Style::Bold, name);
+        write!(context.stdout, "{mark} {shown:width$}")?;
         if let Some(BaseUrl(gateway)) = &profile.gateway {
-            write!(around.stdout, "  {gateway}")?;
+            write!(context.stdout, "  {gateway}")?;
         }
         if let Some(BaseUrl(audience)) = &profile.audience {
-            write!(around.stdout, "  as {audience}")?;
+            write!(context.stdout, "  as {audience}")?;
         }
         if let Some(identity) = &profile.identity {
-            write!(around.stdout, "  {}", identity.display())?;
+            write!(context.stdout, "  {}", identity.display())?;
         }
-        writeln!(around.stdout)?;
+        writeln!(context.stdout)?;
     }
     Ok(())
 }

@@ -7,12 +7,11 @@ use clap::{Args, ValueEnum, builder::PossibleValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Outcome, Surroundings, block_on};
+use crate::context::{Context, Outcome, block_on};
 use crate::{
     api::{self, Money, USAGE},
-    cli::GatewayArgs,
+    args::GatewayArgs,
     client::Client,
-    settings::Settings,
     table::{Align, Table, bar},
     terminal::{Style, Terminal, printable},
 };
@@ -30,22 +29,22 @@ pub struct UsageArgs {
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// The first day, or time
+    /// The first day or time
     #[arg(long, value_name = "DATE")]
     pub since: Option<String>,
-    /// The last day, or time
+    /// The last day or time
     #[arg(long, value_name = "DATE")]
     pub until: Option<String>,
-    /// The time zone that days are counted in, like Europe/Berlin [default: UTC]
+    /// The time zone of days and times, like Europe/Berlin [default: UTC]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<String>,
-    /// What to sum up by; may be repeated [default: by day, and by model]
+    /// The grouping; may be repeated [default: by day, and by model]
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "requests")]
     pub by: Vec<Dimension>,
     /// List single requests, the latest first
     #[arg(long)]
     pub requests: bool,
-    /// How many requests to list
+    /// The number of requests to list
     #[arg(
         long,
         value_name = "NUMBER",
@@ -56,15 +55,15 @@ pub struct UsageArgs {
     /// Only requests to this model
     #[arg(long, value_name = "MODEL", requires = "requests")]
     pub model: Option<String>,
-    /// Print the gateway's answer as it is
+    /// Print the gateway's response as JSON
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
-    /// Print the gateway's answer as comma-separated values
+    /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
 }
 
-/// What usage can be summed up by.
+/// The groupings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Dimension {
     /// Model
@@ -85,11 +84,10 @@ const EXAMPLES: &str = "Examples:
   llmgw usage --requests --limit 20 --model openai/gpt-4o-mini
   llmgw usage --json | jq .total_cost";
 
-/// Prints what was used.
-pub fn run(settings: &Settings, args: UsageArgs, around: &mut Surroundings<'_>) -> Result<Outcome> {
-    let gateway = settings.gateway(args.gateway)?;
-    let client = around.client(gateway, &settings.identity()?)?;
-    let question = Question {
+/// Prints the usage.
+pub(super) fn run(args: UsageArgs, context: &mut Context<'_>) -> Result<Outcome> {
+    let client = context.client(args.gateway)?;
+    let query = Query {
         since: args.since,
         until: args.until,
         time_zone: args.time_zone,
@@ -102,15 +100,15 @@ pub fn run(settings: &Settings, args: UsageArgs, around: &mut Surroundings<'_>) 
     } else {
         Output::Text
     };
-    let (terminal, out) = (around.terminal, &mut *around.stdout);
+    let (terminal, out) = (context.terminal, &mut *context.stdout);
     block_on(async {
         if args.requests {
-            requests(&client, &question, args.limit, output, terminal, out).await
+            requests(&client, &query, args.limit, output, terminal, out).await
         } else {
-            sums(&client, &question, &args.by, output, terminal, out).await
+            sums(&client, &query, &args.by, output, terminal, out).await
         }
     })?;
-    Ok(Outcome::Done)
+    Ok(Outcome::Success)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,15 +118,16 @@ enum Output {
     Csv,
 }
 
-struct Question {
+/// The filter of both reports.
+struct Query {
     since: Option<String>,
     until: Option<String>,
     time_zone: Option<String>,
     model: Option<String>,
 }
 
-impl Question {
-    /// The parameters that both routes know, and `more`.
+impl Query {
+    /// The parameters that both routes have, and `more`.
     fn parameters<'a>(
         &'a self,
         more: &[(&'static str, Option<&'a str>)],
@@ -144,7 +143,7 @@ impl Question {
 
 async fn sums(
     client: &Client,
-    question: &Question,
+    query: &Query,
     by: &[Dimension],
     output: Output,
     terminal: Terminal,
@@ -156,7 +155,7 @@ async fn sums(
     let by_given = (!names.is_empty()).then_some(names.as_str());
     let get = |group_by, format| {
         let more = [("group_by", group_by), ("format", format)];
-        api::get(USAGE, &question.parameters(&more))
+        api::get(USAGE, &query.parameters(&more))
     };
     match output {
         Output::Csv => out.write_all(&api::fetch(client, get(by_given, Some("csv"))?).await?)?,
@@ -181,7 +180,7 @@ async fn sums(
 
 async fn requests(
     client: &Client,
-    question: &Question,
+    query: &Query,
     limit: usize,
     output: Output,
     terminal: Terminal,
@@ -191,18 +190,18 @@ async fn requests(
     let mut left = limit;
     let mut all = Vec::new();
     while left > 0 {
-        // As many as the gateway gives at once.
+        // The largest page of the gateway.
         let size = left.min(1000).to_string();
         let parameters = |format| {
-            question.parameters(&[
-                ("model", question.model.as_deref()),
+            query.parameters(&[
+                ("model", query.model.as_deref()),
                 ("limit", Some(&size)),
                 ("cursor", cursor.as_deref()),
                 ("format", format),
             ])
         };
         if output == Output::Csv {
-            // Where the next page begins is told in JSON only, so one page it is.
+            // Only JSON has the cursor of the next page, so CSV is one page.
             let draft = api::get(REQUESTS, &parameters(Some("csv")))?;
             out.write_all(&api::fetch(client, draft).await?)?;
             return Ok(());
@@ -343,7 +342,7 @@ impl Group {
     }
 }
 
-/// A line for each group, its bar as long as its cost is great.
+/// Writes a line for each group, with a bar in proportion to its cost.
 fn write_groups(
     groups: &[Group],
     group_by: &[&str],
@@ -369,7 +368,7 @@ fn write_groups(
     let labels = widest(&mut lines.iter().map(|(label, _, _)| label));
     let costs = widest(&mut lines.iter().map(|(_, cost, _)| cost));
     let counts = widest(&mut lines.iter().map(|(_, _, count)| count));
-    // For lengths of bars, a float is exact enough.
+    // A float is exact enough for the length of a bar.
     let length = |cost: Money| cost.0.to_string().parse().unwrap_or(0.0);
     let most = groups.iter().map(|group| length(group.cost));
     let most = most.fold(0.0, f64::max);

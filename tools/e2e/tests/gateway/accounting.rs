@@ -207,7 +207,7 @@ pub(crate) async fn unwritten(world: &World, user: &User<'_>, mode: Mode) -> Dep
     let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
     let changes = [
         ("SUPABASE_URL", storage.url()),
-        ("LEDGER_PATIENCE_MS", "700".to_owned()),
+        ("LEDGER_TIMEOUT_MS", "700".to_owned()),
     ];
     let proxy = world.deploy(&["proxy"], &changes).unwrap();
     set(world, user, "credit_limit = 10");

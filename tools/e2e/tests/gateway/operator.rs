@@ -20,7 +20,7 @@ use crate::{
 
 fn llmgw(world: &World, args: &[&str], changes: &[(&'static str, String)]) -> Output {
     let mut command = world.operator(changes).unwrap();
-    command.arg("books").args(args).output().unwrap()
+    command.arg("admin").args(args).output().unwrap()
 }
 
 fn said(output: &Output) -> (Option<i32>, String) {
@@ -97,7 +97,7 @@ fn a_record_that_comes_after_reconciliation_is_restored_all_the_same() {
         let unknown = record.replace(&record[7..43], "00000000-0000-4000-8000-000000000000");
         let mut command = world.operator(&[]).unwrap();
         let mut child = command
-            .args(["books", "restore", "--json", "-"])
+            .args(["admin", "restore", "--json", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

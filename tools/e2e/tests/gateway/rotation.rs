@@ -26,7 +26,7 @@ use shared::{
     http_client,
     vault::{
         secret::ApiKey,
-        secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+        secrets_manager::{AwsCredentials, KeysetCache, SecretLocation, SecretSource},
     },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
@@ -242,7 +242,7 @@ impl World {
 
     /// The keyset as a function has it: up to two seconds old.
     fn keyset_of_a_function(&self) -> KeysetCache {
-        let location = KeysetLocation {
+        let location = SecretLocation {
             secret_id: SECRET.to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(self.secrets.url()),
@@ -253,7 +253,7 @@ impl World {
             secret_access_key: "local".to_owned().into(),
             session_token: None,
         };
-        KeysetCache::new(KeysetSource::new(
+        KeysetCache::new(SecretSource::new(
             self.client.clone(),
             location,
             &credentials,
@@ -339,7 +339,7 @@ impl World {
         self.sql(&format!(
             "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE did = '{did}'"
         ));
-        let mut command = self.llmgw(&["books", "reconcile", "--json", "--did", did]);
+        let mut command = self.llmgw(&["admin", "reconcile", "--json", "--did", did]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
             .unwrap();
@@ -523,7 +523,7 @@ async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
     // The stub does not know at the first question.
     for _ in 0..2 {
         let summary = world.reconcile(user).await;
-        world.tell(&format!("$ llmgw books reconcile: {}", summary.trim()));
+        world.tell(&format!("$ llmgw admin reconcile: {}", summary.trim()));
         if world.sql(&cost).starts_with("final") {
             break;
         }

@@ -19,7 +19,7 @@ use e2e::{
 };
 use futures_util::StreamExt as _;
 use stack::{Functions, Workspace};
-use stub::scripted::{json_bytes, stream_bytes};
+use stub::{Endpoint, scripted::answer_bytes};
 use tempfile::NamedTempFile;
 
 use crate::clients::{identity, report, sdks};
@@ -263,11 +263,12 @@ fn answers_are_those_of_the_upstream_to_the_byte() {
                     .output()
                     .unwrap();
                 assert!(output.status.success(), "{output:?}");
-                let sent = if stream {
-                    stream_bytes("gen-curl")
+                let endpoint = if path.ends_with("/messages") {
+                    Endpoint::Messages
                 } else {
-                    json_bytes("gen-curl")
+                    Endpoint::Chat
                 };
+                let sent = answer_bytes(endpoint, stream, "gen-curl");
                 assert!(output.stdout == sent, "{variable}{path}, stream: {stream}");
             }
         }

@@ -119,6 +119,10 @@ fn steps(script: &Script, answer: &Prepared) -> VecDeque<Step> {
         return steps;
     }
     steps.append(&mut chunks);
+    if let (Some(_), Split::Every { pause, .. } | Split::Events { pause }) = (&last, script.split) {
+        // The server drops what it has not written when the connection breaks.
+        steps.push_back(Step::Wait(pause));
+    }
     steps.extend(last);
     steps
 }

@@ -41,9 +41,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// `folders` are the data that tests may need: the variable, the folder if it was given, and its
-    /// default's name.
-    pub(super) fn new(folders: [(&'static str, &Option<PathBuf>, &str); 2]) -> Result<Self> {
+    /// Prepares the steps; `recordings` is the folder of recorded exchanges, if it was given.
+    pub(super) fn new(recordings: Option<PathBuf>) -> Result<Self> {
         let workspace = Workspace::locate();
         let tools = Tools::install(&workspace)?;
         let needs = Needs::of_workspace(workspace.root()).context("can't read the sources")?;
@@ -54,13 +53,8 @@ impl Context {
             // The step "package" builds them.
             ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
         ];
-        for (name, given, default) in folders {
-            if let Some(folder) = given {
-                available.push((name, folder.clone()));
-            } else if let Ok(folder) = data.join(default).canonicalize() {
-                available.push((name, folder));
-            }
-        }
+        let recordings = recordings.or_else(|| data.join("openrouter").canonicalize().ok());
+        available.extend(recordings.map(|folder| ("OPENROUTER_RECORDINGS", folder)));
         Ok(Self {
             workspace,
             tools,

@@ -1,5 +1,6 @@
-//! What of the database can be checked from outside: that it answers, what it has, who may use it,
-//! and whether the stored keys open.
+//! Checks of the database: its connection, its schema, its grants, and the keys that it stores.
+
+use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
@@ -16,33 +17,52 @@ use shared::{
 use url::Url;
 
 use super::{
-    super::{output::Rows, rewrap::opened, services::patience},
-    Doctor, Finding, PATIENCE,
+    super::{
+        output::Rows,
+        row,
+        services::{Services, deadline},
+    },
+    findings::Findings,
 };
 
-/// How many questions the database is asked at once.
-const AT_ONCE: usize = 8;
+/// The timeout of each request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of concurrent requests.
+const CONCURRENCY: usize = 8;
+/// The number of sealed keys per request.
 const PAGE: u16 = 500;
 /// The date of the last migration.
 const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
-impl Doctor<'_, '_> {
-    /// Whether the database answers, and to the key.
-    pub(super) async fn storage(&mut self) -> Result<Option<StorageConfig>> {
+pub(super) struct DatabaseChecks<'a, 'b, 'c> {
+    services: &'a Services,
+    findings: &'a mut Findings<'b, 'c>,
+}
+
+impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
+    pub(super) fn new(services: &'a Services, findings: &'a mut Findings<'b, 'c>) -> Self {
+        Self { services, findings }
+    }
+
+    /// Checks that the database answers and accepts the key. Returns its configuration and its time.
+    pub(super) async fn connection(
+        &mut self,
+    ) -> Result<Option<(StorageConfig, Option<Timestamp>)>> {
         let check = "storage";
         let Ok(config) = StorageConfig::read(Env::process()) else {
-            // The configuration's line says why.
-            self.bad(check, "not looked for", "complete the configuration")?;
+            // The check of the configuration reports the faults.
+            self.findings
+                .fail(check, "not found", "complete the configuration")?;
             return Ok(None);
         };
-        // Of the original schema, so it is there unless no migration was applied.
+        // A column of the original schema, which every migrated database has.
         let feature = Feature::Column {
             table: "user_api_keys".to_owned(),
             column: "id".to_owned(),
         };
         match self.probe(&config.url, Some(&config.key), &feature).await {
             Ok((Access::Refused, _)) => {
-                self.bad(
+                self.findings.fail(
                     check,
                     "it does not accept SUPABASE_SECRET_KEY",
                     "set it to the project's secret key (sb_secret_…) or service_role JWT",
@@ -50,12 +70,12 @@ impl Doctor<'_, '_> {
                 Ok(None)
             }
             Ok((Access::Granted | Access::Missing, date)) => {
-                self.clock("storage", date);
-                self.good(check, &format!("answers at {}", config.url))?;
-                Ok(Some(config))
+                self.findings
+                    .ok(check, &format!("answers at {}", config.url))?;
+                Ok(Some((config, date)))
             }
             Err(error) => {
-                self.bad(
+                self.findings.fail(
                     check,
                     &error,
                     "check SUPABASE_URL, and that the project is not paused",
@@ -65,14 +85,14 @@ impl Doctor<'_, '_> {
         }
     }
 
-    /// Whether the database has the schema that this program was built with, and the gateway may
-    /// use it. Returns what there is to use.
+    /// Checks that the database has the schema that this program was built with, and that the gateway
+    /// may use it. Returns the tables and functions that exist.
     pub(super) async fn schema(&mut self) -> Result<Vec<Feature>> {
         let check = "migrations";
-        let schema = match self.services.storage()?.schema(patience()).await {
+        let schema = match self.services.storage()?.schema(deadline()).await {
             Ok(schema) => schema,
             Err(error) => {
-                self.bad(
+                self.findings.fail(
                     check,
                     &causes(&error),
                     "apply them (migrations/apply.sh); if they are applied, `NOTIFY pgrst, 'reload \
@@ -83,33 +103,33 @@ impl Doctor<'_, '_> {
         };
         let found = schema.version.as_str();
         if !schema.missing.is_empty() {
-            self.bad(
+            self.findings.fail(
                 check,
                 &format!("no {} for the gateway", schema.missing.join(", ")),
                 "apply migrations/*_functions.sql again, as the owner of the tables",
             )?;
         } else if found < SCHEMA_VERSION {
-            self.bad(
+            self.findings.fail(
                 check,
                 &format!("the database is at {found}, this program needs {SCHEMA_VERSION}"),
                 "apply the migrations (migrations/apply.sh)",
             )?;
         } else if found > SCHEMA_VERSION {
-            self.good(
+            self.findings.ok(
                 check,
                 &format!(
                     "applied up to {found}, later than this program, which knows {SCHEMA_VERSION}"
                 ),
             )?;
         } else {
-            self.good(check, &format!("applied up to {found}"))?;
+            self.findings.ok(check, &format!("applied up to {found}"))?;
         }
         Ok(schema.features)
     }
 
-    /// Whether the public is refused everywhere: with the publishable key, or, asking a bare `PostgREST`,
-    /// without one. Supabase's own gateway refuses whoever has no key, whatever the database grants, so
-    /// asking it without one says nothing.
+    /// Checks that the public is refused everywhere: with the publishable key, or, for a bare
+    /// `PostgREST`, without one. Supabase's own gateway refuses requests without a key whatever the
+    /// database grants, so such a request would check nothing.
     pub(super) async fn grants(
         &mut self,
         config: &StorageConfig,
@@ -118,18 +138,22 @@ impl Doctor<'_, '_> {
     ) -> Result<()> {
         let check = "grants";
         if anon_key.is_none() && !Env::process().is_set("SUPABASE_REST_URL") {
-            return self.not_checked(check, "set SUPABASE_ANON_KEY");
+            return self.findings.skip(check, "set SUPABASE_ANON_KEY");
         }
         if features.is_empty() {
-            return self.not_checked(check, "apply the migrations");
+            return self.findings.skip(check, "apply the migrations");
         }
         let anon = match anon_key.map(StorageKey::parse).transpose() {
             Ok(anon) => anon,
-            Err(error) => return self.bad(check, &error.to_string(), "correct --anon-key"),
+            Err(error) => {
+                return self
+                    .findings
+                    .fail(check, &error.to_string(), "correct --anon-key");
+            }
         };
         let mut open = Vec::new();
         let mut failed = None;
-        let whom = if anon.is_some() {
+        let how = if anon.is_some() {
             "with the publishable key"
         } else {
             "without a key"
@@ -142,21 +166,26 @@ impl Doctor<'_, '_> {
             }
         }
         if !open.is_empty() {
-            return self.bad(
+            return self.findings.fail(
                 check,
-                &format!("{whom} anybody may use {}", open.join(", ")),
-                "REVOKE ALL … FROM PUBLIC, anon, authenticated, as the migrations do (PGlite, on a \
-                 developer's machine, cannot)",
+                &format!("{how} anybody may use {}", open.join(", ")),
+                "REVOKE ALL … FROM PUBLIC, anon, authenticated, as the migrations do (PGlite, on \
+                 developers' machines, cannot)",
             );
         }
         match failed {
-            Some(error) => self.bad(check, &error, "try again; then see the database's own log"),
-            None => self.good(check, &format!("the public is refused ({whom})")),
+            Some(error) => {
+                self.findings
+                    .fail(check, &error, "try again; then see the database's own log")
+            }
+            None => self
+                .findings
+                .ok(check, &format!("the public is refused ({how})")),
         }
     }
 
-    /// Whether every stored key opens.
-    pub(super) async fn seals(&mut self, keyset: &Keyset) -> Result<()> {
+    /// Checks that every stored key opens.
+    pub(super) async fn sealed_keys(&mut self, keyset: &Keyset) -> Result<()> {
         let check = "sealed keys";
         let storage = self.services.storage()?;
         let (mut after, mut good, mut faults) = (None::<String>, 0, 0_u64);
@@ -166,10 +195,10 @@ impl Doctor<'_, '_> {
                 after: after.as_deref(),
                 limit: PAGE,
             };
-            let rows = match storage.sealed_keys(&page, patience()).await {
+            let rows = match storage.sealed_keys(&page, deadline()).await {
                 Ok(rows) => rows,
                 Err(error) => {
-                    return self.bad(
+                    return self.findings.fail(
                         check,
                         &causes(&error),
                         "apply the migrations, then try again",
@@ -179,25 +208,20 @@ impl Doctor<'_, '_> {
             let Some(last) = rows.last() else { break };
             after = Some(last.did.clone());
             for row in rows {
-                match opened(keyset, &row) {
+                match row::open(keyset, &row) {
                     Ok(_) => good += 1,
                     Err(fault) => {
                         faults += 1;
-                        self.findings.push(Finding {
-                            check,
-                            ok: false,
-                            skipped: false,
-                            found: fault.to_string(),
-                            advice: Some(fault.advice(row.retired).to_owned()),
-                            did: Some(row.did),
-                        });
-                        self.print_last()?;
+                        let advice = fault.advice(row.retired);
+                        let found = fault.to_string();
+                        self.findings
+                            .fail_for(check, Some(row.did), &found, advice)?;
                     }
                 }
             }
         }
         if faults == 0 {
-            return self.good(check, &format!("{} open", Rows(good)));
+            return self.findings.ok(check, &format!("{} open", Rows(good)));
         }
         Ok(())
     }
@@ -212,7 +236,7 @@ impl Doctor<'_, '_> {
             let answer = self.probe(&config.url, key, &feature).await;
             (feature, answer.map(|(access, _)| access))
         });
-        stream::iter(asked).buffered(AT_ONCE).collect().await
+        stream::iter(asked).buffered(CONCURRENCY).collect().await
     }
 
     async fn probe(
@@ -221,7 +245,7 @@ impl Doctor<'_, '_> {
         key: Option<&StorageKey>,
         feature: &Feature,
     ) -> Result<(Access, Option<Timestamp>), String> {
-        probe(&self.services.http, url, key, feature, PATIENCE)
+        probe(&self.services.http, url, key, feature, TIMEOUT)
             .await
             .map_err(|error| causes(&error))
     }

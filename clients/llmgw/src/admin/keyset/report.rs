@@ -1,4 +1,4 @@
-//! What the steps report.
+//! Reports of the steps.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use shared::vault::secret::KeyId;
 
 use super::super::output::Rows;
 
-/// What a step did.
+/// The report of a step.
 #[derive(Serialize)]
 pub(super) struct Done {
     pub(super) id: KeyId,
@@ -24,7 +24,7 @@ impl fmt::Display for Done {
     }
 }
 
-/// `1 row is`, `2 rows are`.
+/// A number of rows as a subject: `1 row is`, `2 rows are`.
 pub(super) struct Are(pub(super) u64);
 
 impl fmt::Display for Are {
@@ -42,7 +42,7 @@ pub(super) fn clock_time(time: Timestamp) -> String {
     time.round(Unit::Second).unwrap_or(time).to_string()
 }
 
-/// In whole units: "7 d", "4 min 55 s".
+/// A duration in two units, rounded up: "7 d 0 h", "4 min 55 s".
 pub(super) fn span(span: SignedDuration) -> String {
     let seconds = span.as_secs() + i64::from(span.subsec_nanos() > 0);
     match (

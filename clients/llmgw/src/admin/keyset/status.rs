@@ -1,4 +1,4 @@
-//! How far a rotation is, and what comes next.
+//! The state of a rotation, and its next step.
 
 use std::fmt;
 
@@ -11,83 +11,80 @@ use super::{
         output::{Output, Rows},
         services::rows_of,
     },
-    GRACE, Step,
     report::clock_time,
+    step::{GRACE, Step},
 };
-use crate::commands::Outcome;
+use crate::context::Outcome;
 
-impl Step<'_> {
-    pub(super) async fn status(self, output: &mut Output<'_>) -> Result<Outcome> {
-        let rows = self.rows_if_known().await;
-        let keys = self
-            .keyset
-            .keys()
-            .map(|(id, status)| KeyLine {
-                id,
-                status,
-                rows: rows.as_deref().map(|rows| rows_of(rows, id)),
+pub(super) async fn run(step: Step<'_>, output: &mut Output<'_>) -> Result<Outcome> {
+    let rows = step.rows_if_known().await;
+    let keys = step
+        .keyset
+        .keys()
+        .map(|(id, status)| KeyLine {
+            id,
+            status,
+            rows: rows.as_deref().map(|rows| rows_of(rows, id)),
+        })
+        .collect::<Vec<_>>();
+    let unknown_rows = rows.as_ref().map(|rows| {
+        rows.iter()
+            .filter(|count| {
+                !count
+                    .seal_key_id
+                    .is_some_and(|id| keys.iter().any(|key| key.id == id))
             })
-            .collect::<Vec<_>>();
-        let strangers = rows.as_ref().map(|rows| {
-            rows.iter()
-                .filter(|count| {
-                    !count
-                        .seal_key_id
-                        .is_some_and(|id| keys.iter().any(|key| key.id == id))
-                })
-                .map(|count| count.rows)
-                .sum()
-        });
-        let status = Status {
-            primary: self.keyset.primary_id(),
-            changed_at: clock_time(self.read.changed_at),
-            next: self.next(&keys),
-            place: self.store.to_string(),
-            keys,
-            unknown_rows: strangers,
-        };
-        output.report(&status)?;
-        Ok(Outcome::Done)
-    }
+            .map(|count| count.rows)
+            .sum()
+    });
+    let status = Status {
+        primary: step.keyset.primary_id(),
+        changed_at: clock_time(step.read.changed_at),
+        next: next(&step, &keys),
+        place: step.store.to_string(),
+        keys,
+        unknown_rows,
+    };
+    output.report(&status)?;
+    Ok(Outcome::Success)
+}
 
-    /// What comes next in a rotation.
-    fn next(&self, keys: &[KeyLine]) -> String {
-        let of = |status| keys.iter().filter(move |key| key.status == status);
-        let primary_rows = of(KeyStatus::Primary)
-            .filter_map(|key| key.rows)
-            .sum::<u64>();
-        let ready = clock_time(self.read.changed_at + self.wait());
-        match (
-            of(KeyStatus::Enabled).next(),
-            of(KeyStatus::Disabled).next(),
-        ) {
-            (Some(other), _) => match other.rows {
-                Some(0) if primary_rows == 0 => format!(
-                    "`llmgw admin keyset promote {0}` if it was added, or `disable {0}` if it was \
-                     replaced; not before {ready}",
-                    other.id
-                ),
-                Some(0) => format!(
-                    "not before {ready}: `llmgw admin keyset promote {0}` if it was added, or \
-                     `llmgw admin keyset disable {0}` if it was replaced",
-                    other.id
-                ),
-                Some(_) => "`llmgw admin rewrap`".to_owned(),
-                None => {
-                    "unknown: the database does not tell how many rows each key seals".to_owned()
-                }
-            },
-            (None, Some(other)) => format!(
-                "after {}: `llmgw admin keyset destroy {}`",
-                clock_time(self.read.changed_at + GRACE),
+/// The next step of a rotation.
+fn next(step: &Step<'_>, keys: &[KeyLine]) -> String {
+    let of = |status| keys.iter().filter(move |key| key.status == status);
+    let primary_rows = of(KeyStatus::Primary)
+        .filter_map(|key| key.rows)
+        .sum::<u64>();
+    let ready = clock_time(step.read.changed_at + step.wait());
+    match (
+        of(KeyStatus::Enabled).next(),
+        of(KeyStatus::Disabled).next(),
+    ) {
+        (Some(other), _) => match other.rows {
+            Some(0) if primary_rows == 0 => format!(
+                "`llmgw admin keyset promote {0}` if it was added, or `disable {0}` if it was \
+                 replaced; not before {ready}",
                 other.id
             ),
-            (None, None) => "nothing; `llmgw admin keyset add` begins a rotation".to_owned(),
-        }
+            Some(0) => format!(
+                "not before {ready}: `llmgw admin keyset promote {0}` if it was added, or `llmgw \
+                 admin keyset disable {0}` if it was replaced",
+                other.id
+            ),
+            Some(_) => "`llmgw admin rewrap`".to_owned(),
+            None => "unknown: the database does not return the number of rows that each key seals"
+                .to_owned(),
+        },
+        (None, Some(other)) => format!(
+            "after {}: `llmgw admin keyset destroy {}`",
+            clock_time(step.read.changed_at + GRACE),
+            other.id
+        ),
+        (None, None) => "nothing; `llmgw admin keyset add` begins a rotation".to_owned(),
     }
 }
 
-/// What `status` shows.
+/// The state of the keyset.
 #[derive(Serialize)]
 struct Status {
     primary: KeyId,
@@ -95,8 +92,7 @@ struct Status {
     #[serde(skip)]
     place: String,
     keys: Vec<KeyLine>,
-    /// Rows of keys that are not in the keyset, or without any; null where the database is not
-    /// known.
+    /// Rows that no key of the keyset sealed; null if the database cannot be asked.
     unknown_rows: Option<u64>,
     next: String,
 }

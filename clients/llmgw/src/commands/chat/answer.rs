@@ -1,25 +1,25 @@
-//! A streamed answer, put together from its events.
+//! A model's streamed answer, assembled from its events.
 
 use serde::Deserialize;
 use shared::metering::sse::{Framer, Piece};
 
 use crate::{api::Money, terminal::printable};
 
-/// An answer as far as it has come.
+/// The part of an answer that has arrived.
 #[derive(Default)]
 pub(super) struct Answer {
     pub(super) text: String,
     pub(super) model: Option<String>,
     pub(super) usage: Option<Usage>,
-    /// Why it is not whole.
+    /// The reason why it is incomplete.
     pub(super) fault: Option<String>,
     pub(super) done: bool,
-    /// The data of the event that is not whole yet.
+    /// The data of the incomplete event.
     event: Vec<u8>,
 }
 
 impl Answer {
-    /// Takes a piece of the stream, and gives the text that it added.
+    /// Adds a chunk of the stream. Returns the text that it contained.
     pub(super) fn feed(&mut self, framer: &mut Framer, chunk: &[u8]) -> String {
         let before = self.text.len();
         framer.feed(chunk, |piece| match piece {
@@ -27,7 +27,7 @@ impl Answer {
             Piece::End(event) => {
                 self.done |= event.done;
                 let data = std::mem::take(&mut self.event);
-                // Comments and `[DONE]` are no JSON, and nothing is lost with them.
+                // Comments and `[DONE]` are not JSON and contain no text.
                 if let Ok(event) = serde_json::from_slice(&data) {
                     self.event(event);
                 }
@@ -70,6 +70,15 @@ struct Delta {
     content: Option<String>,
 }
 
+/// The end of an answer.
+pub(super) struct Turn {
+    pub(super) model: Option<String>,
+    pub(super) usage: Option<Usage>,
+    /// The reason why the answer is incomplete.
+    pub(super) fault: Option<String>,
+}
+
+/// The tokens and the cost that the stream reports.
 #[derive(Deserialize)]
 pub(super) struct Usage {
     pub(super) prompt_tokens: Option<u64>,

@@ -1,4 +1,4 @@
-//! What has been said, and how an answer is had.
+//! A conversation: its messages, and asking for the next one.
 
 use anyhow::Result;
 use http::Method;
@@ -6,33 +6,20 @@ use serde::Serialize;
 use shared::metering::{money::Usd, sse::Framer};
 
 use super::{
-    answer::{Answer, Usage},
+    answer::{Answer, Turn},
     screen::Screen,
 };
-use crate::{
-    answer::Refusal,
-    api::{self, Refused},
-    client::Client,
-    markdown::Renderer,
-};
+use crate::{api, client::Client, markdown::Renderer, response::ErrorResponse};
 
 const CHAT: &str = "/api/v1/openrouter/chat/completions";
 
 pub(super) struct Conversation {
     pub(super) model: String,
     messages: Vec<Message>,
-    /// Whether the first message is the system's.
+    /// Whether the first message is the system prompt.
     has_system: bool,
-    /// Of all answers.
+    /// The cost of all answers.
     pub(super) cost: Usd,
-}
-
-/// How an answer went.
-pub(super) struct Turn {
-    pub(super) model: Option<String>,
-    pub(super) usage: Option<Usage>,
-    /// Why it is not whole.
-    pub(super) fault: Option<String>,
 }
 
 impl Conversation {
@@ -54,7 +41,8 @@ impl Conversation {
         self.messages.truncate(self.has_system.into());
     }
 
-    /// Asks, and shows the answer as it comes. Only a whole answer stays in the conversation.
+    /// Sends the conversation with `question`, and shows the answer as it arrives. Only complete answers
+    /// are kept in the conversation.
     pub(super) async fn ask(
         &mut self,
         client: &Client,
@@ -70,7 +58,7 @@ impl Conversation {
             messages: &self.messages,
             stream: true,
         })?;
-        // Also where this future is dropped, the question does not stay without an answer.
+        // Taken back, so that the question is not kept if this future is dropped.
         let question = self.messages.pop();
         let mut answer = Answer::default();
         let turn = receive(client, body, &mut answer, screen).await?;
@@ -111,7 +99,7 @@ async fn receive(
     let (status, headers) = (response.status(), response.headers().clone());
     if !status.is_success() {
         let body = response.bytes().await.unwrap_or_default();
-        return Err(Refused(Refusal::new(status, &headers, &body)).into());
+        return Err(ErrorResponse::new(status, &headers, &body).into());
     }
     let mut renderer = Renderer::default();
     let mut framer = Framer::new();
@@ -126,8 +114,8 @@ async fn receive(
                 break;
             }
         };
-        let fresh = answer.feed(&mut framer, &chunk);
-        screen.answer(&fresh, &mut renderer)?;
+        let text = answer.feed(&mut framer, &chunk);
+        screen.answer(&text, &mut renderer)?;
     }
     if screen.renders {
         screen.out.write_all(renderer.finish().as_bytes())?;

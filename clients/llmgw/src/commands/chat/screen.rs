@@ -1,15 +1,17 @@
-//! What people see of a conversation.
+//! The display of a conversation.
 
 use std::io::{self, Write};
 
-use super::conversation::{Conversation, Turn};
+use shared::metering::money::Usd;
+
+use super::answer::Turn;
 use crate::{
     api::Money,
     markdown::Renderer,
     terminal::{Style, Terminal, printable},
 };
 
-/// Where a conversation is shown.
+/// The output of a conversation.
 pub(super) struct Screen<'a> {
     pub(super) terminal: Terminal,
     pub(super) renders: bool,
@@ -35,30 +37,25 @@ impl Screen<'_> {
         self.out.flush()
     }
 
-    /// Leaves an answer that its reader does not want any more.
+    /// Ends an answer that was interrupted.
     pub(super) fn stopped(&mut self) -> io::Result<()> {
         if self.renders {
-            // Whatever style the rest would have ended.
+            // The rest of the answer would have ended the style.
             write!(self.out, "\u{1b}[0m")?;
             self.out.flush()?;
         }
         writeln!(self.err, "\n(stopped)")
     }
 
-    /// Ends the answer's last line; tells people what it cost.
-    pub(super) fn end_answer(
-        &mut self,
-        turn: &Turn,
-        conversation: &Conversation,
-    ) -> io::Result<()> {
+    /// Ends the answer's last line. On a terminal, shows the cost of the answer and of the whole
+    /// conversation.
+    pub(super) fn end_answer(&mut self, turn: &Turn, model: &str, total: Usd) -> io::Result<()> {
         writeln!(self.out)?;
         self.out.flush()?;
         if !self.terminal.stdout {
             return Ok(());
         }
-        let mut parts = vec![printable(
-            turn.model.as_ref().unwrap_or(&conversation.model),
-        )];
+        let mut parts = vec![printable(turn.model.as_deref().unwrap_or(model))];
         if let Some(usage) = &turn.usage {
             let counts = [
                 (usage.prompt_tokens, "in"),
@@ -69,7 +66,7 @@ impl Screen<'_> {
             }
             parts.extend(usage.cost.map(|cost| cost.to_string()));
         }
-        parts.push(format!("{} in all", Money(conversation.cost)));
+        parts.push(format!("{} in total", Money(total)));
         let line = parts.join(" · ");
         writeln!(self.err, "{}", self.terminal.paint(Style::Dim, line))
     }

@@ -1,0 +1,135 @@
+//! Finds emergency records in whatever a log was exported as.
+
+use serde_json::{Deserializer, Value};
+use shared::storage::EmergencyRecord;
+
+use super::csv;
+
+/// The member of a log line that holds one.
+const MEMBER: &str = "emergency_record";
+
+/// What a text holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The records, in order, each once.
+    pub records: Vec<EmergencyRecord>,
+    /// Places that hold a record which cannot be read: torn lines, other formats.
+    pub unreadable: usize,
+}
+
+/// Looks for records in log lines of the gateway, in CloudWatch's exports of them (JSON with the lines
+/// in `events[].message` or `@message`, lines behind a time stamp, CSV), and for bare records.
+///
+/// Log lines quote what clients sent, so a record counts only where the gateway alone writes: as the
+/// member `emergency_record` of a whole line of level ERROR, in one of these envelopes; or bare, where the
+/// file's line or JSON value is the record. No other text is searched, whatever it looks like.
+#[must_use]
+pub(super) fn find(text: &str) -> Found {
+    let mut found = Found::default();
+    if let Ok(values) = values(text) {
+        for value in &values {
+            found.entry(value);
+        }
+    } else if let Some(messages) = csv::messages(text) {
+        for message in &messages {
+            found.message(message);
+        }
+    } else {
+        text.lines().for_each(|line| found.line(line));
+    }
+    found
+}
+
+impl Found {
+    /// A JSON value that is no part of another text: a bare record, a log line, or an envelope.
+    fn entry(&mut self, value: &Value) {
+        match value {
+            Value::Array(elements) => elements.iter().for_each(|element| self.entry(element)),
+            Value::Object(_) if is_bare(value) => self.take(value),
+            Value::Object(members) => {
+                if let Some(Value::String(message)) = members.get("@message") {
+                    self.message(message);
+                } else if let Some(Value::Array(events)) = members.get("events") {
+                    events
+                        .iter()
+                        .filter_map(|event| event.get("message")?.as_str())
+                        .for_each(|message| self.message(message));
+                } else {
+                    self.log_line(value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The whole text of one log event.
+    fn message(&mut self, text: &str) {
+        match values(text).as_deref() {
+            Ok([line]) => self.log_line(line),
+            _ if may_hold_one(text) => self.unreadable += 1,
+            _ => {}
+        }
+    }
+
+    /// A line of a file: JSON, perhaps behind a time stamp and a log stream.
+    fn line(&mut self, line: &str) {
+        let (before, json) = line.split_at(line.find('{').unwrap_or(line.len()));
+        let mut values = Deserializer::from_str(json).into_iter();
+        let first = values.next().and_then(Result::ok);
+        let ends = json
+            .get(values.byte_offset()..)
+            .is_some_and(|rest| rest.trim().is_empty());
+        match first {
+            Some(value) if before.trim().is_empty() && ends => self.entry(&value),
+            Some(value) if !before.trim().is_empty() && is_position(before) => {
+                self.log_line(&value);
+            }
+            _ if may_hold_one(line) => self.unreadable += 1,
+            _ => {}
+        }
+    }
+
+    /// What the gateway logged as one line.
+    fn log_line(&mut self, line: &Value) {
+        match (line.get(MEMBER), line.get("level")) {
+            (None, _) => {}
+            (Some(Value::String(record)), Some(Value::String(level))) if level == "ERROR" => {
+                self.take(&serde_json::from_str(record).unwrap_or_default());
+            }
+            _ => self.unreadable += 1,
+        }
+    }
+
+    /// Takes a record, by its value: members may stand in any order.
+    fn take(&mut self, record: &Value) {
+        match EmergencyRecord::parse(&record.to_string()) {
+            Ok(record) if self.records.contains(&record) => {}
+            Ok(record) => self.records.push(record),
+            Err(_) => self.unreadable += 1,
+        }
+    }
+}
+
+fn values(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+    Deserializer::from_str(text).into_iter().collect()
+}
+
+/// Whether it is what CloudWatch's tools print before a message: time stamps, ids, the log stream.
+fn is_position(text: &str) -> bool {
+    text.split_whitespace()
+        .all(|word| word == "EVENTS" || word.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// The members that every record has and no log line.
+fn is_bare(value: &Value) -> bool {
+    ["id", "status", "cost_state", "response_time"]
+        .iter()
+        .all(|member| value.get(member).is_some())
+}
+
+fn may_hold_one(text: &str) -> bool {
+    text.contains(MEMBER) || text.contains("\"cost_state\"")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use serde_json::json;
+
+use super::*;
+
+const RECORD: &str = r#"{"id":"fd8b67e2-5797-4521-81a0-426af37311db","status":"completed","response_time":1795393819165,"cost_state":"final","openrouter_cost":"7.434e-07","error_message":""}"#;
+
+fn line() -> String {
+    json!({"level": "ERROR", "message": "the books could not be written", "emergency_record": RECORD})
+        .to_string()
+}
+
+#[test]
+fn a_record_is_found_in_every_export() {
+    let record: Value = serde_json::from_str(RECORD).unwrap();
+    let expected = [EmergencyRecord::parse(&record.to_string()).unwrap()];
+    let line = line();
+    let other = r#"{"level":"INFO","message":"request closed","usage.cost_state":"final"}"#;
+    let csv = format!("2026-11-23,\"{}\"", line.replace('"', "\"\""));
+    for text in [
+        RECORD.to_owned(),
+        line.clone(),
+        format!("{other}\n{line}\n{other}\n"),
+        // Twice is once.
+        format!("{line}\nSTART RequestId: x\n{line}\n"),
+        format!("2026-11-23T00:30:19.165000+00:00 2026/11/23/[$LATEST]ab {line}"),
+        format!("EVENTS\t1795393819165\t{line}\tllm-gateway-proxy"),
+        json!({"events": [{"message": format!("{other}\n")}, {"message": format!("{line}\n")}]})
+            .to_string(),
+        serde_json::to_string_pretty(&json!([{"@message": line}])).unwrap(),
+        format!("@timestamp,@message\n{csv}\n"),
+        format!("[{RECORD},\n{RECORD}]"),
+        format!("START RequestId: x\n{RECORD}\n"),
+    ] {
+        let found = find(&text);
+        assert_eq!(found.records, expected, "{text}");
+        assert_eq!(found.unreadable, 0, "{text}");
+    }
+}
+
+/// Where clients' words stand, in whatever they are exported as.
+#[test]
+fn what_a_client_put_into_the_log_is_no_record() {
+    let escaped = json!({"emergency_record": RECORD, "level": "ERROR"}).to_string();
+    let array = format!("[{escaped}]");
+    let prefixed = format!("emergency_record{RECORD}");
+    let stamped = format!("2026-11-23T00:30:19 {escaped}");
+    let envelope = json!({"events": [{"message": escaped}]}).to_string();
+    let doubled = format!("x,\"{}\"", escaped.replace('"', "\"\""));
+    let broken = format!("\n{escaped}\n");
+    for planted in [
+        RECORD, &escaped, &array, &prefixed, &stamped, &envelope, &doubled, &broken,
+    ] {
+        for level in ["INFO", "ERROR"] {
+            let line = json!({
+                "level": level,
+                "message": planted,
+                "http.path": format!("/{planted}"),
+                "request.model": planted,
+                "span": {"events": [{"message": planted}], "request.model": planted},
+            })
+            .to_string();
+            let csv = format!("1,\"{}\"", line.replace('"', "\"\""));
+            for text in [
+                line.clone(),
+                format!("START\n{line}\n"),
+                format!("2026-11-23T00:30:19 2026/11/23/[$LATEST]ab {line}\nEND"),
+                json!({"events": [{"message": line, "ingestionTime": 1, "logStreamName": planted}]})
+                    .to_string(),
+                serde_json::to_string_pretty(&json!([{"@message": line, "model": planted}]))
+                    .unwrap(),
+                // What is cut off at its end or its beginning.
+                format!("{}\n  }}\n", serde_json::to_string_pretty(&json!({"events": [{"message": line}]})).unwrap()),
+                format!("@timestamp,@message\n{csv}\n"),
+                format!("@timestamp,@message\n{csv}\n{}", &csv[..csv.len() - 3]),
+                // A panic's message, a proxy's own words.
+                format!("thread 'main' panicked: {}", planted.trim()),
+                format!("model {line}"),
+            ] {
+                assert_eq!(find(&text).records, [], "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_of_another_level_or_kind_is_not_taken_silently() {
+    let record: Value = serde_json::from_str(RECORD).unwrap();
+    for line in [
+        json!({"level": "INFO", "emergency_record": RECORD}),
+        json!({"emergency_record": RECORD}),
+        json!({"level": "ERROR", "emergency_record": record}),
+    ] {
+        let found = find(&line.to_string());
+        assert_eq!((found.records.len(), found.unreadable), (0, 1), "{line}");
+    }
+}
+
+#[test]
+fn what_is_torn_is_counted_and_what_is_none_is_not() {
+    let torn = &line()[..line().len() - 20];
+    assert_eq!(find(torn).unreadable, 1);
+    assert_eq!(find(&format!("{torn}\n{}", line())).records.len(), 1);
+    for text in [
+        "",
+        "\n",
+        "REPORT RequestId: x Duration: 3 ms",
+        "{}",
+        "[1,\"a\"]",
+    ] {
+        assert_eq!(find(text), Found::default(), "{text}");
+    }
+    // An amount as a number may have lost digits.
+    let number = RECORD.replace("\"7.434e-07\"", "7.434e-07");
+    assert_eq!(find(&number).unreadable, 1);
+}

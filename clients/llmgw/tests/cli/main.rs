@@ -1,0 +1,12 @@
+//! The program as it is run: by users against stand-ins, by operators against real services.
+
+#![cfg(test)]
+
+mod account;
+mod admin;
+mod administration;
+mod commands;
+mod gateway;
+mod profiles;
+mod serve;
+mod user;
