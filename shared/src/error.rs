@@ -4,7 +4,7 @@
 use http::Method;
 
 use crate::{
-    accounting::usage::ParameterError,
+    accounting::{reconcile::JobOpen, usage::ParameterError},
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     identity::{
         auth::AuthError,
@@ -68,6 +68,9 @@ pub enum Error {
     /// No key was provisioned.
     #[error("no key was provisioned")]
     Provisioning(#[from] ProvisioningError),
+    /// A job is to be deleted whose cost is not known.
+    #[error(transparent)]
+    JobOpen(#[from] JobOpen),
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
+    accounting::reconcile::JobOpen,
     causes::causes,
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     error::Error,
@@ -31,6 +32,8 @@ const EXPOSED_HEADERS: &str =
     "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// How long a client should wait before it tries a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
+/// The same where a job must end first.
+const RETRY_OPEN_JOB: u32 = 60;
 /// The same while another call does what was asked for.
 const RETRY_IN_PROGRESS: u32 = 2;
 
@@ -232,6 +235,12 @@ impl Failure {
             Error::Upstream(error) => of_upstream(error),
             Error::KeyCheck(error) => of_key_check(error),
             Error::Provisioning(error) => of_provisioning(error),
+            Error::JobOpen(JobOpen) => Self::new(
+                StatusCode::CONFLICT,
+                "job_open",
+                "The cost of this job is not known yet, so it was not deleted; delete it when it is over.",
+            )
+            .retry_after(RETRY_OPEN_JOB),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unhealthy",
@@ -378,6 +387,14 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .with("requests_per_minute", *requests_per_minute)
         .with("retry_after", *retry_after)
         .retry_after(*retry_after),
+        Refusal::TooManyOpenJobs { open_jobs, max_open_jobs } => Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_open_jobs",
+            format!("This DID has {open_jobs} jobs whose cost is not known, and may have {max_open_jobs}; ask how far they are, then try again."),
+        )
+        .with("open_jobs", *open_jobs)
+        .with("max_open_jobs", *max_open_jobs)
+        .retry_after(RETRY_OPEN_JOB),
         Refusal::KeyExists => Failure::new(
             StatusCode::CONFLICT,
             "key_exists",

@@ -65,6 +65,14 @@ pub enum Refusal {
         /// Seconds until the next request would pass, rounded up.
         retry_after: u32,
     },
+    /// The DID has as many jobs whose cost is not known as it may.
+    #[error("{open_jobs} of {max_open_jobs} jobs are open")]
+    TooManyOpenJobs {
+        /// Its open jobs.
+        open_jobs: u32,
+        /// How many it may have.
+        max_open_jobs: u32,
+    },
     /// A key was to be provisioned for a DID that has brought one.
     #[error("this DID has brought a key")]
     KeyExists,

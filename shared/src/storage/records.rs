@@ -24,6 +24,8 @@ pub struct Begin<'a> {
     pub fingerprint: Option<ReplayGuard>,
     /// The rate of a DID whose key names none of its own; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Whether it counts towards a rate.
+    pub is_counted: bool,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
@@ -41,6 +43,12 @@ pub struct Books<'a> {
     pub model: Option<&'a str>,
     /// Whether the client asks for a stream.
     pub streamed: bool,
+    /// Whether the model costs nothing: then nothing is reserved, and no credit limit refuses it.
+    pub is_free: bool,
+    /// Whether it may make several generations.
+    pub several_generations: bool,
+    /// For a request that creates a job: how many the DID may have whose cost is not known.
+    pub max_open_jobs: Option<NonZeroU32>,
     /// What is at least reserved against the DID's credit limit, if it has one, until the
     /// request's cost is known. The storage reserves more where such requests have cost more.
     pub hold: Usd,
@@ -130,6 +138,8 @@ pub struct Tokens {
     pub output: Option<u64>,
     /// Of the prompt, read from a cache.
     pub cached: Option<u64>,
+    /// Of the prompt, written to a cache.
+    pub cache_write: Option<u64>,
     /// Of the answer, spent on reasoning.
     pub reasoning: Option<u64>,
 }
@@ -263,6 +273,8 @@ struct BeginJson<'a> {
     fingerprint: Option<String>,
     fingerprint_expires_at: Option<i64>,
     requests_per_minute: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    uncounted: bool,
     billable: bool,
     #[serde(flatten)]
     books: Option<BooksJson<'a>>,
@@ -275,6 +287,9 @@ struct BooksJson<'a> {
     endpoint: &'a str,
     model: Option<Cow<'a, str>>,
     streamed: bool,
+    free: bool,
+    several_generations: bool,
+    max_open_jobs: Option<NonZeroU32>,
     hold: Usd,
 }
 
@@ -287,6 +302,7 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
             fingerprint: begin.fingerprint.map(|f| hex::encode(f.digest)),
             fingerprint_expires_at: begin.fingerprint.map(|f| f.expires_at.as_millisecond()),
             requests_per_minute: begin.requests_per_minute,
+            uncounted: !begin.is_counted,
             billable: begin.books.is_some(),
             books: begin.books.as_ref().map(|books| BooksJson {
                 method: books.method,
@@ -294,6 +310,9 @@ impl<'a> From<&Begin<'a>> for BeginJson<'a> {
                 endpoint: books.endpoint,
                 model: books.model.map(chosen_by_the_client),
                 streamed: books.streamed,
+                free: books.is_free,
+                several_generations: books.several_generations,
+                max_open_jobs: books.max_open_jobs,
                 hold: books.hold,
             }),
         }
@@ -314,6 +333,7 @@ struct FinishJson<'a> {
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     cached_tokens: Option<i32>,
+    cache_write_tokens: Option<i32>,
     reasoning_tokens: Option<i32>,
     cost_state: CostState,
     openrouter_cost: Option<&'a str>,
@@ -339,6 +359,7 @@ impl<'a> From<&Finish<'a>> for FinishJson<'a> {
             input_tokens: finish.tokens.input.map(clamped),
             output_tokens: finish.tokens.output.map(clamped),
             cached_tokens: finish.tokens.cached.map(clamped),
+            cache_write_tokens: finish.tokens.cache_write.map(clamped),
             reasoning_tokens: finish.tokens.reasoning.map(clamped),
             cost_state: finish.cost.state,
             openrouter_cost: finish.cost.openrouter,
@@ -434,6 +455,7 @@ mod tests {
             request_time: Timestamp::UNIX_EPOCH,
             fingerprint: None,
             requests_per_minute: NonZeroU32::new(60),
+            is_counted: true,
             books: None,
         };
         let json = serde_json::to_value(BeginJson::from(&begin)).unwrap();
