@@ -11,7 +11,7 @@ use url::Url;
 
 pub use self::{
     env::{Env, Fault, Faults},
-    variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
+    variables::{ProvisioningConfig, SecretConfig, StorageConfig},
 };
 use crate::{
     accounting::ledger,
@@ -42,7 +42,7 @@ pub struct ProxyConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// Limit for making a connection to anything.
@@ -54,7 +54,7 @@ pub struct ProxyConfig {
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
     /// The timeout of closing a request's books.
-    pub ledger_patience: Duration,
+    pub ledger_timeout: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
     /// The way to make a key at a DID's first request, if that is on.
@@ -78,7 +78,7 @@ impl ProxyConfig {
             // Some models reason for minutes without a comment in between, so this is no shorter.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
-        let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
+        let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
@@ -91,7 +91,7 @@ impl ProxyConfig {
                 timeouts,
                 hold: hold?,
                 requests_per_minute,
-                ledger_patience,
+                ledger_timeout,
                 allowed_families: allowed_families?,
                 provisioning,
             })
@@ -128,12 +128,12 @@ pub struct KeysConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The management key's secret, if there is one. Without it provisioned keys are not deleted
     /// either.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// For whom keys are made.
     pub policy: Policy,
     /// The spending limit of those keys.
@@ -168,7 +168,7 @@ pub struct ReconcileConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The age from which on a pending row counts as abandoned, and the least that a run may be asked
@@ -176,7 +176,7 @@ pub struct ReconcileConfig {
     /// tests, whose functions end sooner, set it.
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// The period for which settled requests are kept one by one; `None`: for ever.
     pub retention: Option<Retention>,
 }

@@ -17,7 +17,7 @@ use shared::{
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, StorageError},
+    storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
     upstream::{
         endpoint::{AllowedFamilies, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
@@ -25,16 +25,16 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::{SealedKey, without_keys},
+        secret::{SealedKey, clipped_without_keys},
         secrets_manager::{KeysetCache, KeysetError, VaultError},
     },
 };
 use tokio::time::Instant;
 
 /// The timeout of beginning a request in the database. After it the request is refused.
-const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(8);
 /// The timeout of making a DID's first key. After it the request is refused.
-const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
+const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
@@ -152,16 +152,22 @@ impl Proxy {
     }
 
     async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
-        let asking = Asking {
+        let caller_request = CallerRequest {
             id: call.invocation.id,
             did: call.authenticated.caller.did().as_str(),
             request_time: self.clock.now(),
             // The request itself is what passes once.
             fingerprint: None,
         };
-        let until = call.arrived + PATIENCE_FOR_KEY;
+        let deadline = call.arrived + KEY_TIMEOUT;
         provisioner
-            .provision(&self.ledger.storage, &self.keyset, &asking, None, until)
+            .provision(
+                &self.ledger.storage,
+                &self.keyset,
+                &caller_request,
+                None,
+                deadline,
+            )
             .await?;
         Ok(())
     }
@@ -184,12 +190,12 @@ impl Proxy {
                 hold: self.hold,
             }),
         };
-        let until = Instant::now() + PATIENCE_FOR_STORAGE;
+        let deadline = Instant::now() + STORAGE_TIMEOUT;
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
         let beginning = async {
             let since = Instant::now();
-            let begun = self.ledger.storage.begin(&asked, until).await;
+            let begun = self.ledger.storage.begin(&asked, deadline).await;
             observed(&asked, since.elapsed());
             begun
         };
@@ -238,12 +244,12 @@ impl Proxy {
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
         };
-        // API Gateway's patience began with the request, whatever was waited for since.
-        let patience = call.arrived + self.openrouter.timeouts().first_byte;
-        let until = call.invocation.closing_time().min(patience);
+        // API Gateway's timeout began with the request, whatever was waited for since.
+        let first_byte = call.arrived + self.openrouter.timeouts().first_byte;
+        let deadline = call.invocation.closing_time().min(first_byte);
         Ok(self
             .openrouter
-            .send(request, &key, until, |id| {
+            .send(request, &key, deadline, |id| {
                 if let Some(entry) = entry {
                     entry.note_generation(id);
                 }
@@ -292,7 +298,10 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
 fn observed(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         observe::record("request.endpoint", books.endpoint);
-        observe::record("request.model", books.model.map(without_keys));
+        observe::record(
+            "request.model",
+            books.model.map(|it| clipped_without_keys(it, 256)),
+        );
     }
     observe::record("storage.begin_ms", observe::milliseconds(took));
 }

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::without_keys};
+use crate::{
+    identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -214,13 +216,13 @@ impl Storage {
     /// request, opens its books and takes the hold, all in one transaction.
     ///
     /// Repeating it with the same id, DID and fingerprint is safe, and is done here up to twice
-    /// until `until`. After [`StorageError::Unavailable`] the request may or may not have begun:
+    /// until `deadline`. After [`StorageError::Unavailable`] the request may or may not have begun:
     /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
     /// ([`StorageError::NoSuchRequest`] then says that it never began).
-    pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
+    pub async fn begin(&self, begin: &Begin<'_>, deadline: Instant) -> Result<Begun, StorageError> {
         let argument = Argument::Request(begin);
         let (answer, is_repeated) = self
-            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, until)
+            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await;
         answer.map_err(|error| match error {
             StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
@@ -230,26 +232,26 @@ impl Storage {
 
     /// Names the generation of a request that is still running, so that its cost can be asked for
     /// should the function not live to finish it. May come before [`finish`](Self::finish), after it,
-    /// or twice; it is only of use before, so it is repeated at most twice, until `until`.
+    /// or twice; it is only of use before, so it is repeated at most twice, until `deadline`.
     pub async fn note_generation(
         &self,
         note: &NoteGeneration<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Noted, StorageError> {
         let argument = Argument::Request(note);
-        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Closes the books of one request, exactly once however often it is called. Retries until
-    /// `until`, because nobody else knows what the request cost.
+    /// `deadline`, because nobody else knows what the request cost.
     pub async fn finish(
         &self,
         finish: &Finish<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Finished, StorageError> {
         let argument = Argument::Outcome(finish);
-        self.call("finish_request", &argument, u32::MAX, until)
+        self.call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }
@@ -317,10 +319,12 @@ impl Serialize for NoteGeneration<'_> {
     }
 }
 
+/// The most characters of a text that others chose.
+const LONGEST: usize = 2000;
+
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 2000;
     let text = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -334,7 +338,7 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
 
 /// As [`storable`]. Clients have put keys into paths and models; those are nowhere in the clear.
 fn chosen_by_the_client(text: &str) -> Cow<'static, str> {
-    Cow::Owned(storable(&without_keys(text)).into_owned())
+    Cow::Owned(storable(&clipped_without_keys(text, LONGEST)).into_owned())
 }
 
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
