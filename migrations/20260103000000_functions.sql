@@ -327,10 +327,12 @@ GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accou
 
 -- The object in a function's argument. It may arrive as a string that holds the object: @supabase/lite's
 -- `postgres` driver encodes a jsonb argument twice.
+--
+-- An expression that is parsed here, not in each call, so that it needs no search_path of its own, which
+-- would cost more than all of it.
 CREATE OR REPLACE FUNCTION public.decoded(argument jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SECURITY INVOKER SET search_path = '' AS $$
-  SELECT CASE jsonb_typeof(argument) WHEN 'string' THEN (argument #>> '{}')::jsonb ELSE argument END
-$$;
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE jsonb_typeof(argument) WHEN 'string' THEN (argument #>> '{}')::jsonb ELSE argument END;
 
 REVOKE ALL ON FUNCTION public.decoded(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
@@ -1044,7 +1046,7 @@ $$;
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
--- refused anyway keeps nobody waiting; then once more under the lock of the DID.
+-- refused anyway keeps nobody waiting; then, if the account has changed, once more under the lock of the DID.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -1062,8 +1064,10 @@ DECLARE
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_account     public.accounts;
+  v_locked      public.accounts;
   v_key         public.user_api_keys;
   v_passed      uuid;
+  v_judged      boolean;
   v_use         text;
   v_hold        numeric;
   v_tat         timestamptz;
@@ -1096,23 +1100,29 @@ BEGIN
   END IF;
   v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
                  THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
-  IF v_passed IS NULL THEN
+  v_judged := v_passed IS NULL;
+  IF v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
 
   -- A look-up that is not counted waits for no other call.
   IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
-    v_account := public.lock_account(v_did);
+    v_locked := public.lock_account(v_did);
     IF v_uncounted THEN
-      v_account.requests_per_minute := NULL;
+      v_locked.requests_per_minute := NULL;
     END IF;
     SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
-                   THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+    -- Nothing has been begun or finished since, so the judgement stands.
+    IF v_locked IS DISTINCT FROM v_account THEN
+      v_judged  := false;
+      v_account := v_locked;
+      v_hold    := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                        THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+    END IF;
   END IF;
 
   IF v_fingerprint IS NOT NULL THEN
@@ -1129,7 +1139,9 @@ BEGIN
     END IF;
   END IF;
 
-  v_tat := public.judge_request(v_account, v_rate, v_hold);
+  IF NOT v_judged THEN
+    v_tat := public.judge_request(v_account, v_rate, v_hold);
+  END IF;
 
   -- Under the lock of the DID, as the credit limit.
   IF v_billable AND v_max_jobs IS NOT NULL THEN
@@ -2644,7 +2656,7 @@ BEGIN
                WHERE NOT EXISTS (
                  SELECT FROM pg_catalog.pg_proc AS p
                   WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
-                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+                    AND (p.prorettype <> 'jsonb'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
     'features', (
       SELECT coalesce(jsonb_agg(m.feature), '[]')
         FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature

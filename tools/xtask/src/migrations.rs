@@ -54,7 +54,7 @@ BEGIN
                WHERE NOT EXISTS (
                  SELECT FROM pg_catalog.pg_proc AS p
                   WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
-                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+                    AND (p.prorettype <> 'jsonb'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
     'features', (
       SELECT coalesce(jsonb_agg(m.feature), '[]')
         FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature
