@@ -151,33 +151,54 @@ COMMENT ON COLUMN public.request_fingerprints.request_id IS
   'The request it let through: only that one may repeat it (a retry after a lost answer).';
 
 -- ---------------------------------------------------------------------------------------------
--- usage_history: sums of the requests that have expired
+-- usage_series and usage_hours: the rollup, sums of finished requests (functions/rollup.sql)
 -- ---------------------------------------------------------------------------------------------
 
-CREATE TABLE public.usage_history (
-  did              text    NOT NULL,
-  day              date    NOT NULL,
-  model            text    NOT NULL,
-  endpoint         text    NOT NULL,
-  requests         bigint  NOT NULL CHECK (requests > 0),
-  successful       bigint  NOT NULL CHECK (successful >= 0),
-  failed           bigint  NOT NULL CHECK (failed >= 0),
-  cost_unknown     bigint  NOT NULL CHECK (cost_unknown >= 0),
-  input_tokens     bigint  NOT NULL,
-  output_tokens    bigint  NOT NULL,
-  cached_tokens    bigint  NOT NULL,
-  reasoning_tokens bigint  NOT NULL,
-  cost             numeric NOT NULL CHECK (cost >= 0 AND cost < 'Infinity'),
-  PRIMARY KEY (did, day, model, endpoint)
+CREATE TABLE public.usage_series (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  did        text NOT NULL,
+  model      text NOT NULL,
+  endpoint   text NOT NULL,
+  status     text NOT NULL CHECK (status IN ('completed', 'failed')),
+  cost_state text NOT NULL CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')),
+  UNIQUE (did, model, endpoint, status, cost_state)
 );
+COMMENT ON TABLE public.usage_series IS
+  'What usage is grouped and filtered by. To erase a user, delete here, too; the sums go with it.';
+COMMENT ON COLUMN public.usage_series.endpoint IS 'Empty where none was recorded.';
 
-COMMENT ON TABLE public.usage_history IS
-  'Sums of the requests that expire_requests has taken out of request_logs. To erase a user, delete here, too.';
-COMMENT ON COLUMN public.usage_history.day IS 'Of request_time, in UTC.';
-COMMENT ON COLUMN public.usage_history.endpoint IS 'Empty where none was recorded.';
-COMMENT ON COLUMN public.usage_history.cost_unknown IS
-  'Requests whose cost could not be found out: cost is without them.';
-COMMENT ON COLUMN public.usage_history.cost IS 'Sum of total_cost, in US dollars.';
+-- Without CHECKs: PostgreSQL parses them at each statement, which would take longer than the change itself.
+CREATE TABLE public.usage_hours (
+  series_id        bigint      NOT NULL REFERENCES public.usage_series ON DELETE CASCADE,
+  hour             timestamptz NOT NULL,
+  requests         integer     NOT NULL,
+  input_tokens     bigint      NOT NULL,
+  output_tokens    bigint      NOT NULL,
+  cached_tokens    bigint      NOT NULL,
+  reasoning_tokens bigint      NOT NULL,
+  cost             numeric     NOT NULL,
+  highest_cost     numeric     NOT NULL,
+  PRIMARY KEY (series_id, hour)
+-- Room for a new version of a row on its page: then no index changes with it.
+) WITH (fillfactor = 90);
+-- The check reads by time. Rows come in the order of time, so an index of a few pages is enough.
+CREATE INDEX idx_usage_hours_hour ON public.usage_hours USING brin (hour) WITH (pages_per_range = 16, autosummarize = on);
+COMMENT ON COLUMN public.usage_hours.hour IS 'Start of the full hour (UTC) of request_time.';
+COMMENT ON COLUMN public.usage_hours.cost IS 'Sum of total_cost, in US dollars.';
+COMMENT ON COLUMN public.usage_hours.highest_cost IS
+  'No request of the hour cost more; usage_requests passes over hours by it.';
+
+-- ---------------------------------------------------------------------------------------------
+-- retention: one row, how far requests have expired
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.retention (
+  only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  expired_before timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO public.retention DEFAULT VALUES;
+COMMENT ON COLUMN public.retention.expired_before IS
+  'Requests that began before may be gone from request_logs; their sums are kept.';
 
 -- ---------------------------------------------------------------------------------------------
 -- key_events: the record of what was done to keys. Never a secret, never changed, never deleted.
@@ -277,20 +298,25 @@ ALTER TABLE public.recent_costs         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.user_api_keys        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_logs         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_fingerprints ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.usage_history        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.usage_series         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.usage_hours          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.retention            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_events           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_provisionings    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_keys         ENABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
-    public.request_fingerprints, public.usage_history, public.key_events, public.key_provisionings,
-    public.retired_keys
+    public.request_fingerprints, public.usage_series, public.usage_hours, public.retention, public.key_events,
+    public.key_provisionings, public.retired_keys
   FROM PUBLIC, anon, authenticated, service_role;
 -- DELETE is for erasing a user and for retention; UPDATE on fingerprints is what FOR UPDATE asks for.
 GRANT SELECT, INSERT, UPDATE, DELETE
   ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
-     public.request_fingerprints, public.usage_history, public.key_provisionings, public.retired_keys
+     public.request_fingerprints, public.usage_series, public.usage_hours, public.key_provisionings,
+     public.retired_keys
   TO service_role;
+GRANT SELECT, UPDATE ON public.retention TO service_role;
 GRANT SELECT, INSERT ON public.key_events TO service_role;
 -- An identity column needs no privilege on its sequence.
-REVOKE ALL ON SEQUENCE public.key_events_id_seq FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SEQUENCE public.key_events_id_seq, public.usage_series_id_seq
+  FROM PUBLIC, anon, authenticated, service_role;
