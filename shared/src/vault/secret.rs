@@ -325,10 +325,21 @@ mod tests {
     /// A quadratic one takes minutes for this.
     #[test]
     fn the_work_grows_with_the_text() {
-        for unit in ["ask-", "sk-", "sk-or", "xsk-or-", "_", "é", "sk-or-v1-0123456789 "] {
+        for unit in [
+            "ask-",
+            "sk-",
+            "sk-or",
+            "xsk-or-",
+            "_",
+            "é",
+            "sk-or-v1-0123456789 ",
+        ] {
             let text = unit.repeat(8_000_000 / unit.len());
             assert!(without_keys(&text).len() <= text.len(), "{unit}");
-            assert!(clipped_without_keys(&text, 64).chars().count() <= 64 + 3, "{unit}");
+            assert!(
+                clipped_without_keys(&text, 64).chars().count() <= 64 + 3,
+                "{unit}"
+            );
         }
     }
 

@@ -282,7 +282,7 @@ fn reasons_are_documented() {
             .collect();
         documented.extend(spans(&text).into_iter().filter(|it| is_reason(it)));
     }
-    // What the books say beside the API: `upstream_status` and the like, and a status.
+    // Reasons of the books alone, such as `upstream_status`, and a status.
     let booked = column(&books, "event", 2);
     let statuses = names(["completed", "failed", "pending", "job_id"]);
     // Written by the database.
@@ -336,7 +336,7 @@ fn log_fields_are_documented() {
         .map(|(name, _)| name.trim().to_owned())
         .filter(|name| name.contains('.'))
         .collect();
-    // What the log adds to them.
+    // Reasons that only the log has.
     let added = names(["faas.name", "request.duration_ms", "usage.cost_usd"]);
     assert_eq!(column(&page, "field", 0), &recorded | &added);
 }
@@ -400,7 +400,7 @@ fn commands_are_documented() {
     assert_eq!(column(&page, "command", 0), defined);
 }
 
-/// Wherever a command is named, it can be run.
+/// Every command that is named can be run.
 #[test]
 fn every_command_that_is_named_exists() {
     let cli = llmgw::commands::Cli::command();

@@ -103,7 +103,7 @@ impl Postgres {
         })
     }
 
-    /// A connection URL for a role; no password is asked for.
+    /// A connection URL for a role, without a password.
     #[must_use]
     pub fn url(&self, role: &str) -> String {
         format!(

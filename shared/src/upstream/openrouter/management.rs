@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::{OpenRouter, UpstreamError, classify};
 use crate::{
     metering::money::Usd,
-    vault::secret::{ApiKey, ApiKeyFault},
     strict_json::{self, Object},
+    vault::secret::{ApiKey, ApiKeyFault},
 };
 
 /// The longest answer that is read: a page of 100 keys has about 60 kB.
