@@ -336,7 +336,7 @@ fn log_fields_are_documented() {
         .map(|(name, _)| name.trim().to_owned())
         .filter(|name| name.contains('.'))
         .collect();
-    // Reasons that only the log has.
+    // Fields that the log adds to them.
     let added = names(["faas.name", "request.duration_ms", "usage.cost_usd"]);
     assert_eq!(column(&page, "field", 0), &recorded | &added);
 }
