@@ -2,7 +2,7 @@
 //!
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
 //! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
-//! `claim_unsettled` and `settle_request`, `expire_requests`, those for keys
+//! `claim_unsettled` and `settle_request`, `expire_requests`, `check_rollup`, those for keys
 //! (`migrations/functions/keys.sql`, `provisioning.sql`), and those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
 //! URL; each module has the calls of its own. The contract:
 //!
@@ -20,6 +20,7 @@ mod keys;
 mod reconciliation;
 mod records;
 mod retention;
+mod rollup;
 mod transport;
 mod usage;
 
@@ -43,6 +44,7 @@ pub use records::{
     Tokens,
 };
 pub use retention::{Expired, InvalidRetention, Retention};
+pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
 pub use transport::ping;
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

@@ -72,15 +72,19 @@ impl Health {
     async fn report(&self, request: &Incoming) -> Result<Value, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
-        // Every route here has the same methods.
-        Route::Health.check_method(&request.method)?;
-        match self.route(&path, request.stage.as_deref()) {
-            Some(Route::Banner) => Ok(self.banner()),
-            Some(Route::Health) if is_deep(&query) => self.deep().await,
-            Some(Route::Health) => Ok(self.healthy(&Value::Null)),
-            Some(Route::OpenRouter | Route::Usage | Route::UsageRequests | Route::Keys) | None => {
-                Err(Error::NotFound)
-            }
+        // Every path that is no other function's comes here.
+        let stage = request.stage.as_deref();
+        let route = self.route(&path, stage).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        match route {
+            Route::Banner => Ok(self.banner()),
+            Route::Health if is_deep(&query) => self.deep().await,
+            Route::Health => Ok(self.healthy(&Value::Null)),
+            Route::DatabaseHealth
+            | Route::OpenRouter
+            | Route::Usage
+            | Route::UsageRequests
+            | Route::Keys => Err(Error::NotFound),
         }
     }
 

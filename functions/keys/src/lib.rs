@@ -147,10 +147,7 @@ fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {
     match query.pairs().next() {
         None => Ok(()),
         Some((name, _)) => Err(ParameterError {
-            name: shared::vault::secret::without_keys(&name)
-                .chars()
-                .take(64)
-                .collect(),
+            name: shared::vault::secret::clipped_without_keys(&name, 64),
             problem: "is not a parameter of this route; it takes none",
         }),
     }

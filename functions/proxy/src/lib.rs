@@ -25,7 +25,7 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::{SealedKey, without_keys},
+        secret::{SealedKey, clipped_without_keys},
         secrets_manager::{KeysetCache, KeysetError, VaultError},
     },
 };
@@ -298,7 +298,10 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
 fn observed(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         observe::record("request.endpoint", books.endpoint);
-        observe::record("request.model", books.model.map(without_keys));
+        observe::record(
+            "request.model",
+            books.model.map(|it| clipped_without_keys(it, 256)),
+        );
     }
     observe::record("storage.begin_ms", observe::milliseconds(took));
 }

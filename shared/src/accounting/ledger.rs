@@ -22,7 +22,7 @@ use crate::{
     request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
     upstream::endpoint::{Endpoint, Job},
-    vault::secret::without_keys,
+    vault::secret::clipped_without_keys,
 };
 
 use self::record::Record;
@@ -227,7 +227,10 @@ fn observed(finish: &Finish<'_>, took: Duration) {
     record("request.status", finish.status.as_str());
     record("request.reason", finish.error.map(|failure| failure.reason));
     record("request.first_byte_ms", finish.first_byte.map(milliseconds));
-    record("request.served_model", finish.model.map(without_keys));
+    record(
+        "request.served_model",
+        finish.model.map(|it| clipped_without_keys(it, 256)),
+    );
     record("usage.input_tokens", finish.tokens.input);
     record("usage.output_tokens", finish.tokens.output);
     record("usage.cost", finish.cost.openrouter);

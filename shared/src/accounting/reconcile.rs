@@ -15,6 +15,7 @@ mod obstacle;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -23,7 +24,7 @@ use crate::{
     causes::causes,
     clock::Clock,
     metering::meter::{JobCost, JobMeter, Usage},
-    storage::{Claim, Finding, Settle, Storage, StorageError, Tokens, Unsettled},
+    storage::{Claim, Finding, Settle, SettleJob, Storage, StorageError, Tokens, Unsettled},
     upstream::{
         endpoint::Job,
         openrouter::{Generation, GenerationError, OpenRouter},
@@ -52,8 +53,10 @@ pub const LEASES: [Duration; 4] = [
     Duration::from_hours(1),
 ];
 
-/// Rows of one run.
+/// Rows of one claim.
 const BATCH: u16 = 200;
+/// How much of a run's time must be left for another claim.
+const FOR_A_BATCH: Duration = Duration::from_secs(15);
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;
 /// The timeout of a question about a generation.
@@ -79,6 +82,9 @@ pub struct Summary {
     pub retried: u32,
     /// Rows skipped because the database or the keyset failed. A later run takes them.
     pub failed: u32,
+    /// Its time was over before all rows that were due were taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
 /// The result of one row.
@@ -139,34 +145,48 @@ impl Reconciler {
         }
     }
 
-    /// One run over the rows of `scope`. It begins nothing new after `deadline`.
+    /// One run over the rows of `scope`: one batch after the other, until none is due or `deadline` is near.
+    /// It begins nothing new after `deadline`.
     ///
-    /// Only a claim that fails is an error; what goes wrong with single rows is in the summary and
-    /// in the log.
+    /// Only a first claim that fails is an error; what goes wrong later, or with single rows, is in the
+    /// summary and in the log.
     pub async fn run(&self, scope: Scope<'_>, deadline: Instant) -> Result<Summary, StorageError> {
-        let claim = Claim {
-            now: self.clock.now(),
-            limit: BATCH,
-            leases: &LEASES,
-            abandoned_after: Some(scope.abandoned_after),
-            did: scope.did,
-        };
-        let rows = self.storage.claim_unsettled(&claim, deadline).await?;
-        let claimed = Summary {
-            claimed: rows.len().try_into().unwrap_or(u32::MAX),
-            ..Summary::default()
-        };
-        let summary = stream::iter(rows)
-            .map(|row| self.reconcile(row, deadline))
-            .buffer_unordered(CONCURRENCY)
-            .fold(claimed, async |summary, result| summary.add(result))
-            .await;
+        let mut summary = Summary::default();
+        loop {
+            let claim = Claim {
+                now: self.clock.now(),
+                limit: BATCH,
+                leases: &LEASES,
+                abandoned_after: Some(scope.abandoned_after),
+                did: scope.did,
+            };
+            let rows = match self.storage.claim_unsettled(&claim, deadline).await {
+                Err(error) if summary.claimed > 0 => {
+                    tracing::warn!(error = causes(&error), "no further rows could be claimed");
+                    break;
+                }
+                rows => rows?,
+            };
+            let count = rows.len();
+            summary.claimed += u32::try_from(count).unwrap_or(u32::MAX);
+            summary = stream::iter(rows)
+                .map(|row| self.reconcile(row, deadline))
+                .buffer_unordered(CONCURRENCY)
+                .fold(summary, async |summary, fate| summary.add(fate))
+                .await;
+            let is_last = count < usize::from(BATCH);
+            summary.unfinished = !is_last && Instant::now() + FOR_A_BATCH >= deadline;
+            if is_last || summary.unfinished {
+                break;
+            }
+        }
         tracing::info!(
             reconcile.claimed = summary.claimed,
             reconcile.settled = summary.settled,
             reconcile.given_up = summary.given_up,
             reconcile.retried = summary.retried,
             reconcile.failed = summary.failed,
+            reconcile.unfinished = u8::from(summary.unfinished),
             "reconciliation ended"
         );
         Ok(summary)
@@ -190,8 +210,12 @@ impl Reconciler {
                     Verdict::GiveUp => {
                         let reason = obstacle.reason();
                         let attempts = Some(row.attempts);
-                        self.close(&row, Finding::Unknown { reason, attempts }, deadline)
-                            .await
+                        let finding = Finding::Unknown {
+                            reason,
+                            attempts,
+                            known: obstacle.known(),
+                        };
+                        self.close(&row, finding, deadline).await
                     }
                 }
             }
@@ -201,7 +225,7 @@ impl Reconciler {
     async fn ask(&self, row: &Unsettled, deadline: Instant) -> Result<Generation, Obstacle> {
         if let Some(job) = job(row) {
             let key = self.key(row).await?;
-            return self.ask_job(&job, &key, deadline).await;
+            return job_cost(&self.openrouter, &job, &key, deadline).await;
         }
         let id = row
             .generation_id
@@ -209,6 +233,16 @@ impl Reconciler {
             .filter(|id| !id.is_empty())
             .ok_or(Obstacle::NoGenerationId)?;
         let key = self.key(row).await?;
+        self.ask_generation(row, id, &key, deadline).await
+    }
+
+    async fn ask_generation(
+        &self,
+        row: &Unsettled,
+        id: &str,
+        key: &ApiKey,
+        deadline: Instant,
+    ) -> Result<Generation, Obstacle> {
         let pauses: &[Duration] = if row.age < YOUNG {
             &PAUSES_WHILE_YOUNG
         } else {
@@ -222,45 +256,15 @@ impl Reconciler {
             }
             match self
                 .openrouter
-                .generation(id, &key, left.min(GENERATION_TIMEOUT))
+                .generation(id, key, left.min(GENERATION_TIMEOUT))
                 .await
             {
                 Err(GenerationError::NotFound) => match pauses.next() {
                     Some(pause) if Instant::now() + *pause < deadline => sleep(*pause).await,
                     _ => return Err(GenerationError::NotFound.into()),
                 },
-                answer => return Ok(answer?),
+                answer => return whole(row, answer?),
             }
-        }
-    }
-
-    async fn ask_job(
-        &self,
-        job: &Job,
-        key: &ApiKey,
-        deadline: Instant,
-    ) -> Result<Generation, Obstacle> {
-        let left = || match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(Obstacle::OutOfTime),
-            left => Ok(left),
-        };
-        let mut meter = JobMeter::default();
-        self.openrouter
-            .job(job, key, left()?.min(JOB_TIMEOUT), |chunk| {
-                meter.feed(chunk);
-            })
-            .await
-            .map_err(Obstacle::Job)?;
-        let reading = meter.finish();
-        match (reading.cost(), reading.generation_id) {
-            (JobCost::Running, _) => Err(Obstacle::JobRunning),
-            (JobCost::Final(usage), _) => Ok(charged(&usage, reading.model)),
-            // A video's state tells no provider's charge, which with BYOK is most of the cost.
-            (JobCost::NotTold, Some(id)) => {
-                let time = left()?.min(GENERATION_TIMEOUT);
-                Ok(self.openrouter.generation(&id, key, time).await?)
-            }
-            (JobCost::NotTold, None) => Err(Obstacle::Job(GenerationError::NoCost)),
         }
     }
 
@@ -290,6 +294,145 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// `generation` as the whole of the row's cost. Where the request may have made several generations (by
+/// subagents, advisors or a panel of models) nothing tells that this is the only one: OpenRouter groups
+/// them by a `request_id`, but lists no group.
+fn whole(row: &Unsettled, generation: Generation) -> Result<Generation, Obstacle> {
+    if row.several_generations {
+        Err(Obstacle::OtherGenerations {
+            known: generation.charge(),
+        })
+    } else {
+        Ok(generation)
+    }
+}
+
+/// Asks for a job's cost, with the key of the user who created it.
+async fn job_cost(
+    openrouter: &OpenRouter,
+    job: &Job,
+    key: &ApiKey,
+    deadline: Instant,
+) -> Result<Generation, Obstacle> {
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Obstacle::OutOfTime),
+        left => Ok(left),
+    };
+    let mut meter = JobMeter::default();
+    openrouter
+        .job(job, key, left()?.min(JOB_TIMEOUT), |chunk| {
+            meter.feed(chunk);
+        })
+        .await
+        .map_err(Obstacle::Job)?;
+    let reading = meter.finish();
+    let (cost, is_over) = (reading.cost(), reading.is_over());
+    match cost {
+        JobCost::Running => return Err(Obstacle::JobRunning),
+        JobCost::Final(usage) => return Ok(charged(&usage, reading.model)),
+        JobCost::FeeOnly(_) | JobCost::NotTold => {}
+    }
+    // A job's state tells no provider's charge, which with BYOK is most of the cost; its
+    // generation may.
+    let error = match &reading.generation_id {
+        Some(id) => {
+            let time = left()?.min(GENERATION_TIMEOUT);
+            match openrouter.generation(id, key, time).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => error,
+            }
+        }
+        None => GenerationError::NoCost,
+    };
+    Err(match cost {
+        JobCost::FeeOnly(fee) => Obstacle::ProviderChargeNotTold {
+            fee,
+            may_be_told: !matches!(error, GenerationError::NoCost),
+        },
+        JobCost::NotTold if is_over => Obstacle::JobCostNotTold(error),
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_)
+            if reading.generation_id.is_some() =>
+        {
+            Obstacle::Generation(error)
+        }
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_) => Obstacle::Job(error),
+    })
+}
+
+/// A job that its owner wants to delete: nobody can ask for its cost afterwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletion<'a> {
+    /// Who created it.
+    pub did: &'a str,
+    /// The job.
+    pub job: &'a Job,
+    /// Its owner's key.
+    pub key: &'a ApiKey,
+    /// The present time.
+    pub time: Timestamp,
+}
+
+/// The cost of a job is not in the books yet, so it must not be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cost of the job is not known yet")]
+pub struct JobOpen;
+
+/// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
+/// then on; a job that OpenRouter does not know may be deleted in vain.
+///
+/// # Errors
+///
+/// While the job goes on, or the cost cannot be asked for or written.
+pub async fn settle_before_deletion(
+    storage: &Storage,
+    openrouter: &OpenRouter,
+    deletion: Deletion<'_>,
+    deadline: Instant,
+) -> Result<(), JobOpen> {
+    let found = job_cost(openrouter, deletion.job, deletion.key, deadline).await;
+    let finding = match &found {
+        Ok(generation) => finding(generation),
+        Err(Obstacle::Job(GenerationError::NotFound)) => return Ok(()),
+        Err(
+            obstacle @ (Obstacle::ProviderChargeNotTold {
+                may_be_told: false, ..
+            }
+            | Obstacle::JobCostNotTold(GenerationError::NoCost)),
+        ) => Finding::Unknown {
+            reason: obstacle.reason(),
+            attempts: None,
+            known: obstacle.known(),
+        },
+        Err(obstacle) => {
+            tracing::info!(
+                job.id = deletion.job.id(),
+                reason = obstacle.reason(),
+                "a job is not deleted before its cost is known"
+            );
+            return Err(JobOpen);
+        }
+    };
+    let settle = SettleJob {
+        did: deletion.did,
+        endpoint: deletion.job.endpoint().as_str(),
+        job_id: deletion.job.id(),
+        time: deletion.time,
+        finding,
+    };
+    storage
+        .settle_job(&settle, deadline)
+        .await
+        .map(|_| ())
+        .map_err(|error| {
+            tracing::error!(
+                job.id = deletion.job.id(),
+                error = causes(&error),
+                "the cost of a job that is to be deleted could not be written"
+            );
+            JobOpen
+        })
 }
 
 /// The job whose cost is the row's.
@@ -348,6 +491,9 @@ fn finding(generation: &Generation) -> Finding<'_> {
         model: generation.model.as_deref(),
     }
 }
+
+#[cfg(test)]
+mod questions;
 
 #[cfg(test)]
 mod tests {

@@ -72,6 +72,29 @@ fn reports_every_fault_at_once_and_no_value() {
 }
 
 #[test]
+fn no_fault_quotes_the_value_of_any_variable() {
+    for planted in [
+        "sk-or-v1-planted",
+        "https://user:planted@x/?planted#planted",
+        "did:key:planted",
+        "1planted",
+        "credits,planted",
+    ] {
+        let env = || Env::new(|_| Some(planted.to_owned()));
+        for faults in [
+            ProxyConfig::read(env()).map(drop),
+            KeysConfig::read(env()).map(drop),
+            UsageConfig::read(env()).map(drop),
+            HealthConfig::read(env()).map(drop),
+            ReconcileConfig::read(env()).map(drop),
+        ] {
+            let said = faults.unwrap_err().to_string();
+            assert!(!said.contains("planted"), "{planted}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_request_in_flight_is_not_abandoned_by_default() {
     let with = |value: Option<&'static str>| {
         ReconcileConfig::read(Env::new(move |name| match name {

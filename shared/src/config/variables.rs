@@ -258,9 +258,7 @@ impl Env<'_> {
 
     pub(super) fn allowed_families(&mut self) -> Option<AllowedFamilies> {
         let list = self.optional("ALLOWED_PATH_FAMILIES").unwrap_or_default();
-        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), |list| {
-            AllowedFamilies::parse(list).map_err(|name| format!("`{name}` is not a refused family"))
-        })
+        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), AllowedFamilies::parse)
     }
 
     pub(super) fn abandoned_after(&mut self) -> Duration {

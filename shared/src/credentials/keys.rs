@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
-use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
+use crate::vault::secret::{ApiKey, ApiKeyFault, clipped_without_keys, without_keys};
 
 /// The prefix of OpenRouter's keys. Another provider's key must not travel there to be checked.
 const PREFIX: &str = "sk-or-";
@@ -199,7 +199,7 @@ fn wrong(member: &str, problem: &'static str) -> BodyError {
 
 /// A member that the client named: it is cut, and may itself be a key in the wrong place.
 fn unknown(member: &str, problem: &'static str) -> BodyError {
-    let name: String = without_keys(member).chars().take(64).collect();
+    let name = clipped_without_keys(member, 64);
     BodyError::Member { name, problem }
 }
 

@@ -412,7 +412,6 @@ async fn what_is_no_final_answer_is_refused() {
                 .await
                 .unwrap_err();
             assert!(error.may_have_been_billed());
-            let error = crate::error::Error::Upstream(error);
             assert_eq!(error.reason(), "upstream_protocol", "{raw}");
         }
     }
@@ -431,6 +430,42 @@ async fn what_is_no_final_answer_is_refused() {
         "HTTP/1.1 103 Early Hints\r\n\r\n".to_owned() + &http(&format!("200 OK\r\n{JSON}"), "{}");
     let seen = exchange(Endpoint::ChatCompletions, raw, After::Closes).await;
     assert_eq!(seen.unwrap().body, "{}");
+}
+
+#[tokio::test]
+async fn every_number_and_form_of_headers_has_its_outcome() {
+    let many =
+        |count: usize| (0..count).fold(String::new(), |all, n| format!("{all}\r\nx-h-{n}: {n}"));
+    let ok = |headers: &str| {
+        http(
+            &format!("200 OK\r\n{JSON}{headers}"),
+            r#"{"usage":{"cost":0.5}}"#,
+        )
+    };
+    for (raw, outcome) in [
+        (ok(&many(50)), "completed null final 0.5 null"),
+        (ok(&many(95)), "completed null final 0.5 null"),
+        (ok(&many(101)), "upstream_protocol"),
+        (ok(&many(5000)), "upstream_protocol"),
+        (ok("\r\nx-folded: a\r\n b"), "upstream_protocol"),
+        (
+            ok(&format!("\r\nx-long: {}", "x".repeat(20_000))),
+            "completed null final 0.5 null",
+        ),
+        (
+            ok(&format!("\r\nx-huge: {}", "x".repeat(2_000_000))),
+            "upstream_protocol",
+        ),
+    ] {
+        let got = match exchange(Endpoint::ChatCompletions, raw.clone(), After::Closes).await {
+            Ok(seen) => seen.row(),
+            Err(error) => {
+                assert!(error.may_have_been_billed());
+                error.reason().to_owned()
+            }
+        };
+        assert_eq!(got, outcome, "{} bytes", raw.len());
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The one file that knows HTTP statuses: every failure's status, sentence and metadata.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -65,14 +65,7 @@ impl Failure {
                 StatusCode::BAD_REQUEST,
                 "The request's body could not be decoded; send it again, as bytes or text without a transfer encoding of its own.",
             ),
-            Error::Method(MethodNotAllowed { method, allow }) => {
-                let mut failure = Self::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    format!("{method} is not allowed here; use {allow}."),
-                );
-                failure.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
-                failure
-            }
+            Error::Method(MethodNotAllowed { method, allow }) => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
                 "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys and /api/v1/openrouter/….",
@@ -91,6 +84,16 @@ impl Failure {
             Error::Panicked => internal(),
         }
     }
+}
+
+fn method_not_allowed(method: &Method, allow: &'static str) -> Failure {
+    let mut failure = Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not allowed here; use {allow}."),
+    );
+    let allow = HeaderValue::from_static(allow);
+    failure.headers.push((header::ALLOW, allow));
+    failure
 }
 
 fn internal() -> Failure {
@@ -155,6 +158,7 @@ fn of_route(error: &RouteError) -> Failure {
             StatusCode::NOT_FOUND,
             "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
         ),
+        RouteError::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
         RouteError::PathNotAllowed { family } => Failure::new(
             StatusCode::FORBIDDEN,
             format!("The gateway does not pass on OpenRouter's /{family}: it manages credentials or accounts. Only the operator can allow it."),

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::without_keys};
+use crate::{
+    identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -317,10 +319,12 @@ impl Serialize for NoteGeneration<'_> {
     }
 }
 
+/// The most characters of a text that others chose.
+const LONGEST: usize = 2000;
+
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 2000;
     let text = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -334,7 +338,7 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
 
 /// As [`storable`]. Clients have put keys into paths and models; those are nowhere in the clear.
 fn chosen_by_the_client(text: &str) -> Cow<'static, str> {
-    Cow::Owned(storable(&without_keys(text)).into_owned())
+    Cow::Owned(storable(&clipped_without_keys(text, LONGEST)).into_owned())
 }
 
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.

@@ -66,9 +66,8 @@ struct ExpireJson {
 }
 
 impl Storage {
-    /// Turns at most `limit` (1 to 10000) settled requests that began before a time, the oldest first,
-    /// into sums by day, model and endpoint. What is still open stays; what has an unknown cost stays
-    /// 90 days longer.
+    /// Deletes at most `limit` (1 to 10000) settled requests that began before a time, the oldest first;
+    /// their sums stay. What is still open stays; what has an unknown cost stays 90 days longer.
     ///
     /// Repeated up to twice until `deadline`; an attempt whose answer was lost may have expired others.
     pub async fn expire(

@@ -332,6 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn many_names_in_connection_are_looked_up_not_searched() {
+        let mut sent = HeaderMap::new();
+        for number in 0..10_000 {
+            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+            sent.append(name, HeaderValue::from_static("1"));
+        }
+        let listed: Vec<_> = (0..10_000).map(|number| format!("x-{number}")).collect();
+        let listed = HeaderValue::try_from(listed.join(",")).unwrap();
+        sent.insert(header::CONNECTION, listed);
+        assert_eq!(names(&forwarded_headers(&sent)), ["accept-encoding"]);
+    }
+
+    #[test]
     fn nothing_that_identifies_or_authorises_the_client_goes_upstream() {
         let sent = forwarded_headers(&headers(&[
             ("x-did", "did:key:z"),
@@ -341,6 +354,12 @@ mod tests {
             ("content-digest", "d"),
             ("authorization", "Bearer sk-other"),
             ("x-api-key", "sk"),
+            ("api-key", "sk"),
+            ("apikey", "sk"),
+            ("x-goog-api-key", "sk"),
+            ("ocp-apim-subscription-key", "sk"),
+            ("x-access-token", "sk"),
+            ("x-auth-token", "sk"),
             ("cookie", "a=b"),
             ("host", "gw"),
             ("forwarded", "for=1"),
@@ -390,6 +409,37 @@ mod tests {
         ]));
         assert_eq!(names(&returned), ["retry-after", "vary", "x-generation-id"]);
         assert_eq!(returned["vary"], "Accept-Encoding, Origin");
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_are_left_out_and_counted() {
+        let long = "x".repeat(5000);
+        let returned = returned_headers(&headers(&[
+            ("x-a", &long),
+            ("x-b", &long),
+            ("x-c", "1"),
+            ("link", &"y".repeat(20_000)),
+            ("x-gateway-omitted-headers", "0"),
+            ("x-generation-id", "gen-1"),
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+        ]));
+        let room: usize = returned
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        assert!(room < 9 * 1024, "{room}");
+        assert_eq!(returned["x-gateway-omitted-headers"], "2");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+            ("x-generation-id", "gen-1"),
+            ("x-c", "1"),
+        ] {
+            assert_eq!(returned[name], value);
+        }
+        let returned = returned_headers(&headers(&[("x-a", &long), ("x-c", "1")]));
+        assert_eq!(names(&returned), ["x-a", "x-c"]);
     }
 
     #[test]

@@ -227,6 +227,22 @@ fn did_jwk_with_ed25519() {
 }
 
 #[test]
+fn a_did_jwk_is_an_object_and_all_of_it_is_json() {
+    let x = BASE64_URL_SAFE_NO_PAD.encode(rfc8032_key().as_bytes());
+    let of = |json: Vec<u8>| resolve(&format!("did:jwk:{}", BASE64_URL_SAFE_NO_PAD.encode(json)));
+    let with = |more: &[u8]| {
+        let begin = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}""#);
+        of([begin.as_bytes(), more, b"}"].concat())
+    };
+    assert!(with(b"").is_ok());
+    assert!(with(br#","kid":"\ud83d\ude00""#).is_ok());
+    let array = format!(r#"["OKP","Ed25519","{x}",null,null]"#);
+    assert_eq!(of(array.into_bytes()), Err(DidError::Jwk));
+    assert_eq!(with(b",\"kid\":\"\xff\""), Err(DidError::Jwk));
+    assert_eq!(with(br#","kid":"\ud800""#), Err(DidError::Jwk));
+}
+
+#[test]
 fn did_jwk_refusals() {
     let x = BASE64_URL_SAFE_NO_PAD.encode(rfc8032_key().as_bytes());
     let padded = format!("{x}=");

@@ -1,6 +1,6 @@
 //! Reads what an asynchronous job cost out of the answer to a question about it.
 
-use super::Usage;
+use super::{Unreadable, Usage};
 use crate::metering::{
     json_scan::{Found, Scanner, Status, Want, decode_string},
     money::Usd,
@@ -36,7 +36,10 @@ pub enum JobCost {
     Running,
     /// It is over, and this is its [charge](Usage::charge), whole.
     Final(Usage),
-    /// The answer tells neither.
+    /// It is over, and only OpenRouter's fee is told: the provider bills the user's own key (BYOK), and
+    /// what it takes stands nowhere, as in OpenRouter's own example of a batch.
+    FeeOnly(Usd),
+    /// The answer tells none of these.
     NotTold,
 }
 
@@ -120,6 +123,15 @@ impl JobReading {
             {
                 JobCost::Final(usage.clone())
             }
+            (
+                Stage::Completed | Stage::Aborted,
+                Reported::Usage(Usage {
+                    cost: Some(fee),
+                    is_byok: Some(true),
+                    unreadable,
+                    ..
+                }),
+            ) if *unreadable == Unreadable::default() => JobCost::FeeOnly(*fee),
             (Stage::Aborted, Reported::Nothing) if !self.has_results => JobCost::Final(Usage {
                 cost: Some(Usd::default()),
                 ..Usage::default()
@@ -128,6 +140,15 @@ impl JobReading {
                 Stage::Completed | Stage::Aborted | Stage::Unknown,
                 Reported::Nothing | Reported::Usage(_) | Reported::Unreadable,
             ) => JobCost::NotTold,
+        }
+    }
+
+    /// Whether the job is over: a later answer will tell no more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Completed | Stage::Aborted => true,
+            Stage::Running | Stage::Unknown => false,
         }
     }
 
@@ -182,6 +203,7 @@ mod tests {
         match read(text).cost() {
             JobCost::Running => "running".to_owned(),
             JobCost::Final(usage) => usage.charge().unwrap().to_string(),
+            JobCost::FeeOnly(fee) => format!("{fee} and more"),
             JobCost::NotTold => "not told".to_owned(),
         }
     }
@@ -209,6 +231,18 @@ mod tests {
             // The provider's charge is missing: a part is not the whole.
             (
                 r#"{"status":"completed","usage":{"cost":0.5,"is_byok":true}}"#,
+                "0.5 and more",
+            ),
+            (
+                r#"{"status":"expired","usage":{"cost":0.5,"is_byok":true,"cost_details":{"upstream_inference_cost":null}}}"#,
+                "0.5 and more",
+            ),
+            (
+                r#"{"status":"in_progress","usage":{"cost":0.5,"is_byok":true}}"#,
+                "running",
+            ),
+            (
+                r#"{"status":"completed","usage":{"cost":0.5,"is_byok":true,"cost_details":"dear"}}"#,
                 "not told",
             ),
             (

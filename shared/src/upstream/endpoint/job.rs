@@ -1,6 +1,6 @@
 //! Asynchronous jobs: what `POST /videos` and `POST /batches` create.
 
-use super::Endpoint;
+use super::{Endpoint, unwrapped};
 
 /// Longer ids are not followed. Real ones have about 40 characters.
 const LONGEST_ID: usize = 255;
@@ -39,16 +39,20 @@ impl Job {
             .and_then(|endpoint| Self::new(endpoint, id))
     }
 
-    /// The job that a path without its leading slash is the address of.
+    /// The job that a path without its leading slash is the address of, in each spelling that
+    /// OpenRouter may take for it: whoever reads a job unseen could delete it before its cost is known.
     pub(super) fn at(path: &str) -> Option<Self> {
-        let (folder, id) = path.split_once('/')?;
+        let path = path.trim_start_matches("v1/").trim_end_matches('/');
+        let (folder, id) = unwrapped(path).split_once('/')?;
+        let endpoint = Endpoint::all_with_jobs().find(|it| {
+            it.folder_of_jobs()
+                .is_some_and(|jobs| jobs.eq_ignore_ascii_case(folder))
+        })?;
         // A list of models, not a job.
-        if path == "videos/models" {
+        if endpoint == Endpoint::Videos && id == "models" {
             return None;
         }
-        Endpoint::all_with_jobs()
-            .find(|it| it.folder_of_jobs() == Some(folder))
-            .and_then(|endpoint| Self::new(endpoint, id))
+        Self::new(endpoint, id)
     }
 
     /// The endpoint that created it.
