@@ -55,7 +55,7 @@ pub const LEASES: [Duration; 4] = [
 
 /// Rows of one claim.
 const BATCH: u16 = 200;
-/// How much of a run's time must be left for another claim.
+/// The rest of a run's time that another claim needs.
 const FOR_A_BATCH: Duration = Duration::from_secs(15);
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;

@@ -193,7 +193,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         ),
         Refusal::Replayed => Failure::new(
             StatusCode::UNAUTHORIZED,
-            "This signed request was used before; sign each attempt anew, with a new x-did-nonce.",
+            "This signed request was used before; sign each attempt again, with a new x-did-nonce.",
         ),
         Refusal::CreditLimitReached { limit, spent, held, hold } => Failure::new(
             StatusCode::PAYMENT_REQUIRED,
@@ -222,7 +222,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         Refusal::ProvisioningUsedUp { available_at } => Failure::new(
             StatusCode::FORBIDDEN,
             match available_at {
-                Some(at) => format!("This DID gave up a key that the gateway had made for it; the next one can be had from {at} on."),
+                Some(at) => format!("This DID gave up a key that the gateway had made for it; the next one is available from {at} on."),
                 None => "This DID gave up the key that the gateway had made for it; only the operator can allow another.".to_owned(),
             },
         )

@@ -65,7 +65,7 @@ const NOT_RETURNED: [&str; 4] = [
 ];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 
-/// How many bytes of OpenRouter's headers are returned: API Gateway fails an answer with 10,240 bytes of
+/// The number of bytes of OpenRouter's headers that are returned: API Gateway fails an answer with 10,240 bytes of
 /// headers or more, and adds some of its own.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
 const RETURNED_BYTES: usize = 8 * 1024;
@@ -78,7 +78,7 @@ const RETURNED_FIRST: [&str; 6] = [
     "content-disposition",
     "x-openrouter-cache-status",
 ];
-/// How many headers did not fit.
+/// The number of headers that did not fit.
 const OMITTED: HeaderName = HeaderName::from_static("x-gateway-omitted-headers");
 
 /// The client's headers that go upstream. `accept-encoding` becomes `identity`, so that the answer
