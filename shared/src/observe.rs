@@ -17,7 +17,7 @@ const LONGEST_PATH: usize = 1_000;
 /// The span's name.
 pub const REQUEST: &str = "request";
 
-/// The span of one request, entered by whoever runs its handler.
+/// The span of one request, entered by the runner of its handler.
 #[must_use]
 pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
     tracing::info_span!(

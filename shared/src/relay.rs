@@ -1,5 +1,7 @@
 //! Passes an answer on while it arrives, byte for byte, and closes the books after its last byte.
 
+mod tail;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -15,6 +17,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::tail::Tail;
 use crate::{
     accounting::ledger::{Ending, Entry, JobPoll, Outcome},
     causes::causes,
@@ -400,39 +403,6 @@ impl Drop for Pump {
     }
 }
 
-/// The last bytes of the answer, to know whether an event is still open, and how many there were.
-#[derive(Debug, Default)]
-struct Tail {
-    last: [u8; 2],
-    length: usize,
-}
-
-impl Tail {
-    fn is_empty(&self) -> bool {
-        self.last == [0, 0]
-    }
-
-    fn push(&mut self, chunk: &[u8]) {
-        self.length += chunk.len();
-        for byte in chunk
-            .iter()
-            .skip(chunk.len().saturating_sub(3))
-            .filter(|byte| **byte != b'\r')
-        {
-            self.last = [self.last[1], *byte];
-        }
-    }
-
-    /// The bytes that close an open event.
-    fn separator(&self) -> &'static str {
-        if self.is_empty() || self.last == *b"\n\n" {
-            ""
-        } else {
-            "\n\n"
-        }
-    }
-}
-
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
         .get(name)
@@ -489,24 +459,6 @@ mod tests {
                 }
             } else {
                 assert_eq!(length, 199_000_000);
-            }
-        }
-    }
-
-    #[test]
-    fn an_open_event_is_closed_before_the_error_event() {
-        for (sent, separator) in [
-            ("data: {}\n\n", ""),
-            ("data: {}\r\n\r\n", ""),
-            ("data: {\"cho", "\n\n"),
-            ("data: {}\n", "\n\n"),
-            ("", ""),
-        ] {
-            for split in 0..=sent.len() {
-                let mut tail = Tail::default();
-                tail.push(&sent.as_bytes()[..split]);
-                tail.push(&sent.as_bytes()[split..]);
-                assert_eq!(tail.separator(), separator, "{sent:?} split at {split}");
             }
         }
     }

@@ -47,6 +47,9 @@ impl Function {
     }
 }
 
+/// The function that answers every path without a route. It knows no secret.
+pub const FALLBACK: Function = Function::Health;
+
 /// The proof that a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

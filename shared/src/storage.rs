@@ -57,7 +57,7 @@ pub use crate::identity::auth::ReplayGuard;
 
 use crate::causes::causes;
 
-/// How long one attempt may take, the answer's body included.
+/// The timeout of one attempt, the answer's body included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first pause between attempts; each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -69,9 +69,9 @@ const ATTEMPTS_IN_FRONT: u32 = 3;
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Argument<T> {
-    /// What is asked for.
+    /// A request.
     Request(T),
-    /// How something ended.
+    /// The end of something.
     Outcome(T),
 }
 
@@ -126,7 +126,7 @@ impl Storage {
             return (Err(Protocol::RequestNotBuilt.into()), false);
         };
         let body = Bytes::from(body);
-        // A deadlock or a cancelled statement is a plain 500, too: whoever has the time tries again.
+        // A deadlock or a cancelled statement is a plain 500, too: a call with time left tries again.
         let patient = attempts > ATTEMPTS_IN_FRONT;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn an_object_is_an_object() {
         for json in [
-            r#"{}"#,
+            "{}",
             r#" {"name":"n","inner":{"cost":1e-400}} "#,
             r#"{"name":null,"inner":null,"more":["a",{}]}"#,
         ] {

@@ -11,7 +11,7 @@ use shared::{
     error::Error,
     identity::auth::Scheme,
     respond,
-    routes::{Access, Route},
+    routes::{Access, FALLBACK, Route},
     upstream::{endpoint::PROXY_PREFIX, openrouter::forwarded_headers},
 };
 use uuid::Uuid;
@@ -21,18 +21,24 @@ fn read(file: &str) -> String {
     fs::read_to_string(root.join(file)).unwrap()
 }
 
-/// `tools/template` holds the template against this file.
+/// Each path with its function, any other path among them. `rest` is the router's placeholder for the
+/// end of a path.
+fn functions(rest: &str) -> BTreeMap<String, String> {
+    let routes = Route::ALL.map(|it| (it.path().replace("{path}", rest), it.function()));
+    let others = (format!("/{rest}"), FALLBACK);
+    let all = routes.into_iter().chain([others]);
+    all.map(|(path, function)| (path, function.as_str().to_owned()))
+        .collect()
+}
+
+/// `tools/template` holds the template against this file. The functions themselves refuse methods.
 #[test]
 fn the_template_deploys_the_routes() {
     let deployed: BTreeMap<String, String> =
         serde_json::from_str(&read("tools/template/routes.json")).unwrap();
-    // With every method, so that AWS answers none of them by itself.
-    let routes = Route::ALL.into_iter().map(|route| {
-        let path = route.path().replace("{path}", "{proxy+}");
-        (format!("ANY {path}"), route.function().as_str().to_owned())
-    });
-    let any_other = ("ANY /{proxy+}".to_owned(), "health".to_owned());
-    assert_eq!(deployed, routes.chain([any_other]).collect());
+    let routes = functions("{proxy+}").into_iter();
+    let routes = routes.map(|(path, function)| (format!("ANY {path}"), function));
+    assert_eq!(deployed, routes.collect());
 }
 
 #[test]
@@ -44,21 +50,10 @@ fn cargo_lambda_watch_routes_as_the_template_does() {
     let watched: BTreeMap<_, _> = section
         .lines()
         .map_while(|line| line.split_once(" = "))
-        .map(|(path, function)| {
-            (
-                path.trim_matches('"').to_owned(),
-                function.trim_matches('"'),
-            )
-        })
+        .map(|(path, function)| [path, function].map(|it| it.trim_matches('"').to_owned()))
+        .map(|[path, function]| (path, function))
         .collect();
-    let routes = Route::ALL.into_iter().map(|it| {
-        (
-            it.path().replace("{path}", "{*path}"),
-            it.function().as_str(),
-        )
-    });
-    let any_other = ("/{*path}".to_owned(), "health");
-    assert_eq!(watched, routes.chain([any_other]).collect());
+    assert_eq!(watched, functions("{*path}"));
 }
 
 #[test]

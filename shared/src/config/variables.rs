@@ -43,7 +43,7 @@ pub struct SecretConfig {
 }
 
 impl SecretConfig {
-    /// Reads it, for whoever needs nothing else.
+    /// Reads it, for tools that need nothing else.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let keyset = env.keyset();
         env.finish(keyset)

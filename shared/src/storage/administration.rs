@@ -1,5 +1,5 @@
-//! What the operator's command line asks of the storage: which master key sealed which row, sealing
-//! anew, accounts. No function calls any of it.
+//! The calls of the operator's command line: the master keys that sealed rows, sealing again,
+//! accounts. No function calls any of it.
 
 mod accounts;
 mod features;

@@ -1,4 +1,4 @@
-//! What the log holds of requests whose end the database did not hear.
+//! The log's record of requests whose end the database did not receive.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Argument, Finished, Protocol, Storage, StorageError};
 use crate::{metering::money::Usd, strict_json};
 
-/// What a [`Finish`](super::Finish) left in the log because the database did not hear it: the argument of
+/// A [`Finish`](super::Finish) in the log, because the database did not receive it: the argument of
 /// `finish_request`, as [`Finish::to_json`](super::Finish::to_json) wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmergencyRecord {

@@ -1,4 +1,4 @@
-//! What can go wrong between the gateway and its storage.
+//! The faults between the gateway and its storage.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -64,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// What the database refuses on purpose. See `begin_request` in `migrations/`.
+/// A refusal by the database on purpose. See `begin_request` in `migrations/`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No key is stored for the DID.
@@ -73,7 +73,7 @@ pub enum Refusal {
     /// The DID's key has been disabled.
     #[error("the key of this DID is disabled")]
     KeyDisabled,
-    /// The same signed request was let through before.
+    /// This signed request was let through before.
     #[error("this signed request has been used before")]
     Replayed,
     /// The limit is spent, or what is left of it does not cover this request beside those in
@@ -82,11 +82,11 @@ pub enum Refusal {
     CreditLimitReached {
         /// The DID's limit.
         limit: String,
-        /// What finished requests cost.
+        /// The cost of finished requests.
         spent: String,
-        /// What is reserved for requests in flight and for costs not known yet, without this one.
+        /// The sum reserved for requests in flight and for costs not known yet, without this one.
         held: String,
-        /// What would have been reserved for this one.
+        /// The sum that would have been reserved for this one.
         hold: String,
     },
     /// The DID sends requests faster than it may.
@@ -120,7 +120,7 @@ pub enum Refusal {
     },
 }
 
-/// How the storage is unavailable.
+/// The reason why the storage is unavailable.
 #[derive(Debug, Error)]
 pub enum Unavailable {
     /// No complete answer in time.
@@ -164,7 +164,7 @@ impl Unavailable {
     }
 }
 
-/// How the storage broke the contract.
+/// A breach of the contract by the storage.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Protocol {
     /// A success whose body is not the function's result. What it holds is not told: it may be a

@@ -1,4 +1,4 @@
-//! What the storage knows of users' keys, and of the keys that the gateway provisions for them.
+//! Users' keys, and the keys that the gateway provisions for them, as the storage keeps them.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     vault::secret::{KeyId, SealedKey},
 };
 
-/// Who asks, and the request by which they do. The storage insists on a fingerprint wherever
+/// The caller, and the request by which they ask. The storage insists on a fingerprint wherever
 /// something changes.
 #[derive(Debug, Clone, Copy)]
 pub struct CallerRequest<'a> {
@@ -27,7 +27,7 @@ pub struct CallerRequest<'a> {
     pub did: &'a str,
     /// When the gateway received it.
     pub request_time: Timestamp,
-    /// What makes a second use of the same signature a replay.
+    /// The fingerprint that makes a second use of the same signature a replay.
     pub fingerprint: Option<ReplayGuard>,
 }
 
@@ -42,28 +42,28 @@ pub struct NewKey<'a> {
     pub name: Option<&'a str>,
 }
 
-/// What its owner may know of a key. Money is US dollars, decimal text.
+/// A key, as its owner may see it. Money is US dollars, decimal text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct KeyDescription {
     /// Chosen by its owner.
     pub key_name: String,
     /// OpenRouter's hash of it.
     pub hash: String,
-    /// Whose account with OpenRouter it belongs to.
+    /// The owner of the account with OpenRouter that it belongs to.
     pub source: KeySource,
     /// Whether the operator has blocked the DID.
     pub disabled: bool,
-    /// What the DID may spend in all; `None`: no limit of the gateway's.
+    /// The DID's credit limit; `None`: no limit of the gateway's.
     pub limit: Option<String>,
-    /// What the DID's finished requests cost.
+    /// The cost of the DID's finished requests.
     pub spent: String,
-    /// What is held for requests in flight and for costs that are not known yet.
+    /// The sum held for requests in flight and for costs that are not known yet.
     pub held: String,
-    /// What is left of the limit.
+    /// The rest of the limit.
     pub remaining: Option<String>,
     /// OpenRouter's own limit of a provisioned key.
     pub openrouter_limit: Option<String>,
-    /// When that begins anew: `daily`, `weekly`, `monthly` or `never`.
+    /// The interval after which the limit starts again: `daily`, `weekly`, `monthly` or `never`.
     pub openrouter_limit_reset: Option<String>,
     /// When the DID stored its first key since the last revocation.
     #[serde(deserialize_with = "time", serialize_with = "rfc3339")]
@@ -75,7 +75,7 @@ pub struct KeyDescription {
     pub seal_key_id: Option<String>,
 }
 
-/// Where a key comes from.
+/// The origin of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeySource {
@@ -98,7 +98,7 @@ pub struct PendingDeletion {
     pub age: Option<Duration>,
 }
 
-/// What storing a key left.
+/// The result of storing a key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StoredKey {
     /// The key, as it stands.
@@ -108,16 +108,16 @@ pub struct StoredKey {
     pub condemned: Option<PendingDeletion>,
 }
 
-/// What revoking a key left.
+/// The result of revoking a key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RevokedKey {
     /// OpenRouter's hash of the key that is gone.
     pub hash: String,
-    /// The same, if it was provisioned; see [`StoredKey::condemned`].
+    /// The revoked key, if it was provisioned; see [`StoredKey::condemned`].
     pub condemned: Option<PendingDeletion>,
 }
 
-/// When the limit of a provisioned key begins anew, in UTC.
+/// The interval after which the limit of a provisioned key starts again, in UTC.
 /// <https://openrouter.ai/docs/api-reference/api-keys/create-api-key>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -130,7 +130,7 @@ pub enum LimitReset {
     Monthly,
 }
 
-/// What a provisioned key may spend.
+/// The spending limit of a provisioned key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     /// US dollars, more than zero.
@@ -139,7 +139,7 @@ pub struct Grant {
     pub reset: Option<LimitReset>,
 }
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
     /// The key is to be made now.
@@ -149,7 +149,7 @@ pub enum Reserved {
 }
 
 impl Storage {
-    /// What the caller may know of their key.
+    /// Describes the caller's key.
     pub async fn describe_key(
         &self,
         caller_request: &CallerRequest<'_>,

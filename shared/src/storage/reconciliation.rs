@@ -1,4 +1,4 @@
-//! What a reconciliation run takes from the storage and gives back.
+//! The rows of a reconciliation run, and their settlement.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -21,8 +21,8 @@ pub struct Claim<'a> {
     pub now: Timestamp,
     /// At most so many rows, from 1 to 1000.
     pub limit: u16,
-    /// How long a row belongs to who claims it for the first, second, … time; the last one repeats.
-    /// Whole seconds. It is due again afterwards, so this is the backoff, too.
+    /// The time for which a row belongs to its first, second, … claim; the last one repeats. Whole
+    /// seconds. The row is due again afterwards, so this is the backoff, too.
     pub leases: &'a [Duration],
     /// The age from which on a request that is still pending counts as abandoned. Whole seconds, from
     /// one to a day; `None` where it makes no difference.
@@ -37,7 +37,7 @@ pub struct Unsettled {
     /// The request's id.
     #[serde(deserialize_with = "uuid")]
     pub id: Uuid,
-    /// Whose it is.
+    /// The row's DID.
     pub did: String,
     /// Whether its function ended without closing it.
     pub abandoned: bool,
@@ -50,7 +50,7 @@ pub struct Unsettled {
     /// Since the request began.
     #[serde(rename = "age_seconds", deserialize_with = "seconds")]
     pub age: Duration,
-    /// How often it was claimed, this time included.
+    /// The number of claims, this one included.
     pub attempts: u32,
     /// Whether it may have made several generations, of which `generation_id` is but one.
     #[serde(default)]
@@ -72,22 +72,22 @@ impl fmt::Debug for Unsettled {
     }
 }
 
-/// How a claimed row is to be closed.
+/// The closing of a claimed row.
 #[derive(Debug, Clone, Copy)]
 pub struct Settle<'a> {
     /// The request's id.
     pub id: Uuid,
     /// The present time.
     pub time: Timestamp,
-    /// What was found out.
+    /// The finding.
     pub finding: Finding<'a>,
 }
 
-/// How the row that created a job is to be closed, by who has learned the job's cost but not which row
-/// that is.
+/// The closing of the row that created a job, by a caller that has learned the job's cost but does
+/// not know the row.
 #[derive(Debug, Clone, Copy)]
 pub struct SettleJob<'a> {
-    /// Who created it.
+    /// The DID that created it.
     pub did: &'a str,
     /// The kind of endpoint that it was created at.
     pub endpoint: &'a str,
@@ -95,22 +95,22 @@ pub struct SettleJob<'a> {
     pub job_id: &'a str,
     /// The present time.
     pub time: Timestamp,
-    /// What was found out.
+    /// The finding.
     pub finding: Finding<'a>,
 }
 
-/// What there is to know about a cost.
+/// The facts about a cost.
 #[derive(Debug, Clone, Copy)]
 pub enum Finding<'a> {
-    /// What `OpenRouter` bills. US dollars.
+    /// The bill of `OpenRouter`. US dollars.
     Final {
-        /// What it takes itself.
+        /// The charge of `OpenRouter` itself.
         openrouter: Usd,
-        /// What the provider takes, added where [`is_byok`](Self::Final::is_byok).
+        /// The provider's charge, added where [`is_byok`](Self::Final::is_byok).
         upstream_inference: Option<Usd>,
         /// Whether the user's own provider key paid for the inference.
         is_byok: Option<bool>,
-        /// What was counted; what is `None` stays as it was.
+        /// The counted tokens; a count that is `None` stays as it was.
         tokens: Tokens,
         /// The model that answered.
         model: Option<&'a str>,
@@ -127,7 +127,7 @@ pub enum Finding<'a> {
     },
 }
 
-/// What became of a [`Settle`] or [`SettleJob`].
+/// The result of a [`Settle`] or [`SettleJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Settled {
     /// Whether this call closed the row. False after an earlier one did, be it an attempt of the
@@ -216,7 +216,7 @@ struct SettleJobJson<'a> {
     finding: FindingJson<'a>,
 }
 
-/// What both have in common.
+/// The members that both have in common.
 #[derive(Default, Serialize)]
 struct FindingJson<'a> {
     settled_at: i64,

@@ -1,4 +1,4 @@
-//! What goes to the storage and what comes back, and both in JSON.
+//! The records of requests: beginning, generation, end, each with its JSON.
 
 use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
@@ -21,14 +21,14 @@ pub struct Begin<'a> {
     pub did: &'a str,
     /// When the gateway received it.
     pub request_time: Timestamp,
-    /// What makes a second use of the same signature a replay. The storage insists on it for a
-    /// billable request.
+    /// The fingerprint that makes a second use of the same signature a replay. The storage insists
+    /// on it for a billable request.
     pub fingerprint: Option<ReplayGuard>,
     /// The rate of a DID whose key names none of its own; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Whether it counts towards a rate.
     pub is_counted: bool,
-    /// What a billable request leaves in the books; `None` only looks up the key.
+    /// The entry of a billable request in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
 
@@ -49,10 +49,10 @@ pub struct Books<'a> {
     pub is_free: bool,
     /// Whether it may make several generations.
     pub several_generations: bool,
-    /// For a request that creates a job: how many the DID may have whose cost is not known.
+    /// For a request that creates a job: the highest number of the DID's jobs whose cost is not known.
     pub max_open_jobs: Option<NonZeroU32>,
-    /// What is at least reserved against the DID's credit limit, if it has one, until the
-    /// request's cost is known. The storage reserves more where such requests have cost more.
+    /// The least sum reserved against the DID's credit limit, if it has one, until the request's
+    /// cost is known. The storage reserves more where such requests have cost more.
     pub hold: Usd,
 }
 
@@ -65,7 +65,7 @@ pub struct Begun {
     pub key_name: String,
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Debug, Clone)]
 pub struct Finish<'a> {
     /// The id it began with.
@@ -84,11 +84,11 @@ pub struct Finish<'a> {
     pub generation_id: Option<&'a str>,
     /// The asynchronous job that the request created.
     pub job_id: Option<&'a str>,
-    /// What was counted.
+    /// The counted tokens.
     pub tokens: Tokens,
-    /// What is to be paid.
+    /// The cost.
     pub cost: Cost<'a>,
-    /// What went wrong.
+    /// The failure, if it failed.
     pub error: Option<Failure<'a>>,
 }
 
@@ -101,7 +101,7 @@ pub struct NoteGeneration<'a> {
     pub generation_id: &'a str,
 }
 
-/// What became of a [`NoteGeneration`].
+/// The result of a [`NoteGeneration`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Noted {
     /// Whether this call named it. False where the request has ended, names one already, or never
@@ -110,7 +110,7 @@ pub struct Noted {
     pub by_this_call: bool,
 }
 
-/// Where a request's row stands.
+/// The status of a request's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -160,7 +160,7 @@ pub struct Cost<'a> {
     pub is_byok: Option<bool>,
 }
 
-/// How far a request's cost is known.
+/// The state of knowledge about a request's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CostState {
@@ -209,7 +209,7 @@ pub struct Finished {
     /// same call whose answer was lost.
     #[serde(rename = "finished")]
     pub by_this_call: bool,
-    /// How they were closed.
+    /// The status with which they were closed.
     pub status: Status,
 }
 

@@ -1,4 +1,4 @@
-//! How long single requests are kept, and their expiry.
+//! The retention of single requests, and their expiry.
 
 use std::str::FromStr;
 
@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
 
-/// How long settled requests are kept one by one: at least [`LEAST_DAYS`](Self::LEAST_DAYS).
+/// The period for which settled requests are kept one by one: at least
+/// [`LEAST_DAYS`](Self::LEAST_DAYS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention(u32);
 
@@ -22,13 +23,13 @@ pub struct Retention(u32);
 pub struct InvalidRetention;
 
 impl Retention {
-    /// A month and some days: whoever is billed monthly can still look at each request. Reconciliation
+    /// A month and some days: an operator who is billed monthly can still look at each request. Reconciliation
     /// is done long before. The database refuses less, too.
     pub const LEAST_DAYS: u32 = 35;
     /// A century.
     pub const MOST_DAYS: u32 = 36_500;
 
-    /// What began before this has expired.
+    /// The time before which requests have expired.
     #[must_use]
     pub fn before(self, now: Timestamp) -> Timestamp {
         let age = SignedDuration::from_hours(i64::from(self.0) * 24);
@@ -50,7 +51,7 @@ impl FromStr for Retention {
     }
 }
 
-/// What became of one [`Storage::expire`].
+/// The result of one [`Storage::expire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Expired {
     /// Requests of which only the sums are left.

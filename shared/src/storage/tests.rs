@@ -1,5 +1,5 @@
 //! The client against a scripted server: headers, retries, timeouts and the reading of errors.
-//! What the database itself does is in `tests/storage_contract/`.
+//! The database's own part is tested in `tests/storage_contract/`.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use super::*;
 const KEY: &str = "sb_secret_planted";
 const BEGUN: &str = r#"{"id":"x","sealed_key":"v1.sealed","key_name":"mine"}"#;
 
-/// What the server does with one connection.
+/// The server's behaviour on one connection.
 #[derive(Clone, Copy)]
 enum Act {
     Answer(u16, &'static str),

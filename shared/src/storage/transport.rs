@@ -21,7 +21,7 @@ const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// Asks whether something that speaks HTTP stands at the storage's address: any answer below 500
-/// counts, because whoever asks holds no key.
+/// counts, because the caller holds no key.
 pub async fn ping(
     client: &reqwest::Client,
     rest_url: &Url,

@@ -68,7 +68,7 @@ impl Keyset {
         tink::generate(material, id)
     }
 
-    /// The key that [`seal`](Self::seal) uses. Rows with another id are due for sealing anew
+    /// The key that [`seal`](Self::seal) uses. Rows with another id are due for sealing again
     /// during a rotation.
     #[must_use]
     pub fn primary_id(&self) -> KeyId {

@@ -32,7 +32,7 @@ pub struct Account {
     pub updated_at: Option<String>,
 }
 
-/// What was set for a DID that has no key; its next one will have it. Amounts as in [`Account`].
+/// The settings of a DID that has no key; its next one will have them. Amounts as in [`Account`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the columns of accounts, which say it")]
 pub struct Settings {
@@ -43,7 +43,7 @@ pub struct Settings {
     pub spent: String,
 }
 
-/// What an [`AccountChange`] led to.
+/// The result of an [`AccountChange`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Changed {
@@ -58,7 +58,7 @@ pub enum Changed {
 pub struct AccountHistory {
     /// `None` where no key is stored.
     pub account: Option<Account>,
-    /// What is set for the next key, where none is stored; `None` where nothing is.
+    /// The settings for the next key, where none is stored; `None` where nothing is set.
     #[serde(default)]
     pub settings: Option<Settings>,
     /// The last 50, newest first.

@@ -80,7 +80,7 @@ impl fmt::Display for Feature {
     }
 }
 
-/// What somebody with a certain key may do with a [`Feature`].
+/// The access that a certain key gives to a [`Feature`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Use it.

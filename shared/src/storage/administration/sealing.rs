@@ -1,4 +1,4 @@
-//! Which master key sealed which row, and sealing anew.
+//! The master keys that sealed rows, and sealing again.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{metering::money::Usd, vault::secret::KeyId};
 
-/// How many keys one call seals anew at most.
+/// The largest number of keys that one call seals again.
 pub const MOST_RESEALED: usize = 500;
 
 /// Rows of one master key.
@@ -20,7 +20,7 @@ pub struct SealCount {
     /// The master key; `None` where the row holds no sealed key.
     #[serde(deserialize_with = "key_id")]
     pub seal_key_id: Option<KeyId>,
-    /// How many rows it seals.
+    /// The number of rows that it seals.
     #[serde(deserialize_with = "records::count")]
     pub rows: u64,
 }
@@ -28,7 +28,7 @@ pub struct SealCount {
 /// A stored key as it stands in its row.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct StoredKey {
-    /// Whose it is.
+    /// The key's DID.
     pub did: String,
     /// The column, whatever it holds.
     pub sealed_key: String,
@@ -46,18 +46,18 @@ impl fmt::Debug for StoredKey {
     }
 }
 
-/// Which stored keys to list.
+/// A page of stored keys.
 #[derive(Debug, Clone, Copy)]
 pub struct SealedPage<'a> {
     /// Only those that another master key sealed, or none.
     pub other_than: Option<KeyId>,
-    /// Those after this DID.
+    /// Keys after this DID.
     pub after: Option<&'a str>,
-    /// Those of at most so many DIDs, from 1 to 1000.
+    /// Keys of at most so many DIDs, from 1 to 1000.
     pub limit: u16,
 }
 
-/// Why keys are sealed anew; what the record of events calls it.
+/// The reason for sealing keys again, as the record of events has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResealAction {
@@ -67,15 +67,15 @@ pub enum ResealAction {
     Imported,
 }
 
-/// A key that was sealed anew.
+/// A key that was sealed again.
 #[derive(Clone, Serialize)]
 pub struct Reseal {
-    /// Whose it is.
+    /// The key's DID.
     pub did: String,
     /// The column as it was read: what stands in a place of the DID's by then is replaced only if it is
     /// this.
     pub old: String,
-    /// The column as it shall be.
+    /// The new value of the column.
     pub new: String,
     /// For a DID without a row.
     #[serde(flatten)]
@@ -102,16 +102,16 @@ pub struct Insert {
     pub credit_limit: Option<Usd>,
 }
 
-/// What became of a [`Reseal`].
+/// The result of a [`Reseal`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Resealed {
-    /// Whose key.
+    /// The key's DID.
     pub did: String,
-    /// What was done with it.
+    /// The outcome.
     pub outcome: ResealOutcome,
 }
 
-/// What was done with a key.
+/// The outcome for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResealOutcome {
@@ -128,7 +128,7 @@ pub enum ResealOutcome {
 }
 
 impl Storage {
-    /// How many rows each master key seals.
+    /// Counts the rows that each master key seals.
     pub async fn keys_by_seal(&self, deadline: Instant) -> Result<Vec<SealCount>, StorageError> {
         self.call(
             "keys_by_seal",
@@ -154,7 +154,7 @@ impl Storage {
             .await
     }
 
-    /// Puts keys that were sealed anew in their places: all of them in one transaction, each only
+    /// Puts keys that were sealed again in their places: all of them in one transaction, each only
     /// where its DID still has what it was made of, be it retired. At most [`MOST_RESEALED`]. Retries
     /// until `deadline`.
     pub async fn reseal(

@@ -1,4 +1,4 @@
-//! What the database answers.
+//! The database's answers.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -36,19 +36,19 @@ pub struct UsageReport {
     /// All that began.
     #[serde(deserialize_with = "count")]
     pub total_requests: u64,
-    /// Those that completed.
+    /// Requests that completed.
     #[serde(deserialize_with = "count")]
     pub successful_requests: u64,
-    /// Those that failed.
+    /// Requests that failed.
     #[serde(deserialize_with = "count")]
     pub failed_requests: u64,
-    /// Those still running.
+    /// Requests that are still running.
     #[serde(deserialize_with = "count")]
     pub pending_requests: u64,
-    /// Those whose cost is still to be asked for.
+    /// Requests whose cost is still to be asked for.
     #[serde(deserialize_with = "count")]
     pub cost_pending_requests: u64,
-    /// Those whose cost was asked for in vain.
+    /// Requests whose cost was asked for in vain.
     #[serde(deserialize_with = "count")]
     pub cost_unknown_requests: u64,
     /// Tokens of all prompts.
@@ -67,11 +67,11 @@ pub struct UsageReport {
     pub total_cost: Decimal,
     /// The DID's limit, if it has one.
     pub limit: Option<Decimal>,
-    /// What the DID has spent in all; `None` without a key.
+    /// The sum that the DID has spent; `None` without a key.
     pub spent: Option<Decimal>,
-    /// What is reserved for requests in flight and for costs not known yet.
+    /// The sum reserved for requests in flight and for costs not known yet.
     pub held: Option<Decimal>,
-    /// What is left of the limit, never below zero.
+    /// The rest of the limit, never below zero.
     pub remaining: Option<Decimal>,
     /// From a request's begin to its answer's end.
     pub duration_ms: Percentiles,
@@ -80,13 +80,13 @@ pub struct UsageReport {
     /// Requests by the model that answered, or was asked for: the most used ones.
     #[serde(deserialize_with = "counts")]
     pub requests_by_model: BTreeMap<String, u64>,
-    /// How many models there are.
+    /// The number of models.
     #[serde(deserialize_with = "count")]
     pub models: u64,
     /// The groups asked for; none where there are too many.
     #[serde(skip_serializing)]
     pub groups: Vec<UsageGroup>,
-    /// How many there are.
+    /// The number of groups.
     #[serde(deserialize_with = "count", skip_serializing)]
     pub group_count: u64,
 }
@@ -109,25 +109,25 @@ pub struct Percentiles {
 /// The sums of one group.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct UsageGroup {
-    /// What it is the group of, by the dimensions asked for; `None`: not recorded.
+    /// The values of the dimensions asked for; `None`: not recorded.
     #[serde(skip_serializing)]
     pub keys: Vec<Option<String>>,
     /// All that began.
     #[serde(deserialize_with = "count")]
     pub requests: u64,
-    /// Those that completed.
+    /// Requests that completed.
     #[serde(deserialize_with = "count")]
     pub successful_requests: u64,
-    /// Those that failed.
+    /// Requests that failed.
     #[serde(deserialize_with = "count")]
     pub failed_requests: u64,
-    /// Those still running.
+    /// Requests that are still running.
     #[serde(deserialize_with = "count")]
     pub pending_requests: u64,
-    /// Those whose cost is still to be asked for.
+    /// Requests whose cost is still to be asked for.
     #[serde(deserialize_with = "count")]
     pub cost_pending_requests: u64,
-    /// Those whose cost was asked for in vain.
+    /// Requests whose cost was asked for in vain.
     #[serde(deserialize_with = "count")]
     pub cost_unknown_requests: u64,
     /// Tokens of prompts.
@@ -203,18 +203,18 @@ pub struct RequestEntry {
     pub cost_state: String,
     /// Why the cost is unknown.
     pub unknown_cost_reason: Option<String>,
-    /// What it cost, in US dollars.
+    /// The cost, in US dollars.
     pub total_cost: Option<Decimal>,
-    /// What `OpenRouter` charged for it.
+    /// The charge of `OpenRouter`.
     pub openrouter_cost: Option<Decimal>,
-    /// What the provider charged; part of the total with the user's own provider key.
+    /// The provider's charge; part of the total with the user's own provider key.
     pub upstream_inference_cost: Option<Decimal>,
     /// Whether the user's own provider key paid for the inference.
     pub is_byok: Option<bool>,
 }
 
 impl RequestEntry {
-    /// Where it stands among all requests.
+    /// The place among all requests.
     #[must_use]
     pub fn place(&self) -> Place {
         Place {

@@ -1,4 +1,4 @@
-//! What is asked.
+//! The questions about usage.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::metering::money::Usd;
 
-/// What every question about usage says: who asks, and about what time.
+/// The common part of every question about usage: the caller, and the time asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageQuery<'a> {
     /// The gateway's id of the request.
@@ -37,19 +37,20 @@ pub struct Period {
 /// A question for sums.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportQuery<'a> {
-    /// Who asks, and about what time.
+    /// The caller, and the time asked about.
     pub asked: UsageQuery<'a>,
-    /// What to group by, each at most once, in the order in which to sort. Empty: no groups.
+    /// The dimensions to group by, each at most once, in the order in which to sort. Empty: no
+    /// groups.
     pub group_by: &'a [Dimension],
     /// The local clock over that time, for days and hours; the first has no beginning.
     pub offsets: &'a [LocalOffset],
-    /// How many groups and models are returned at most.
+    /// The largest number of groups and models in the answer.
     pub max_groups: u32,
     /// Whether to compute percentiles, which takes longer than the rest.
     pub percentiles: bool,
 }
 
-/// What requests can be grouped by.
+/// A dimension by which requests can be grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
@@ -79,7 +80,7 @@ impl Dimension {
     }
 }
 
-/// How far a local clock is ahead of UTC, from a moment on.
+/// The difference of a local clock from UTC, from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LocalOffset {
     /// The first moment with this offset; `None`: since ever.
@@ -91,17 +92,17 @@ pub struct LocalOffset {
 /// A question for single requests.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestsQuery<'a> {
-    /// Who asks, and about what time.
+    /// The caller, and the time asked about.
     pub asked: UsageQuery<'a>,
-    /// Which of them.
+    /// The requests to list.
     pub filter: &'a RequestFilter,
-    /// How many at most, 1 to 1000.
+    /// The largest number of requests, 1 to 1000.
     pub limit: u16,
     /// The last one of the page before.
     pub before: Option<Place>,
 }
 
-/// What requests have to be to be listed; `None` allows everything.
+/// The properties of the requests to list; `None` allows everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RequestFilter {
     /// The model that answered, or was asked for.

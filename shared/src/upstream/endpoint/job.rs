@@ -40,7 +40,7 @@ impl Job {
     }
 
     /// The job that a path without its leading slash is the address of, in each spelling that
-    /// OpenRouter may take for it: whoever reads a job unseen could delete it before its cost is known.
+    /// OpenRouter may take for it: a reader that reads a job unseen could delete it before its cost is known.
     pub(super) fn at(path: &str) -> Option<Self> {
         let path = path.trim_start_matches("v1/").trim_end_matches('/');
         let (folder, id) = unwrapped(path).split_once('/')?;

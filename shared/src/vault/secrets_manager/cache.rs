@@ -24,7 +24,7 @@ const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 /// for as long as it lasts.
 ///
 /// At most one fetch runs at any time. Whoever has no keyset waits for it and shares its outcome,
-/// a failure too; whoever has one that is merely old uses it meanwhile. A caller that goes away
+/// a failure too; a caller with one that is merely old uses it meanwhile. A caller that goes away
 /// during its fetch leaves it to the next.
 ///
 /// `now` is the wall clock, which goes on while a Lambda environment is frozen. It may be some
