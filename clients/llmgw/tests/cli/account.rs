@@ -375,10 +375,14 @@ fn a_question_is_answered_plainly_into_a_pipe() {
             {"role": "user", "content": "Say hello\n\nnotes\n"},
         ]})
     );
-    assert!(
-        desk.fail(&["chat", "-m", "m"], "")
-            .contains("there is no question")
-    );
+    for words in [&["chat", "-m", "m"][..], &["chat", "-m", "m", ""]] {
+        assert!(desk.fail(words, "").contains("there is no question"));
+    }
+    let mut endless = desk.user.command(&["chat", "-m", "m"]);
+    endless.stdin(std::fs::File::open("/dev/zero").unwrap());
+    let output = endless.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is larger than the "));
 
     desk.gateway.answer(
         CHAT,

@@ -1,7 +1,7 @@
 //! Finds emergency records in whatever a log was exported as.
 
+use super::super::storage::EmergencyRecord;
 use serde_json::{Deserializer, Value};
-use shared::storage::EmergencyRecord;
 
 use super::csv;
 

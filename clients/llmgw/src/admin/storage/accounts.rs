@@ -1,0 +1,151 @@
+//! Accounts.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use shared::{metering::money::Usd, storage::StorageError, vault::secret::KeyId};
+use tokio::time::Instant;
+
+use super::client::{AdminStorage, key_id};
+
+/// An account. Amounts are US dollars as decimal text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of user_api_keys and accounts")]
+pub struct Account {
+    pub did: String,
+    pub key_name: String,
+    pub key_hash: String,
+    pub credit_limit: Option<String>,
+    pub spent: String,
+    pub held: String,
+    pub requests_per_minute: Option<u32>,
+    pub disabled: bool,
+    #[serde(deserialize_with = "key_id")]
+    pub seal_key_id: Option<KeyId>,
+    pub created_at: Option<String>,
+    pub updated_at: Option<String>,
+}
+
+/// The settings of a DID without a key. Amounts as in [`Account`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of accounts")]
+pub struct Settings {
+    pub did: String,
+    pub credit_limit: Option<String>,
+    pub requests_per_minute: Option<u32>,
+    pub disabled: bool,
+    pub spent: String,
+}
+
+/// The result of an [`AccountChange`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Changed {
+    /// The DID has a key.
+    Account(Account),
+    /// The DID has no key.
+    Settings(Settings),
+}
+
+/// An account and the history of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountHistory {
+    /// `None` if no key is stored.
+    pub account: Option<Account>,
+    /// What is set for the next key, where none is stored; `None` where nothing is.
+    #[serde(default)]
+    pub settings: Option<Settings>,
+    /// The last 50, newest first.
+    pub events: Vec<KeyEvent>,
+}
+
+/// A row of `key_events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of key_events, which say it")]
+pub struct KeyEvent {
+    pub time: String,
+    pub actor: String,
+    pub action: String,
+    pub key_hash: Option<String>,
+    #[serde(deserialize_with = "key_id")]
+    pub seal_key_id: Option<KeyId>,
+    pub details: Option<serde_json::Value>,
+}
+
+/// One change of an account.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountChange {
+    /// US dollars; `None` for no limit.
+    CreditLimit(Option<Usd>),
+    /// `None` for the gateway's default.
+    RequestsPerMinute(Option<NonZeroU32>),
+    /// Whether requests are refused.
+    Disabled(bool),
+}
+
+impl AdminStorage {
+    /// A page of accounts, in the order of their DIDs.
+    pub async fn accounts(
+        &self,
+        after: Option<&str>,
+        limit: u16,
+        deadline: Instant,
+    ) -> Result<Vec<Account>, StorageError> {
+        self.request("list_accounts", AccountsJson { after, limit }, deadline)
+            .await
+    }
+
+    /// One account.
+    pub async fn account(
+        &self,
+        did: &str,
+        deadline: Instant,
+    ) -> Result<AccountHistory, StorageError> {
+        self.request("show_account", Of { did }, deadline).await
+    }
+
+    /// Changes an account, or the settings of a DID without a key.
+    pub async fn set_account(
+        &self,
+        did: &str,
+        change: AccountChange,
+        deadline: Instant,
+    ) -> Result<Changed, StorageError> {
+        self.request("set_account", SetAccountJson { did, change }, deadline)
+            .await
+    }
+
+    /// Deletes a DID's key, its retired keys and its settings; its requests stay in the database. Returns
+    /// whether there was anything to delete, which is unreliable if the response of an attempt was lost.
+    pub async fn delete_account(&self, did: &str, deadline: Instant) -> Result<bool, StorageError> {
+        let deleted: Deleted = self.request("delete_account", Of { did }, deadline).await?;
+        Ok(deleted.deleted)
+    }
+}
+
+#[derive(Serialize)]
+struct AccountsJson<'a> {
+    after: Option<&'a str>,
+    limit: u16,
+}
+
+#[derive(Serialize)]
+struct Of<'a> {
+    did: &'a str,
+}
+
+#[derive(Serialize)]
+struct SetAccountJson<'a> {
+    did: &'a str,
+    #[serde(flatten)]
+    change: AccountChange,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    deleted: bool,
+}
+
+#[cfg(test)]
+mod tests;
