@@ -44,7 +44,7 @@ REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
 # The API's paths that are not greedy.
-EXACT = ("/", "/api/v1/health", USAGE, REQUESTS, KEYS)
+EXACT = ("/", "/api/v1/health", "/api/v1/health/database", USAGE, REQUESTS, KEYS)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def samples() -> list[Sample]:
         Sample(
             "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
         ),
+        Sample("usage-health-v1", "GET", "/api/v1/health/database", note="with the deployed key"),
         Sample("health-not-found-v1", "GET", "/api/v2/chat", status=404, reason="not_found", note=any_other),
         Sample(
             "health-not-found-authorization-v1",
@@ -612,27 +613,27 @@ def split_query(query: str) -> Iterator[tuple[str, str]]:
 README = """\
 # Sample events
 
-One event per route, and per refusal that a request alone can cause, as the functions get them: from
-the REST API of production, and those ending in `-v2` as Function URLs and `cargo lambda watch` send
-them. Written by `tools/events.py`; change that, not the files. Tests load all of them with
-`expected.json`, which says how each is answered while storage and OpenRouter work.
+One event for each route, and for each refusal that a request alone can cause, in the form in which functions
+receive them: that of production's REST API, and with the suffix `-v2` that of Function URLs and `cargo lambda
+watch`. `tools/events.py` writes them; change that, not the files. Tests load all of them with `expected.json`,
+which has the response to each while storage and OpenRouter work.
 
-They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at
-2025-01-01T00:00:00Z, where the clock of the tests stands. A gateway with a running clock refuses
-them as too old, so sign fresh ones for it, with an audience that is in its `GATEWAY_AUDIENCES`. Against
-`cargo xtask dev`, which stores a key for their identity, with the programs of `.tools/venv/bin`:
+They are signed with the key of RFC 8032's first test, for `https://gw.example.com`, at 2025-01-01T00:00:00Z,
+the time of the tests' clock. A gateway with a running clock refuses them as too old, so sign new ones for it,
+with one of its `GATEWAY_AUDIENCES`. For `cargo xtask dev`, which stores a key for their identity, with the
+programs of `.tools/venv/bin`:
 
 ```bash
 python tools/events.py --now --audience http://127.0.0.1:9000 --out target/events
 cargo lambda invoke --invoke-address 127.0.0.1 proxy --data-file target/events/proxy-chat-v1.json
 ```
 
-Sending one of these twice is refused as `replayed_request`; sign again instead. What the proxy refuses,
-`cargo lambda invoke` calls an invalid error payload, because it expects one of Lambda's own; sent with
-curl to `http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` it is shown as it is.
+An event that is sent twice is refused as `replayed_request`; sign again instead. `cargo lambda invoke` reports
+a refusal by the proxy as an invalid error payload, because it expects one of Lambda's own; curl to
+`http://127.0.0.1:9000/2015-03-31/functions/proxy/invocations` shows the refusal itself.
 
-`reconcile-scheduled.json` is no request: EventBridge Scheduler starts the reconcile function with it.
-The answer is what the run did; any other JSON does as well.
+`reconcile-scheduled.json` is not a request: EventBridge Scheduler starts the reconcile function with it. The
+response says what the run did; any other JSON starts a run, too.
 
 ```bash
 cargo lambda invoke reconcile --data-file events/reconcile-scheduled.json

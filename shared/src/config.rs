@@ -1,31 +1,26 @@
 //! Configuration: read once, at start, through a function that tests replace; every fault is
 //! reported, not only the first; each function reads only what it needs.
 
+mod clients;
 mod env;
 mod variables;
 
 use std::{num::NonZeroU32, time::Duration};
 
-use reqwest::Client;
 use url::Url;
 
 pub use self::{
     env::{Env, Fault, Faults},
-    variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
+    variables::{ProvisioningConfig, SecretConfig, StorageConfig},
 };
 use crate::{
-    accounting::{ledger, reconcile::Reconciler},
-    clock::Clock,
-    credentials::provisioning::{Policy, UpstreamKeys},
+    accounting::ledger,
+    credentials::provisioning::Policy,
     http_client::HttpClientError,
     identity::auth::Audiences,
     metering::money::Usd,
-    storage::{Grant, Retention, Storage},
-    upstream::{
-        endpoint::AllowedFamilies,
-        openrouter::{OpenRouter, Timeouts},
-    },
-    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
+    storage::{Grant, Retention},
+    upstream::{endpoint::AllowedFamilies, openrouter::Timeouts},
 };
 
 /// Why a function does not start.
@@ -42,12 +37,12 @@ pub enum StartError {
 /// The proxy's configuration.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// Limit for making a connection to anything.
@@ -58,11 +53,11 @@ pub struct ProxyConfig {
     pub hold: Usd,
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// How long closing a request's books is tried.
-    pub ledger_patience: Duration,
+    /// The timeout of closing a request's books.
+    pub ledger_timeout: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
-    /// Where a DID's first request has a key made.
+    /// The way to make a key at a DID's first request, if that is on.
     pub provisioning: Option<ProvisioningConfig>,
 }
 
@@ -83,7 +78,7 @@ impl ProxyConfig {
             // Some models reason for minutes without a comment in between, so this is no shorter.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
-        let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
+        let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
         let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
@@ -96,7 +91,7 @@ impl ProxyConfig {
                 timeouts,
                 hold: hold?,
                 requests_per_minute,
-                ledger_patience,
+                ledger_timeout,
                 allowed_families: allowed_families?,
                 provisioning,
             })
@@ -108,7 +103,7 @@ impl ProxyConfig {
 /// The usage function's configuration. It cannot open keys.
 #[derive(Debug, Clone)]
 pub struct UsageConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
@@ -128,20 +123,20 @@ impl UsageConfig {
 /// The keys function's configuration.
 #[derive(Debug, Clone)]
 pub struct KeysConfig {
-    /// Who this gateway is, to its users.
+    /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The management key's secret, if there is one. Without it provisioned keys are not deleted
     /// either.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// For whom keys are made.
     pub policy: Policy,
-    /// What those may spend.
+    /// The spending limit of those keys.
     pub grant: Grant,
 }
 
@@ -173,7 +168,7 @@ pub struct ReconcileConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The age from which on a pending row counts as abandoned, and the least that a run may be asked
@@ -181,8 +176,8 @@ pub struct ReconcileConfig {
     /// tests, whose functions end sooner, set it.
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
-    pub management: Option<KeysetConfig>,
-    /// How long settled requests are kept one by one; `None`: for ever.
+    pub management: Option<SecretConfig>,
+    /// The period for which settled requests are kept one by one; `None`: for ever.
     pub retention: Option<Retention>,
 }
 
@@ -205,55 +200,12 @@ impl ReconcileConfig {
         })();
         env.finish(config)
     }
-
-    /// The storage that it configures.
-    #[must_use]
-    pub fn storage(&self, client: Client) -> Storage {
-        Storage::new(client, &self.storage.url, self.storage.key.clone())
-    }
-
-    /// What settles open costs. Nothing is asked over the network yet.
-    #[must_use]
-    pub fn reconciler(&self, client: Client) -> Reconciler {
-        Reconciler::new(
-            Clock::system(),
-            self.storage(client.clone()),
-            KeysetCache::new(KeysetSource::new(
-                client.clone(),
-                self.keyset.location.clone(),
-                &self.keyset.credentials,
-            )),
-            self.openrouter(client),
-        )
-    }
-
-    /// What deletes provisioned keys, where there is a management key to do it with.
-    #[must_use]
-    pub fn upstream_keys(&self, client: Client) -> Option<UpstreamKeys> {
-        let secret = self.management.as_ref()?;
-        let source =
-            KeysetSource::new(client.clone(), secret.location.clone(), &secret.credentials);
-        Some(UpstreamKeys::new(
-            Clock::system(),
-            self.openrouter(client),
-            ManagementKeyCache::new(source),
-        ))
-    }
-
-    fn openrouter(&self, client: Client) -> OpenRouter {
-        // Not used by the questions that are asked, which have limits of their own.
-        const TIMEOUTS: Timeouts = Timeouts {
-            first_byte: Duration::from_secs(10),
-            idle: Duration::from_secs(10),
-        };
-        OpenRouter::new(client, self.openrouter.clone(), TIMEOUTS)
-    }
 }
 
 /// The health function's configuration. It holds no secret.
 #[derive(Debug, Clone)]
 pub struct HealthConfig {
-    /// Where this gateway is, for the base path of its own routes.
+    /// The gateway's base URLs, for the base path of its own routes.
     pub audiences: Audiences,
     /// PostgREST's root.
     pub storage: Url,

@@ -1,4 +1,4 @@
-//! What a DID holds at the gateway: its OpenRouter key, brought or provisioned.
+//! The OpenRouter keys of DIDs, brought or provisioned.
 
 pub mod keys;
 pub mod provisioning;

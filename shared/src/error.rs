@@ -1,8 +1,6 @@
 //! Everything that can keep a request from being answered, by stage. [`crate::respond`] alone
 //! turns these into HTTP.
 
-use http::Method;
-
 use crate::{
     accounting::usage::ParameterError,
     credentials::{keys::BodyError, provisioning::ProvisioningError},
@@ -10,6 +8,7 @@ use crate::{
         auth::AuthError,
         canonical::{PathError, QueryError},
     },
+    routes::MethodNotAllowed,
     storage::StorageError,
     upstream::{
         endpoint::RouteError,
@@ -21,7 +20,7 @@ use crate::{
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Who sent it could not be established.
+    /// The sender could not be authenticated.
     #[error("authentication failed")]
     Auth(#[from] AuthError),
     /// Its path has no canonical form.
@@ -43,13 +42,8 @@ pub enum Error {
     #[error("the body is not usable")]
     Body(#[from] BodyError),
     /// The route exists, but not for this method.
-    #[error("{method} is not allowed here")]
-    MethodNotAllowed {
-        /// The request's method.
-        method: Method,
-        /// What the route takes, as the `Allow` header says it.
-        allow: &'static str,
-    },
+    #[error(transparent)]
+    Method(#[from] MethodNotAllowed),
     /// There is no such route.
     #[error("no such route")]
     NotFound,
@@ -71,10 +65,35 @@ pub enum Error {
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {
-        /// What was checked, and how it answered.
+        /// The parts that were checked, each with its state.
         checks: serde_json::Value,
     },
     /// A bug: the handler panicked.
     #[error("the handler panicked")]
     Panicked,
+}
+
+impl Error {
+    /// The stable name that clients see, and that the books and the log keep.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Auth(error) => error.reason(),
+            Self::Path(error) => error.reason(),
+            Self::Query(error) => error.reason(),
+            Self::MalformedEvent => "malformed_body",
+            Self::Route(error) => error.reason(),
+            Self::Parameter(error) => error.reason(),
+            Self::Body(error) => error.reason(),
+            Self::Method(error) => error.reason(),
+            Self::NotFound => "not_found",
+            Self::Storage(error) => error.reason(),
+            Self::Vault(error) => error.reason(),
+            Self::Upstream(error) => error.reason(),
+            Self::KeyCheck(error) => error.reason(),
+            Self::Provisioning(error) => error.reason(),
+            Self::Unhealthy { .. } => "unhealthy",
+            Self::Panicked => "internal",
+        }
+    }
 }

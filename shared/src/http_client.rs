@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// How long a connection may lie unused before it is not used again.
+/// The time for which an unused connection is kept.
 ///
 /// Shorter than the 60 s after which common load balancers close idle connections. A Lambda
 /// environment may be frozen between two requests for longer than that: the clock goes on
@@ -139,7 +139,7 @@ mod tests {
         );
     }
 
-    /// What a thaw after a long freeze looks like: the pooled connection is gone.
+    /// After a thaw from a long freeze the pooled connection is gone.
     #[tokio::test]
     async fn a_connection_that_the_server_closed_is_replaced() {
         let (port, server) = serve(2, |mut stream| {

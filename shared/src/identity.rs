@@ -1,4 +1,4 @@
-//! Who calls: DIDs, the canonical form of a request, what is signed, and the check of it.
+//! The callers: DIDs, the canonical form of a request, the signed text, and its verification.
 
 pub mod auth;
 pub mod canonical;

@@ -1,4 +1,4 @@
-//! What an answer says about itself, read as it streams past: JSON, server-sent events, usage, money.
+//! The reading of answers as they stream past: JSON, server-sent events, usage, money.
 
 pub mod json_scan;
 pub mod meter;

@@ -1,4 +1,4 @@
-//! What a request is remembered by: one span, which the log turns into one line when it closes.
+//! The request's record in the log: one span, which the log turns into one line when it closes.
 //!
 //! Stages record what they learn where they learn it. Work that outlives the answer is spawned within
 //! the span ([`crate::request::Tasks`]), so the line comes when the books are closed.
@@ -9,7 +9,10 @@ use http::HeaderMap;
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
-use crate::{request::Incoming, vault::secret::without_keys};
+use crate::{request::Incoming, vault::secret::clipped_without_keys};
+
+/// The most characters of a path in a line.
+const LONGEST_PATH: usize = 1_000;
 
 /// The span's name.
 pub const REQUEST: &str = "request";
@@ -44,16 +47,19 @@ pub fn request(id: Uuid, cold_start: bool, trace: Option<&str>) -> Span {
     )
 }
 
-/// Who calls, shortened: enough to follow someone through the log, not enough to count on.
+/// Records the caller, shortened: enough to follow one through the log, not enough to rely on.
 pub fn caller(did: &str) {
     Span::current().record("caller.did", shortened(did));
 }
 
-/// What is asked. Without the query and the body: those are the caller's.
+/// Records the method and the path. The query and the body are the caller's, and stay out.
 pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
-    span.record("http.path", without_keys(&request.raw_path));
+    span.record(
+        "http.path",
+        clipped_without_keys(&request.raw_path, LONGEST_PATH),
+    );
     record("trace.parent", trace_parent(&request.headers));
 }
 

@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
-use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -22,24 +21,25 @@ use crate::{
     metering::meter::{AnswerFormat, BodyEnd, JobMeter, Malformed, Meter, Reading, Usage},
     request::Invocation,
     upstream::{
-        endpoint::Endpoint,
+        endpoint::{EndMark, Endpoint},
         openrouter::{Answer, returned_headers},
     },
 };
 
-/// How many chunks may wait for a slow client before reading from OpenRouter pauses.
+/// The number of chunks that may wait for a slow client before reading from OpenRouter pauses.
 const CHUNKS_IN_FLIGHT: usize = 16;
 
 /// An answer that is announced to be no longer than this is whole within a moment, so that its
 /// generation need not be noted before the books are closed.
 const SHORT_ANSWER: u64 = 16 * 1024;
 
-/// How long OpenRouter may keep the connection open after its answer has said that it is over: other
-/// events may follow the last that counts, as `[DONE]` follows `response.completed`.
+/// The time for which OpenRouter may keep the connection open after its answer has said that it is
+/// over: other events may follow the last that counts, as `[DONE]` follows `response.completed`.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
-/// How many bytes of an event stream are passed on: of the 200 MB that Lambda lets pass, taken for
-/// millions, some are left for its head and for an error event. Lambda would end it without a word.
+/// The number of bytes of an event stream that are passed on: of the 200 MB that Lambda lets pass,
+/// taken for millions, some are left for its head and for an error event. Lambda would end it
+/// without a word.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>
 const LONGEST_STREAM: usize = 200_000_000 - 64 * 1024;
 
@@ -78,27 +78,27 @@ impl http_body::Body for RelayBody {
     }
 }
 
-/// What the relay needs to know about the request.
+/// The facts about a request that relaying needs.
 #[derive(Debug)]
 pub struct Relayed {
     /// The endpoint: it decides the dialect of an error event.
     pub endpoint: Endpoint,
     /// When the request arrived.
     pub arrived: Instant,
-    /// How long OpenRouter may be silent in the middle of an answer.
+    /// The longest silence of OpenRouter in the middle of an answer.
     pub idle: Duration,
-    /// What the books learn from the answer.
+    /// The books that the answer is written to.
     pub books: Books,
 }
 
-/// What the books learn from an answer.
+/// The books that an answer is written to.
 #[derive(Debug)]
 pub enum Books {
     /// Nothing.
     Closed,
-    /// How a billable request ends.
+    /// The entry of a billable request.
     Open(Entry),
-    /// What a job costs.
+    /// The cost of a job.
     Job(JobPoll),
 }
 
@@ -129,7 +129,7 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         idle: relayed.idle,
         format,
         first_byte: relayed.arrived.elapsed(),
-        until: invocation.closing_time(),
+        deadline: invocation.closing_time(),
         tail: Tail::default(),
         // Broken JSON shows itself.
         last_word: (format != AnswerFormat::Json)
@@ -169,7 +169,7 @@ struct Pump {
     format: AnswerFormat,
     tail: Tail,
     first_byte: Duration,
-    until: Instant,
+    deadline: Instant,
     /// The head's `x-generation-id`.
     generation_id: Option<String>,
     cache_hit: bool,
@@ -180,7 +180,7 @@ struct Pump {
     is_short: bool,
 }
 
-/// What looks at the bytes of an answer while they pass.
+/// The observer of an answer's bytes while they pass.
 #[expect(
     clippy::large_enum_variant,
     reason = "one lives per request, and it is moved twice"
@@ -252,8 +252,8 @@ impl Pump {
     async fn forward(&mut self) -> Ending {
         loop {
             let idle_until = Instant::now() + self.idle;
-            let patience = self.until.min(self.over_at.unwrap_or(idle_until));
-            let chunk = match timeout_at(patience, self.head.chunk()).await {
+            let deadline = self.deadline.min(self.over_at.unwrap_or(idle_until));
+            let chunk = match timeout_at(deadline, self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
@@ -261,7 +261,7 @@ impl Pump {
                     return Ending::Cut;
                 }
                 Err(_) if self.over_at.is_some() => return Ending::Complete,
-                Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
+                Err(_) if self.deadline <= idle_until => return Ending::DeadlineReached,
                 Err(_) => return Ending::Stalled,
             };
             self.observe(&chunk);
@@ -316,7 +316,7 @@ impl Pump {
         let Some(sender) = &self.sender else {
             return true;
         };
-        match timeout_at(self.until, sender.send(Frame::data(chunk))).await {
+        match timeout_at(self.deadline, sender.send(Frame::data(chunk))).await {
             Ok(Ok(())) => true,
             Ok(Err(_gone)) => {
                 self.sender = None;
@@ -329,8 +329,7 @@ impl Pump {
     /// Ends the stream for the client; the books want the rest of it.
     fn end_too_long(&mut self) {
         if let Some(last_word) = self.last_word.take() {
-            let event = error_event(
-                self.endpoint,
+            let event = self.endpoint.dialect().error_event(
                 502,
                 "answer_too_long",
                 "The answer is longer than the 200 MB that one may have; ask for a shorter one.",
@@ -341,9 +340,10 @@ impl Pump {
         self.sender = None;
     }
 
-    /// How the answer ended by its own account, which counts for more than how the connection did:
-    /// after its end mark nothing is missing, and an answer that lacks it, although the connection
-    /// was closed as it should be, was cut by something that closes connections politely.
+    /// Corrects the ending by the answer's own account, which counts for more than the
+    /// connection's: after its end mark nothing is missing, and an answer that lacks it, although
+    /// the connection was closed as it should be, was cut by something that closes connections
+    /// politely.
     fn corrected(&self, ending: Ending, reading: &Reading) -> Ending {
         if reading.complete {
             return Ending::Complete;
@@ -363,16 +363,15 @@ impl Pump {
         }
     }
 
-    /// For a stream without its end mark. Endpoints whose dialect is not known may have none.
+    /// Whether a stream without its end mark was cut.
     fn stream_ends_in_the_middle(&self, reading: &Reading) -> bool {
         let no_error = reading.upstream_error.is_none();
-        match self.endpoint {
-            // Their streams tell tokens early on, so a usage says nothing about the end.
-            Endpoint::Responses | Endpoint::Messages => no_error,
-            Endpoint::ChatCompletions | Endpoint::Completions => {
+        match self.endpoint.dialect().end_mark() {
+            EndMark::Required => no_error,
+            EndMark::RequiredWithoutCost => {
                 no_error && reading.usage.as_ref().and_then(Usage::charge).is_none()
             }
-            _ => false,
+            EndMark::NotRequired => false,
         }
     }
 
@@ -383,7 +382,8 @@ impl Pump {
             return;
         };
         last_word.send(if self.format == AnswerFormat::EventStream {
-            let event = error_event(self.endpoint, ending.code(), reason, ending.message());
+            let dialect = self.endpoint.dialect();
+            let event = dialect.error_event(ending.code(), reason, ending.message());
             let separator = self.tail.separator();
             Frame::data(Bytes::from(format!("{separator}{event}")))
         } else {
@@ -423,30 +423,13 @@ impl Tail {
         }
     }
 
-    /// What closes an open event.
+    /// The bytes that close an open event.
     fn separator(&self) -> &'static str {
         if self.is_empty() || self.last == *b"\n\n" {
             ""
         } else {
             "\n\n"
         }
-    }
-}
-
-fn error_event(endpoint: Endpoint, code: u16, reason: &str, message: &str) -> String {
-    match endpoint {
-        Endpoint::Messages => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "error": {"type": "api_error", "message": message, "reason": reason}})
-        ),
-        Endpoint::Responses => format!(
-            "event: error\ndata: {}\n\n",
-            json!({"type": "error", "code": reason, "message": message, "param": null})
-        ),
-        _ => format!(
-            "data: {}\n\n",
-            json!({"error": {"code": code, "message": message, "metadata": {"reason": reason}}})
-        ),
     }
 }
 
@@ -526,14 +509,5 @@ mod tests {
                 assert_eq!(tail.separator(), separator, "{sent:?} split at {split}");
             }
         }
-    }
-
-    #[test]
-    fn error_events_speak_the_endpoints_dialect() {
-        insta::assert_snapshot!(error_event(Endpoint::ChatCompletions, 502, "upstream_cut", "M."), @r#"data: {"error":{"code":502,"message":"M.","metadata":{"reason":"upstream_cut"}}}"#);
-        insta::assert_snapshot!(error_event(Endpoint::Messages, 502, "upstream_cut", "M."), @r#"
-        event: error
-        data: {"error":{"message":"M.","reason":"upstream_cut","type":"api_error"},"type":"error"}
-        "#);
     }
 }

@@ -43,7 +43,7 @@ pub enum RawQuery {
     Decoded(Vec<(String, String)>),
 }
 
-/// What the platform gives one request besides its content.
+/// The platform's facts about one request, besides its content.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// Names the request everywhere: in the response header, the log and the books.

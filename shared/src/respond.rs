@@ -2,7 +2,7 @@
 //! and the shapes of the gateway's own answers.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -11,11 +11,9 @@ use crate::{
     causes::causes,
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     error::Error,
-    identity::{
-        auth::AuthError,
-        canonical::{PathError, QueryError},
-    },
+    identity::auth::AuthError,
     observe,
+    routes::MethodNotAllowed,
     storage::{Refusal, StorageError},
     upstream::{
         endpoint::RouteError,
@@ -29,9 +27,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
 const EXPOSED_HEADERS: &str =
     "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
-/// How long a client should wait before it tries a failed dependency again, in seconds.
+/// The pause before a client should try a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
-/// The same while another call does what was asked for.
+/// The pause while another call does the same work, in seconds.
 const RETRY_IN_PROGRESS: u32 = 2;
 
 /// `{"success":true,"data":…}`
@@ -127,7 +125,7 @@ pub fn failure(error: &Error, id: Uuid) -> Response<Bytes> {
     let failure = Failure::of(error);
     log(error, &failure, id);
     let mut metadata = failure.metadata;
-    metadata.insert("reason".to_owned(), Value::from(failure.reason));
+    metadata.insert("reason".to_owned(), Value::from(error.reason()));
     let body = ErrorBody {
         success: false,
         error: ErrorMember {
@@ -152,7 +150,7 @@ struct ErrorBody<'a> {
     request_id: String,
 }
 
-/// Where OpenRouter's and OpenAI's SDKs look for `message` and `code`.
+/// The member in which OpenRouter's and OpenAI's SDKs look for `message` and `code`.
 #[derive(Serialize)]
 struct ErrorMember<'a> {
     code: u16,
@@ -161,33 +159,25 @@ struct ErrorMember<'a> {
 }
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {
-    let (status, reason) = (failure.status.as_u16(), failure.reason);
+    let (status, reason) = (failure.status.as_u16(), error.reason());
     observe::record("request.reason", reason);
     if failure.status.is_server_error() {
         tracing::error!(request.id = %id, http.status = status, request.reason = reason, error = causes(error), "request failed");
     }
 }
 
-/// The stable name of a failure, for the books.
-#[must_use]
-pub fn reason(error: &Error) -> &'static str {
-    Failure::of(error).reason
-}
-
 /// A failure as the client sees it.
 struct Failure {
     status: StatusCode,
-    reason: &'static str,
     message: String,
     metadata: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
-    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
-            reason,
             message: message.into(),
             metadata: Map::new(),
             headers: Vec::new(),
@@ -209,30 +199,20 @@ impl Failure {
         match error {
             Error::Auth(error) => of_auth(error),
             Error::Route(error) => of_route(error),
-            Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, PathError::REASON, sentence(error)),
-            Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, QueryError::REASON, sentence(error)),
+            Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, sentence(error)),
+            Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, sentence(error)),
             Error::Parameter(error) => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("The parameter {error}."))
+                Self::new(StatusCode::BAD_REQUEST, format!("The parameter {error}."))
                     .with("parameter", error.name.clone())
             }
             Error::Body(error) => of_body(error),
             Error::MalformedEvent => Self::new(
                 StatusCode::BAD_REQUEST,
-                "malformed_body",
                 "The request's body could not be decoded; send it again, as bytes or text without a transfer encoding of its own.",
             ),
-            Error::MethodNotAllowed { method, allow } => {
-                let mut failure = Self::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    format!("{method} is not allowed here; use {allow}."),
-                );
-                failure.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
-                failure
-            }
+            Error::Method(MethodNotAllowed { method, allow }) => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
-                "not_found",
                 "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
@@ -242,7 +222,6 @@ impl Failure {
             Error::Provisioning(error) => of_provisioning(error),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "unhealthy",
                 "The gateway runs, but something it stands on does not answer; see metadata.checks.",
             )
             .with("checks", checks.clone())
@@ -252,16 +231,25 @@ impl Failure {
     }
 }
 
+fn method_not_allowed(method: &Method, allow: &'static str) -> Failure {
+    let mut failure = Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not allowed here; use {allow}."),
+    );
+    let allow = HeaderValue::from_static(allow);
+    failure.headers.push((header::ALLOW, allow));
+    failure
+}
+
 fn internal() -> Failure {
     Failure::new(
         StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
         "The gateway failed; try again, and give the operator the request_id if it happens again.",
     )
 }
 
 fn of_auth(error: &AuthError) -> Failure {
-    let failure = Failure::new(auth_status(error), error.reason(), sentence(error));
+    let failure = Failure::new(auth_status(error), sentence(error));
     match error {
         AuthError::MissingCredentials { missing } => {
             let missing: Vec<_> = missing
@@ -313,12 +301,11 @@ fn of_route(error: &RouteError) -> Failure {
     match error {
         RouteError::NotFound { .. } => Failure::new(
             StatusCode::NOT_FOUND,
-            "not_found",
             "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
         ),
+        RouteError::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
         RouteError::PathNotAllowed { family } => Failure::new(
             StatusCode::FORBIDDEN,
-            "path_not_allowed",
             format!("The gateway does not pass on OpenRouter's /{family}: it manages credentials or accounts. Only the operator can allow it."),
         )
         .with("family", *family),
@@ -332,7 +319,6 @@ fn of_storage(error: &StorageError) -> Failure {
         }
         StorageError::Unauthorized { .. } | StorageError::Unavailable(_) | StorageError::Protocol(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "storage_unavailable",
             "The gateway's database does not answer, so OpenRouter was asked for nothing that costs; try again in a moment.",
         )
         .retry_after(RETRY_AFTER),
@@ -344,22 +330,18 @@ fn of_refusal(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::NoKeyForDid => Failure::new(
             StatusCode::NOT_FOUND,
-            "no_key_for_did",
             "No OpenRouter key is stored for this DID; store one with PUT /api/v1/keys.",
         ),
         Refusal::KeyDisabled => Failure::new(
             StatusCode::FORBIDDEN,
-            "key_disabled",
             "The OpenRouter key of this DID is disabled; ask the operator.",
         ),
         Refusal::Replayed => Failure::new(
             StatusCode::UNAUTHORIZED,
-            "replayed_request",
             "This signed request was used before; sign each attempt anew, with a new x-did-nonce.",
         ),
         Refusal::CreditLimitReached { limit, spent, held, hold } => Failure::new(
             StatusCode::PAYMENT_REQUIRED,
-            "credit_limit_reached",
             format!("The credit limit of {limit} USD is reached: {spent} spent, {held} held for requests in flight, and this one may cost {hold}."),
         )
         .with("limit", limit.clone())
@@ -368,7 +350,6 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .with("hold", hold.clone()),
         Refusal::RateLimited { requests_per_minute, retry_after } => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
             format!("This DID may send {requests_per_minute} requests per minute; try again in {retry_after} s."),
         )
         .with("requests_per_minute", *requests_per_minute)
@@ -376,18 +357,15 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .retry_after(*retry_after),
         Refusal::KeyExists => Failure::new(
             StatusCode::CONFLICT,
-            "key_exists",
             "This DID has brought an OpenRouter key of its own; DELETE it before asking for one.",
         ),
         Refusal::ProvisioningInProgress => Failure::new(
             StatusCode::CONFLICT,
-            "provisioning_in_progress",
             "A key is being made for this DID at the moment; ask again, then it is there.",
         )
         .retry_after(RETRY_IN_PROGRESS),
         Refusal::ProvisioningUsedUp { available_at } => Failure::new(
             StatusCode::FORBIDDEN,
-            "provisioning_used_up",
             match available_at {
                 Some(at) => format!("This DID gave up a key that the gateway had made for it; the next one can be had from {at} on."),
                 None => "This DID gave up the key that the gateway had made for it; only the operator can allow another.".to_owned(),
@@ -399,15 +377,10 @@ fn of_refusal(refusal: &Refusal) -> Failure {
 
 fn of_body(error: &BodyError) -> Failure {
     match error {
-        BodyError::NotAnObject => {
-            Failure::new(StatusCode::BAD_REQUEST, "malformed_body", sentence(error))
+        BodyError::NotAnObject => Failure::new(StatusCode::BAD_REQUEST, sentence(error)),
+        BodyError::Member { name, .. } => {
+            Failure::new(StatusCode::BAD_REQUEST, sentence(error)).with("parameter", name.clone())
         }
-        BodyError::Member { name, .. } => Failure::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_parameter",
-            sentence(error),
-        )
-        .with("parameter", name.clone()),
     }
 }
 
@@ -415,17 +388,14 @@ fn of_key_check(error: &KeyCheckError) -> Failure {
     match error {
         KeyCheckError::Refused(_) => Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "key_refused",
             "OpenRouter does not accept this key, so it was not stored; look for it at https://openrouter.ai/settings/keys.",
         ),
         KeyCheckError::ManagementKey => Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "key_refused",
             "This is a management key, which OpenRouter answers no completion with; bring an API key.",
         ),
         KeyCheckError::Undecided(_) | KeyCheckError::NotAnswered(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "key_not_checked",
             "OpenRouter does not say whether the key is good, so it was not stored; try again, or send \"verify\": false.",
         )
         .retry_after(RETRY_AFTER),
@@ -436,12 +406,10 @@ fn of_provisioning(error: &ProvisioningError) -> Failure {
     match error {
         ProvisioningError::NotAllowed => Failure::new(
             StatusCode::FORBIDDEN,
-            "provisioning_not_allowed",
             "This gateway makes no OpenRouter key for this DID; bring one with PUT /api/v1/keys.",
         ),
         ProvisioningError::ManagementKey(_) | ProvisioningError::NotMade(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "provisioning_unavailable",
             "OpenRouter has made no key at the moment; try again in a moment, or bring one with PUT /api/v1/keys.",
         )
         .retry_after(RETRY_AFTER),
@@ -449,12 +417,10 @@ fn of_provisioning(error: &ProvisioningError) -> Failure {
         ProvisioningError::NotReserved(error) => of_storage(error),
         ProvisioningError::Overtaken => Failure::new(
             StatusCode::CONFLICT,
-            "key_changed_meanwhile",
             "This DID's key changed while another was being made; see with GET /api/v1/keys what it is now.",
         ),
         ProvisioningError::InDoubt(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "storage_unavailable",
             "The gateway's database does not say whether the new key is stored; see with GET /api/v1/keys, or ask again in two minutes.",
         )
         .retry_after(RETRY_AFTER),
@@ -465,7 +431,6 @@ fn of_vault(error: &VaultError) -> Failure {
     match error {
         VaultError::Keyset(KeysetError::Unavailable(_) | KeysetError::Malformed(_)) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "keyset_unavailable",
             "The gateway cannot get at the keys that protect your OpenRouter key; try again in a moment.",
         )
         .retry_after(RETRY_AFTER),
@@ -477,27 +442,22 @@ fn of_upstream(error: &UpstreamError) -> Failure {
     match error {
         UpstreamError::Unreachable(_) => Failure::new(
             StatusCode::BAD_GATEWAY,
-            "upstream_unreachable",
             "OpenRouter cannot be reached; nothing was sent to it. Try again.",
         ),
         UpstreamError::Broken(_) => Failure::new(
             StatusCode::BAD_GATEWAY,
-            "upstream_unreachable",
             "OpenRouter closed the connection before it answered; it may have billed the request.",
         ),
         UpstreamError::Protocol(_) | UpstreamError::Unusable(_) => Failure::new(
             StatusCode::BAD_GATEWAY,
-            "upstream_protocol",
             "OpenRouter's answer was not valid HTTP; it may have billed the request.",
         ),
         UpstreamError::FirstByteTimeout => Failure::new(
             StatusCode::GATEWAY_TIMEOUT,
-            "upstream_timeout",
             "OpenRouter did not answer in time; it may have billed the request. A streamed request shows life sooner.",
         ),
         UpstreamError::UnrepresentableUrl => Failure::new(
             StatusCode::BAD_REQUEST,
-            PathError::REASON,
             "The path cannot be written as a URL without changing it.",
         ),
     }

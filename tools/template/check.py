@@ -36,6 +36,7 @@ OFFLINE = {
 os.environ.update(OFFLINE)
 
 from expansion import Expansion, expand, packaged, read  # noqa: E402
+import assembling  # noqa: E402
 import operations  # noqa: E402, F401 - registers its rules
 from deploy_role import misfits  # noqa: E402
 from mutations import MUTATIONS, ROLE_FAULTS  # noqa: E402
@@ -93,6 +94,8 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
         change(mutated)
         noticed = any(misfits(mutated, source))
         yield f"of the deploy role is noticed: {fault}", [] if noticed else ["it passed"]
+
+    yield "the deployed build is the checked template and programs", list(assembling.problems(TEMPLATE))
 
     yield "events/ is what tools/events.py writes", events.differences(ROOT / "events")
 

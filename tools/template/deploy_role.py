@@ -27,10 +27,16 @@ VALUES = {
     "SupabaseSecretName": "llm-gateway/supabase",
     "HostedZoneId": "Z0123456789",
     "Subject": "repo:octocat@1/llm-gateway@2:environment:production",
+    "KeysetSecretName": "llm-gateway/keyset",
+    "ManagementKeySecretName": "llm-gateway/management",
+    "Boundary": f"arn:aws:iam::{ACCOUNT}:policy/{STACK}-deploy-Boundary-0123456789AB",
     "Provider": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com",
 }
 
 ROLE_POLICY = "AttachRolePolicy DetachRolePolicy".split()
+# What IAM lets depend on the boundary of the role it is done to.
+BOUNDED = {"iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"}
+BOUNDARY = {"iam:PermissionsBoundary": VALUES["Boundary"]}
 # Actions by type of resource, and what they are done to: `{name}` is the resource's, given or generated.
 NEEDS: dict[str, tuple[str, str, str]] = {
     "AWS::Lambda::Function": (
@@ -65,7 +71,7 @@ NEEDS: dict[str, tuple[str, str, str]] = {
     ),
     "AWS::IAM::Role": (
         "iam",
-        "CreateRole GetRole GetRolePolicy PutRolePolicy DeleteRolePolicy ListRolePolicies"
+        "CreateRole GetRole GetRolePolicy PutRolePermissionsBoundary PutRolePolicy DeleteRolePolicy ListRolePolicies"
         " ListAttachedRolePolicies UpdateRole UpdateRoleDescription UpdateAssumeRolePolicy TagRole UntagRole"
         " DeleteRole",
         "arn:aws:iam::{account}:role/{name}",
@@ -139,7 +145,14 @@ FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
     ("iam:UpdateAssumeRolePolicy", OWN_ROLE, {}),
     ("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
     ("iam:PassRole", PROXY_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
-    ("iam:AttachRolePolicy", PROXY_ROLE, {"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("iam:AttachRolePolicy", PROXY_ROLE, BOUNDARY | {"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("iam:CreateRole", PROXY_ROLE, {}),
+    ("iam:CreateRole", PROXY_ROLE, {"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("iam:PutRolePolicy", PROXY_ROLE, {}),
+    ("iam:PutRolePermissionsBoundary", PROXY_ROLE, {}),
+    ("iam:DeleteRolePermissionsBoundary", PROXY_ROLE, BOUNDARY),
+    ("iam:CreatePolicyVersion", VALUES["Boundary"], {}),
+    ("iam:SetDefaultPolicyVersion", VALUES["Boundary"], {}),
     ("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/{STACK}-x", {}),
     (
         "cloudformation:CreateChangeSet",
@@ -157,6 +170,33 @@ FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
     ("s3:PutObject", "arn:aws:s3:::other/key", {}),
     ("s3:DeleteObjectVersion", "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-x/key", {}),
 ]
+# What no role of the stack can do, whatever a template gives it.
+BEYOND = [
+    ("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/x"),
+    ("iam:PutRolePolicy", PROXY_ROLE),
+    ("sts:AssumeRole", OWN_ROLE),
+    ("lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}-proxy"),
+    ("s3:GetObject", "arn:aws:s3:::other/key"),
+    ("dynamodb:GetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/other"),
+    ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:other-AbCdEf"),
+    ("secretsmanager:PutSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/keyset-AbCdEf"),
+]
+# Of AWS's policies that roles get, the actions that this gateway needs.
+MANAGED: dict[str, list[tuple[str, str]]] = {
+    "AWSLambdaBasicExecutionRole": [
+        (f"logs:{action}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{STACK}-proxy:log-stream:x")
+        for action in ("CreateLogStream", "PutLogEvents")
+    ],
+    "AWSXrayWriteOnlyAccess": [("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")],
+    "AmazonAPIGatewayPushToCloudWatchLogs": [
+        (f"logs:{action}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/apigateway/{STACK}:log-stream:x")
+        for action in ("CreateLogGroup", "CreateLogStream", "DescribeLogGroups", "DescribeLogStreams", "PutLogEvents")
+    ],
+    "AWSLambdaManagedEC2ResourceOperator": [
+        (f"ec2:{action}", "*")
+        for action in ("RunInstances", "CreateTags", "AttachNetworkInterface", "DescribeInstances", "DescribeSubnets")
+    ],
+}
 
 
 def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
@@ -179,12 +219,54 @@ def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
     size = len(json.dumps(statements, separators=(",", ":")))
     if size > 10_000:
         yield f"the policy has {size} characters"
+    yield from boundary_misfits(template, gateway)
     (statement,) = resolve(role["AssumeRolePolicyDocument"])["Statement"]
     if set(statement["Condition"]["StringEquals"]) != {
         "token.actions.githubusercontent.com:aud",
         "token.actions.githubusercontent.com:sub",
     }:
         yield f"trusts {statement}"
+
+
+def boundary_misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
+    """What the boundary keeps from the gateway's roles although they need it, and what it does not keep."""
+    boundary = template["Resources"]["Boundary"]["Properties"]["PolicyDocument"]
+    statements = resolve(boundary)["Statement"]
+    # IAM's bound for a managed policy.
+    if (size := len(json.dumps(statements, separators=(",", ":")))) > 6_000:
+        yield f"the boundary has {size} characters"
+    for action, resource in BEYOND:
+        if allows(statements, action, resource, {}):
+            yield f"the boundary lets a role {action} {resource}"
+    for logical_id, role in transformed(gateway).items():
+        if role["Type"] != "AWS::IAM::Role":
+            continue
+        properties = role["Properties"]
+        if properties.get("PermissionsBoundary") != BOUNDARY_PARAMETER:
+            yield f"{logical_id}: its boundary is {properties.get('PermissionsBoundary')}"
+        granted = [
+            (action, as_text(resource))
+            for policy in properties.get("Policies", [])
+            for statement in resolve(policy["PolicyDocument"])["Statement"]
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        ]
+        for policy in resolve(properties.get("ManagedPolicyArns", [])):
+            granted += MANAGED[policy.rsplit("/", 1)[-1]]
+        for action, resource in granted:
+            if not allows(statements, action, resource.replace("??????", "AbCdEf"), {}):
+                yield f"{logical_id}: the boundary keeps it from {action} {resource}"
+
+
+BOUNDARY_PARAMETER = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+
+
+def as_text(resource: Any) -> str:
+    """The ARN of what a statement is about: the template's own functions are named by `Fn::GetAtt`."""
+    if isinstance(resource, str):
+        return resource
+    (name, _) = resource["Fn::GetAtt"]
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}-{name.removesuffix('Function').lower()}"
 
 
 def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -215,7 +297,8 @@ def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]
             name = f"{STACK}-proxy" if ":function:" in pattern else f"{STACK}-{logical_id}-0123456789AB"
         arn = pattern.format(region=REGION, account=ACCOUNT, name=name)
         for action in actions.split():
-            yield f"{service}:{action}", arn, {}
+            bounded = f"{service}:{action}" in BOUNDED
+            yield f"{service}:{action}", arn, BOUNDARY if bounded else {}
         if "CapacityProviderConfig" in properties:
             yield "lambda:PublishVersion", arn, {}
             yield "lambda:PutFunctionScalingConfig", arn, {}
@@ -227,7 +310,7 @@ def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str,
     """AWS's policies are attached to the role, and it is handed to the service that works under it."""
     for policy in resolve(properties.get("ManagedPolicyArns", [])):
         for action in ROLE_POLICY:
-            yield f"iam:{action}", arn, {"iam:PolicyARN": policy}
+            yield f"iam:{action}", arn, BOUNDARY | {"iam:PolicyARN": policy}
     (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
     services = statement["Principal"]["Service"]
     for service in [services] if isinstance(services, str) else services:

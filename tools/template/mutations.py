@@ -278,8 +278,18 @@ MUTATIONS: dict[str, dict[str, Change]] = {
 # The same of .github/deploy-role.yaml.
 DEPLOY_ROLE: Place = ("Resources", "DeployRole", "Properties")
 DEPLOY_STATEMENTS: Place = (*DEPLOY_ROLE, "Policies", 0, "PolicyDocument", "Statement")
+# The statement about roles that may be made.
+BOUNDED_ROLES = 14
 FUNCTIONS_STATEMENT: Place = (*DEPLOY_STATEMENTS, 4)
+BOUNDARY_STATEMENTS: Place = ("Resources", "Boundary", "Properties", "PolicyDocument", "Statement")
 ROLE_FAULTS: dict[str, Change] = {
+    "roles without a boundary": drop((*DEPLOY_STATEMENTS, BOUNDED_ROLES, "Condition")),
+    "roles with a boundary of their own": put(
+        (*DEPLOY_STATEMENTS, BOUNDED_ROLES, "Condition"),
+        {"StringLike": {"iam:PermissionsBoundary": "arn:aws:iam::*:policy/*"}},
+    ),
+    "a boundary that bounds nothing": put((*BOUNDARY_STATEMENTS, 0), {"Effect": "Allow", "Action": "*", "Resource": "*"}),
+    "a boundary that lets no function log": drop((*BOUNDARY_STATEMENTS, 0)),
     "functions out of reach": drop(FUNCTIONS_STATEMENT),
     "everybody's functions in reach": put((*FUNCTIONS_STATEMENT, "Resource"), "*"),
     "everything in reach": put((*FUNCTIONS_STATEMENT, "Action"), "*"),

@@ -45,7 +45,7 @@ impl Identity {
     #[must_use]
     pub fn from_seed(seed: &[u8; SECRET_KEY_LENGTH]) -> Self {
         let key = SigningKey::from_bytes(seed);
-        let did = Did::from_verifying_key(&key.verifying_key()).into();
+        let did = Did::from_public_key(&key.verifying_key().into()).into();
         Self { key, did }
     }
 
@@ -79,7 +79,7 @@ impl Identity {
         };
         let did = DidUrl::parse(&stored.did).map_err(did_error)?;
         let key = SigningKey::from_bytes(&seed);
-        if did.verifying_key().map_err(did_error)? != key.verifying_key() {
+        if did.public_key().map_err(did_error)? != key.verifying_key().into() {
             return Err(IdentityError::AnotherKey {
                 path: path.to_owned(),
             });

@@ -112,7 +112,7 @@ mod tests {
         reason: Option<String>,
     }
 
-    /// Where the clock of the samples stands.
+    /// The time at which the samples are signed.
     const SIGNED_AT: Timestamp = Timestamp::constant(1_735_689_600, 0);
 
     fn samples() -> BTreeMap<String, (Expected, Incoming)> {

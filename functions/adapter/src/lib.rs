@@ -128,7 +128,7 @@ where
     })
 }
 
-/// What the platform records of a failed run, without type names.
+/// The platform's record of a failed run, without type names.
 fn diagnostic(error: &(dyn std::error::Error + 'static)) -> Diagnostic {
     let error_message = shared::causes::causes(error);
     tracing::error!(error = error_message, "the run failed");

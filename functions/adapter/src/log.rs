@@ -80,7 +80,7 @@ struct Lines<W> {
     write: W,
 }
 
-/// What a request's span keeps until it closes.
+/// The fields of a request's span, kept until it closes.
 struct Running {
     fields: Fields,
     since: Instant,
@@ -163,7 +163,8 @@ mod tests {
 
     use super::*;
 
-    /// What is written while `work` runs, with the time-dependent members checked and removed.
+    /// Runs `work` and gives the lines that it logs, with the time-dependent members checked and
+    /// removed.
     fn written(work: impl FnOnce()) -> Vec<Value> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = lines.clone();

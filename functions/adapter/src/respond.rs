@@ -33,16 +33,16 @@ use tower::{Layer, Service};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The prelude is JSON, so eight NULs cannot be part of it.
 const DELIMITER: [u8; 8] = [0; 8];
-/// How the end of an answer says that it is not the answer's: Lambda then counts the invocation as
-/// failed and breaks the answer off.
+/// The trailer that marks the end of a response as broken: Lambda then counts the invocation as
+/// failed and breaks the response off.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
 const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
-/// The same as JSON, in base64.
+/// The trailer with the same error as JSON, in base64.
 const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
 /// Set by Lambda Managed Instances, and to be sent back.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 
-/// Where answers go.
+/// A client of the Runtime API, which responses are sent to.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi<B> {
     client: Client<HttpConnector, Frames<B>>,

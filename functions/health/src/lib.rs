@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
@@ -16,16 +16,18 @@ use shared::{
         canonical::{CanonicalPath, CanonicalQuery},
     },
     request::{Incoming, Invocation},
-    respond, storage,
+    respond,
+    routes::{Function, Route},
+    storage,
     upstream::openrouter::{OpenRouter, Timeouts},
 };
 use tokio::time::Instant;
 use url::Url;
 
-/// How long a deep check waits for each part.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of each part of a deep check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
@@ -39,10 +41,10 @@ impl Health {
     /// Builds it from the environment.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = HealthConfig::read(env)?;
-        let client = http_client::build(http_client::web_roots(), PATIENCE)?;
+        let client = http_client::build(http_client::web_roots(), CHECK_TIMEOUT)?;
         let timeouts = Timeouts {
-            first_byte: PATIENCE,
-            idle: PATIENCE,
+            first_byte: CHECK_TIMEOUT,
+            idle: CHECK_TIMEOUT,
         };
         Ok(Self {
             clock: Clock::system(),
@@ -70,25 +72,28 @@ impl Health {
     async fn report(&self, request: &Incoming) -> Result<Value, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
-        if request.method != Method::GET && request.method != Method::HEAD {
-            return Err(Error::MethodNotAllowed {
-                method: request.method.clone(),
-                allow: "GET, HEAD",
-            });
-        }
-        match self.route(&path, request.stage.as_deref()) {
-            Some(Route::Banner) => Ok(self.banner()),
-            Some(Route::Health) if is_deep(&query) => self.deep().await,
-            Some(Route::Health) => Ok(self.healthy(&Value::Null)),
-            None => Err(Error::NotFound),
+        // Every path that is no other function's comes here.
+        let stage = request.stage.as_deref();
+        let route = self.route(&path, stage).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        match route {
+            Route::Banner => Ok(self.banner()),
+            Route::Health if is_deep(&query) => self.deep().await,
+            Route::Health => Ok(self.healthy(&Value::Null)),
+            Route::DatabaseHealth
+            | Route::OpenRouter
+            | Route::Usage
+            | Route::UsageRequests
+            | Route::Keys => Err(Error::NotFound),
         }
     }
 
-    /// What the path means below any of the gateway's addresses.
+    /// The route that the path names below any of the gateway's addresses.
     fn route(&self, path: &CanonicalPath, stage: Option<&str>) -> Option<Route> {
         let below = |audience| {
             let (likely, whole) = auth::paths_below(audience, stage, path);
-            Route::of(&likely).or_else(|| Route::of(&whole?))
+            let route = |path: &CanonicalPath| Route::of(Function::Health, path.as_str());
+            route(&likely).or_else(|| route(&whole?))
         };
         self.audiences.iter().find_map(below)
     }
@@ -112,30 +117,14 @@ impl Health {
 
     async fn deep(&self) -> Result<Value, Error> {
         let (storage, openrouter) = tokio::join!(
-            timed(storage::ping(&self.client, &self.storage, PATIENCE)),
-            timed(self.openrouter.ping(PATIENCE)),
+            timed(storage::ping(&self.client, &self.storage, CHECK_TIMEOUT)),
+            timed(self.openrouter.ping(CHECK_TIMEOUT)),
         );
         let checks = json!({"storage": storage.to_json(), "openrouter": openrouter.to_json()});
         if storage.up && openrouter.up {
             Ok(self.healthy(&checks))
         } else {
             Err(Error::Unhealthy { checks })
-        }
-    }
-}
-
-/// What is asked for.
-enum Route {
-    Banner,
-    Health,
-}
-
-impl Route {
-    fn of(path: &CanonicalPath) -> Option<Self> {
-        match path.as_str() {
-            "/" => Some(Self::Banner),
-            "/api/v1/health" => Some(Self::Health),
-            _ => None,
         }
     }
 }

@@ -11,8 +11,8 @@ use shared::{
     clock::Clock,
     config::{Env, KeysConfig, StartError},
     credentials::{
-        keys::{Brought, KeyName, Wanted},
-        provisioning::{Provisioner, ProvisioningError, UpstreamKeys},
+        keys::{KeyName, ProvisionKeyBody, StoreKeyBody},
+        provisioning::{Provisioner, ProvisioningError},
     },
     error::Error,
     http_client,
@@ -22,25 +22,22 @@ use shared::{
     },
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Asking, Condemned, KeyDescription, NewKey, RevokedKey, Storage, StoredKey},
-    upstream::openrouter::{OpenRouter, Timeouts},
-    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache, VaultError},
+    routes::{Function, Route},
+    storage::{
+        CallerRequest, KeyDescription, NewKey, PendingDeletion, RevokedKey, Storage, StoredKey,
+    },
+    upstream::openrouter::OpenRouter,
+    vault::secrets_manager::{KeysetCache, VaultError},
 };
 use tokio::time::Instant;
 
-/// How long a connection to anything may take.
+/// The timeout for making a connection to anything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long OpenRouter may take to say whether a key is good.
-const CHECKING: Duration = Duration::from_secs(8);
-/// How long a user waits for an answer. API Gateway waits for 29 s.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Not used by the questions that are asked here, which have limits of their own.
-const TIMEOUTS: Timeouts = Timeouts {
-    first_byte: CHECKING,
-    idle: CHECKING,
-};
-
-/// What the function keeps between requests.
+/// The timeout of OpenRouter's answer to a key check.
+const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(8);
+/// The longest time that a user waits for a response. API Gateway waits for 29 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Keys {
     clock: Clock,
@@ -48,7 +45,7 @@ pub struct Keys {
     storage: Storage,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator has configured a management key.
+    /// Present if the operator has configured a management key.
     provisioner: Option<Provisioner>,
 }
 
@@ -57,24 +54,13 @@ impl Keys {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = KeysConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
-        let openrouter = OpenRouter::new(client.clone(), config.openrouter, TIMEOUTS);
-        let provisioner = config.management.map(|secret| {
-            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
-            let management_key = ManagementKeyCache::new(source);
-            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
-            Provisioner::new(upstream, config.policy, config.grant)
-        });
         Ok(Self {
             clock: Clock::system(),
+            storage: config.storage.storage(client.clone()),
+            keyset: config.keyset.keyset(client.clone()),
+            openrouter: config.openrouter(client.clone()),
+            provisioner: config.provisioner(client),
             audiences: config.audiences,
-            storage: Storage::new(client.clone(), &config.storage.url, config.storage.key),
-            keyset: KeysetCache::new(KeysetSource::new(
-                client,
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            openrouter,
-            provisioner,
         })
     }
 }
@@ -87,7 +73,7 @@ pub async fn handle(keys: Arc<Keys>, request: Incoming, invocation: Invocation) 
     }
 }
 
-/// What a caller is told.
+/// The data of a successful response.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer {
@@ -107,10 +93,12 @@ async fn answer(
     invocation: &Invocation,
 ) -> Result<Answer, Error> {
     let now = keys.clock.now();
-    let until = invocation.closing_time().min(Instant::now() + PATIENCE);
+    let deadline = invocation
+        .closing_time()
+        .min(Instant::now() + ANSWER_TIMEOUT);
     let authenticated = auth::authenticate(&request, &keys.audiences, request::MAX_BODY, now)?;
     route(&authenticated, &request.method)?;
-    let asking = Asking {
+    let caller_request = CallerRequest {
         id: invocation.id,
         did: authenticated.caller.did().as_str(),
         request_time: now,
@@ -120,36 +108,38 @@ async fn answer(
     match request.method {
         Method::PUT => {
             let stored = keys
-                .bring(&asking, Brought::from_body(body)?, until)
+                .bring(&caller_request, StoreKeyBody::from_body(body)?, deadline)
                 .await?;
             keys.delete_upstream(stored.condemned, invocation);
             Ok(stored.key.into())
         }
         Method::POST => {
-            let name = Wanted::from_body(&body)?.name;
-            Ok(keys.provision(&asking, name.as_ref(), until).await?.into())
+            let name = ProvisionKeyBody::from_body(&body)?.name;
+            Ok(keys
+                .provision(&caller_request, name.as_ref(), deadline)
+                .await?
+                .into())
         }
         Method::DELETE => {
-            let RevokedKey { hash, condemned } = keys.storage.revoke_key(&asking, until).await?;
+            let RevokedKey { hash, condemned } =
+                keys.storage.revoke_key(&caller_request, deadline).await?;
             keys.delete_upstream(condemned, invocation);
             let revoked = true;
             Ok(Answer::Revoked { revoked, hash })
         }
-        _ => Ok(keys.storage.describe_key(&asking, until).await?.into()),
+        _ => Ok(keys
+            .storage
+            .describe_key(&caller_request, deadline)
+            .await?
+            .into()),
     }
 }
 
 /// The one route here, its methods, and no parameters: a misspelt `verify` must not go unnoticed.
 fn route(authenticated: &Authenticated, method: &Method) -> Result<(), Error> {
-    if authenticated.path.as_str().trim_end_matches('/') != "/api/v1/keys" {
-        return Err(Error::NotFound);
-    }
-    if ![Method::GET, Method::PUT, Method::POST, Method::DELETE].contains(method) {
-        return Err(Error::MethodNotAllowed {
-            method: method.clone(),
-            allow: "GET, PUT, POST, DELETE",
-        });
-    }
+    let path = authenticated.path.as_str().trim_end_matches('/');
+    let route = Route::of(Function::Keys, path).ok_or(Error::NotFound)?;
+    route.check_method(method)?;
     Ok(no_parameters(&authenticated.query)?)
 }
 
@@ -157,10 +147,7 @@ fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {
     match query.pairs().next() {
         None => Ok(()),
         Some((name, _)) => Err(ParameterError {
-            name: shared::vault::secret::without_keys(&name)
-                .chars()
-                .take(64)
-                .collect(),
+            name: shared::vault::secret::clipped_without_keys(&name, 64),
             problem: "is not a parameter of this route; it takes none",
         }),
     }
@@ -170,36 +157,39 @@ impl Keys {
     /// Checks the key that the caller brings, seals it and stores it. The keyset is fetched meanwhile.
     async fn bring(
         &self,
-        asking: &Asking<'_>,
-        brought: Brought,
-        until: Instant,
+        caller_request: &CallerRequest<'_>,
+        brought: StoreKeyBody,
+        deadline: Instant,
     ) -> Result<StoredKey, Error> {
         let check = async {
             if brought.verify {
                 self.openrouter
-                    .check_key(&brought.api_key, CHECKING)
+                    .check_key(&brought.api_key, KEY_CHECK_TIMEOUT)
                     .await?;
             }
             Ok::<_, Error>(())
         };
         let keyset = async {
-            let keyset = self.keyset.get(asking.request_time).await;
+            let keyset = self.keyset.get(caller_request.request_time).await;
             Ok(keyset.map_err(VaultError::from)?)
         };
         let ((), keyset) = tokio::try_join!(check, keyset)?;
         let key = NewKey {
             hash: &brought.api_key.hash(),
-            sealed: &keyset.seal(asking.did, &brought.api_key),
+            sealed: &keyset.seal(caller_request.did, &brought.api_key),
             name: brought.name.as_ref().map(KeyName::as_str),
         };
-        Ok(self.storage.store_key(asking, &key, until).await?)
+        Ok(self
+            .storage
+            .store_key(caller_request, &key, deadline)
+            .await?)
     }
 
     async fn provision(
         &self,
-        asking: &Asking<'_>,
+        caller_request: &CallerRequest<'_>,
         name: Option<&KeyName>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<KeyDescription, Error> {
         let provisioner = self
             .provisioner
@@ -207,21 +197,25 @@ impl Keys {
             .ok_or(ProvisioningError::NotAllowed)?;
         let name = name.map(KeyName::as_str);
         Ok(provisioner
-            .provision(&self.storage, &self.keyset, asking, name, until)
+            .provision(&self.storage, &self.keyset, caller_request, name, deadline)
             .await?)
     }
 
     /// Deletes a provisioned key that the caller gave up, without making them wait for it.
-    fn delete_upstream(self: &Arc<Self>, condemned: Option<Condemned>, invocation: &Invocation) {
+    fn delete_upstream(
+        self: &Arc<Self>,
+        condemned: Option<PendingDeletion>,
+        invocation: &Invocation,
+    ) {
         let Some(condemned) = condemned else {
             return;
         };
-        let (keys, until) = (Arc::clone(self), invocation.closing_time());
+        let (keys, deadline) = (Arc::clone(self), invocation.closing_time());
         invocation.tasks.spawn(async move {
             if let Some(provisioner) = &keys.provisioner {
                 let upstream = provisioner.upstream();
                 upstream
-                    .try_to_remove(&keys.storage, &condemned, until)
+                    .try_to_remove(&keys.storage, &condemned, deadline)
                     .await;
             }
         });

@@ -8,7 +8,7 @@ use shared::{
     accounting::ledger::{Entry, Ledger, Outcome},
     clock::Clock,
     config::{Env, ProxyConfig, StartError},
-    credentials::provisioning::{Provisioner, UpstreamKeys},
+    credentials::provisioning::Provisioner,
     error::Error,
     http_client,
     identity::auth::{self, Audiences, Authenticated},
@@ -17,7 +17,7 @@ use shared::{
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, Storage, StorageError},
+    storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
     upstream::{
         endpoint::{AllowedFamilies, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
@@ -25,18 +25,18 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::{SealedKey, without_keys},
-        secrets_manager::{KeysetCache, KeysetError, KeysetSource, ManagementKeyCache, VaultError},
+        secret::{SealedKey, clipped_without_keys},
+        secrets_manager::{KeysetCache, KeysetError, VaultError},
     },
 };
 use tokio::time::Instant;
 
-/// How long a request may wait for the database before it is refused.
-const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
-/// The same for the making of a DID's first key.
-const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
+/// The timeout of beginning a request in the database. After it the request is refused.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The timeout of making a DID's first key. After it the request is refused.
+const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Proxy {
     clock: Clock,
@@ -47,7 +47,7 @@ pub struct Proxy {
     ledger: Ledger,
     keyset: KeysetCache,
     openrouter: OpenRouter,
-    /// Where the operator lets a DID's first request have a key made.
+    /// Present if the operator lets a DID's first request have a key made.
     provisioner: Option<Provisioner>,
 }
 
@@ -56,36 +56,16 @@ impl Proxy {
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = ProxyConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), config.connect_timeout)?;
-        let openrouter = OpenRouter::new(client.clone(), config.openrouter, config.timeouts);
-        let provisioner = config.provisioning.map(|provisioning| {
-            let secret = provisioning.management;
-            let source = KeysetSource::new(client.clone(), secret.location, &secret.credentials);
-            let management_key = ManagementKeyCache::new(source);
-            let upstream = UpstreamKeys::new(Clock::system(), openrouter.clone(), management_key);
-            Provisioner::new(upstream, provisioning.policy, provisioning.grant)
-        });
         Ok(Self {
             clock: Clock::system(),
+            ledger: config.ledger(client.clone()),
+            keyset: config.keyset.keyset(client.clone()),
+            openrouter: config.openrouter(client.clone()),
+            provisioner: config.provisioner(client),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
             hold: config.hold,
             requests_per_minute: config.requests_per_minute,
-            ledger: Ledger {
-                storage: Arc::new(Storage::new(
-                    client.clone(),
-                    &config.storage.url,
-                    config.storage.key,
-                )),
-                clock: Clock::system(),
-                patience: config.ledger_patience,
-            },
-            keyset: KeysetCache::new(KeysetSource::new(
-                client,
-                config.keyset.location,
-                &config.keyset.credentials,
-            )),
-            openrouter,
-            provisioner,
         })
     }
 }
@@ -172,16 +152,22 @@ impl Proxy {
     }
 
     async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
-        let asking = Asking {
+        let caller_request = CallerRequest {
             id: call.invocation.id,
             did: call.authenticated.caller.did().as_str(),
             request_time: self.clock.now(),
             // The request itself is what passes once.
             fingerprint: None,
         };
-        let until = call.arrived + PATIENCE_FOR_KEY;
+        let deadline = call.arrived + KEY_TIMEOUT;
         provisioner
-            .provision(&self.ledger.storage, &self.keyset, &asking, None, until)
+            .provision(
+                &self.ledger.storage,
+                &self.keyset,
+                &caller_request,
+                None,
+                deadline,
+            )
             .await?;
         Ok(())
     }
@@ -204,12 +190,12 @@ impl Proxy {
                 hold: self.hold,
             }),
         };
-        let until = Instant::now() + PATIENCE_FOR_STORAGE;
+        let deadline = Instant::now() + STORAGE_TIMEOUT;
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
         let beginning = async {
             let since = Instant::now();
-            let begun = self.ledger.storage.begin(&asked, until).await;
+            let begun = self.ledger.storage.begin(&asked, deadline).await;
             observed(&asked, since.elapsed());
             begun
         };
@@ -218,14 +204,19 @@ impl Proxy {
 
     /// After a lost answer the database may hold a pending row all the same.
     fn close_if_begun(&self, call: &Call<'_>, error: Error) -> Error {
-        match &error {
+        let is_in_doubt = matches!(
+            &error,
             Error::Storage(
                 StorageError::Unavailable(_)
-                | StorageError::RefusedInDoubt(_)
-                | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
-            ) => close_unanswered(self.entry(call).map(Entry::in_doubt), call, error),
+                    | StorageError::RefusedInDoubt(_)
+                    | StorageError::Protocol(Protocol::UnexpectedBody { .. }),
+            )
+        );
+        if is_in_doubt {
+            close_unanswered(self.entry(call).map(Entry::in_doubt), call, error)
+        } else {
             // Anything else was refused before there was a row.
-            _ => error,
+            error
         }
     }
 
@@ -253,12 +244,12 @@ impl Proxy {
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
         };
-        // API Gateway's patience began with the request, whatever was waited for since.
-        let patience = call.arrived + self.openrouter.timeouts().first_byte;
-        let until = call.invocation.closing_time().min(patience);
+        // API Gateway's timeout began with the request, whatever was waited for since.
+        let first_byte = call.arrived + self.openrouter.timeouts().first_byte;
+        let deadline = call.invocation.closing_time().min(first_byte);
         Ok(self
             .openrouter
-            .send(request, &key, until, |id| {
+            .send(request, &key, deadline, |id| {
                 if let Some(entry) = entry {
                     entry.note_generation(id);
                 }
@@ -288,12 +279,13 @@ impl Proxy {
 /// for it.
 fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Error {
     if let Some(entry) = entry {
-        let (message, may_have_been_billed) = match &error {
-            Error::Upstream(error) => (error.to_string(), error.may_have_been_billed()),
-            other => (other.to_string(), false),
+        let (message, may_have_been_billed) = if let Error::Upstream(cause) = &error {
+            (cause.to_string(), cause.may_have_been_billed())
+        } else {
+            (error.to_string(), false)
         };
         let outcome = Outcome::NotAnswered {
-            reason: respond::reason(&error),
+            reason: error.reason(),
             message,
             may_have_been_billed,
         };
@@ -306,7 +298,7 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
 fn observed(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         observe::record("request.endpoint", books.endpoint);
-        observe::record("request.model", books.model.map(without_keys));
+        observe::record("request.model", books.model.map(|it| clipped_without_keys(it, 256)));
     }
     observe::record("storage.begin_ms", observe::milliseconds(took));
 }

@@ -4,7 +4,7 @@
 //! A [run](Reconciler::run) claims a bounded number of rows, asks OpenRouter for each with the key
 //! that made the request, and closes it exactly once. The storage keeps that key for it, where its owner
 //! has replaced or revoked it meanwhile. What is not told yet is left to a later run; after
-//! [`PATIENCE`], or [`PATIENCE_FOR_JOBS`], its cost is unknown, with the reason. Runs may overlap: none
+//! [`GIVE_UP_AFTER`], or [`GIVE_UP_JOBS_AFTER`], its cost is unknown, with the reason. Runs may overlap: none
 //! gets another's rows.
 //!
 //! A row that created an asynchronous job is asked for at the job's own address, which is made of the
@@ -13,14 +13,18 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     causes::causes,
     clock::Clock,
-    metering::meter::{JobCost, JobMeter, Usage},
-    storage::{Claim, Finding, Settle, Storage, StorageError, Tokens, Unsettled},
+    metering::{
+        meter::{JobCost, JobMeter, Usage},
+        money::Usd,
+    },
+    storage::{Claim, Finding, Settle, SettleJob, Storage, StorageError, Tokens, Unsettled},
     upstream::{
         endpoint::Job,
         openrouter::{Generation, GenerationError, OpenRouter},
@@ -32,9 +36,9 @@ use crate::{
 };
 
 /// From a request's beginning until its cost counts as unknown.
-pub const PATIENCE: Duration = Duration::from_hours(24);
-/// The same for requests that created a job: a batch's may run for 96 hours.
-pub const PATIENCE_FOR_JOBS: Duration = Duration::from_hours(7 * 24);
+pub const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
+/// The same period for requests that created a job: a batch may run for 96 hours.
+pub const GIVE_UP_JOBS_AFTER: Duration = Duration::from_hours(7 * 24);
 
 /// From a request's beginning until nobody can be at work on it any more, unless configured: a
 /// function lives 15 minutes at most.
@@ -49,38 +53,43 @@ pub const LEASES: [Duration; 4] = [
     Duration::from_hours(1),
 ];
 
-/// Rows of one run.
+/// Rows of one claim.
 const BATCH: u16 = 200;
+/// How much of a run's time must be left for another claim.
+const FOR_A_BATCH: Duration = Duration::from_secs(15);
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;
-/// How long one question may take.
-const ASKING: Duration = Duration::from_secs(10);
-/// How long one about a job may: the answer holds all results of a batch.
-const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
+/// The timeout of a question about a generation.
+const GENERATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of a question about a job: the answer holds all results of a batch.
+const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
 /// one asks again within the run.
 const PAUSES_WHILE_YOUNG: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 const YOUNG: Duration = Duration::from_mins(1);
 
-/// What one run did. Every claimed row is in exactly one of the others.
+/// The counts of one run. Every claimed row is in exactly one of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Rows that it took.
     pub claimed: u32,
-    /// Whose final cost is in the books now.
+    /// Rows whose final cost was recorded.
     pub settled: u32,
-    /// Whose cost is unknown for good.
+    /// Rows whose cost is unknown for good.
     pub given_up: u32,
-    /// That a later run will take again.
+    /// Rows that are left to a later run.
     pub retried: u32,
-    /// That it could not work on because the gateway's own parts failed. A later run takes them.
+    /// Rows skipped because the database or the keyset failed. A later run takes them.
     pub failed: u32,
+    /// Its time was over before all rows that were due were taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
-/// What became of one row.
+/// The result of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum RowResult {
     Settled,
     GivenUp,
     Retried,
@@ -88,12 +97,12 @@ enum Fate {
 }
 
 impl Summary {
-    fn add(mut self, fate: Fate) -> Self {
-        let count = match fate {
-            Fate::Settled => &mut self.settled,
-            Fate::GivenUp => &mut self.given_up,
-            Fate::Retried => &mut self.retried,
-            Fate::Failed => &mut self.failed,
+    fn add(mut self, result: RowResult) -> Self {
+        let count = match result {
+            RowResult::Settled => &mut self.settled,
+            RowResult::GivenUp => &mut self.given_up,
+            RowResult::Retried => &mut self.retried,
+            RowResult::Failed => &mut self.failed,
         };
         *count += 1;
         self
@@ -115,6 +124,17 @@ enum Obstacle {
     Job(#[source] GenerationError),
     #[error("the job goes on")]
     JobRunning,
+    /// The job is over, so a later question about it is answered alike.
+    #[error("the job is over, and OpenRouter did not tell what it cost")]
+    JobCostNotTold(#[source] GenerationError),
+    #[error("the provider bills the user's own key, and OpenRouter does not tell how much")]
+    ProviderChargeNotTold {
+        fee: Usd,
+        /// Whether there is anything that could be asked again.
+        may_be_told: bool,
+    },
+    #[error("the request made several generations, and one of them tells only its own cost")]
+    OtherGenerations { known: Usd },
     #[error("the run's time is over")]
     OutOfTime,
 }
@@ -128,7 +148,10 @@ impl Obstacle {
             Self::Vault(_) => "key_unusable",
             Self::Job(GenerationError::NotFound) => "job_not_found",
             Self::JobRunning => "job_still_running",
-            Self::Generation(error) | Self::Job(error) => match error {
+            Self::ProviderChargeNotTold { .. } => "provider_charge_not_told",
+            Self::OtherGenerations { .. } => "other_generations_not_told",
+            Self::Generation(error) | Self::Job(error) | Self::JobCostNotTold(error) => match error
+            {
                 GenerationError::NotFound => "generation_not_found",
                 GenerationError::Refused(_) => "upstream_refused",
                 GenerationError::NotAnswered(_) => "upstream_unavailable",
@@ -138,16 +161,57 @@ impl Obstacle {
         }
     }
 
-    /// What to do about it, `age` after the request began, if it may be asked for until `patience`.
-    fn verdict(&self, age: Duration, patience: Duration) -> Verdict {
+    /// The part of the cost that is known: the whole is that or more.
+    fn known(&self) -> Option<Usd> {
+        match self {
+            Self::ProviderChargeNotTold { fee: known, .. } | Self::OtherGenerations { known } => {
+                Some(*known)
+            }
+            Self::NoGenerationId
+            | Self::NoKey
+            | Self::Vault(_)
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobCostNotTold(_)
+            | Self::JobRunning
+            | Self::OutOfTime => None,
+        }
+    }
+
+    /// The consequence, `age` after the request began, if the cost may be asked for until
+    /// `give_up_after`.
+    fn verdict(&self, age: Duration, give_up_after: Duration) -> Verdict {
         match self {
             // Nothing can ever be asked.
-            Self::NoGenerationId => Verdict::GiveUp,
+            Self::NoGenerationId
+            | Self::OtherGenerations { .. }
+            | Self::ProviderChargeNotTold {
+                may_be_told: false, ..
+            } => Verdict::GiveUp,
+            // What is over is not waited for as long as what may go on.
+            Self::JobCostNotTold(_) | Self::ProviderChargeNotTold { .. }
+                if age >= GIVE_UP_AFTER =>
+            {
+                Verdict::GiveUp
+            }
             // The gateway's own failure is no reason to write anything off.
             Self::Vault(VaultError::Keyset(_)) => Verdict::Fail,
             Self::OutOfTime => Verdict::Retry,
-            _ if age >= patience => Verdict::GiveUp,
-            _ => Verdict::Retry,
+            Self::NoKey
+            | Self::Vault(VaultError::Open(_) | VaultError::MalformedSealedKey(_))
+            | Self::Generation(_)
+            | Self::Job(_)
+            | Self::JobCostNotTold(_)
+            | Self::ProviderChargeNotTold {
+                may_be_told: true, ..
+            }
+            | Self::JobRunning => {
+                if age >= give_up_after {
+                    Verdict::GiveUp
+                } else {
+                    Verdict::Retry
+                }
+            }
         }
     }
 }
@@ -168,7 +232,7 @@ pub struct Reconciler {
     openrouter: OpenRouter,
 }
 
-/// Which rows a run takes.
+/// The rows that a run takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// This DID's only.
@@ -195,69 +259,87 @@ impl Reconciler {
         }
     }
 
-    /// One run over the rows of `scope`. It begins nothing new after `until`.
+    /// One run over the rows of `scope`: one batch after the other, until none is due or `deadline` is near.
+    /// It begins nothing new after `deadline`.
     ///
-    /// Only a claim that fails is an error; what goes wrong with single rows is in the summary and
-    /// in the log.
-    pub async fn run(&self, scope: Scope<'_>, until: Instant) -> Result<Summary, StorageError> {
-        let claim = Claim {
-            now: self.clock.now(),
-            limit: BATCH,
-            leases: &LEASES,
-            abandoned_after: Some(scope.abandoned_after),
-            did: scope.did,
-        };
-        let rows = self.storage.claim_unsettled(&claim, until).await?;
-        let claimed = Summary {
-            claimed: rows.len().try_into().unwrap_or(u32::MAX),
-            ..Summary::default()
-        };
-        let summary = stream::iter(rows)
-            .map(|row| self.reconcile(row, until))
-            .buffer_unordered(CONCURRENCY)
-            .fold(claimed, async |summary, fate| summary.add(fate))
-            .await;
+    /// Only a first claim that fails is an error; what goes wrong later, or with single rows, is in the
+    /// summary and in the log.
+    pub async fn run(&self, scope: Scope<'_>, deadline: Instant) -> Result<Summary, StorageError> {
+        let mut summary = Summary::default();
+        loop {
+            let claim = Claim {
+                now: self.clock.now(),
+                limit: BATCH,
+                leases: &LEASES,
+                abandoned_after: Some(scope.abandoned_after),
+                did: scope.did,
+            };
+            let rows = match self.storage.claim_unsettled(&claim, deadline).await {
+                Err(error) if summary.claimed > 0 => {
+                    tracing::warn!(error = causes(&error), "no further rows could be claimed");
+                    break;
+                }
+                rows => rows?,
+            };
+            let count = rows.len();
+            summary.claimed += u32::try_from(count).unwrap_or(u32::MAX);
+            summary = stream::iter(rows)
+                .map(|row| self.reconcile(row, deadline))
+                .buffer_unordered(CONCURRENCY)
+                .fold(summary, async |summary, fate| summary.add(fate))
+                .await;
+            let is_last = count < usize::from(BATCH);
+            summary.unfinished = !is_last && Instant::now() + FOR_A_BATCH >= deadline;
+            if is_last || summary.unfinished {
+                break;
+            }
+        }
         tracing::info!(
             reconcile.claimed = summary.claimed,
             reconcile.settled = summary.settled,
             reconcile.given_up = summary.given_up,
             reconcile.retried = summary.retried,
             reconcile.failed = summary.failed,
+            reconcile.unfinished = u8::from(summary.unfinished),
             "reconciliation ended"
         );
         Ok(summary)
     }
 
-    async fn reconcile(&self, row: Unsettled, until: Instant) -> Fate {
-        match self.ask(&row, until).await {
+    async fn reconcile(&self, row: Unsettled, deadline: Instant) -> RowResult {
+        match self.ask(&row, deadline).await {
             Ok(generation) => {
-                let fate = self.close(&row, finding(&generation), until).await;
-                if fate == Fate::Settled {
+                let result = self.close(&row, finding(&generation), deadline).await;
+                if result == RowResult::Settled {
                     tracing::info!(request.id = %row.id, usage.cost = %generation.cost, "cost settled");
                 }
-                fate
+                result
             }
             Err(obstacle) => {
-                let verdict = obstacle.verdict(row.age, patience(&row));
+                let verdict = obstacle.verdict(row.age, give_up_after(&row));
                 report(&row, &obstacle, verdict);
                 match verdict {
-                    Verdict::Retry => Fate::Retried,
-                    Verdict::Fail => Fate::Failed,
+                    Verdict::Retry => RowResult::Retried,
+                    Verdict::Fail => RowResult::Failed,
                     Verdict::GiveUp => {
                         let reason = obstacle.reason();
                         let attempts = Some(row.attempts);
-                        self.close(&row, Finding::Unknown { reason, attempts }, until)
-                            .await
+                        let finding = Finding::Unknown {
+                            reason,
+                            attempts,
+                            known: obstacle.known(),
+                        };
+                        self.close(&row, finding, deadline).await
                     }
                 }
             }
         }
     }
 
-    async fn ask(&self, row: &Unsettled, until: Instant) -> Result<Generation, Obstacle> {
+    async fn ask(&self, row: &Unsettled, deadline: Instant) -> Result<Generation, Obstacle> {
         if let Some(job) = job(row) {
             let key = self.key(row).await?;
-            return self.ask_job(&job, &key, until).await;
+            return job_cost(&self.openrouter, &job, &key, deadline).await;
         }
         let id = row
             .generation_id
@@ -265,6 +347,16 @@ impl Reconciler {
             .filter(|id| !id.is_empty())
             .ok_or(Obstacle::NoGenerationId)?;
         let key = self.key(row).await?;
+        self.ask_generation(row, id, &key, deadline).await
+    }
+
+    async fn ask_generation(
+        &self,
+        row: &Unsettled,
+        id: &str,
+        key: &ApiKey,
+        deadline: Instant,
+    ) -> Result<Generation, Obstacle> {
         let pauses: &[Duration] = if row.age < YOUNG {
             &PAUSES_WHILE_YOUNG
         } else {
@@ -272,47 +364,21 @@ impl Reconciler {
         };
         let mut pauses = pauses.iter();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Obstacle::OutOfTime);
             }
-            match self.openrouter.generation(id, &key, left.min(ASKING)).await {
+            match self
+                .openrouter
+                .generation(id, key, left.min(GENERATION_TIMEOUT))
+                .await
+            {
                 Err(GenerationError::NotFound) => match pauses.next() {
-                    Some(pause) if Instant::now() + *pause < until => sleep(*pause).await,
+                    Some(pause) if Instant::now() + *pause < deadline => sleep(*pause).await,
                     _ => return Err(GenerationError::NotFound.into()),
                 },
-                answer => return Ok(answer?),
+                answer => return whole(row, answer?),
             }
-        }
-    }
-
-    async fn ask_job(
-        &self,
-        job: &Job,
-        key: &ApiKey,
-        until: Instant,
-    ) -> Result<Generation, Obstacle> {
-        let left = || match until.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(Obstacle::OutOfTime),
-            left => Ok(left),
-        };
-        let mut meter = JobMeter::default();
-        self.openrouter
-            .job(job, key, left()?.min(ASKING_FOR_JOB), |chunk| {
-                meter.feed(chunk);
-            })
-            .await
-            .map_err(Obstacle::Job)?;
-        let reading = meter.finish();
-        match (reading.cost(), reading.generation_id) {
-            (JobCost::Running, _) => Err(Obstacle::JobRunning),
-            (JobCost::Final(usage), _) => Ok(charged(&usage, reading.model)),
-            // A video's state tells no provider's charge, which with BYOK is most of the cost.
-            (JobCost::NotTold, Some(id)) => {
-                let time = left()?.min(ASKING);
-                Ok(self.openrouter.generation(&id, key, time).await?)
-            }
-            (JobCost::NotTold, None) => Err(Obstacle::Job(GenerationError::NoCost)),
         }
     }
 
@@ -323,25 +389,164 @@ impl Reconciler {
         Ok(self.keyset.open(&row.did, &sealed, now).await?)
     }
 
-    async fn close(&self, row: &Unsettled, finding: Finding<'_>, until: Instant) -> Fate {
+    async fn close(&self, row: &Unsettled, finding: Finding<'_>, deadline: Instant) -> RowResult {
         let settle = Settle {
             id: row.id,
             time: self.clock.now(),
             finding,
         };
-        match (self.storage.settle(&settle, until).await, finding) {
-            (Ok(_), Finding::Final { .. }) => Fate::Settled,
-            (Ok(_), Finding::Unknown { .. }) => Fate::GivenUp,
+        match (self.storage.settle(&settle, deadline).await, finding) {
+            (Ok(_), Finding::Final { .. }) => RowResult::Settled,
+            (Ok(_), Finding::Unknown { .. }) => RowResult::GivenUp,
             (Err(error), _) => {
                 tracing::error!(
                     request.id = %row.id,
                     error = causes(&error),
                     "a cost that was found out could not be written: a later run does it"
                 );
-                Fate::Failed
+                RowResult::Failed
             }
         }
     }
+}
+
+/// `generation` as the whole of the row's cost. Where the request may have made several generations (by
+/// subagents, advisors or a panel of models) nothing tells that this is the only one: OpenRouter groups
+/// them by a `request_id`, but lists no group.
+fn whole(row: &Unsettled, generation: Generation) -> Result<Generation, Obstacle> {
+    if row.several_generations {
+        Err(Obstacle::OtherGenerations {
+            known: generation.charge(),
+        })
+    } else {
+        Ok(generation)
+    }
+}
+
+/// Asks for a job's cost, with the key of the user who created it.
+async fn job_cost(
+    openrouter: &OpenRouter,
+    job: &Job,
+    key: &ApiKey,
+    deadline: Instant,
+) -> Result<Generation, Obstacle> {
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Obstacle::OutOfTime),
+        left => Ok(left),
+    };
+    let mut meter = JobMeter::default();
+    openrouter
+        .job(job, key, left()?.min(JOB_TIMEOUT), |chunk| {
+            meter.feed(chunk);
+        })
+        .await
+        .map_err(Obstacle::Job)?;
+    let reading = meter.finish();
+    let (cost, is_over) = (reading.cost(), reading.is_over());
+    match cost {
+        JobCost::Running => return Err(Obstacle::JobRunning),
+        JobCost::Final(usage) => return Ok(charged(&usage, reading.model)),
+        JobCost::FeeOnly(_) | JobCost::NotTold => {}
+    }
+    // A job's state tells no provider's charge, which with BYOK is most of the cost; its
+    // generation may.
+    let error = match &reading.generation_id {
+        Some(id) => {
+            let time = left()?.min(GENERATION_TIMEOUT);
+            match openrouter.generation(id, key, time).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => error,
+            }
+        }
+        None => GenerationError::NoCost,
+    };
+    Err(match cost {
+        JobCost::FeeOnly(fee) => Obstacle::ProviderChargeNotTold {
+            fee,
+            may_be_told: !matches!(error, GenerationError::NoCost),
+        },
+        JobCost::NotTold if is_over => Obstacle::JobCostNotTold(error),
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_)
+            if reading.generation_id.is_some() =>
+        {
+            Obstacle::Generation(error)
+        }
+        JobCost::NotTold | JobCost::Running | JobCost::Final(_) => Obstacle::Job(error),
+    })
+}
+
+/// A job that its owner wants to delete: nobody can ask for its cost afterwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletion<'a> {
+    /// Who created it.
+    pub did: &'a str,
+    /// The job.
+    pub job: &'a Job,
+    /// Its owner's key.
+    pub key: &'a ApiKey,
+    /// The present time.
+    pub time: Timestamp,
+}
+
+/// The cost of a job is not in the books yet, so it must not be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cost of the job is not known yet")]
+pub struct JobOpen;
+
+/// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
+/// then on; a job that OpenRouter does not know may be deleted in vain.
+///
+/// # Errors
+///
+/// While the job goes on, or the cost cannot be asked for or written.
+pub async fn settle_before_deletion(
+    storage: &Storage,
+    openrouter: &OpenRouter,
+    deletion: Deletion<'_>,
+    deadline: Instant,
+) -> Result<(), JobOpen> {
+    let found = job_cost(openrouter, deletion.job, deletion.key, deadline).await;
+    let finding = match &found {
+        Ok(generation) => finding(generation),
+        Err(Obstacle::Job(GenerationError::NotFound)) => return Ok(()),
+        Err(
+            obstacle @ (Obstacle::ProviderChargeNotTold {
+                may_be_told: false, ..
+            }
+            | Obstacle::JobCostNotTold(GenerationError::NoCost)),
+        ) => Finding::Unknown {
+            reason: obstacle.reason(),
+            attempts: None,
+            known: obstacle.known(),
+        },
+        Err(obstacle) => {
+            tracing::info!(
+                job.id = deletion.job.id(),
+                reason = obstacle.reason(),
+                "a job is not deleted before its cost is known"
+            );
+            return Err(JobOpen);
+        }
+    };
+    let settle = SettleJob {
+        did: deletion.did,
+        endpoint: deletion.job.endpoint().as_str(),
+        job_id: deletion.job.id(),
+        time: deletion.time,
+        finding,
+    };
+    storage
+        .settle_job(&settle, deadline)
+        .await
+        .map(|_| ())
+        .map_err(|error| {
+            tracing::error!(
+                job.id = deletion.job.id(),
+                error = causes(&error),
+                "the cost of a job that is to be deleted could not be written"
+            );
+            JobOpen
+        })
 }
 
 /// The job whose cost is the row's.
@@ -349,11 +554,11 @@ fn job(row: &Unsettled) -> Option<Job> {
     Job::of_row(row.endpoint.as_deref()?, row.job_id.as_deref()?)
 }
 
-fn patience(row: &Unsettled) -> Duration {
+fn give_up_after(row: &Unsettled) -> Duration {
     if row.job_id.is_some() {
-        PATIENCE_FOR_JOBS
+        GIVE_UP_JOBS_AFTER
     } else {
-        PATIENCE
+        GIVE_UP_AFTER
     }
 }
 
@@ -402,6 +607,9 @@ fn finding(generation: &Generation) -> Finding<'_> {
 }
 
 #[cfg(test)]
+mod questions;
+
+#[cfg(test)]
 mod tests {
     use http::StatusCode;
 
@@ -430,34 +638,39 @@ mod tests {
             Obstacle::JobRunning,
         ];
         for obstacle in asked {
-            for patience in [PATIENCE, PATIENCE_FOR_JOBS] {
-                let before = patience.saturating_sub(Duration::from_secs(1));
+            for give_up_after in [GIVE_UP_AFTER, GIVE_UP_JOBS_AFTER] {
+                let before = give_up_after.saturating_sub(Duration::from_secs(1));
                 assert_eq!(
-                    obstacle.verdict(before, patience),
+                    obstacle.verdict(before, give_up_after),
                     Verdict::Retry,
                     "{obstacle:?}"
                 );
                 assert_eq!(
-                    obstacle.verdict(patience, patience),
+                    obstacle.verdict(give_up_after, give_up_after),
                     Verdict::GiveUp,
                     "{obstacle:?}"
                 );
             }
         }
         assert_eq!(
-            Obstacle::NoGenerationId.verdict(Duration::ZERO, PATIENCE),
+            Obstacle::NoGenerationId.verdict(Duration::ZERO, GIVE_UP_AFTER),
             Verdict::GiveUp
         );
         assert_eq!(
-            Obstacle::OutOfTime.verdict(PATIENCE * 2, PATIENCE),
+            Obstacle::OutOfTime.verdict(GIVE_UP_AFTER * 2, GIVE_UP_AFTER),
             Verdict::Retry
         );
     }
 
     #[test]
     fn every_fate_is_counted_once() {
-        let fates = [Fate::Settled, Fate::GivenUp, Fate::Retried, Fate::Failed];
-        let summary = fates.into_iter().fold(Summary::default(), Summary::add);
+        let results = [
+            RowResult::Settled,
+            RowResult::GivenUp,
+            RowResult::Retried,
+            RowResult::Failed,
+        ];
+        let summary = results.into_iter().fold(Summary::default(), Summary::add);
         assert_eq!(
             serde_json::to_string(&summary).unwrap(),
             r#"{"claimed":0,"settled":1,"given_up":1,"retried":1,"failed":1}"#

@@ -4,12 +4,12 @@ use std::{fmt, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 
-/// What is wrong with one variable.
+/// A fault in one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The environment variable.
     pub variable: &'static str,
-    /// What is wrong and what to do, without the variable's value.
+    /// The fault and its remedy, without the variable's value.
     pub problem: String,
 }
 

@@ -31,7 +31,7 @@ fn reads_a_complete_environment_with_defaults() {
     assert_eq!(config.timeouts.idle, Duration::from_secs(290));
     assert_eq!(config.hold.to_string(), "0.01");
     assert_eq!(config.requests_per_minute, None);
-    assert_eq!(config.ledger_patience, Duration::from_mins(1));
+    assert_eq!(config.ledger_timeout, Duration::from_mins(1));
     assert!(
         !format!("{config:?}").to_lowercase().contains("planted"),
         "{config:?}"
@@ -69,6 +69,29 @@ fn reports_every_fault_at_once_and_no_value() {
         ]
     );
     assert!(!faults.to_string().contains("anted"), "{faults}");
+}
+
+#[test]
+fn no_fault_quotes_the_value_of_any_variable() {
+    for planted in [
+        "sk-or-v1-planted",
+        "https://user:planted@x/?planted#planted",
+        "did:key:planted",
+        "1planted",
+        "credits,planted",
+    ] {
+        let env = || Env::new(|_| Some(planted.to_owned()));
+        for faults in [
+            ProxyConfig::read(env()).map(drop),
+            KeysConfig::read(env()).map(drop),
+            UsageConfig::read(env()).map(drop),
+            HealthConfig::read(env()).map(drop),
+            ReconcileConfig::read(env()).map(drop),
+        ] {
+            let said = faults.unwrap_err().to_string();
+            assert!(!said.contains("planted"), "{planted}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -13,10 +13,10 @@ use crate::{
     metering::money::Usd,
     storage::{Grant, LimitReset, Retention, StorageKey},
     upstream::endpoint::AllowedFamilies,
-    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
+    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, SecretLocation},
 };
 
-/// Where the database is, and the right to use it.
+/// The database's address, and the credentials to use it.
 #[derive(Debug, Clone)]
 pub struct StorageConfig {
     /// PostgREST's root.
@@ -33,16 +33,16 @@ impl StorageConfig {
     }
 }
 
-/// Where the master keyset, or another secret, is, and the right to read it.
+/// The place of the master keyset, or of another secret, and the credentials to read it.
 #[derive(Debug, Clone)]
-pub struct KeysetConfig {
+pub struct SecretConfig {
     /// The secret.
-    pub location: KeysetLocation,
+    pub location: SecretLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
 }
 
-impl KeysetConfig {
+impl SecretConfig {
     /// Reads it, for whoever needs nothing else.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let keyset = env.keyset();
@@ -50,14 +50,14 @@ impl KeysetConfig {
     }
 }
 
-/// How keys are made for users.
+/// The rules by which keys are made for users.
 #[derive(Debug, Clone)]
 pub struct ProvisioningConfig {
     /// The management key's secret.
-    pub management: KeysetConfig,
+    pub management: SecretConfig,
     /// For whom.
     pub policy: Policy,
-    /// What they may spend.
+    /// The keys' spending limit.
     pub grant: Grant,
 }
 
@@ -115,7 +115,7 @@ impl Env<'_> {
         self.parsed("OPENROUTER_BASE_URL", Some(url), http_url)
     }
 
-    pub(super) fn keyset(&mut self) -> Option<KeysetConfig> {
+    pub(super) fn keyset(&mut self) -> Option<SecretConfig> {
         let secret_name = self.required(
             "KEYSET_SECRET_NAME",
             "the name or ARN of the keyset's secret in Secrets Manager",
@@ -128,8 +128,8 @@ impl Env<'_> {
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
-        Some(KeysetConfig {
-            location: KeysetLocation {
+        Some(SecretConfig {
+            location: SecretLocation {
                 secret_id: secret_name?,
                 region: region?,
                 endpoint_url: endpoint
@@ -159,7 +159,7 @@ impl Env<'_> {
     }
 
     /// The management key's secret, which is in the same place as the keyset's.
-    pub(super) fn management(&self, keyset: Option<&KeysetConfig>) -> Option<KeysetConfig> {
+    pub(super) fn management(&self, keyset: Option<&SecretConfig>) -> Option<SecretConfig> {
         let secret_id = self.optional("MANAGEMENT_KEY_SECRET_NAME")?;
         let mut secret = keyset?.clone();
         secret.location.secret_id = secret_id;
@@ -182,7 +182,7 @@ impl Env<'_> {
 
     pub(super) fn on_first_request(
         &mut self,
-        keyset: Option<&KeysetConfig>,
+        keyset: Option<&SecretConfig>,
     ) -> Option<ProvisioningConfig> {
         let variable = "PROVISION_ON_FIRST_REQUEST";
         let value = self
@@ -191,7 +191,7 @@ impl Env<'_> {
         let is_on = self.parsed(variable, Some(value), |value| {
             value.parse().map_err(|_| "must be true or false")
         });
-        // What it would use is not read without it.
+        // Without it, the variables that it would use are not read.
         if !is_on? {
             return None;
         }
@@ -258,9 +258,7 @@ impl Env<'_> {
 
     pub(super) fn allowed_families(&mut self) -> Option<AllowedFamilies> {
         let list = self.optional("ALLOWED_PATH_FAMILIES").unwrap_or_default();
-        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), |list| {
-            AllowedFamilies::parse(list).map_err(|name| format!("`{name}` is not a refused family"))
-        })
+        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), AllowedFamilies::parse)
     }
 
     pub(super) fn abandoned_after(&mut self) -> Duration {

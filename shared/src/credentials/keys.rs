@@ -1,5 +1,5 @@
-//! What users send to `/api/v1/keys`, read without ever quoting it: a body that is wrong may still
-//! hold a key.
+//! The bodies that users send to `/api/v1/keys`. They are never quoted: a body that is wrong may
+//! still hold a key.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,16 +11,16 @@ use serde::{
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
-use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
+use crate::vault::secret::{ApiKey, ApiKeyFault, clipped_without_keys, without_keys};
 
-/// What OpenRouter's keys begin with. Another provider's key must not travel there to be checked.
+/// The prefix of OpenRouter's keys. Another provider's key must not travel there to be checked.
 const PREFIX: &str = "sk-or-";
 /// The longest name of a key, in characters.
 const LONGEST_NAME: usize = 100;
 
 /// The body of a `PUT`: a key that its user brings.
 #[derive(Debug)]
-pub struct Brought {
+pub struct StoreKeyBody {
     /// The key.
     pub api_key: ApiKey,
     /// The user's name for it.
@@ -31,7 +31,7 @@ pub struct Brought {
 
 /// The body of a `POST`: what a provisioned key is to be called.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct ProvisionKeyBody {
     /// The user's name for it.
     pub name: Option<KeyName>,
 }
@@ -51,12 +51,23 @@ pub enum BodyError {
     Member {
         /// The member, as the client named it; what looks like a key is left out.
         name: String,
-        /// What is wrong and what to write instead.
+        /// The fault and its remedy.
         problem: &'static str,
     },
 }
 
-impl Brought {
+impl BodyError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAnObject => "malformed_body",
+            Self::Member { .. } => "invalid_parameter",
+        }
+    }
+}
+
+impl StoreKeyBody {
     /// Reads a body, and wipes it where nobody else holds it.
     pub fn from_body(body: Bytes) -> Result<Self, BodyError> {
         let brought = Self::read(&body);
@@ -93,7 +104,7 @@ impl Brought {
     }
 }
 
-impl Wanted {
+impl ProvisionKeyBody {
     /// Reads a body, which may be empty.
     pub fn from_body(body: &[u8]) -> Result<Self, BodyError> {
         let mut name = None;
@@ -188,7 +199,7 @@ fn wrong(member: &str, problem: &'static str) -> BodyError {
 
 /// A member that the client named: it is cut, and may itself be a key in the wrong place.
 fn unknown(member: &str, problem: &'static str) -> BodyError {
-    let name: String = without_keys(member).chars().take(64).collect();
+    let name = clipped_without_keys(member, 64);
     BodyError::Member { name, problem }
 }
 
@@ -230,8 +241,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 mod tests {
     use super::*;
 
-    fn brought(body: &str) -> Result<Brought, BodyError> {
-        Brought::from_body(Bytes::from(body.to_owned()))
+    fn brought(body: &str) -> Result<StoreKeyBody, BodyError> {
+        StoreKeyBody::from_body(Bytes::from(body.to_owned()))
     }
 
     #[test]
@@ -308,11 +319,14 @@ mod tests {
     #[test]
     fn a_post_needs_no_body() {
         for body in ["", " \n", "{}", r#"{"key_name":null}"#] {
-            assert_eq!(Wanted::from_body(body.as_bytes()).unwrap().name, None);
+            assert_eq!(
+                ProvisionKeyBody::from_body(body.as_bytes()).unwrap().name,
+                None
+            );
         }
-        let named = Wanted::from_body(br#"{"key_name":"given"}"#).unwrap();
+        let named = ProvisionKeyBody::from_body(br#"{"key_name":"given"}"#).unwrap();
         assert_eq!(named.name.unwrap().as_str(), "given");
-        assert!(Wanted::from_body(br#"{"limit":1000}"#).is_err());
-        assert!(Wanted::from_body(b"[]").is_err());
+        assert!(ProvisionKeyBody::from_body(br#"{"limit":1000}"#).is_err());
+        assert!(ProvisionKeyBody::from_body(b"[]").is_err());
     }
 }

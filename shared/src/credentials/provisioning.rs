@@ -26,14 +26,14 @@ use crate::{
     causes::causes,
     identity::did::Did,
     storage::{
-        Asking, Condemned, Grant, KeyDescription, LimitReset, NewKey, Reserved, Storage,
-        StorageError,
+        CallerRequest, Grant, KeyDescription, LimitReset, NewKey, PendingDeletion, Reserved,
+        Storage, StorageError,
     },
     upstream::openrouter::{KeyOrder, ManagementError},
     vault::secrets_manager::{KeysetCache, KeysetError, ManagementKeyError},
 };
 
-/// How long a reservation is its call's own: longer than a call can take from there to the end.
+/// The lease of a reservation: longer than a call can take from there to the end.
 const LEASE: Duration = Duration::from_mins(2);
 
 /// For whom keys are made.
@@ -103,6 +103,21 @@ pub enum ProvisioningError {
     InDoubt(#[source] StorageError),
 }
 
+impl ProvisioningError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "provisioning_not_allowed",
+            Self::ManagementKey(_) | Self::NotMade(_) => "provisioning_unavailable",
+            Self::Keyset(error) => error.reason(),
+            Self::NotReserved(error) => error.reason(),
+            Self::Overtaken => "key_changed_meanwhile",
+            Self::InDoubt(_) => "storage_unavailable",
+        }
+    }
+}
+
 /// Makes keys.
 #[derive(Debug)]
 pub struct Provisioner {
@@ -122,7 +137,7 @@ impl Provisioner {
         }
     }
 
-    /// What deletes them.
+    /// The client that deletes them.
     #[must_use]
     pub fn upstream(&self) -> &UpstreamKeys {
         &self.upstream
@@ -140,62 +155,64 @@ impl Provisioner {
         &self,
         storage: &Storage,
         keyset: &KeysetCache,
-        asking: &Asking<'_>,
+        caller_request: &CallerRequest<'_>,
         name: Option<&str>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<KeyDescription, ProvisioningError> {
-        if !self.allows(asking.did) {
+        if !self.allows(caller_request.did) {
             return Err(ProvisioningError::NotAllowed);
         }
         // Whatever can fail before the key is made does so now.
         let management = self.upstream.management_key().await?;
-        let keyset = keyset.get(asking.request_time).await?;
+        let keyset = keyset.get(caller_request.request_time).await?;
         let reserved = storage
-            .reserve_provisioning(asking, self.grant, LEASE, until)
+            .reserve_provisioning(caller_request, self.grant, LEASE, deadline)
             .await
             .map_err(ProvisioningError::NotReserved)?;
         if let Reserved::Already(key) = reserved {
             return Ok(*key);
         }
         let order = KeyOrder {
-            name: &key_name(asking.id),
+            name: &key_name(caller_request.id),
             limit: self.grant.limit,
             limit_reset: self.grant.reset.map(LimitReset::as_str),
         };
-        let made = match self.upstream.make(&management, order, until).await {
+        let made = match self.upstream.make(&management, order, deadline).await {
             Ok(made) => made,
             Err(error) => {
-                abandon(storage, asking.id, &error, until).await;
+                abandon(storage, caller_request.id, &error, deadline).await;
                 return Err(error.into());
             }
         };
-        let sealed = keyset.seal(asking.did, &made.key);
+        let sealed = keyset.seal(caller_request.did, &made.key);
         let key = NewKey {
             hash: made.hash.as_str(),
             sealed: &sealed,
             name,
         };
         let stored = storage
-            .activate_provisioning(asking.id, asking.did, &key, until)
+            .activate_provisioning(caller_request.id, caller_request.did, &key, deadline)
             .await
             // The reservation ends by itself, if the key is not stored after all.
             .map_err(ProvisioningError::InDoubt)?;
         if let Some(description) = stored {
             return Ok(description);
         }
-        let unwanted = Condemned {
-            id: asking.id,
+        let unwanted = PendingDeletion {
+            id: caller_request.id,
             upstream_hash: Some(made.hash.as_str().to_owned()),
             age: None,
         };
-        self.upstream.try_to_remove(storage, &unwanted, until).await;
+        self.upstream
+            .try_to_remove(storage, &unwanted, deadline)
+            .await;
         Err(ProvisioningError::Overtaken)
     }
 }
 
-async fn abandon(storage: &Storage, id: Uuid, error: &ManagementError, until: Instant) {
+async fn abandon(storage: &Storage, id: Uuid, error: &ManagementError, deadline: Instant) {
     let abandoned = storage
-        .abandon_provisioning(id, error.may_have_happened(), until)
+        .abandon_provisioning(id, error.may_have_happened(), deadline)
         .await;
     if let Err(error) = abandoned {
         tracing::warn!(provisioning.id = %id, error = causes(&error), "a reservation ends by itself");
@@ -231,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_reservation_outlives_its_call_and_settles_later() {
-        // What a buffered function may run, with room for clocks that differ.
+        // The time limit of a buffered function, with room for clocks that differ.
         assert!(LEASE > Duration::from_secs(29) * 2);
         assert!(SETTLING > LEASE * 2);
     }

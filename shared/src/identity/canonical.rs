@@ -10,14 +10,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::request::RawQuery;
 
-/// What RFC 3986 §2.3 does not call unreserved.
+/// Every byte but the unreserved ones of RFC 3986 §2.3.
 const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// An absolute path of `A-Za-z0-9-._~!$&'()*+,;=:@/` without `.`, `..` and empty inner segments.
+/// An absolute path of `A-Za-z0-9-._~!$&'()*+,=:@/` without `.`, `..` and empty inner segments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalPath(String);
 
@@ -74,14 +74,14 @@ impl fmt::Display for CanonicalPath {
     }
 }
 
-/// Why a path has no canonical form. Its stable name for clients is [`PathError::REASON`].
+/// Why a path has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// `%2F` or `%5C`: servers disagree on whether it separates segments.
     #[error("the path contains an encoded slash or backslash")]
     EncodedSeparator,
     /// Something outside the alphabet is left after decoding once.
-    #[error("the path contains a character other than A-Za-z0-9-._~!$&'()*+,;=:@/")]
+    #[error("the path contains a character other than A-Za-z0-9-._~!$&'()*+,=:@/")]
     ForbiddenCharacter,
     /// `.` or `..`, encoded or not.
     #[error("the path contains a dot segment")]
@@ -96,7 +96,10 @@ pub enum PathError {
 
 impl PathError {
     /// The stable name that clients see.
-    pub const REASON: &'static str = "malformed_path";
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "malformed_path"
+    }
 }
 
 /// Query parameters as `name=value`, both percent-encoded by RFC 3986 with upper-case hex, sorted by
@@ -159,7 +162,7 @@ impl fmt::Display for CanonicalQuery {
     }
 }
 
-/// Why a query has no canonical form. Its stable name for clients is [`QueryError::REASON`].
+/// Why a query has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// `%` without two hex digits.
@@ -172,7 +175,10 @@ pub enum QueryError {
 
 impl QueryError {
     /// The stable name that clients see.
-    pub const REASON: &'static str = "malformed_query";
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "malformed_query"
+    }
 }
 
 /// Whether the text after a `%` makes it `%2F` or `%5C`.
@@ -184,7 +190,7 @@ fn escapes_a_separator(after_percent: &str) -> bool {
 
 /// RFC 3986 §3.3: `pchar` without escapes, and the slash.
 fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte)
 }
 
 fn decode(text: &str) -> Result<String, QueryError> {

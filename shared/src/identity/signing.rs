@@ -22,7 +22,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD},
 };
-use ed25519_dalek::{SIGNATURE_LENGTH, Signature, Signer, SigningKey};
+use ed25519_dalek::{SIGNATURE_LENGTH, Signer, SigningKey};
 use http::{HeaderMap, HeaderName, Method, header::InvalidHeaderValue};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ use url::Url;
 
 use crate::identity::{
     canonical::{CanonicalPath, CanonicalQuery},
-    did::DidUrl,
+    did::{DidUrl, Signature},
 };
 
 /// The header that names the caller.
@@ -174,7 +174,8 @@ impl SignedAt {
 #[error("a timestamp is Unix time in 10 digits (seconds) or 13 digits (milliseconds)")]
 pub struct MalformedTimestamp;
 
-/// What makes a request unlike an equal one in the same second: `[A-Za-z0-9_-]{16,128}`.
+/// A text that makes a request differ from an equal one in the same second:
+/// `[A-Za-z0-9_-]{16,128}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
@@ -228,7 +229,7 @@ pub struct SignedParts<'a> {
     pub did: &'a DidUrl,
     /// When it was signed.
     pub signed_at: &'a SignedAt,
-    /// What makes it unique.
+    /// The text that makes it unique.
     pub nonce: Option<&'a Nonce>,
     /// The method, exactly as sent: HTTP's methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'a Method,
@@ -350,7 +351,7 @@ pub fn parse_signature(text: &str) -> Result<Signature, MalformedSignature> {
     let bytes: [u8; SIGNATURE_LENGTH] = bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or(MalformedSignature)?;
-    Ok(Signature::from_bytes(&bytes))
+    Ok(Signature::from_bytes(bytes))
 }
 
 /// Not 64 bytes in one of the encodings.

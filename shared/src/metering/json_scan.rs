@@ -28,7 +28,7 @@ pub const DEPTH_LIMIT: usize = nesting::LIMIT;
 /// Most bytes of a key's text, quotes and escapes included, that can still be a wanted key.
 const KEY_LIMIT: usize = 256;
 
-/// What was found where something was wanted.
+/// The text of a wanted value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
     /// The value's JSON text, without the whitespace around it.
@@ -37,7 +37,7 @@ pub enum Found<'a> {
     TooLong,
 }
 
-/// How far a JSON text has come.
+/// The completeness of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Nothing but whitespace so far.
@@ -70,7 +70,7 @@ pub struct Scanner<M: 'static> {
     /// Wants of the open containers, outermost first. Only a wanted container's content can be
     /// wanted, so this covers the outer containers and is shorter than the nesting inside others.
     open: Vec<&'static Want<M>>,
-    /// What is wanted of the value that comes next.
+    /// The wants for the next value.
     next: Option<&'static Want<M>>,
     /// The value being captured and the nesting at which it ends.
     capture: Option<(M, usize)>,
@@ -165,7 +165,15 @@ impl<M: Copy> Scanner<M> {
             State::Number(number) if self.nesting.depth() == 0 && number.may_end() => {
                 Status::Complete
             }
-            _ => Status::Incomplete,
+            State::Value
+            | State::FirstElement
+            | State::FirstKey
+            | State::Key
+            | State::Colon
+            | State::Text { .. }
+            | State::Number(_)
+            | State::Literal(_)
+            | State::AfterValue => Status::Incomplete,
         }
     }
 
@@ -241,7 +249,7 @@ impl<M: Copy> Scanner<M> {
         at + 1
     }
 
-    /// What is wanted of the innermost open container's content.
+    /// The wants for the innermost open container's content.
     fn wanted(&self) -> Option<&'static Want<M>> {
         if self.open.len() == self.nesting.depth() {
             self.open.last().copied()
@@ -253,7 +261,7 @@ impl<M: Copy> Scanner<M> {
     fn next_element(&mut self) {
         self.next = match self.wanted() {
             Some(Want::Elements(want)) => Some(want),
-            _ => None,
+            Some(Want::Value(_) | Want::Members(_) | Want::ValueOrMembers(..)) | None => None,
         };
     }
 
@@ -343,7 +351,7 @@ impl<M: Copy> Scanner<M> {
                 .key
                 .end(bytes, end)
                 .and_then(|key| find_member(members, key)),
-            _ => None,
+            Some(Want::Value(_) | Want::Elements(_)) | None => None,
         };
         if bytes.get(end) == Some(&b':') {
             self.state = State::Value;

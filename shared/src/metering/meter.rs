@@ -14,10 +14,11 @@
 //! tokens in `message_start`, final tokens and the cost in `message_delta`. After a `message.usage`
 //! the members that are known of a later usage replace those of an earlier one.
 //!
-//! What is held does not grow with the answer, nor with an event, which may be of any size: the members
-//! above, each up to [`CAPTURE_LIMIT`](crate::metering::json_scan::CAPTURE_LIMIT) bytes, and one bit for each of
-//! the [`DEPTH_LIMIT`](crate::metering::json_scan::DEPTH_LIMIT) levels of nesting. Whatever exceeds a limit is
-//! forwarded all the same, and read as follows, so that it is never taken to be free:
+//! The memory in use does not grow with the answer, nor with an event, which may be of any size: it
+//! is the members above, each up to [`CAPTURE_LIMIT`](crate::metering::json_scan::CAPTURE_LIMIT)
+//! bytes, and one bit for each of the [`DEPTH_LIMIT`](crate::metering::json_scan::DEPTH_LIMIT)
+//! levels of nesting. Whatever exceeds a limit is forwarded all the same, and read as follows, so
+//! that it is never taken to be free:
 //!
 //! | what exceeds | outcome |
 //! |---|---|
@@ -51,7 +52,7 @@ mod tally;
 mod tests;
 mod usage;
 
-/// How an answer's body is to be read.
+/// The format of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
     /// One JSON text.
@@ -62,7 +63,7 @@ pub enum AnswerFormat {
     Opaque,
 }
 
-/// How the transport ended an answer's body.
+/// The end of an answer's body, as the transport saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
     /// As HTTP says that a body ends.
@@ -157,7 +158,7 @@ impl Meter {
         }
     }
 
-    /// What the answer said. `end` matters only where the bytes don't tell whether they are all.
+    /// Ends the reading. `end` matters only where the bytes don't tell whether they are all.
     #[must_use]
     pub fn finish(mut self, end: BodyEnd) -> Reading {
         let complete = match &self.source {

@@ -22,7 +22,7 @@ pub enum Piece<'a> {
     End(Event<'a>),
 }
 
-/// What is known of an event besides its data.
+/// The known facts about an event besides its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The `event` field; empty without one.
@@ -43,7 +43,7 @@ pub struct Framer {
     done: DoneMatch,
 }
 
-/// How far the current line was read.
+/// The part of the current line that was read last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     /// The stream's beginning: so many bytes of a byte order mark were read.

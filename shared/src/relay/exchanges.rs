@@ -24,7 +24,7 @@ use crate::{
 
 const IDLE: Duration = Duration::from_secs(20);
 
-/// What OpenRouter does after its last byte.
+/// OpenRouter's behaviour after its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Closes,
@@ -32,7 +32,7 @@ enum After {
     Holds,
 }
 
-/// What the client and the books got.
+/// The client's bytes and the row in the books.
 #[derive(Debug)]
 struct Seen {
     body: String,
@@ -155,7 +155,7 @@ async fn exchange(
     let ledger = Ledger {
         storage: Arc::new(storage),
         clock: Clock::system(),
-        patience: Duration::from_secs(5),
+        close_timeout: Duration::from_secs(5),
     };
     let mut entry = ledger.opened(endpoint, &invocation);
     let request = UpstreamRequest {
@@ -412,8 +412,7 @@ async fn what_is_no_final_answer_is_refused() {
                 .await
                 .unwrap_err();
             assert!(error.may_have_been_billed());
-            let error = crate::error::Error::Upstream(error);
-            assert_eq!(crate::respond::reason(&error), "upstream_protocol", "{raw}");
+            assert_eq!(error.reason(), "upstream_protocol", "{raw}");
         }
     }
     for coding in ["chunked", "Chunked"] {
@@ -431,6 +430,42 @@ async fn what_is_no_final_answer_is_refused() {
         "HTTP/1.1 103 Early Hints\r\n\r\n".to_owned() + &http(&format!("200 OK\r\n{JSON}"), "{}");
     let seen = exchange(Endpoint::ChatCompletions, raw, After::Closes).await;
     assert_eq!(seen.unwrap().body, "{}");
+}
+
+#[tokio::test]
+async fn every_number_and_form_of_headers_has_its_outcome() {
+    let many =
+        |count: usize| (0..count).fold(String::new(), |all, n| format!("{all}\r\nx-h-{n}: {n}"));
+    let ok = |headers: &str| {
+        http(
+            &format!("200 OK\r\n{JSON}{headers}"),
+            r#"{"usage":{"cost":0.5}}"#,
+        )
+    };
+    for (raw, outcome) in [
+        (ok(&many(50)), "completed null final 0.5 null"),
+        (ok(&many(95)), "completed null final 0.5 null"),
+        (ok(&many(101)), "upstream_protocol"),
+        (ok(&many(5000)), "upstream_protocol"),
+        (ok("\r\nx-folded: a\r\n b"), "upstream_protocol"),
+        (
+            ok(&format!("\r\nx-long: {}", "x".repeat(20_000))),
+            "completed null final 0.5 null",
+        ),
+        (
+            ok(&format!("\r\nx-huge: {}", "x".repeat(2_000_000))),
+            "upstream_protocol",
+        ),
+    ] {
+        let got = match exchange(Endpoint::ChatCompletions, raw.clone(), After::Closes).await {
+            Ok(seen) => seen.row(),
+            Err(error) => {
+                assert!(error.may_have_been_billed());
+                error.reason().to_owned()
+            }
+        };
+        assert_eq!(got, outcome, "{} bytes", raw.len());
+    }
 }
 
 #[tokio::test]
@@ -499,7 +534,7 @@ async fn the_header_names_the_generation_whatever_the_body_says() {
     .await
     .unwrap();
     assert_eq!(seen.row(), "completed null pending null gen-1");
-    // What such an endpoint names is the job.
+    // The id in the body of such an endpoint is the job's.
     let head = format!("202 Accepted\r\n{JSON}\r\nx-generation-id: gen-1");
     let seen = exchange(
         Endpoint::Videos,

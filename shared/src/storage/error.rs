@@ -32,6 +32,37 @@ pub enum StorageError {
     Protocol(#[from] Protocol),
 }
 
+impl StorageError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) | Self::RefusedInDoubt(refusal) => refusal.reason(),
+            Self::Unauthorized { .. } | Self::Unavailable(_) | Self::Protocol(_) => {
+                "storage_unavailable"
+            }
+            Self::NoSuchRequest => "internal",
+        }
+    }
+}
+
+impl Refusal {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoKeyForDid => "no_key_for_did",
+            Self::KeyDisabled => "key_disabled",
+            Self::Replayed => "replayed_request",
+            Self::CreditLimitReached { .. } => "credit_limit_reached",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::KeyExists => "key_exists",
+            Self::ProvisioningInProgress => "provisioning_in_progress",
+            Self::ProvisioningUsedUp { .. } => "provisioning_used_up",
+        }
+    }
+}
+
 /// What the database refuses on purpose. See `begin_request` in `migrations/`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {

@@ -52,6 +52,9 @@ pub struct Unsettled {
     pub age: Duration,
     /// How often it was claimed, this time included.
     pub attempts: u32,
+    /// Whether it may have made several generations, of which `generation_id` is but one.
+    #[serde(default)]
+    pub several_generations: bool,
     /// The key that made it, also if its owner has replaced or revoked that since; `None` where nobody
     /// kept it.
     pub sealed_key: Option<String>,
@@ -119,6 +122,8 @@ pub enum Finding<'a> {
         /// The [claim](Unsettled::attempts) that found it out. A row that was finished or claimed again
         /// since may be known better, so it stays as it is. `None`: whichever it was.
         attempts: Option<u32>,
+        /// The part of it that is known. US dollars.
+        known: Option<Usd>,
     },
 }
 
@@ -140,33 +145,33 @@ impl Storage {
     pub async fn claim_unsettled(
         &self,
         claim: &Claim<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<Unsettled>, StorageError> {
         let argument = Argument::Request(ClaimJson::from(claim));
-        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
-    /// Closes a claimed row, exactly once however often it is called. Retries until `until`.
+    /// Closes a claimed row, exactly once however often it is called. Retries until `deadline`.
     pub async fn settle(
         &self,
         settle: &Settle<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Settled, StorageError> {
         let argument = Argument::Outcome(SettleJson::from(settle));
-        self.call("settle_request", &argument, u32::MAX, until)
+        self.call("settle_request", &argument, u32::MAX, deadline)
             .await
     }
 
     /// Closes the row that created a job, exactly once however often it is called. Retries until
-    /// `until`.
+    /// `deadline`.
     pub async fn settle_job(
         &self,
         settle: &SettleJob<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Settled, StorageError> {
         let argument = Argument::Outcome(SettleJobJson::from(settle));
-        self.call("settle_job", &argument, u32::MAX, until).await
+        self.call("settle_job", &argument, u32::MAX, deadline).await
     }
 }
 
@@ -219,6 +224,8 @@ struct FindingJson<'a> {
     unknown_cost_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_cost: Option<Usd>,
     openrouter_cost: Option<Usd>,
     upstream_inference_cost: Option<Usd>,
     is_byok: Option<bool>,
@@ -256,8 +263,13 @@ impl<'a> FindingJson<'a> {
             ..Self::default()
         };
         match finding {
-            Finding::Unknown { reason, attempts } => Self {
+            Finding::Unknown {
+                reason,
                 attempts,
+                known,
+            } => Self {
+                attempts,
+                known_cost: known,
                 cost_state: "unknown",
                 unknown_cost_reason: Some(reason),
                 ..common
@@ -317,6 +329,7 @@ mod tests {
             finding: Finding::Unknown {
                 reason: "no_generation_id",
                 attempts: Some(2),
+                known: None,
             },
         };
         let json = serde_json::to_value(SettleJson::from(&settle)).unwrap();
@@ -324,5 +337,6 @@ mod tests {
         assert_eq!(json["unknown_cost_reason"], "no_generation_id");
         assert_eq!(json["attempts"], 2);
         assert!(json["openrouter_cost"].is_null());
+        assert!(json.get("known_cost").is_none());
     }
 }

@@ -3,12 +3,14 @@
 use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::without_keys};
+use crate::{
+    identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -177,7 +179,7 @@ impl Finish<'_> {
     /// it could not be reached. Holds no secret.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&FinishJson::from(self)).unwrap_or_default()
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -214,13 +216,13 @@ impl Storage {
     /// request, opens its books and takes the hold, all in one transaction.
     ///
     /// Repeating it with the same id, DID and fingerprint is safe, and is done here up to twice
-    /// until `until`. After [`StorageError::Unavailable`] the request may or may not have begun:
+    /// until `deadline`. After [`StorageError::Unavailable`] the request may or may not have begun:
     /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
     /// ([`StorageError::NoSuchRequest`] then says that it never began).
-    pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
-        let argument = Argument::Request(BeginJson::from(begin));
+    pub async fn begin(&self, begin: &Begin<'_>, deadline: Instant) -> Result<Begun, StorageError> {
+        let argument = Argument::Request(begin);
         let (answer, is_repeated) = self
-            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, until)
+            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await;
         answer.map_err(|error| match error {
             StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
@@ -230,146 +232,99 @@ impl Storage {
 
     /// Names the generation of a request that is still running, so that its cost can be asked for
     /// should the function not live to finish it. May come before [`finish`](Self::finish), after it,
-    /// or twice; it is only of use before, so it is repeated at most twice, until `until`.
+    /// or twice; it is only of use before, so it is repeated at most twice, until `deadline`.
     pub async fn note_generation(
         &self,
         note: &NoteGeneration<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Noted, StorageError> {
-        let argument = Argument::Request(NoteJson::from(note));
-        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(note);
+        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Closes the books of one request, exactly once however often it is called. Retries until
-    /// `until`, because nobody else knows what the request cost.
+    /// `deadline`, because nobody else knows what the request cost.
     pub async fn finish(
         &self,
         finish: &Finish<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Finished, StorageError> {
-        let argument = Argument::Outcome(FinishJson::from(finish));
-        self.call("finish_request", &argument, u32::MAX, until)
+        let argument = Argument::Outcome(finish);
+        self.call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }
 
 /// The argument of `begin_request`.
-#[derive(Serialize)]
-struct BeginJson<'a> {
-    id: String,
-    did: &'a str,
-    request_time: i64,
-    fingerprint: Option<String>,
-    fingerprint_expires_at: Option<i64>,
-    requests_per_minute: Option<NonZeroU32>,
-    billable: bool,
-    #[serde(flatten)]
-    books: Option<BooksJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct BooksJson<'a> {
-    method: &'a str,
-    path: Cow<'a, str>,
-    endpoint: &'a str,
-    model: Option<Cow<'a, str>>,
-    streamed: bool,
-    hold: Usd,
-}
-
-impl<'a> From<&Begin<'a>> for BeginJson<'a> {
-    fn from(begin: &Begin<'a>) -> Self {
-        Self {
-            id: begin.id.to_string(),
-            did: begin.did,
-            request_time: begin.request_time.as_millisecond(),
-            fingerprint: begin.fingerprint.map(|f| hex::encode(f.digest)),
-            fingerprint_expires_at: begin.fingerprint.map(|f| f.expires_at.as_millisecond()),
-            requests_per_minute: begin.requests_per_minute,
-            billable: begin.books.is_some(),
-            books: begin.books.as_ref().map(|books| BooksJson {
-                method: books.method,
-                path: chosen_by_the_client(books.path),
-                endpoint: books.endpoint,
-                model: books.model.map(chosen_by_the_client),
-                streamed: books.streamed,
-                hold: books.hold,
-            }),
+impl Serialize for Begin<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("id", &self.id)?;
+        fields.serialize_entry("did", self.did)?;
+        fields.serialize_entry("request_time", &self.request_time.as_millisecond())?;
+        let fingerprint = self.fingerprint.map(|it| hex::encode(it.digest));
+        fields.serialize_entry("fingerprint", &fingerprint)?;
+        let expires_at = self.fingerprint.map(|it| it.expires_at.as_millisecond());
+        fields.serialize_entry("fingerprint_expires_at", &expires_at)?;
+        fields.serialize_entry("requests_per_minute", &self.requests_per_minute)?;
+        fields.serialize_entry("billable", &self.books.is_some())?;
+        if let Some(books) = &self.books {
+            fields.serialize_entry("method", books.method)?;
+            fields.serialize_entry("path", &chosen_by_the_client(books.path))?;
+            fields.serialize_entry("endpoint", books.endpoint)?;
+            fields.serialize_entry("model", &books.model.map(chosen_by_the_client))?;
+            fields.serialize_entry("streamed", &books.streamed)?;
+            fields.serialize_entry("hold", &books.hold)?;
         }
+        fields.end()
     }
 }
 
 /// The argument of `finish_request`.
-#[derive(Serialize)]
-struct FinishJson<'a> {
-    id: String,
-    status: Status,
-    response_time: i64,
-    first_byte_ms: Option<i32>,
-    http_status: Option<u16>,
-    model: Option<Cow<'a, str>>,
-    generation_id: Option<Cow<'a, str>>,
-    job_id: Option<&'a str>,
-    input_tokens: Option<i32>,
-    output_tokens: Option<i32>,
-    cached_tokens: Option<i32>,
-    reasoning_tokens: Option<i32>,
-    cost_state: CostState,
-    openrouter_cost: Option<&'a str>,
-    upstream_inference_cost: Option<&'a str>,
-    is_byok: Option<bool>,
-    error_reason: Option<&'a str>,
-    error_message: Option<Cow<'a, str>>,
-}
-
-impl<'a> From<&Finish<'a>> for FinishJson<'a> {
-    fn from(finish: &Finish<'a>) -> Self {
-        Self {
-            id: finish.id.to_string(),
-            status: finish.status,
-            response_time: finish.response_time.as_millisecond(),
-            first_byte_ms: finish
-                .first_byte
-                .map(|time| time.as_millis().try_into().unwrap_or(i32::MAX)),
-            http_status: finish.http_status,
-            model: finish.model.map(chosen_by_the_client),
-            generation_id: finish.generation_id.map(storable),
-            job_id: finish.job_id,
-            input_tokens: finish.tokens.input.map(clamped),
-            output_tokens: finish.tokens.output.map(clamped),
-            cached_tokens: finish.tokens.cached.map(clamped),
-            reasoning_tokens: finish.tokens.reasoning.map(clamped),
-            cost_state: finish.cost.state,
-            openrouter_cost: finish.cost.openrouter,
-            upstream_inference_cost: finish.cost.upstream_inference,
-            is_byok: finish.cost.is_byok,
-            error_reason: finish.error.map(|error| error.reason),
-            error_message: finish.error.map(|error| storable(error.message)),
-        }
+impl Serialize for Finish<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("id", &self.id)?;
+        fields.serialize_entry("status", &self.status)?;
+        fields.serialize_entry("response_time", &self.response_time.as_millisecond())?;
+        let first_byte = self.first_byte.map(|it| it.as_millis());
+        let first_byte = first_byte.map(|it| i32::try_from(it).unwrap_or(i32::MAX));
+        fields.serialize_entry("first_byte_ms", &first_byte)?;
+        fields.serialize_entry("http_status", &self.http_status)?;
+        fields.serialize_entry("model", &self.model.map(chosen_by_the_client))?;
+        fields.serialize_entry("generation_id", &self.generation_id.map(storable))?;
+        fields.serialize_entry("job_id", &self.job_id)?;
+        fields.serialize_entry("input_tokens", &self.tokens.input.map(clamped))?;
+        fields.serialize_entry("output_tokens", &self.tokens.output.map(clamped))?;
+        fields.serialize_entry("cached_tokens", &self.tokens.cached.map(clamped))?;
+        fields.serialize_entry("reasoning_tokens", &self.tokens.reasoning.map(clamped))?;
+        fields.serialize_entry("cost_state", &self.cost.state)?;
+        fields.serialize_entry("openrouter_cost", &self.cost.openrouter)?;
+        fields.serialize_entry("upstream_inference_cost", &self.cost.upstream_inference)?;
+        fields.serialize_entry("is_byok", &self.cost.is_byok)?;
+        fields.serialize_entry("error_reason", &self.error.map(|it| it.reason))?;
+        fields.serialize_entry("error_message", &self.error.map(|it| storable(it.message)))?;
+        fields.end()
     }
 }
 
 /// The argument of `note_generation`.
-#[derive(Serialize)]
-struct NoteJson<'a> {
-    id: String,
-    generation_id: Cow<'a, str>,
-}
-
-impl<'a> From<&NoteGeneration<'a>> for NoteJson<'a> {
-    fn from(note: &NoteGeneration<'a>) -> Self {
-        Self {
-            id: note.id.to_string(),
-            generation_id: storable(note.generation_id),
-        }
+impl Serialize for NoteGeneration<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("id", &self.id)?;
+        fields.serialize_entry("generation_id", &storable(self.generation_id))?;
+        fields.end()
     }
 }
+
+/// The most characters of a text that others chose.
+const LONGEST: usize = 2000;
 
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 2000;
     let text = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -383,7 +338,7 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
 
 /// As [`storable`]. Clients have put keys into paths and models; those are nowhere in the clear.
 fn chosen_by_the_client(text: &str) -> Cow<'static, str> {
-    Cow::Owned(storable(&without_keys(text)).into_owned())
+    Cow::Owned(storable(&clipped_without_keys(text, LONGEST)).into_owned())
 }
 
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
@@ -436,7 +391,7 @@ mod tests {
             requests_per_minute: NonZeroU32::new(60),
             books: None,
         };
-        let json = serde_json::to_value(BeginJson::from(&begin)).unwrap();
+        let json = serde_json::to_value(&begin).unwrap();
         assert_eq!(
             json,
             serde_json::json!({

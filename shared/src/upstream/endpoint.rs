@@ -1,11 +1,15 @@
-//! Which OpenRouter endpoint a path names, whether it costs money, and which paths the gateway
-//! refuses to pass on.
+//! OpenRouter's endpoints: their table, their costs, and the paths that the gateway refuses to pass
+//! on.
 
+mod dialect;
 mod job;
 
 use http::Method;
 
-pub use self::job::Job;
+pub use self::{
+    dialect::{Dialect, EndMark},
+    job::Job,
+};
 
 /// Everything below this prefix is passed on to OpenRouter.
 pub const PROXY_PREFIX: &str = "/api/v1/openrouter";
@@ -33,7 +37,17 @@ const REFUSED_FAMILIES: [&str; 15] = [
 
 /// POST endpoints that are known to be free: they get no row in the books. Every other POST gets
 /// one, unknown ones too, so that an endpoint that costs money is never missed.
-const FREE_POSTS: [&str; 3] = ["files", "containers", "generation/feedback"];
+const FREE_POSTS: [&str; 4] = [
+    "files",
+    "containers",
+    "generation/feedback",
+    // Claude Code asks for it before each turn; it is no path of OpenRouter's.
+    "messages/count_tokens",
+];
+
+/// The methods that are passed on, as the `Allow` header says them. Others (`TRACE`, `CONNECT`, odd
+/// spellings) would carry the user's key to who knows what.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A billable endpoint, as the books name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,67 +76,135 @@ pub enum Endpoint {
     Batches,
     /// `/systemone`
     Systemone,
-    /// Any other path.
+    /// Any other path. The last variant.
     Other,
 }
 
+/// An endpoint's row in [`ENDPOINTS`].
+struct Description {
+    endpoint: Endpoint,
+    /// The path below OpenRouter's base URL, without its leading slash; of none, no path.
+    path: &'static str,
+    /// The name in `request_logs.endpoint` and in the logs.
+    name: &'static str,
+    /// The dialect of its event streams.
+    dialect: Dialect,
+    /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
+    /// is done, and its cost is known only later.
+    creates_jobs: bool,
+}
+
+/// Every endpoint, in the order of the variants.
+const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
+    use Dialect::{Chat, Messages, Responses, Unknown};
+    use Endpoint as E;
+    [
+        at_once(
+            E::ChatCompletions,
+            "chat/completions",
+            "chat.completions",
+            Chat,
+        ),
+        at_once(E::Completions, "completions", "completions", Chat),
+        at_once(E::Responses, "responses", "responses", Responses),
+        at_once(E::Messages, "messages", "messages", Messages),
+        at_once(E::Embeddings, "embeddings", "embeddings", Unknown),
+        at_once(E::Rerank, "rerank", "rerank", Unknown),
+        at_once(E::Images, "images", "images", Unknown),
+        at_once(
+            E::Transcriptions,
+            "audio/transcriptions",
+            "audio.transcriptions",
+            Unknown,
+        ),
+        at_once(E::Speech, "audio/speech", "audio.speech", Unknown),
+        by_job(E::Videos, "videos", "videos"),
+        by_job(E::Batches, "batches", "batches"),
+        at_once(E::Systemone, "systemone", "systemone", Unknown),
+        at_once(E::Other, "", "other", Unknown),
+    ]
+};
+
+const fn at_once(
+    endpoint: Endpoint,
+    path: &'static str,
+    name: &'static str,
+    dialect: Dialect,
+) -> Description {
+    Description {
+        endpoint,
+        path,
+        name,
+        dialect,
+        creates_jobs: false,
+    }
+}
+
+const fn by_job(endpoint: Endpoint, path: &'static str, name: &'static str) -> Description {
+    Description {
+        endpoint,
+        path,
+        name,
+        dialect: Dialect::Unknown,
+        creates_jobs: true,
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < ENDPOINTS.len() {
+        assert!(
+            ENDPOINTS[at].endpoint as usize == at,
+            "a row stands in another's place"
+        );
+        at += 1;
+    }
+};
+
 impl Endpoint {
+    fn description(self) -> &'static Description {
+        &ENDPOINTS[self as usize]
+    }
+
     /// The name in `request_logs.endpoint` and in the logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat.completions",
-            Self::Completions => "completions",
-            Self::Responses => "responses",
-            Self::Messages => "messages",
-            Self::Embeddings => "embeddings",
-            Self::Rerank => "rerank",
-            Self::Images => "images",
-            Self::Transcriptions => "audio.transcriptions",
-            Self::Speech => "audio.speech",
-            Self::Videos => "videos",
-            Self::Batches => "batches",
-            Self::Systemone => "systemone",
-            Self::Other => "other",
-        }
+        self.description().name
     }
 
-    /// The folder of the jobs that the endpoint creates, if it does: it answers before the work is
-    /// done, and the cost is known only later.
-    fn folder_of_jobs(self) -> Option<&'static str> {
-        match self {
-            Self::Videos => Some("videos"),
-            Self::Batches => Some("batches"),
-            _ => None,
-        }
+    /// The dialect of the endpoint's event streams.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        self.description().dialect
     }
 
     /// Whether a request creates an asynchronous [`Job`].
     pub(crate) fn creates_jobs(self) -> bool {
-        self.folder_of_jobs().is_some()
+        self.description().creates_jobs
+    }
+
+    /// The folder of the jobs that the endpoint creates, if it does.
+    fn folder_of_jobs(self) -> Option<&'static str> {
+        let Description {
+            path, creates_jobs, ..
+        } = self.description();
+        creates_jobs.then_some(*path)
+    }
+
+    /// The endpoints that create jobs.
+    fn all_with_jobs() -> impl Iterator<Item = Self> {
+        let all = ENDPOINTS.iter().filter(|it| it.creates_jobs);
+        all.map(|it| it.endpoint)
     }
 
     /// Interns answer in the dialect of the endpoint that they wrap. Presets don't: there, an
     /// inference request is kept, not carried out.
     fn of(path: &str) -> Self {
-        let wrapped = path
-            .strip_prefix("interns/")
-            .and_then(|below| below.split_once('/'));
-        match wrapped.map_or(path, |(_name, wrapped)| wrapped) {
-            "chat/completions" => Self::ChatCompletions,
-            "completions" => Self::Completions,
-            "responses" => Self::Responses,
-            "messages" => Self::Messages,
-            "embeddings" => Self::Embeddings,
-            "rerank" => Self::Rerank,
-            "images" => Self::Images,
-            "audio/transcriptions" => Self::Transcriptions,
-            "audio/speech" => Self::Speech,
-            "videos" => Self::Videos,
-            "batches" => Self::Batches,
-            "systemone" => Self::Systemone,
-            _ => Self::Other,
-        }
+        let path = unwrapped(path);
+        ENDPOINTS
+            .iter()
+            .find(|it| it.path == path)
+            .map_or(Self::Other, |it| it.endpoint)
     }
 }
 
@@ -141,6 +223,14 @@ pub enum RouteError {
         /// The family as the operator would name it to allow it.
         family: &'static str,
     },
+    /// The method is none that is passed on.
+    #[error("{method} is not passed on")]
+    MethodNotAllowed {
+        /// The request's method.
+        method: Method,
+        /// The methods that are, as the `Allow` header says them.
+        allow: &'static str,
+    },
 }
 
 /// Families of paths that are refused unless the operator allows them, and are allowed.
@@ -148,29 +238,50 @@ pub enum RouteError {
 pub struct AllowedFamilies(Vec<&'static str>);
 
 impl AllowedFamilies {
-    /// Parses a comma-separated list, e.g. `credits,keys`; the error is the first unknown name.
-    pub fn parse(list: &str) -> Result<Self, String> {
+    /// Parses a comma-separated list, e.g. `credits,keys`. The error is the place of the first unknown
+    /// name, not the name, because a misplaced secret could stand there.
+    pub fn parse(list: &str) -> Result<Self, UnknownFamily> {
         list.split(',')
             .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(|name| {
+            .enumerate()
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(index, name)| {
                 REFUSED_FAMILIES
                     .into_iter()
                     .find(|family| *family == name)
-                    .ok_or_else(|| name.to_owned())
+                    .ok_or(UnknownFamily(index + 1))
             })
             .collect::<Result<_, _>>()
             .map(Self)
     }
 }
 
-/// Where a proxied request goes.
+/// The place in a list, from 1, of a name that is no refused family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("name {0} of the list is not a refused family")]
+pub struct UnknownFamily(usize);
+
+/// The destination of a proxied request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     upstream_path: String,
     endpoint: Endpoint,
     billable: bool,
     polled_job: Option<Job>,
+    deleted_job: Option<Job>,
+    counts_tokens: bool,
+}
+
+impl RouteError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::PathNotAllowed { .. } => "path_not_allowed",
+        }
+    }
 }
 
 impl Route {
@@ -183,14 +294,23 @@ impl Route {
         canonical_path: &str,
         allowed: &AllowedFamilies,
     ) -> Result<Self, RouteError> {
+        if !METHODS
+            .split(", ")
+            .any(|allowed| allowed == method.as_str())
+        {
+            return Err(RouteError::MethodNotAllowed {
+                method: method.clone(),
+                allow: METHODS,
+            });
+        }
         let below = canonical_path
             .strip_prefix(PROXY_PREFIX)
             .and_then(|rest| rest.strip_prefix('/'))
-            .filter(|rest| !rest.is_empty())
-            .ok_or_else(|| RouteError::NotFound {
-                path: canonical_path.to_owned(),
-            })?;
-        let path = below.strip_prefix("v1/").unwrap_or(below);
+            .map(|below| below.strip_prefix("v1/").unwrap_or(below))
+            .filter(|path| !matches!(path.trim_matches('/'), "" | "v1"));
+        let path = below.ok_or_else(|| RouteError::NotFound {
+            path: canonical_path.to_owned(),
+        })?;
         if let Some(family) = refused_family(path).filter(|family| !allowed.0.contains(family)) {
             return Err(RouteError::PathNotAllowed { family });
         }
@@ -198,9 +318,13 @@ impl Route {
         Ok(Self {
             upstream_path: format!("/{path}"),
             endpoint: Endpoint::of(name),
-            billable: !is_known_to_be_free(method)
-                && !FREE_POSTS.into_iter().any(|free| is_below(name, free)),
+            billable: *method == Method::POST
+                && !FREE_POSTS
+                    .into_iter()
+                    .any(|free| is_below(unwrapped(name), free)),
             polled_job: (*method == Method::GET).then(|| Job::at(path)).flatten(),
+            deleted_job: (*method == Method::DELETE).then(|| Job::at(path)).flatten(),
+            counts_tokens: unwrapped(name) == "messages/count_tokens",
         })
     }
 
@@ -222,6 +346,18 @@ impl Route {
         self.polled_job.as_ref()
     }
 
+    /// The job that the request deletes. Nobody can ask afterwards what it cost.
+    #[must_use]
+    pub fn deleted_job(&self) -> Option<&Job> {
+        self.deleted_job.as_ref()
+    }
+
+    /// Whether the request only counts tokens, which clients do before each of their requests.
+    #[must_use]
+    pub fn counts_tokens(&self) -> bool {
+        self.counts_tokens
+    }
+
     /// Whether the request gets a row in the books.
     #[must_use]
     pub fn is_billable(&self) -> bool {
@@ -232,26 +368,18 @@ impl Route {
 /// The family that refuses `path`. Compared without case and behind any number of `v1/`: what
 /// OpenRouter's router makes of those is not for us to bet credentials on.
 fn refused_family(path: &str) -> Option<&'static str> {
-    let mut path = path.to_ascii_lowercase();
-    while let Some(rest) = path.strip_prefix("v1/") {
-        path = rest.to_owned();
-    }
+    let path = path.to_ascii_lowercase();
+    let path = path.trim_start_matches("v1/");
     REFUSED_FAMILIES
         .into_iter()
         .find(|family| path.starts_with(family))
 }
 
-/// Methods that buy nothing. Any other may be an odd spelling of POST.
-fn is_known_to_be_free(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-    ]
-    .contains(method)
+/// The endpoint's path within an intern's, or `path` itself.
+fn unwrapped(path: &str) -> &str {
+    path.strip_prefix("interns/")
+        .and_then(|below| below.split_once('/'))
+        .map_or(path, |(_name, wrapped)| wrapped)
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
@@ -307,8 +435,6 @@ mod tests {
     #[test]
     fn bills_every_post_that_is_not_known_to_be_free() {
         assert!(!route(&Method::GET, "/models").unwrap().is_billable());
-        let odd = Method::from_bytes(b"post").unwrap();
-        assert!(route(&odd, "/chat/completions").unwrap().is_billable());
         assert!(!route(&Method::POST, "/files").unwrap().is_billable());
         assert!(
             !route(&Method::POST, "/containers/a/files/b/promote")
@@ -316,6 +442,75 @@ mod tests {
                 .is_billable()
         );
         assert!(route(&Method::POST, "/filesystem").unwrap().is_billable());
+    }
+
+    #[test]
+    fn other_methods_are_refused() {
+        for method in [
+            "TRACE", "CONNECT", "post", "Post", "BREW", "PROPFIND", "GET,",
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::TRACE);
+            assert!(
+                matches!(
+                    route(&method, "/chat/completions"),
+                    Err(RouteError::MethodNotAllowed { .. })
+                ),
+                "{method}"
+            );
+        }
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let route = route(&method, "/chat/completions").unwrap();
+            assert_eq!(route.is_billable(), method == Method::POST, "{method}");
+        }
+    }
+
+    #[test]
+    fn counting_tokens_leaves_nothing_in_the_books() {
+        for path in [
+            "/messages/count_tokens",
+            "/v1/messages/count_tokens",
+            "/v1/messages/count_tokens/",
+            "/interns/7/messages/count_tokens",
+        ] {
+            let route = route(&Method::POST, path).unwrap();
+            assert!(route.counts_tokens() && !route.is_billable(), "{path}");
+        }
+        for path in ["/messages", "/messages/count", "/messages/count_tokens_too"] {
+            let route = route(&Method::POST, path).unwrap();
+            assert!(!route.counts_tokens() && route.is_billable(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_recognised_in_every_spelling_that_is_passed_on() {
+        for path in [
+            "/batches/batch_1",
+            "/batches/batch_1/",
+            "/batches/batch_1//",
+            "/v1/batches/batch_1/",
+            "/v1/v1/batches/batch_1",
+            "/Batches/batch_1",
+            "/interns/7/batches/batch_1",
+        ] {
+            let job = Job::new(Endpoint::Batches, "batch_1");
+            let poll = route(&Method::GET, path).unwrap();
+            assert_eq!(poll.polled_job().cloned(), job, "{path}");
+            assert_eq!(poll.deleted_job(), None, "{path}");
+            let deletion = route(&Method::DELETE, path).unwrap();
+            assert_eq!(deletion.deleted_job().cloned(), job, "{path}");
+            assert_eq!(deletion.polled_job(), None, "{path}");
+            assert!(!deletion.is_billable());
+        }
+        for path in [
+            "/batches",
+            "/batches/a/cancel",
+            "/files/batch_1",
+            "/videos/models/",
+        ] {
+            let route = route(&Method::DELETE, path).unwrap();
+            assert_eq!(route.deleted_job(), None, "{path}");
+        }
     }
 
     #[test]
@@ -330,7 +525,7 @@ mod tests {
             (Method::DELETE, "/batches/batch_1"),
             (Method::POST, "/videos"),
             (Method::GET, "/videos/models"),
-            (Method::GET, "/videos/gen-vid-1/"),
+            (Method::GET, "/videos/gen-vid-1/content"),
         ] {
             assert_eq!(route(&method, path).unwrap().polled_job(), None, "{path}");
         }
@@ -370,12 +565,24 @@ mod tests {
         let allowed = AllowedFamilies::parse("credits, auth/keys").unwrap();
         assert!(Route::parse(&Method::GET, "/api/v1/openrouter/credits", &allowed).is_ok());
         assert!(Route::parse(&Method::GET, "/api/v1/openrouter/keys", &allowed).is_err());
-        assert_eq!(AllowedFamilies::parse("credit").unwrap_err(), "credit");
+        assert_eq!(
+            AllowedFamilies::parse("credits,credit").unwrap_err(),
+            UnknownFamily(2)
+        );
+    }
+
+    #[test]
+    fn any_number_of_versions_is_looked_behind_in_one_go() {
+        let path = format!("/{}keys", "v1/".repeat(1_000_000));
+        assert!(matches!(
+            route(&Method::GET, &path),
+            Err(RouteError::PathNotAllowed { family: "keys" })
+        ));
     }
 
     #[test]
     fn refuses_paths_that_name_nothing() {
-        for path in ["", "/", "x/models"] {
+        for path in ["", "/", "x/models", "/v1", "/v1/", "//", "/v1//"] {
             assert!(
                 matches!(route(&Method::GET, path), Err(RouteError::NotFound { .. })),
                 "{path:?}"

@@ -4,7 +4,7 @@
 mod generation;
 mod management;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -18,7 +18,7 @@ pub use self::management::{
 
 use crate::vault::secret::ApiKey;
 
-/// How long OpenRouter may take.
+/// The time limits of OpenRouter's answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// From sending the request to the first byte of the answer's body.
@@ -36,7 +36,7 @@ pub enum UpstreamError {
     /// The connection broke after the request may have been received.
     #[error("OpenRouter closed the connection before it answered")]
     Broken(#[source] reqwest::Error),
-    /// What came back is not HTTP.
+    /// The answer is not HTTP.
     #[error("OpenRouter's answer is not valid HTTP")]
     Protocol(#[source] reqwest::Error),
     /// It is HTTP, but no answer that can be passed on.
@@ -51,6 +51,17 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => "upstream_unreachable",
+            Self::Protocol(_) | Self::Unusable(_) => "upstream_protocol",
+            Self::FirstByteTimeout => "upstream_timeout",
+            Self::UnrepresentableUrl => "malformed_path",
+        }
+    }
+
     /// Whether OpenRouter may have received, and so billed, the request.
     #[must_use]
     pub fn may_have_been_billed(&self) -> bool {
@@ -121,8 +132,8 @@ fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
         .filter(|coding| !coding.is_empty())
 }
 
-/// What keeps an answer from being passed on. The HTTP client hands on bytes of a transfer coding that it
-/// has not undone, and a provisional status as if it were final.
+/// The reason why an answer cannot be passed on, if there is one. The HTTP client hands on bytes of
+/// a transfer coding that it has not undone, and a provisional status as if it were final.
 fn unusable(head: &reqwest::Response) -> Option<&'static str> {
     if head.status().is_informational() {
         Some("a status that is not final")
@@ -135,8 +146,8 @@ fn unusable(head: &reqwest::Response) -> Option<&'static str> {
     }
 }
 
-/// How long a head may wait for its body before it counts as alone. Short JSON answers come with
-/// theirs.
+/// The time for which a head may wait for its body before it counts as alone. Short JSON answers
+/// come with theirs.
 const HEAD_ALONE: Duration = Duration::from_millis(100);
 
 /// OpenRouter.
@@ -191,8 +202,8 @@ impl OpenRouter {
             .headers(headers)
             .body(request.body)
             .send();
-        let until = deadline.min(Instant::now() + self.timeouts.first_byte);
-        timeout_at(until, async {
+        let deadline = deadline.min(Instant::now() + self.timeouts.first_byte);
+        timeout_at(deadline, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
             if let Some(fault) = unusable(&head) {
@@ -241,7 +252,8 @@ impl OpenRouter {
         let whole_path = format!("{}{path}", self.base.path().trim_end_matches('/'));
         url.set_path(&whole_path);
         url.set_query((!query.is_empty()).then_some(query));
-        // What was checked is what is sent: the URL library must not have changed anything.
+        // The path that was checked is the path that is sent: the URL library must not have changed
+        // anything.
         if url.path() == whole_path && url.query().unwrap_or_default() == query {
             Ok(url)
         } else {
@@ -279,8 +291,10 @@ pub const HOP_BY_HOP: [&str; 9] = [
 
 /// Never sent upstream: the client's proof of identity and credentials, what describes the hop to
 /// the gateway, and what the HTTP client writes itself.
-const NOT_FORWARDED: [&str; 18] = [
+const NOT_FORWARDED: [&str; 24] = [
     "accept-encoding",
+    "api-key",
+    "apikey",
     "authorization",
     "content-digest",
     "content-length",
@@ -288,11 +302,15 @@ const NOT_FORWARDED: [&str; 18] = [
     "expect",
     "forwarded",
     "host",
+    "ocp-apim-subscription-key",
+    "x-access-token",
     "x-api-key",
+    "x-auth-token",
+    "x-goog-api-key",
     "x-real-ip",
     "true-client-ip",
     "via",
-    // What could make OpenRouter take the request for another than the one that was checked.
+    // These could make OpenRouter take the request for another than the one that was checked.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -319,6 +337,22 @@ const NOT_RETURNED: [&str; 4] = [
 ];
 const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
 
+/// How many bytes of OpenRouter's headers are returned: API Gateway fails an answer with 10,240 bytes of
+/// headers or more, and adds some of its own.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
+const RETURNED_BYTES: usize = 8 * 1024;
+/// Returned before all others, as far as they fit: clients act on them.
+const RETURNED_FIRST: [&str; 6] = [
+    "content-type",
+    "content-encoding",
+    "retry-after",
+    "x-generation-id",
+    "content-disposition",
+    "x-openrouter-cache-status",
+];
+/// How many headers did not fit.
+const OMITTED: HeaderName = HeaderName::from_static("x-gateway-omitted-headers");
+
 /// `x-generation-id`, unless it is empty.
 fn generation_id(headers: &HeaderMap) -> Option<&str> {
     headers
@@ -340,27 +374,43 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
-/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it.
+/// treats repeated ones is not documented. Values that are not visible ASCII have no place in it. Those that
+/// do not fit into `RETURNED_BYTES` are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
     let mut joined = HeaderMap::with_capacity(kept.keys_len());
-    for name in kept.keys() {
+    let (mut room, mut omitted) = (RETURNED_BYTES, 0_u32);
+    let (first, others): (Vec<_>, Vec<_>) = kept
+        .keys()
+        .partition(|name| RETURNED_FIRST.contains(&name.as_str()));
+    for name in first.into_iter().chain(others) {
         let values: Vec<&[u8]> = kept
             .get_all(name)
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
         let value = HeaderValue::from_bytes(&values.join(&b", "[..]));
-        if let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) {
+        let Some(value) = value.ok().filter(|value| value.to_str().is_ok()) else {
+            continue;
+        };
+        // As a line of HTTP/1.1, `name: value` and its end.
+        let length = name.as_str().len() + value.len() + 4;
+        if length <= room {
+            room -= length;
             joined.insert(name.clone(), value);
+        } else {
+            omitted += 1;
         }
+    }
+    if omitted > 0 {
+        joined.insert(OMITTED, HeaderValue::from(omitted));
     }
     joined
 }
 
 fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap {
-    let listed: Vec<String> = headers
+    let listed: HashSet<String> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -372,7 +422,7 @@ fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap 
         !HOP_BY_HOP.contains(&name)
             && !names.contains(&name)
             && !prefixes.iter().any(|prefix| name.starts_with(prefix))
-            && !listed.iter().any(|listed| listed == name)
+            && !listed.contains(name)
     };
     headers
         .iter()
@@ -430,6 +480,19 @@ mod tests {
     }
 
     #[test]
+    fn many_names_in_connection_are_looked_up_not_searched() {
+        let mut sent = HeaderMap::new();
+        for number in 0..10_000 {
+            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+            sent.append(name, HeaderValue::from_static("1"));
+        }
+        let listed: Vec<_> = (0..10_000).map(|number| format!("x-{number}")).collect();
+        let listed = HeaderValue::try_from(listed.join(",")).unwrap();
+        sent.insert(header::CONNECTION, listed);
+        assert_eq!(names(&forwarded_headers(&sent)), ["accept-encoding"]);
+    }
+
+    #[test]
     fn nothing_that_identifies_or_authorises_the_client_goes_upstream() {
         let sent = forwarded_headers(&headers(&[
             ("x-did", "did:key:z"),
@@ -439,6 +502,12 @@ mod tests {
             ("content-digest", "d"),
             ("authorization", "Bearer sk-other"),
             ("x-api-key", "sk"),
+            ("api-key", "sk"),
+            ("apikey", "sk"),
+            ("x-goog-api-key", "sk"),
+            ("ocp-apim-subscription-key", "sk"),
+            ("x-access-token", "sk"),
+            ("x-auth-token", "sk"),
             ("cookie", "a=b"),
             ("host", "gw"),
             ("forwarded", "for=1"),
@@ -488,6 +557,37 @@ mod tests {
         ]));
         assert_eq!(names(&returned), ["retry-after", "vary", "x-generation-id"]);
         assert_eq!(returned["vary"], "Accept-Encoding, Origin");
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_are_left_out_and_counted() {
+        let long = "x".repeat(5000);
+        let returned = returned_headers(&headers(&[
+            ("x-a", &long),
+            ("x-b", &long),
+            ("x-c", "1"),
+            ("link", &"y".repeat(20_000)),
+            ("x-gateway-omitted-headers", "0"),
+            ("x-generation-id", "gen-1"),
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+        ]));
+        let room: usize = returned
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        assert!(room < 9 * 1024, "{room}");
+        assert_eq!(returned["x-gateway-omitted-headers"], "2");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+            ("x-generation-id", "gen-1"),
+            ("x-c", "1"),
+        ] {
+            assert_eq!(returned[name], value);
+        }
+        let returned = returned_headers(&headers(&[("x-a", &long), ("x-c", "1")]));
+        assert_eq!(names(&returned), ["x-a", "x-c"]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What the gateway must know of a request's body: the model, whether the answer is to be
+//! The facts about a request's body that the gateway needs: the model, whether the answer is to be
 //! streamed, and whether the body is JSON that its sender mislabelled. The body itself is never
 //! changed.
 
 use http::{HeaderMap, header};
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
 
-/// What a request's body says about the request.
+use crate::metering::json_scan::{Found, Scanner, Status, Want, decode_string};
+
+/// A request's body, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payload {
     /// The requested model, where the body is JSON and names one as text.
@@ -15,40 +15,91 @@ pub struct Payload {
     pub streamed: bool,
     /// The body is a JSON object, but the client sent no content type or curl's default for `-d`.
     pub is_mislabelled_json: bool,
+    /// The request may make several generations, each billed by itself: it has tools that OpenRouter runs
+    /// (subagent, advisor, fusion, search). What a preset adds is not seen.
+    pub delegates: bool,
+    /// How many requests a batch holds.
+    pub inline_requests: u32,
 }
 
 /// Longer model names are not recorded: none exists, and the books are not a place to store data.
 const LONGEST_MODEL: usize = 256;
 
-#[derive(Deserialize)]
-struct Members<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
+/// What is read of a body. It is scanned, not built: whatever a client sends takes no memory beyond it.
+static BODY: Want<Member> = Want::Members(&[
+    ("model", Want::Value(Member::Model)),
+    ("models", Want::Elements(&Want::Value(Member::Fallback))),
+    ("stream", Want::Value(Member::Stream)),
+    (
+        "tools",
+        Want::Elements(&Want::Members(&[("type", Want::Value(Member::Tool))])),
+    ),
+    (
+        "plugins",
+        Want::Elements(&Want::Members(&[("id", Want::Value(Member::Plugin))])),
+    ),
+    ("requests", Want::Elements(&Want::Value(Member::Request))),
+]);
+
+#[derive(Debug, Clone, Copy)]
+enum Member {
+    Model,
+    Fallback,
+    Stream,
+    Tool,
+    Plugin,
+    Request,
 }
 
 impl Payload {
-    /// Reads `body`. What cannot be read is left out: OpenRouter says what is wrong with it.
+    /// Reads `body`. What cannot be read is left out: OpenRouter says what is wrong with it. Of a field
+    /// that is given twice the last value counts, as it does for OpenRouter.
     #[must_use]
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Self {
-        let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else {
+        let mut payload = Self::default();
+        let mut scanner = Scanner::new(&BODY);
+        scanner.feed(body, |member, found| payload.note(member, found));
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        if scanner.status() != Status::Complete || !is_object {
             return Self::default();
+        }
+        payload.is_mislabelled_json = !says_what_it_is(headers);
+        payload
+    }
+
+    fn note(&mut self, member: Member, found: Found<'_>) {
+        let text = match found {
+            Found::Text(text) => text,
+            // Longer than any value that means something here.
+            Found::TooLong => b"",
         };
-        let value =
-            |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        let model = match value(members.model) {
-            Some(Value::String(model)) if model.len() <= LONGEST_MODEL && !model.contains('\0') => {
-                Some(model)
+        match member {
+            Member::Model => {
+                self.model = decode_string(text)
+                    .filter(|model| model.len() <= LONGEST_MODEL && !model.contains('\0'))
+                    .map(Into::into);
+                self.delegates |= names(text, |model| model.starts_with(FUSION));
             }
-            _ => None,
-        };
-        Self {
-            model,
-            streamed: value(members.stream) == Some(Value::Bool(true)),
-            is_mislabelled_json: !says_what_it_is(headers),
+            Member::Fallback => self.delegates |= names(text, |model| model.starts_with(FUSION)),
+            Member::Stream => self.streamed = text == b"true",
+            // OpenRouter runs its own tools within the request, and Anthropic's advisor likewise.
+            Member::Tool => {
+                self.delegates |= names(text, |tool| {
+                    tool.starts_with("openrouter:") || tool.starts_with("advisor")
+                });
+            }
+            Member::Plugin => self.delegates |= names(text, |plugin| plugin == "fusion"),
+            Member::Request => self.inline_requests = self.inline_requests.saturating_add(1),
         }
     }
+}
+
+/// The model behind whose name a panel of models answers.
+const FUSION: &str = "openrouter/fusion";
+
+/// Whether a JSON text is a string for which `is_it`.
+fn names(text: &[u8], is_it: impl FnOnce(&str) -> bool) -> bool {
+    decode_string(text).is_some_and(|name| is_it(&name))
 }
 
 /// False for no content type and for the one that curl adds to `-d` by itself.
@@ -88,9 +139,100 @@ mod tests {
             Payload {
                 model: Some("openai/gpt".into()),
                 streamed: true,
-                is_mislabelled_json: false
+                ..Payload::default()
             }
         );
+    }
+
+    #[test]
+    fn of_a_field_given_twice_the_last_counts() {
+        for (body, model, streamed) in [
+            (
+                r#"{"model":"m","model":"n","stream":true}"#,
+                Some("n"),
+                true,
+            ),
+            (
+                r#"{"stream":true,"stream":false,"model":"m"}"#,
+                Some("m"),
+                false,
+            ),
+            (r#"{"model":"m","model":7}"#, None, false),
+            (
+                r#"{"model":"m","model":null,"stream":true,"stream":"true"}"#,
+                None,
+                false,
+            ),
+            (r#"{"m\u006fdel":"m","model":"n"}"#, Some("n"), false),
+            (r#"{"model":"n","m\u006fdel":"m"}"#, Some("m"), false),
+        ] {
+            let payload = read(None, body);
+            assert_eq!(
+                (payload.model.as_deref(), payload.streamed),
+                (model, streamed),
+                "{body}"
+            );
+            assert!(payload.is_mislabelled_json, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_scanned_not_built() {
+        let large = format!(r#"{{"model":[{}0],"stream":true}}"#, "0,".repeat(3_000_000));
+        let payload = read(Some("application/json"), &large);
+        assert_eq!((payload.model, payload.streamed), (None, true));
+        let deep = format!(
+            r#"{{"model":{}1{},"stream":true}}"#,
+            "[".repeat(1000),
+            "]".repeat(1000)
+        );
+        assert!(read(None, &deep).streamed);
+    }
+
+    #[test]
+    fn requests_that_may_make_several_generations_are_known() {
+        for (body, delegates) in [
+            (r#"{"model":"openrouter/fusion"}"#, true),
+            (r#"{"models":["m","openrouter/fusion"]}"#, true),
+            (
+                r#"{"tools":[{"type":"function"},{"type":"openrouter:subagent"}]}"#,
+                true,
+            ),
+            (
+                r#"{"tools":[{"type":"advisor_20260301","name":"advisor"}]}"#,
+                true,
+            ),
+            (r#"{"plugins":[{"id":"web"},{"id":"fusion"}]}"#, true),
+            (
+                r#"{"model":"openrouter/auto","plugins":[{"id":"web"}]}"#,
+                false,
+            ),
+            (
+                r#"{"tools":[{"type":"function","function":{"name":"openrouter:subagent"}}]}"#,
+                false,
+            ),
+            (
+                r#"{"tools":null,"messages":[{"type":"openrouter:subagent"}]}"#,
+                false,
+            ),
+        ] {
+            assert_eq!(read(None, body).delegates, delegates, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_requests_of_a_batch_are_counted() {
+        for (body, count) in [
+            (
+                r#"{"model":"m","requests":[{"custom_id":"a","body":{"requests":[1,2]}},{"custom_id":"b"}]}"#,
+                2,
+            ),
+            (r#"{"requests":[]}"#, 0),
+            (r#"{"requests":{"a":1}}"#, 0),
+            ("{}", 0),
+        ] {
+            assert_eq!(read(None, body).inline_requests, count, "{body}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! AWS Secrets Manager, which keeps the master keyset and OpenRouter's management key.
 //!
-//! [`KeysetSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
+//! [`SecretSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
 
 mod cache;
 #[cfg(test)]
@@ -35,16 +35,16 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
-/// How long functions use a keyset before they look for another, unless they are told to look
-/// sooner. A rotation waits longer than this between its steps.
+/// The time for which functions use a keyset before they look for another, unless they are told to
+/// look sooner. A rotation waits longer than this between its steps.
 pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
 
-/// Where the text of the keyset, or of another secret, comes from.
-pub trait FetchKeyset: Send + Sync {
+/// A source of the keyset's text, or of another secret's.
+pub trait FetchSecret: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
 
-    /// How long a text may be used once it was fetched.
+    /// The time for which a fetched text may be used.
     fn lifetime(&self) -> SignedDuration {
         KEYSET_LIFETIME
     }
@@ -67,34 +67,34 @@ impl fmt::Debug for AwsCredentials {
     }
 }
 
-/// Which secret, and how to reach it.
+/// The secret, and how to reach it.
 #[derive(Debug, Clone)]
-pub struct KeysetLocation {
+pub struct SecretLocation {
     /// The secret's name or ARN.
     pub secret_id: String,
     /// For example `us-east-1`.
     pub region: String,
     /// Another endpoint than the region's: a stand-in, or a VPC endpoint.
     pub endpoint_url: Option<String>,
-    /// How long the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which is what an
-    /// operator who rotates it counts on.
+    /// The time for which the keyset is used once it was read: at most [`KEYSET_LIFETIME`], which
+    /// is what an operator who rotates it counts on.
     pub lifetime: SignedDuration,
 }
 
 /// The secret that holds the keyset, or another one, at version stage AWSCURRENT.
 #[derive(Debug, Clone)]
-pub struct KeysetSource {
+pub struct SecretSource {
     client: Client,
     secret_id: String,
     lifetime: SignedDuration,
 }
 
-impl KeysetSource {
+impl SecretSource {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(
         http: reqwest::Client,
-        location: KeysetLocation,
+        location: SecretLocation,
         credentials: &AwsCredentials,
     ) -> Self {
         let credentials = Credentials::new(
@@ -133,7 +133,7 @@ impl KeysetSource {
     }
 }
 
-impl FetchKeyset for KeysetSource {
+impl FetchSecret for SecretSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
         Box::pin(async move {
             let request = self.client.get_secret_value().secret_id(&self.secret_id);

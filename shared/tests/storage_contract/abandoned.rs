@@ -114,6 +114,7 @@ async fn a_row_that_was_restored_is_not_given_up_by_an_earlier_claim() {
             finding: Finding::Unknown {
                 reason: "no_generation_id",
                 attempts,
+                known: None,
             },
             ..unknown(begin.id)
         };

@@ -32,5 +32,6 @@ mod refusals;
 mod requests;
 mod retention;
 mod retired;
+mod rollup;
 mod usage;
 mod user;

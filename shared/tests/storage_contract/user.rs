@@ -24,7 +24,7 @@ use uuid::Uuid;
 /// What has rows of a DID; deleting from one may leave something in a later one.
 const TABLES: [&str; 7] = [
     "request_logs",
-    "usage_history",
+    "usage_series",
     "user_api_keys",
     "retired_keys",
     "accounts",
@@ -316,6 +316,7 @@ pub(crate) fn unknown(id: Uuid) -> Settle<'static> {
         finding: Finding::Unknown {
             reason: "no_generation_id",
             attempts: None,
+            known: None,
         },
     }
 }

@@ -1,5 +1,5 @@
-//! Many invocations at once in one environment, as on Lambda Managed Instances
-//! (`AWS_LAMBDA_MAX_CONCURRENCY`): a Runtime API that hands out whatever is asked for.
+//! Concurrent invocations of one environment, as on Lambda Managed Instances
+//! (`AWS_LAMBDA_MAX_CONCURRENCY`): a Runtime API that answers every `/next`.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use axum::{
 use http::StatusCode;
 use rustix::process::Pid;
 use shared::clock::Clock;
-use stack::{Env, process::Guard};
+use stack::{Env, lambda::lock, process::Guard};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -30,12 +30,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::stubs::lock;
-
-/// A process that serves many invocations at once.
+/// A process that serves concurrent invocations.
 #[derive(Debug)]
 pub struct Crowd {
-    /// Its process.
+    /// The process.
     pub process: Pid,
     api: Arc<Api>,
     assign: mpsc::UnboundedSender<(Uuid, Vec<u8>)>,
@@ -50,8 +48,13 @@ struct Api {
 }
 
 impl Crowd {
-    /// Starts it for `at_once` invocations.
-    pub async fn start(binary: &Path, env: &Env, folder: &Path, at_once: usize) -> Result<Self> {
+    /// Starts a process for `concurrency` invocations.
+    pub async fn start(
+        binary: &Path,
+        env: &Env,
+        folder: &Path,
+        concurrency: usize,
+    ) -> Result<Self> {
         let (assign, waiting) = mpsc::unbounded_channel();
         let api = Arc::new(Api {
             waiting: tokio::sync::Mutex::new(waiting),
@@ -70,7 +73,7 @@ impl Crowd {
             .env("AWS_LAMBDA_FUNCTION_NAME", "crowd")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "2048")
-            .env("AWS_LAMBDA_MAX_CONCURRENCY", at_once.to_string())
+            .env("AWS_LAMBDA_MAX_CONCURRENCY", concurrency.to_string())
             .env("AWS_LAMBDA_RUNTIME_API", address)
             .envs(env.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
@@ -92,7 +95,7 @@ impl Crowd {
         })
     }
 
-    /// Invokes it; how many bytes the whole answer has, prelude included.
+    /// Invokes it, and returns the length of the whole answer in bytes, prelude included.
     pub async fn invoke(&self, id: Uuid, event: Vec<u8>) -> Result<usize> {
         let (send, receive) = oneshot::channel();
         lock(&self.api.answers).insert(id.to_string(), send);
@@ -134,7 +137,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if let Some(waiting) = lock(&api.answers).remove(&id) {
-        // Nobody waits any more after a time-out.
+        // After a timeout nobody waits any more.
         let _ = waiting.send(body);
     }
     let mut response = Response::new(Body::empty());

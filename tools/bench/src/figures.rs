@@ -1,20 +1,20 @@
-//! Figures, what they should be, and whether they are.
+//! The figures, and their targets.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// What a figure says about its target.
+/// The relation of a figure to its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Met,
     Missed,
-    /// There is no target, or nothing to compare with.
+    /// There is no target, or nothing to compare it with.
     Open,
 }
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Debug)]
 pub struct Figure {
     name: String,
@@ -23,7 +23,7 @@ pub struct Figure {
     verdict: Verdict,
 }
 
-/// All of them, and what they were computed from.
+/// All figures, and their raw data.
 #[derive(Debug, Default)]
 pub struct Figures {
     lines: Vec<Figure>,
@@ -51,7 +51,7 @@ impl Figures {
         });
     }
 
-    /// Keeps what a figure was computed from.
+    /// Keeps the raw data of a figure.
     pub fn keep(&mut self, name: &str, raw: impl Into<Value>) {
         self.raw.insert(name.to_owned(), raw.into());
     }
@@ -81,7 +81,7 @@ impl Figures {
         }
     }
 
-    /// Writes lines and raw results.
+    /// Writes the lines and the raw data.
     pub fn write(&self, path: &Path) -> Result<()> {
         let lines: Vec<Value> = self
             .lines
@@ -100,7 +100,7 @@ impl Figures {
     }
 }
 
-/// A sample's value below which the share `part` (0 to 1) of it lies; 0 of an empty one.
+/// The value below which the share `part` (0 to 1) of a sample lies; 0 for an empty sample.
 #[must_use]
 pub fn quantile(samples: &[f64], part: f64) -> f64 {
     let mut sorted = samples.to_vec();
@@ -116,7 +116,7 @@ pub fn quantile(samples: &[f64], part: f64) -> f64 {
     sorted.get(index.min(last)).copied().unwrap_or_default()
 }
 
-/// The middle one.
+/// The median of a sample.
 #[must_use]
 pub fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)

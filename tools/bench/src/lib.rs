@@ -1,15 +1,15 @@
-//! What the gateway adds to a request, measured on the executables that are deployed.
+//! The time and memory that the gateway adds to a request, measured on the deployed executables.
 //!
-//! They run in the ledger test's [Lambda](stack::lambda) between [stubs] that answer at once,
-//! so that what is left is the gateway's own. In the same run the same requests go to the stub
-//! directly, through a function that only passes on (`tools/bench/passthrough`), and through Envoy, so that
-//! every figure is a ratio. First the protocol is [qualified](qualify): the bytes must be equal and the
-//! row right. Only then is anything timed. A benchmark never fails because of a figure.
+//! They run in the [Lambda](stack::lambda) of the tests, between [stubs] that answer at once, so that the
+//! remaining time is the gateway's. In the same run the same requests go to the stub directly, through
+//! a function that only forwards (`tools/bench/passthrough`), and through Envoy, so that every figure is
+//! a ratio. Before anything is timed, each subject is [qualified](qualify): its bytes must be equal and
+//! the row right. A benchmark never fails because of a figure.
 
-pub mod answers;
 pub mod crowd;
 pub mod figures;
 pub mod measure;
+mod options;
 pub mod peer;
 pub mod process;
 pub mod qualify;
@@ -17,4 +17,5 @@ pub mod run;
 pub mod stubs;
 pub mod subject;
 
-pub use run::{Options, run};
+pub use options::Options;
+pub use run::run;

@@ -1,44 +1,30 @@
 //! The measurements. Each adds its lines to the figures.
 
 mod crowds;
+mod resources;
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::Pid;
-use serde_json::json;
-use stack::RunDir;
-use std::sync::Arc;
-
 use e2e::signer::Signer;
+use serde_json::json;
+use stack::{RunDir, lambda::lock};
+use stub::load::{Load, PACED, numbers_in};
 
 use crate::{
-    answers::{Answer, PACED, numbers_in},
     figures::{Figures, median, quantile},
+    options::Options,
     peer::Envoy,
-    process::{cpu, cpu_since, memory},
-    run::Options,
-    stubs::{Stubs, lock},
+    stubs::Stubs,
     subject::{Kind, Subject},
 };
 
-/// The targets that are no ratios, in milliseconds.
-const COLD_PROXY: f64 = 10.0;
-const COLD_HEALTH: f64 = 3.0;
-const COLD_ANSWER: f64 = 60.0;
+/// The target of the delay of a chunk, in milliseconds.
 const CHUNK: f64 = 0.2;
-/// In bytes.
-const PROXY_SIZE: u64 = 9_000_000;
-const HEALTH_SIZE: u64 = 4_000_000;
-const MEMORY: u64 = 24_000_000;
-/// Megabytes that are streamed through.
-const BULK: usize = 100;
-/// Events of a long answer.
-const EVENTS: usize = 1_000;
 
 /// The executables.
 #[derive(Debug)]
@@ -59,15 +45,15 @@ pub struct Bench {
     pub direct: Subject,
     pub gateway: Subject,
     pub passthrough: Subject,
-    /// A function that asks nobody: what Lambda's protocol costs in itself.
+    /// A function that answers by itself: the cost of Lambda's protocol alone.
     pub alone: Subject,
-    /// Where it can be had.
+    /// `None` where it cannot be installed.
     pub envoy: Option<(Envoy, Subject)>,
 }
 
 impl Bench {
-    /// Those that stand before the stub.
-    pub(crate) fn others(&self) -> impl Iterator<Item = (&'static str, &Subject)> {
+    /// The subjects between the client and the stub.
+    pub(crate) fn intermediaries(&self) -> impl Iterator<Item = (&'static str, &Subject)> {
         let functions = [
             ("gateway", &self.gateway),
             ("pass-through", &self.passthrough),
@@ -80,26 +66,26 @@ impl Bench {
         Subject::function(name, binary, self.stubs.env(), self.run.path(), &self.user)
     }
 
-    /// What one warm request asks of others before OpenRouter, and whether it connects anew.
+    /// The round trips of a warm request before it reaches OpenRouter, and its new connections.
     pub async fn round_trips(&self, figures: &mut Figures) -> Result<()> {
-        let seen = &self.stubs.seen;
+        let calls = &self.stubs.calls;
         // The first streams may have opened a second connection to the database.
-        self.gateway.ask(Answer::Stream, Kind::Billed).await?;
+        self.gateway.ask(Load::Stream, Kind::Billed).await?;
         let before = (
-            seen.connections.load(Ordering::Relaxed),
-            seen.secrets.load(Ordering::Relaxed),
+            calls.connections.load(Ordering::Relaxed),
+            calls.secrets.load(Ordering::Relaxed),
         );
         let mut counts = Vec::new();
         for _ in 0..100 {
-            seen.forget();
-            self.gateway.ask(Answer::Json, Kind::Billed).await?;
-            let asked = lock(&seen.upstream).first().copied();
-            let asked = asked.context("OpenRouter was not asked")?;
-            let calls = lock(&seen.storage);
-            counts.push(calls.iter().filter(|(when, _)| *when < asked).count());
+            calls.forget();
+            self.gateway.ask(Load::Json, Kind::Billed).await?;
+            let reached = lock(&calls.upstream).first().copied();
+            let reached = reached.context("OpenRouter was not reached")?;
+            let storage = lock(&calls.storage);
+            counts.push(storage.iter().filter(|(at, _)| *at < reached).count());
         }
-        let connections = seen.connections.load(Ordering::Relaxed) - before.0;
-        let secrets = seen.secrets.load(Ordering::Relaxed) - before.1;
+        let connections = calls.connections.load(Ordering::Relaxed) - before.0;
+        let secrets = calls.secrets.load(Ordering::Relaxed) - before.1;
         counts.sort_unstable();
         let (least, most) = (counts.first().copied(), counts.last().copied());
         figures.add(
@@ -120,26 +106,27 @@ impl Bench {
         Ok(())
     }
 
-    /// Time to the first byte and to the end, one request at a time.
+    /// The time to the first byte and to the end, one request at a time.
     pub async fn latency(&self, figures: &mut Figures) -> Result<()> {
-        for (answer, what) in [
-            (Answer::Json, "JSON answer"),
-            (Answer::Stream, "first byte of a stream"),
+        for (load, what) in [
+            (Load::Json, "JSON answer"),
+            (Load::Stream, "first byte of a stream"),
         ] {
             let mut all = vec![("stub", &self.direct)];
-            all.extend(self.others());
-            all.push(("a function that asks nobody", &self.alone));
-            // By subject: the medians of the rounds, and all samples.
+            all.extend(self.intermediaries());
+            all.push(("a function that answers by itself", &self.alone));
+            // For each subject the medians of its rounds, and all samples.
             let mut rounds = vec![Vec::new(); all.len()];
             let mut samples = vec![Vec::new(); all.len()];
             for round in 0..=self.options.rounds {
                 for (index, (_, subject)) in all.iter().enumerate() {
                     let mut times = Vec::new();
                     for _ in 0..self.options.requests {
-                        let timing = subject.ask(answer, Kind::Billed).await?;
-                        times.push(milliseconds(match answer {
-                            Answer::Json => timing.whole,
-                            _ => timing.first_byte,
+                        let timing = subject.ask(load, Kind::Billed).await?;
+                        times.push(milliseconds(if load == Load::Json {
+                            timing.whole
+                        } else {
+                            timing.first_byte
                         }));
                     }
                     // The first round is a rehearsal.
@@ -154,9 +141,9 @@ impl Bench {
             }
             let p50: Vec<f64> = rounds.iter().map(|it| median(it)).collect();
             let p99: Vec<f64> = samples.iter().map(|it| quantile(it, 0.99)).collect();
-            let added = |of: &[f64], name: &str| {
+            let added = |times: &[f64], name: &str| {
                 let index = all.iter().position(|(it, _)| *it == name)?;
-                Some(of.get(index)? - of.first()?)
+                Some(times.get(index)? - times.first()?)
             };
             let peer = added(&p50, "Envoy");
             for (name, _) in all.iter().skip(1) {
@@ -180,28 +167,28 @@ impl Bench {
         Ok(())
     }
 
-    /// From the moment at which the stub writes an event to the one at which it is out.
+    /// The time from the stub's write of an event to its arrival.
     pub async fn chunks(&self, figures: &mut Figures) -> Result<()> {
         let mut delays = Vec::new();
-        let subjects = std::iter::once(("stub", &self.direct)).chain(self.others());
+        let subjects = std::iter::once(("stub", &self.direct)).chain(self.intermediaries());
         for (name, subject) in subjects {
             let mut of_subject = Vec::new();
             for _ in 0..self.options.rounds {
-                self.stubs.seen.forget();
+                self.stubs.calls.forget();
                 let mut arrived = Vec::new();
-                let request = subject.prepare(Answer::Paced, Kind::Billed)?;
+                let request = subject.prepare(Load::Paced, Kind::Billed)?;
                 subject
                     .send(request, |now, text| {
                         arrived.extend(numbers_in(text).map(|number| (number, now)));
                     })
                     .await?;
                 subject.rest().await;
-                let sent = lock(&self.stubs.seen.sent).clone();
+                let sent = lock(&self.stubs.calls.sent).clone();
                 ensure!(arrived.len() == PACED, "events are missing");
                 // The first one waits for the head.
-                for (number, when) in arrived.into_iter().skip(1) {
+                for (number, at) in arrived.into_iter().skip(1) {
                     let sent = sent.get(number).context("an event that was not sent")?;
-                    of_subject.push(milliseconds(when.duration_since(*sent)));
+                    of_subject.push(milliseconds(at.duration_since(*sent)));
                 }
             }
             delays.push((name, median(&of_subject)));
@@ -223,186 +210,6 @@ impl Bench {
         figures.keep("chunk_delay_ms", json!(delays));
         Ok(())
     }
-
-    /// From spawn to the first `/next`, and to the first byte of the first answer.
-    pub async fn cold_starts(&self, figures: &mut Figures) -> Result<()> {
-        let mut raw = Vec::new();
-        for (name, binary, target) in [
-            ("proxy", &self.binaries.proxy, COLD_PROXY),
-            ("health", &self.binaries.health, COLD_HEALTH),
-        ] {
-            let (mut ready, mut answered) = (Vec::new(), Vec::new());
-            for _ in 0..self.options.starts {
-                let subject = self.fresh(name, binary);
-                let request = subject.prepare(Answer::Json, Kind::Billed)?;
-                let mut first = None;
-                let sent = subject.send(request, |now, _| {
-                    first.get_or_insert(now);
-                });
-                // Health knows no chat, and refuses it.
-                let outcome = sent.await;
-                let birth = subject.birth().context("no process was started")?;
-                ready.push(milliseconds(birth.ready.duration_since(birth.spawned)));
-                if name == "proxy" {
-                    outcome?;
-                    let first = first.context("no first byte")?;
-                    answered.push(milliseconds(first.duration_since(birth.spawned)));
-                }
-                subject.rest().await;
-            }
-            let middle = median(&ready);
-            figures.add(
-                format!("cold start of {name}: spawn to first /next, median"),
-                format!("≤ {target:.0} ms"),
-                format!("{middle:.1} ms"),
-                Some(middle <= target),
-            );
-            if name == "proxy" {
-                let middle = median(&answered);
-                figures.add(
-                    "cold start of proxy: spawn to first byte of an answer, median",
-                    format!("≤ {COLD_ANSWER:.0} ms"),
-                    format!("{middle:.1} ms (without TLS)"),
-                    Some(middle <= COLD_ANSWER),
-                );
-            }
-            raw.push(json!({"function": name, "ready_ms": ready, "first_byte_ms": answered}));
-        }
-        figures.keep("cold_starts", raw);
-        Ok(())
-    }
-
-    /// How large the executables are.
-    pub fn sizes(&self, figures: &mut Figures) -> Result<()> {
-        for (name, binary, target) in [
-            ("proxy", &self.binaries.proxy, PROXY_SIZE),
-            ("health", &self.binaries.health, HEALTH_SIZE),
-        ] {
-            let size = std::fs::metadata(binary)?.len();
-            figures.add(
-                format!("size of {name}"),
-                format!("≤ {}", megabytes(target)),
-                megabytes(size),
-                Some(size <= target),
-            );
-        }
-        Ok(())
-    }
-
-    /// Resident memory in a new environment: before, while and after much passes through it.
-    pub async fn memory(&self, figures: &mut Figures) -> Result<()> {
-        let subject = self.fresh("proxy", &self.binaries.proxy);
-        subject.ask(Answer::Json, Kind::Billed).await?;
-        let process = process_of(&subject)?;
-        let idle = memory(process)?;
-        subject.ask(Answer::Bulk(BULK), Kind::Billed).await?;
-        let streamed = memory(process)?;
-        figures.add(
-            format!("resident memory while {BULK} MB stream through (idle before)"),
-            format!("≤ {}", megabytes(MEMORY)),
-            format!(
-                "{} ({})",
-                megabytes(streamed.peak),
-                megabytes(idle.resident)
-            ),
-            Some(streamed.peak <= MEMORY),
-        );
-        let mut residents = Vec::new();
-        for _ in 0..10 {
-            for _ in 0..self.options.many / 10 {
-                let request = subject.prepare(Answer::Json, Kind::Billed)?;
-                subject.send(request, |_, _| ()).await?;
-            }
-            residents.push(memory(process)?.resident);
-        }
-        let (first, last) = (residents.first().copied(), residents.last().copied());
-        let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
-        figures.add(
-            format!(
-                "the same over {} requests: after a tenth, at the end",
-                self.options.many
-            ),
-            "≤ 5 % more",
-            format!("{}, {}", megabytes(first), megabytes(last)),
-            Some(last <= first + first / 20),
-        );
-        figures.keep("resident_bytes", json!({"idle": idle.resident, "peak_streaming": streamed.peak, "over_requests": residents}));
-        Ok(())
-    }
-
-    /// Processor time of a stream that is metered, beside the same stream that is not.
-    pub async fn metering(&self, figures: &mut Figures) -> Result<()> {
-        for (answer, how) in [
-            (Answer::Events(EVENTS), "events 1 ms apart"),
-            (Answer::Bulk(BULK), "100 MB at once"),
-        ] {
-            let mut spent = [Vec::new(), Vec::new(), Vec::new()];
-            for _ in 0..self.options.rounds {
-                for (spent, (subject, kind)) in spent.iter_mut().zip([
-                    (&self.gateway, Kind::Billed),
-                    (&self.gateway, Kind::Free),
-                    (&self.passthrough, Kind::Free),
-                ]) {
-                    let process = process_of(subject)?;
-                    let before = cpu(process)?;
-                    subject.ask(answer, kind).await?;
-                    spent.push(milliseconds(cpu_since(process, before)?));
-                }
-            }
-            // The least of each: what else runs on this machine can only add to it.
-            let [metered, free, passed] = spent.each_ref().map(|it| quantile(it, 0.0));
-            let more = metered / free - 1.0;
-            figures.add(
-                format!("metering, {how}: processor time beyond the same stream unmetered"),
-                "≤ 5 %",
-                format!(
-                    "{:.1} % ({metered:.0} beside {free:.0} ms; pass-through {passed:.0})",
-                    more * 100.0
-                ),
-                Some(more <= 0.05),
-            );
-            figures.keep(&format!("cpu_ms {how}"), json!(spent));
-        }
-        Ok(())
-    }
-
-    /// What one request costs the platform: time in the environment beyond the wait for others, and
-    /// processor time.
-    pub async fn cost(&self, figures: &mut Figures) -> Result<()> {
-        for (answer, what) in [
-            (Answer::Json, "JSON"),
-            (Answer::Stream, "stream of 55 events"),
-        ] {
-            let process = process_of(&self.gateway)?;
-            let before = cpu(process)?;
-            let began = tokio::time::Instant::now();
-            for _ in 0..500 {
-                let request = self.gateway.prepare(answer, Kind::Billed)?;
-                self.gateway.send(request, |_, _| ()).await?;
-            }
-            self.gateway.rest().await;
-            let (whole, busy) = (began.elapsed() / 500, cpu_since(process, before)? / 500);
-            figures.add(
-                format!("one request, {what}: time from invocation to the next (books closed)"),
-                "",
-                format!(
-                    "{:.2} ms, {:.2} ms of a core",
-                    milliseconds(whole),
-                    milliseconds(busy)
-                ),
-                None,
-            );
-            figures.keep(
-                &format!("request_ms {what}"),
-                json!({"whole": milliseconds(whole), "cpu": milliseconds(busy)}),
-            );
-        }
-        Ok(())
-    }
-}
-
-fn process_of(subject: &Subject) -> Result<Pid> {
-    Ok(subject.birth().context("no process was started")?.process)
 }
 
 fn milliseconds(time: Duration) -> f64 {

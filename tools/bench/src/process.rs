@@ -1,17 +1,17 @@
-//! What the kernel knows of a process (Linux: `/proc`).
+//! The kernel's accounts of a process (Linux: `/proc`).
 
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 
-/// Time on a processor so far, of all threads.
+/// The processor time of all threads so far.
 /// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
 pub fn cpu(process: Pid) -> Result<Duration> {
     let folder = format!("/proc/{}/task", process.as_raw_nonzero());
     let mut nanoseconds = 0_u64;
     for task in fs::read_dir(&folder).with_context(|| folder.clone())? {
-        // A thread may end between the two.
+        // A thread may end before its file is read.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
             continue;
         };
@@ -21,22 +21,22 @@ pub fn cpu(process: Pid) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// The same since it was `before`.
+/// The processor time since it was `before`.
 pub fn cpu_since(process: Pid, before: Duration) -> Result<Duration> {
-    // A thread that has ended takes its time with it.
+    // The time of a thread that has ended is no longer counted.
     Ok(cpu(process)?.saturating_sub(before))
 }
 
-/// Memory of a process, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// Resident now.
+    /// The resident memory.
     pub resident: u64,
-    /// The most that ever was.
+    /// The peak of the resident memory.
     pub peak: u64,
 }
 
-/// Reads it.
+/// Reads the memory of a process.
 /// <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>
 pub fn memory(process: Pid) -> Result<Memory> {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());

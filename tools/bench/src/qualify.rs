@@ -1,29 +1,29 @@
-//! Before anything is timed: every subject gives the same bytes, and the books say what they cost.
+//! The qualification of the subjects: each gives the same bytes, and the books tell their cost.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use stack::lambda::lock;
+use stub::load::{COST, Load};
 
 use crate::{
-    answers::{Answer, COST},
     measure::Bench,
-    stubs::lock,
     subject::{Kind, Subject},
 };
 
-/// Fails where a byte or a figure of the row is wrong.
+/// Fails if a byte or a value of the row is wrong.
 pub async fn qualify(bench: &Bench) -> Result<()> {
-    for answer in [Answer::Json, Answer::Stream, Answer::Bulk(1)] {
-        let expected = body(&bench.direct, answer, Kind::Billed).await?;
+    for load in [Load::Json, Load::Stream, Load::Bulk(1)] {
+        let expected = body(&bench.direct, load, Kind::Billed).await?;
         ensure!(expected.len() > 500, "the stub's answer is no answer");
-        for (name, subject) in bench.others() {
+        for (name, subject) in bench.intermediaries() {
             for kind in [Kind::Billed, Kind::Free] {
-                *lock(&bench.stubs.seen.outcome) = Value::Null;
+                *lock(&bench.stubs.calls.outcome) = Value::Null;
                 ensure!(
-                    body(subject, answer, kind).await? == expected,
-                    "{name} changes bytes of {answer:?}"
+                    body(subject, load, kind).await? == expected,
+                    "{name} changes bytes of {load:?}"
                 );
                 if name == "gateway" {
-                    check_row(&lock(&bench.stubs.seen.outcome), kind)?;
+                    check_row(&lock(&bench.stubs.calls.outcome), kind)?;
                 }
             }
         }
@@ -33,9 +33,9 @@ pub async fn qualify(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-async fn body(subject: &Subject, answer: Answer, kind: Kind) -> Result<Vec<u8>> {
+async fn body(subject: &Subject, load: Load, kind: Kind) -> Result<Vec<u8>> {
     let mut body = Vec::new();
-    let request = subject.prepare(answer, kind)?;
+    let request = subject.prepare(load, kind)?;
     subject
         .send(request, |_, bytes| body.extend_from_slice(bytes))
         .await?;

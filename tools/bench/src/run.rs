@@ -7,50 +7,24 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
 use e2e::signer::Signer;
 use stack::{RunDir, Workspace, cargo, process::run_visibly, progress::step};
 
 use crate::{
     figures::Figures,
     measure::{Bench, Binaries},
-    peer::{Envoy, absent},
+    options::Options,
+    peer::{Envoy, absence},
     qualify::qualify,
     stubs::Stubs,
     subject::Subject,
 };
 
-/// Measures what the gateway adds to a request.
-#[derive(Debug, Clone, Parser)]
-pub struct Options {
-    /// How often each comparison is repeated; the median counts
-    #[arg(long, default_value_t = 5)]
-    pub rounds: usize,
-    /// Requests of each subject in a round of latencies
-    #[arg(long, default_value_t = 200)]
-    pub requests: usize,
-    /// Cold starts of each function
-    #[arg(long, default_value_t = 15)]
-    pub starts: usize,
-    /// Requests over which memory has to stay flat
-    #[arg(long, default_value_t = 10_000)]
-    pub many: usize,
-    /// Requests that are sent many at once
-    #[arg(long, default_value_t = 4_000)]
-    pub crowd: usize,
-    /// Take the executables that `cargo xtask package` has built, instead of building
-    #[arg(long)]
-    pub packaged: bool,
-    /// Do without Envoy
-    #[arg(long)]
-    pub no_peer: bool,
-}
-
-/// Runs it, prints the table, and writes `.tools/run/bench.json`.
+/// Runs the benchmark, prints the table, and writes `.tools/run/bench.json`.
 pub fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
     let binaries = binaries(&workspace, options.packaged)?;
-    let began = Instant::now();
+    let started = Instant::now();
     let folder = RunDir::unique(&workspace, "bench")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -61,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     figures.write(&raw)?;
     println!(
         "\n{:.0} s; raw results: {}",
-        began.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         raw.display()
     );
     Ok(())
@@ -110,13 +84,19 @@ async fn measure(
     let envoy = (!options.no_peer).then(|| envoy(workspace, &run, &stubs.openrouter));
     let function =
         |name, binary: &Path| Subject::function(name, binary, stubs.env(), run.path(), &user);
-    let nobody = stubs
+    let without_upstream = stubs
         .env()
         .into_iter()
         .filter(|(name, _)| *name != "OPENROUTER_BASE_URL")
         .collect();
     let bench = Bench {
-        alone: Subject::function("alone", &binaries.passthrough, nobody, run.path(), &user),
+        alone: Subject::function(
+            "alone",
+            &binaries.passthrough,
+            without_upstream,
+            run.path(),
+            &user,
+        ),
         direct: Subject::http(&stubs.openrouter)?,
         gateway: function("proxy", &binaries.proxy),
         passthrough: function("passthrough", &binaries.passthrough),
@@ -128,25 +108,25 @@ async fn measure(
         stubs,
     };
     let mut figures = Figures::default();
-    tell("qualifying: bytes and rows");
+    announce("qualifying: bytes and rows");
     qualify(&bench).await?;
-    tell("round trips");
+    announce("round trips");
     bench.round_trips(&mut figures).await?;
-    tell("latency");
+    announce("latency");
     bench.latency(&mut figures).await?;
-    tell("chunks");
+    announce("chunks");
     bench.chunks(&mut figures).await?;
-    tell("cold starts");
+    announce("cold starts");
     bench.cold_starts(&mut figures).await?;
     bench.sizes(&mut figures)?;
-    tell("memory");
+    announce("memory");
     bench.memory(&mut figures).await?;
-    tell("metering");
+    announce("metering");
     bench.metering(&mut figures).await?;
-    tell("many at once");
+    announce("concurrency");
     bench.crowds(&mut figures).await?;
     bench.crowd_memory(&mut figures).await?;
-    tell("one request");
+    announce("one request");
     bench.cost(&mut figures).await?;
     let violations = bench.gateway.violations();
     ensure!(violations.is_empty(), "{violations:?}");
@@ -162,10 +142,10 @@ fn envoy(workspace: &Workspace, run: &RunDir, openrouter: &str) -> Option<(Envoy
         Ok((envoy, subject))
     });
     started
-        .map_err(|error| eprintln!("  {}", absent(&error)))
+        .map_err(|error| eprintln!("  {}", absence(&error)))
         .ok()
 }
 
-fn tell(what: &str) {
-    eprintln!("  {what}");
+fn announce(part: &str) {
+    eprintln!("  {part}");
 }

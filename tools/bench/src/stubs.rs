@@ -1,21 +1,15 @@
-//! OpenRouter, the database and Secrets Manager, in this process: they answer at once and count.
+//! OpenRouter, the database and Secrets Manager in this process: they answer at once, and count.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::Result;
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{Request, State},
-    response::Response,
-    serve::ListenerExt,
-};
+use axum::{body::Body, response::Response};
 use e2e::signer::{AUDIENCE, Signer};
 use http::header;
 use serde_json::{Value, json};
@@ -23,83 +17,80 @@ use shared::vault::{
     keyset::{KeyMaterial, Keyset},
     secret::KeyId,
 };
-use stack::Env;
-use tokio::{net::TcpListener, time::Instant};
+use stack::{Env, lambda::lock};
+use stub::{
+    Received,
+    load::Load,
+    server::{ROOT, listen, serve},
+};
+use tokio::time::Instant;
 
-use crate::answers::Answer;
-
-/// A running set. The tasks end with the runtime.
+/// The running stubs. They end with the runtime.
 #[derive(Debug)]
 pub struct Stubs {
-    /// The counters.
-    pub seen: Arc<Seen>,
-    /// `http://host:port/api/v1` of OpenRouter's stub.
+    /// The calls of all of them.
+    pub calls: Arc<Calls>,
+    /// OpenRouter's base URL, `http://host:port/api/v1`.
     pub openrouter: String,
     storage: String,
     secrets: String,
 }
 
-/// What the stubs have seen.
+/// The calls of the stubs.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Calls of the database: when, and of which function.
+pub struct Calls {
+    /// The time of each call of the database, and its function.
     pub storage: Mutex<Vec<(Instant, String)>>,
     /// The argument of the last call that closed a request's books.
     pub outcome: Mutex<Value>,
-    /// When OpenRouter was asked.
+    /// The time of each request to OpenRouter.
     pub upstream: Mutex<Vec<Instant>>,
-    /// When each event of the last paced stream was written.
+    /// The time at which each event of the last paced stream was written.
     pub sent: Arc<Mutex<Vec<Instant>>>,
-    /// Calls of Secrets Manager.
+    /// The number of calls of Secrets Manager.
     pub secrets: AtomicUsize,
-    /// Connections that were accepted, to any of them.
-    pub connections: AtomicUsize,
+    /// The number of connections that any of them accepted.
+    pub connections: Arc<AtomicUsize>,
 }
 
-/// What the stubs know.
+/// The data of the stubs.
 #[derive(Debug)]
-struct Knows {
-    seen: Arc<Seen>,
+struct State {
+    calls: Arc<Calls>,
     keyset: String,
     sealed: String,
 }
 
 impl Stubs {
-    /// Starts them, with a key stored for `user`.
+    /// Starts the stubs, with a key stored for `user`.
     pub async fn start(user: &Signer) -> Result<Self> {
         let mut material = KeyMaterial::new([0; 64]);
         getrandom::fill(&mut material[..])?;
         let keyset = Keyset::generate(&material, KeyId(1));
         let sealed = Keyset::parse(&keyset)?.seal(user.did.as_str(), &user.api_key);
-        let seen = Arc::<Seen>::default();
-        let knows = Arc::new(Knows {
-            seen: Arc::clone(&seen),
+        let calls = Arc::<Calls>::default();
+        let state = Arc::new(State {
+            calls: Arc::clone(&calls),
             keyset: keyset.to_string(),
             sealed: sealed.to_column(),
         });
-        let serve = async |handler: Router| listen(handler, Arc::clone(&seen)).await;
-        let openrouter = serve(
-            Router::new()
-                .fallback(openrouter)
-                .with_state(Arc::clone(&knows)),
-        )
-        .await?;
-        let storage = serve(
-            Router::new()
-                .fallback(storage)
-                .with_state(Arc::clone(&knows)),
-        )
-        .await?;
-        let secrets = serve(Router::new().fallback(secrets).with_state(knows)).await?;
+        let start = async |respond: fn(&State, &Received) -> Response| -> Result<String> {
+            let (listener, url) = listen().await?;
+            let (state, connections) = (Arc::clone(&state), Arc::clone(&calls.connections));
+            serve(listener, connections, move |request| {
+                std::future::ready(respond(&state, &request))
+            });
+            Ok(url)
+        };
         Ok(Self {
-            seen,
-            openrouter: format!("{openrouter}/api/v1"),
-            storage,
-            secrets,
+            openrouter: start(openrouter).await? + ROOT.trim_end_matches('/'),
+            storage: start(storage).await?,
+            secrets: start(secrets).await?,
+            calls,
         })
     }
 
-    /// The environment of a function that stands on them.
+    /// The environment of a function that uses them.
     #[must_use]
     pub fn env(&self) -> Env {
         vec![
@@ -117,7 +108,7 @@ impl Stubs {
     }
 }
 
-impl Seen {
+impl Calls {
     /// Forgets everything but the counters.
     pub fn forget(&self) {
         lock(&self.storage).clear();
@@ -126,78 +117,46 @@ impl Seen {
     }
 }
 
-async fn listen(router: Router, seen: Arc<Seen>) -> Result<String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let listener = listener.tap_io(move |io| {
-        seen.connections.fetch_add(1, Ordering::Relaxed);
-        drop(io.set_nodelay(true));
-    });
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(format!("http://{address}"))
+fn openrouter(state: &State, request: &Received) -> Response {
+    lock(&state.calls.upstream).push(request.at);
+    Load::requested(request).respond(Arc::clone(&state.calls.sent))
 }
 
-async fn openrouter(State(knows): State<Arc<Knows>>, request: Request) -> Response {
-    lock(&knows.seen.upstream).push(Instant::now());
-    let path = request.uri().path().to_owned();
-    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
-        return Response::default();
-    };
-    let wanted = if body.is_empty() {
-        Answer::named_in(path.as_bytes())
-    } else {
-        Answer::named_in(&body)
-    };
-    wanted.respond(Arc::clone(&knows.seen.sent))
-}
-
-async fn storage(State(knows): State<Arc<Knows>>, request: Request) -> Response {
-    let function = request
-        .uri()
-        .path()
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    lock(&knows.seen.storage).push((Instant::now(), function.clone()));
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX)
-        .await
-        .unwrap_or_default();
-    let argument = |name: &str| {
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        body[name].clone()
-    };
-    let said = match function.as_str() {
+fn storage(state: &State, request: &Received) -> Response {
+    let path = request.uri.path();
+    let function = path.rsplit('/').next().unwrap_or_default();
+    lock(&state.calls.storage).push((request.at, function.to_owned()));
+    let value = match function {
         "begin_request" => json!({
-            "id": argument("request")["id"],
-            "sealed_key": knows.sealed,
+            "id": request.json()["request"]["id"],
+            "sealed_key": state.sealed,
             "key_name": "bench",
         }),
         "finish_request" => {
-            *lock(&knows.seen.outcome) = argument("outcome");
+            *lock(&state.calls.outcome) = request.json()["outcome"].take();
             json!({"finished": true, "status": "completed"})
         }
         _ => json!({"noted": true}),
     };
-    as_json("application/json", &said)
+    as_json("application/json", &value)
 }
 
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>
-async fn secrets(State(knows): State<Arc<Knows>>, _body: Bytes) -> Response {
-    knows.seen.secrets.fetch_add(1, Ordering::Relaxed);
-    let said = json!({
+fn secrets(state: &State, _request: &Received) -> Response {
+    state.calls.secrets.fetch_add(1, Ordering::Relaxed);
+    let value = json!({
         "ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:bench/keyset-AbCdEf",
         "CreatedDate": 1_767_225_600.0,
         "Name": "bench/keyset",
-        "SecretString": knows.keyset,
+        "SecretString": state.keyset,
         "VersionId": "a1b2c3d4-5678-90ab-cdef-000000000000",
         "VersionStages": ["AWSCURRENT"],
     });
-    as_json("application/x-amz-json-1.1", &said)
+    as_json("application/x-amz-json-1.1", &value)
 }
 
-fn as_json(media_type: &'static str, said: &Value) -> Response {
-    let mut response = Response::new(Body::from(said.to_string()));
+fn as_json(media_type: &'static str, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         http::HeaderValue::from_static(media_type),
@@ -205,14 +164,10 @@ fn as_json(media_type: &'static str, said: &Value) -> Response {
     response
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits until the database has been told how everything ended, or for a second.
-pub(crate) async fn until_quiet(quiet: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(1);
-    while !quiet() && Instant::now() < until {
+/// Waits until `is_quiet` returns true, at most for a second.
+pub(crate) async fn until_quiet(is_quiet: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while !is_quiet() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever answers the same request: the stub itself, a proxy before it, a function before it.
+//! The subjects of a comparison: the stub itself, a proxy before it, a function before it.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,65 +14,66 @@ use stack::{
     Env,
     lambda::{Abandoned, Birth, Function, Invocation, Limits, Mode, Part, Pool, event},
 };
+use stub::load::Load;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{answers::Answer, stubs::until_quiet};
+use crate::stubs::until_quiet;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
-/// More than any measurement takes.
-const TIME: Duration = Duration::from_mins(5);
+/// More time than any measurement takes.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Something that answers.
+/// A subject, which answers requests.
 #[derive(Debug)]
 pub enum Subject {
-    /// By plain HTTP: the stub itself, or a proxy.
+    /// The stub itself, or a proxy, over plain HTTP.
     Http {
-        /// What stands before the paths.
+        /// The base URL of all paths.
         base: String,
-        /// With connections of its own.
+        /// A client with connections of its own.
         client: reqwest::Client,
     },
     /// An environment of a function.
     Function(Environment),
 }
 
-/// One environment that is invoked again and again.
+/// One environment of a function, which serves all invocations.
 #[derive(Debug)]
 pub struct Environment {
     pool: Pool,
     user: Arc<Signer>,
 }
 
-/// Whether it costs something: a `POST` of a chat, or a `GET` that has no books.
+/// The kind of a request: a `POST` of a chat, or a `GET` that costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Metered, and written into the books.
+    /// Metered, and recorded in the books.
     Billed,
-    /// Passed on without a look at it.
+    /// Forwarded unread.
     Free,
 }
 
-/// A request that only has to be sent.
+/// A request that is ready to be sent.
 #[derive(Debug)]
 pub enum Prepared {
-    /// To be sent by HTTP.
+    /// An HTTP request.
     Http(Box<reqwest::Request>),
-    /// To be invoked.
+    /// An invocation.
     Event(Uuid, Vec<u8>),
 }
 
-/// How an answer came.
+/// The times of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// From the request to the body's first byte.
+    /// The time from the request to the body's first byte.
     pub first_byte: Duration,
-    /// From the request to its end.
+    /// The time from the request to the body's end.
     pub whole: Duration,
 }
 
 impl Subject {
-    /// Whatever speaks HTTP at `base`.
+    /// The HTTP server at `base`.
     pub fn http(base: impl Into<String>) -> Result<Self> {
         Ok(Self::Http {
             base: base.into(),
@@ -80,7 +81,7 @@ impl Subject {
         })
     }
 
-    /// A function, in an environment that starts with its first request.
+    /// A function, whose environment starts with its first request.
     #[must_use]
     pub fn function(
         name: &'static str,
@@ -97,23 +98,19 @@ impl Subject {
             limits: Limits::NONE,
         };
         Self::Function(Environment {
-            // Its log is read, as Lambda does, and thrown away.
+            // Its log is read, as by Lambda, and dropped.
             pool: Pool::start(function, 1, folder, Arc::new(|_| {})),
             user: Arc::clone(user),
         })
     }
 
-    /// Makes a request, signed where that counts.
-    pub fn prepare(&self, answer: Answer, kind: Kind) -> Result<Prepared> {
+    /// Makes a request, signed for a function.
+    pub fn prepare(&self, load: Load, kind: Kind) -> Result<Prepared> {
         let (method, path, body) = match kind {
-            Kind::Billed => (
-                Method::POST,
-                "chat/completions".to_owned(),
-                answer.request(),
-            ),
+            Kind::Billed => (Method::POST, "chat/completions".to_owned(), load.request()),
             Kind::Free => (
                 Method::GET,
-                format!("models/bench/{}/endpoints", answer.name()),
+                format!("models/bench/{}/endpoints", load.name()),
                 Vec::new(),
             ),
         };
@@ -129,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// Sends it, and gives each piece of the answer's body to `take` as it comes.
+    /// Sends a request, and calls `take` with each piece of the answer's body as it arrives.
     pub async fn send(
         &self,
         prepared: Prepared,
@@ -137,7 +134,7 @@ impl Subject {
     ) -> Result<Timing> {
         match (self, prepared) {
             (Self::Http { client, .. }, Prepared::Http(request)) => {
-                let began = Instant::now();
+                let started = Instant::now();
                 let mut answer = client.execute(*request).await?.error_for_status()?;
                 let mut first = None;
                 while let Some(chunk) = answer.chunk().await? {
@@ -145,30 +142,32 @@ impl Subject {
                     first.get_or_insert(now);
                     take(now, &chunk);
                 }
-                timing(began, first)
+                timing(started, first)
             }
             (Self::Function(environment), Prepared::Event(id, event)) => {
                 environment.send(id, event, take).await
             }
-            _ => bail!("prepared for another subject"),
+            (Self::Http { .. }, Prepared::Event(..)) | (Self::Function(_), Prepared::Http(_)) => {
+                bail!("prepared for another subject")
+            }
         }
     }
 
-    /// The same with the answer's body thrown away.
-    pub async fn ask(&self, answer: Answer, kind: Kind) -> Result<Timing> {
-        let timing = self.send(self.prepare(answer, kind)?, |_, _| ()).await?;
+    /// Makes and sends a request, and drops the answer's body.
+    pub async fn ask(&self, load: Load, kind: Kind) -> Result<Timing> {
+        let timing = self.send(self.prepare(load, kind)?, |_, _| ()).await?;
         self.rest().await;
         Ok(timing)
     }
 
-    /// Waits until it is done with what follows an answer.
+    /// Waits until it has finished its work after an answer.
     pub async fn rest(&self) {
         if let Self::Function(environment) = self {
             until_quiet(|| environment.pool.unfinished() == 0).await;
         }
     }
 
-    /// How its process came to life, where it is a function's, after the first request.
+    /// The start of a function's process, after the first request.
     #[must_use]
     pub fn birth(&self) -> Option<Birth> {
         match self {
@@ -177,7 +176,7 @@ impl Subject {
         }
     }
 
-    /// What it did that a function must not do.
+    /// The rules of the platform that it broke.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         match self {
@@ -199,11 +198,11 @@ impl Environment {
         event: Vec<u8>,
         mut take: impl FnMut(Instant, &[u8]),
     ) -> Result<Timing> {
-        let began = Instant::now();
+        let started = Instant::now();
         let mut parts = self.pool.invoke(Invocation {
             id,
             event,
-            time: TIME,
+            timeout: TIMEOUT,
             abandoned: Abandoned::Drained,
             last: false,
         });
@@ -219,7 +218,7 @@ impl Environment {
                     first.get_or_insert(now);
                     take(now, &bytes);
                 }
-                Part::End => return timing(began, first),
+                Part::End => return timing(started, first),
                 Part::Failed(failure) => bail!("no answer: {failure:?}"),
             }
         }
@@ -227,16 +226,16 @@ impl Environment {
     }
 }
 
-fn timing(began: Instant, first: Option<Instant>) -> Result<Timing> {
+fn timing(started: Instant, first: Option<Instant>) -> Result<Timing> {
     Ok(Timing {
         first_byte: first
             .context("an answer without a body")?
-            .duration_since(began),
-        whole: began.elapsed(),
+            .duration_since(started),
+        whole: started.elapsed(),
     })
 }
 
-/// A request to the gateway's route as API Gateway hands it on, and its id.
+/// API Gateway's event of a request to the gateway, and its id.
 pub fn signed_event(
     user: &Signer,
     method: &Method,

@@ -13,6 +13,9 @@ use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
 use shared::config::{Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
+use shared::identity::auth::Scheme;
+use shared::identity::did::Method;
+use shared::routes::{Access, Route};
 
 type Names = BTreeSet<String>;
 
@@ -107,29 +110,52 @@ fn variables_that_the_template_sets_are_marked() {
 }
 
 #[test]
-fn routes_are_those_of_the_template() {
-    let routes: BTreeMap<String, String> =
-        serde_json::from_str(&read("tools/template/routes.json")).unwrap();
-    let deployed: Names = routes
-        .keys()
-        .filter_map(|route| route.split_once(' '))
-        // Every other path has no function of its own.
-        .filter(|(_, path)| *path != "/{proxy+}")
-        .map(|(_, path)| path.replace("{proxy+}", "*"))
-        .collect();
-    let page = Page::read("docs/use/api.md").unwrap();
-    let documented: Names = page
-        .table("route")
-        .iter()
-        .map(|row| {
-            row[0]
-                .rsplit([' ', '`'])
-                .find(|it| it.starts_with('/'))
-                .unwrap()
-                .to_owned()
+fn routes_are_documented() {
+    let routes: BTreeSet<(String, bool)> = Route::ALL
+        .into_iter()
+        .flat_map(|route| {
+            let path = route.path().replace("{path}", "*");
+            let is_signed = route.access() != Access::Open;
+            let methods = route.methods().unwrap_or("any").split(", ");
+            // Where there is GET.
+            let methods = methods.filter(|it| *it != "HEAD");
+            methods.map(move |method| (format!("{method} {path}"), is_signed))
         })
         .collect();
-    assert_eq!(documented, deployed);
+    let mut documented = BTreeSet::new();
+    for row in Page::read("docs/use/api.md").unwrap().table("route") {
+        // `GET` `PUT /path`, or any method, `/path`.
+        let cell = row[0].replace(['`', ','], " ");
+        let mut words: Vec<&str> = cell.split_whitespace().collect();
+        let path = words.pop().unwrap();
+        words.retain(|it| *it != "method");
+        for method in words {
+            documented.insert((format!("{method} {path}"), row[1] == "yes"));
+        }
+    }
+    assert_eq!(documented, routes);
+}
+
+/// Also in the parameter that names DIDs.
+#[test]
+fn did_methods_are_documented() {
+    let page = Page::read("docs/use/signing.md").unwrap();
+    let rows = page.table("header");
+    let row = rows.iter().find(|row| row[0] == "`x-did`").unwrap();
+    let names: Vec<&str> = Method::ALL.into_iter().map(Method::name).collect();
+    for name in &names {
+        assert!(row[1].contains(&format!("did:{name}")), "{name}");
+    }
+    let pattern = format!("did:({}):", names.join("|"));
+    assert!(read("template.yaml").contains(&pattern), "{pattern}");
+}
+
+#[test]
+fn headers_of_signatures_are_documented() {
+    let page = Page::read("docs/use/signing.md").unwrap();
+    let headers = Scheme::ALL.into_iter().flat_map(Scheme::headers);
+    let headers: Names = headers.map(|it| (*it).to_owned()).collect();
+    assert_eq!(column(&page, "header", 0), headers);
 }
 
 #[test]
@@ -142,15 +168,33 @@ fn refused_families_are_documented() {
 }
 
 #[test]
-fn endpoints_are_documented() {
+fn free_posts_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const FREE_POSTS").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
     let page = Page::read("docs/use/api.md").unwrap();
-    let source = production("shared/src/upstream/endpoint.rs");
-    for row in page.table("endpoint") {
-        let (name, path) = (&spans(&row[0])[0], &spans(&row[1])[0]);
-        let segment = path.trim_start_matches('/');
-        assert!(source.contains(&format!("\"{name}\"")), "{name}");
-        assert!(source.contains(&format!("\"{segment}\"")), "{path}");
-    }
+    assert_eq!(page.marked("free"), literals(list).collect());
+}
+
+#[test]
+fn endpoints_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const ENDPOINTS").unwrap();
+    let (list, _) = list.split_once("\n};").unwrap();
+    let texts: Vec<String> = literals(list).collect();
+    let mut defined: BTreeMap<String, String> = texts
+        .chunks_exact(2)
+        .map(|pair| (pair[1].clone(), format!("/{}", pair[0])))
+        .collect();
+    // Any other path.
+    defined.remove("other").unwrap();
+    let documented = Page::read("docs/use/api.md")
+        .unwrap()
+        .table("endpoint")
+        .iter()
+        .map(|row| (spans(&row[0]).remove(0), spans(&row[1]).remove(0)))
+        .collect();
+    assert_eq!(defined, documented);
 }
 
 /// A source without its tests.
@@ -334,9 +378,22 @@ fn alarms_are_documented() {
 }
 
 #[test]
+fn settings_of_the_deployment_are_documented() {
+    let workflow = read(".github/workflows/deploy.yml");
+    let settings: Names = ["${{ vars.", "${{ secrets."]
+        .iter()
+        .flat_map(|kind| workflow.split(kind).skip(1))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let page = Page::read("docs/operate/update.md").unwrap();
+    assert_eq!(column(&page, "name", 0), settings);
+}
+
+#[test]
 fn commands_are_documented() {
     let page = Page::read("docs/use/command-line.md").unwrap();
-    let defined: Names = llmgw::cli::Cli::command()
+    let defined: Names = llmgw::commands::Cli::command()
         .get_subcommands()
         .map(|it| format!("llmgw {}", it.get_name()))
         .collect();
@@ -346,7 +403,7 @@ fn commands_are_documented() {
 /// Wherever a command is named, it can be run.
 #[test]
 fn every_command_that_is_named_exists() {
-    let cli = llmgw::cli::Cli::command();
+    let cli = llmgw::commands::Cli::command();
     let mut wrong = Vec::new();
     for path in pages().unwrap() {
         let page = Page::read(&path).unwrap();
@@ -370,6 +427,50 @@ fn every_command_that_is_named_exists() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_task_that_is_named_exists() {
+    let source = read("tools/xtask/src/main.rs");
+    let (_, tasks) = source.split_once("enum Task {").unwrap();
+    let tasks: Names = tasks
+        .split("\n}")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim().split(['(', ',']).next())
+        .filter(|name| name.starts_with(|it: char| it.is_ascii_uppercase()))
+        .map(kebab)
+        .collect();
+    assert!(tasks.contains("bench-usage"), "{tasks:?}");
+    let mut wrong = Vec::new();
+    for path in pages().unwrap() {
+        let page = Page::read(&path).unwrap();
+        let named = page.spans();
+        let code = page.code().map(str::to_owned);
+        for text in named.into_iter().chain(code) {
+            for rest in text.split("cargo xtask ").skip(1) {
+                let is_word = |it: &char| it.is_ascii_lowercase() || *it == '-';
+                let task: String = rest.chars().take_while(is_word).collect();
+                if !task.is_empty() && !tasks.contains(&task) {
+                    wrong.push(format!("{}: cargo xtask {task}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `BenchUsage` as clap names it: `bench-usage`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab
 }
 
 /// The versions in the table are those that the tests install.
@@ -399,6 +500,19 @@ fn versions_of_clients_are_those_that_are_tested() {
     }
 }
 
+/// The sample output is that of the stand-in for OpenRouter.
+#[test]
+fn the_readme_shows_what_the_demonstration_prints() {
+    let source = read("tools/stub/src/demo.rs");
+    let (_, reply) = source.split_once("const HELLO").unwrap();
+    let reply: Vec<String> = literals(reply.split("\n};").next().unwrap()).collect();
+    let readme = Page::read("README.md").unwrap();
+    let shown: Vec<&str> = readme.code().collect();
+    for text in reply {
+        assert!(shown.iter().any(|line| line.contains(&text)), "{text}");
+    }
+}
+
 /// Platform limits that the code sets itself.
 #[test]
 fn limits_of_time_are_those_of_the_code() {
@@ -409,11 +523,14 @@ fn limits_of_time_are_those_of_the_code() {
         row.unwrap()[2].clone()
     };
     let limits = read("docs/operate/platform-limits.md");
-    for (variable, unit) in [
-        ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", 1000),
-        ("UPSTREAM_IDLE_TIMEOUT_MS", 1000),
+    for (variable, since) in [
+        ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "after the request"),
+        ("UPSTREAM_IDLE_TIMEOUT_MS", "after the last piece"),
     ] {
-        let seconds = default(variable).parse::<u32>().unwrap() / unit;
-        assert!(limits.contains(&format!("{seconds} s")), "{variable}");
+        let seconds = default(variable).parse::<u32>().unwrap() / 1000;
+        assert!(
+            limits.contains(&format!("{seconds} s {since}")),
+            "{variable}"
+        );
     }
 }

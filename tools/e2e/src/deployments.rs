@@ -9,8 +9,7 @@ use std::{
 
 use anyhow::Result;
 use stack::{Env, Function, Functions, Port, RunDir, Tools, Watch, Workspace};
-
-use crate::management::Fault;
+use stub::management::Fault;
 
 /// Deployments that provision keys, each with a management key of its own and the way in which the
 /// management API fails it.
@@ -101,8 +100,8 @@ pub(crate) struct Deployer<'a> {
 }
 
 impl Deployer<'_> {
-    /// Functions that provision nothing; `mock` is the other OpenRouter's base URL.
-    pub(crate) fn plain(&self, mock: &str) -> Result<Vec<Deployed>> {
+    /// Functions that provision nothing; `demo` is the base URL of the OpenRouter of `cargo xtask dev`.
+    pub(crate) fn plain(&self, demo: &str) -> Result<Vec<Deployed>> {
         Ok(vec![
             self.deploy(
                 &["proxy", "usage", "keys", "health", "reconcile"],
@@ -126,9 +125,9 @@ impl Deployer<'_> {
                 &[("AWS_LAMBDA_MAX_CONCURRENCY", "16")],
             )?,
             self.deploy(
-                &["proxy-mock"],
+                &["proxy-demo"],
                 &["proxy"],
-                &[("OPENROUTER_BASE_URL", mock)],
+                &[("OPENROUTER_BASE_URL", demo)],
             )?,
             self.deploy(
                 &["proxy-hasty"],
@@ -161,6 +160,11 @@ impl Deployer<'_> {
                 &[("SUPABASE_REST_URL", NOBODY)],
             )?,
             self.deploy(
+                &["usage-stale"],
+                &["usage"],
+                &[("SUPABASE_SECRET_KEY", "sb_secret_rotated_away")],
+            )?,
+            self.deploy(
                 &["proxy-keyless", "keys-keyless", "reconcile-keyless"],
                 &["proxy", "keys", "reconcile"],
                 &[("KEYSET_SECRET_NAME", "no/such/secret")],
@@ -181,8 +185,8 @@ impl Deployer<'_> {
         self.deploy(names, &binaries.repeat(instances), &provisions(secret))
     }
 
-    /// A function that provisions keys and does not reach the storage but through a door at `url`.
-    pub(crate) fn behind_door(
+    /// A function that provisions keys and reaches the storage through the proxy at `url`.
+    pub(crate) fn behind_proxy(
         &self,
         name: &'static str,
         secret: &str,

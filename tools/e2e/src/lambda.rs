@@ -46,12 +46,12 @@ impl World {
 impl Lambda {
     /// Invokes it with an event, which must be done after `time`.
     #[must_use]
-    pub fn invoke(&self, (id, event): (Uuid, Vec<u8>), time: Duration) -> Answer {
+    pub fn invoke(&self, (id, event): (Uuid, Vec<u8>), timeout: Duration) -> Answer {
         Answer {
             parts: self.0.invoke(Invocation {
                 id,
                 event,
-                time,
+                timeout,
                 abandoned: Abandoned::Drained,
                 last: false,
             }),

@@ -40,7 +40,7 @@ impl Signer {
     /// The same for the same arguments; the second makes the OpenRouter key.
     pub fn new(seed: [u8; 32], tail: [u8; 24]) -> Result<Self> {
         Ok(Self {
-            did: Did::from_verifying_key(&SigningKey::from_bytes(&seed).verifying_key()),
+            did: Did::from_public_key(&SigningKey::from_bytes(&seed).verifying_key().into()),
             api_key: ApiKey::new(format!("sk-or-v1-planted-{}", hex::encode(tail)))?,
             seed,
         })

@@ -1,4 +1,4 @@
-//! Those who call the gateway.
+//! The users of the gateway.
 
 use std::{ops::Deref, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     world::{CHAT, World, chat_body},
 };
 
-/// Someone who calls the gateway of the world.
+/// A user of the world's gateway.
 #[derive(Debug)]
 pub struct User<'a> {
     signer: Signer,
@@ -30,14 +30,26 @@ impl Deref for User<'_> {
     }
 }
 
-impl<'a> User<'a> {
-    pub(crate) fn new(world: &'a World) -> Result<Self> {
-        Ok(Self {
-            signer: Signer::random()?,
-            world,
-        })
+impl World {
+    /// A user with a DID and an OpenRouter key that the stub accepts.
+    pub fn user(&self) -> Result<User<'_>> {
+        let user = self.stranger()?;
+        self.upstream.accept_key(user.api_key.expose_secret());
+        self.vault
+            .store_key(&self.database, &user.did, &user.api_key)?;
+        Ok(user)
     }
 
+    /// A user with a DID and no key.
+    pub fn stranger(&self) -> Result<User<'_>> {
+        Ok(User {
+            signer: Signer::random()?,
+            world: self,
+        })
+    }
+}
+
+impl User<'_> {
     /// A signed request to `function`.
     pub fn request(
         &self,

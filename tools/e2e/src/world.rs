@@ -6,23 +6,23 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shared::http_client;
-use stack::{Aimock, Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace};
+use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace};
+use stub::{OpenRouter, management};
 use tokio::runtime::Runtime;
 
-pub use crate::{deployments::Deployed, signer::AUDIENCE, user::User};
 use crate::{
+    chaos_proxy::{ChaosProxy, Fault, OneCall},
     deployments::{Deployer, PROVISIONING},
-    management::Fault,
-    storage_door::{Door, OneCall, Treatment},
-    upstream::Upstream,
 };
+pub use crate::{deployments::Deployed, signer::AUDIENCE};
 
 const KEYSET_SECRET: &str = "e2e/keyset";
+
 /// The running system.
 #[derive(Debug)]
 pub struct World {
     /// OpenRouter's stub.
-    pub upstream: Upstream,
+    pub upstream: OpenRouter,
     /// HTTP without any rule of the gateway's.
     pub client: reqwest::Client,
     /// The run's folder, with every log.
@@ -32,16 +32,16 @@ pub struct World {
     /// The built functions.
     pub functions: Functions,
     workspace: Workspace,
-    vault: Vault,
-    database: Database,
+    pub(crate) vault: Vault,
+    pub(crate) database: Database,
     /// What functions are configured with where nothing is said.
     env: Env,
     deployed: Vec<Deployed>,
     management_keys: Vec<String>,
-    /// Closed when the world ends.
-    _doors: Vec<Door<OneCall>>,
     /// Stopped when the world ends.
-    _services: (Moto, Aimock, RunDir),
+    _proxies: Vec<ChaosProxy<OneCall>>,
+    /// Stopped when the world ends.
+    _services: (Moto, RunDir),
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect_runtime());
@@ -80,10 +80,10 @@ impl World {
             &workspace,
             &["proxy", "usage", "keys", "health", "reconcile", "llmgw"],
         )?;
-        let upstream = Upstream::start().await?;
+        let upstream = OpenRouter::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
         let secrets = Moto::start(&tools, &run, Port::free()?)?;
-        let aimock = Aimock::start(&tools, &run, Port::free()?)?;
+        let demo = OpenRouter::demo().await?;
         let vault = Vault::create(&secrets, KEYSET_SECRET)?;
 
         let mut env = database.env();
@@ -101,28 +101,28 @@ impl World {
             functions: &functions,
             env: &env,
         };
-        let mut deployed = deployment.plain(&aimock.url())?;
+        let mut deployed = deployment.plain(&demo.base_url())?;
         let mut management_keys = Vec::new();
-        let mut doors = Vec::new();
+        let mut proxies = Vec::new();
         for (names, fault) in PROVISIONING {
             let key = random_key("planted-management")?;
-            upstream.management().appoint(&key, fault);
+            upstream.management().add_manager(&key, fault);
             let secret = format!("e2e/management/{}", names.join("+"));
             secrets.create_secret(&secret, &key)?;
             management_keys.push(key);
             deployed.push(deployment.provisioning(names, fault, &secret)?);
-            if fault == Fault::None {
-                for (name, treatment) in [
-                    ("keys-unstored", Treatment::Refuse(503)),
-                    ("keys-unconfirmed", Treatment::RefuseAfterwards(503)),
+            if fault == management::Fault::None {
+                for (name, fault) in [
+                    ("keys-unstored", Fault::Refuse(503)),
+                    ("keys-unconfirmed", Fault::RefuseAfterwards(503)),
                 ] {
-                    let porter = OneCall {
+                    let policy = OneCall {
                         function: "activate_provisioning",
-                        treatment,
+                        fault,
                     };
-                    let door = Door::with(&database.url(), porter).await?;
-                    deployed.push(deployment.behind_door(name, &secret, &door.url())?);
-                    doors.push(door);
+                    let proxy = ChaosProxy::start(&database.url(), policy).await?;
+                    deployed.push(deployment.behind_proxy(name, &secret, &proxy.url())?);
+                    proxies.push(proxy);
                 }
             }
         }
@@ -138,8 +138,8 @@ impl World {
             database,
             deployed,
             management_keys,
-            _doors: doors,
-            _services: (secrets, aimock, run),
+            _proxies: proxies,
+            _services: (secrets, run),
         };
         Ok(world)
     }
@@ -186,7 +186,7 @@ impl World {
         Ok(command)
     }
 
-    /// Where the storage is, for [`StorageDoor`](crate::storage_door::StorageDoor).
+    /// The storage's base URL, for a [`ChaosProxy`].
     #[must_use]
     pub fn storage_url(&self) -> String {
         self.database.url()
@@ -253,20 +253,6 @@ impl World {
             Some(deployed) => deployed,
             None => panic!("{function} is not deployed"),
         }
-    }
-
-    /// Someone with a DID and an OpenRouter key that the stub accepts.
-    pub fn user(&self) -> Result<User<'_>> {
-        let user = User::new(self)?;
-        self.upstream.accept_key(user.api_key.expose_secret());
-        self.vault
-            .store_key(&self.database, &user.did, &user.api_key)?;
-        Ok(user)
-    }
-
-    /// Someone with a DID and no key.
-    pub fn stranger(&self) -> Result<User<'_>> {
-        User::new(self)
     }
 
     /// Runs SQL as the database's owner.

@@ -1,5 +1,4 @@
-//! Money as the stub counts it. Not the gateway's own type, on purpose: a fault in that one must
-//! not be made twice.
+//! Money as the stub counts it. On purpose not the gateway's own type, whose faults would cancel out.
 
 use std::{fmt, iter::Sum};
 
@@ -11,10 +10,10 @@ const DECIMALS: u32 = 24;
 const UNIT: u128 = 10_u128.pow(DECIMALS);
 
 impl Amount {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// `digits` · 10^-`decimals`; of more than 24 decimals the rest is lost.
+    /// `digits` · 10^-`decimals`; decimals beyond the 24th are lost.
     #[must_use]
     pub fn new(digits: u64, decimals: u32) -> Self {
         let scale = 10_u128.pow(DECIMALS.saturating_sub(decimals));
@@ -57,7 +56,7 @@ impl Sum for Amount {
     }
 }
 
-/// Plain decimals without superfluous zeros.
+/// Plain decimals without trailing zeros.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{}.{:024}", self.0 / UNIT, self.0 % UNIT);
@@ -65,7 +64,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// `digits` · 10^-`decimals` as JSON text, as providers write their doubles: plainly, or with an
+/// `digits` · 10^-`decimals` as JSON text, as providers write their numbers: plainly, or with an
 /// exponent (`7.434e-07`).
 #[must_use]
 pub fn json_number(digits: u64, decimals: u32, with_exponent: bool) -> String {

@@ -1,4 +1,4 @@
-//! The gateway's ledger: what it wrote into the database.
+//! The gateway's books: the rows that it wrote to the database.
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -34,7 +34,7 @@ pub struct Account {
     pub(crate) requests_per_minute: Option<u64>,
 }
 
-/// What is in the database.
+/// The contents of the database.
 #[derive(Debug)]
 pub struct Books {
     pub rows: Vec<Row>,
@@ -66,7 +66,7 @@ impl Books {
 }
 
 impl Row {
-    /// What it says that was paid.
+    /// The total cost that it tells.
     #[must_use]
     pub fn total(&self) -> Amount {
         amount(self.total_cost.as_deref())
@@ -90,7 +90,7 @@ fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
         .map_err(D::Error::custom)
 }
 
-/// What cannot be read is more than anyone ever bills, so that it is seen.
+/// Reads an amount. A text that is none becomes more than anyone ever bills, so that it is noticed.
 pub(crate) fn amount(text: Option<&str>) -> Amount {
     text.map_or(Amount::ZERO, |text| {
         Amount::parse(text).unwrap_or(Amount::new(u64::MAX, 0))

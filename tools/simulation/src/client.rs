@@ -1,4 +1,4 @@
-//! The clients: they sign, send, read, leave, come again, and ask how far their jobs are.
+//! The clients: they sign, send, read, leave, send again, and poll their jobs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,39 +12,39 @@ use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
 use crate::{
-    chronicle::{Chronicle, Group},
-    faults::{Client, Replay},
+    faults::{ClientBehaviour, Replay},
+    journal::{Group, Journal},
+    openrouter::TAG,
     plan::Plan,
-    upstream::TAG,
 };
 
-/// Who sends the requests, and to whom.
+/// The users, and the functions that they call.
 #[derive(Debug)]
 pub struct Clients {
     pub users: Vec<Signer>,
     pub proxy: Arc<Pool>,
-    pub chronicle: Arc<Chronicle>,
+    pub journal: Arc<Journal>,
 }
 
-/// What a client saw of its answer.
+/// An answer as its client received it.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct Delivered {
     pub status: Option<StatusCode>,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// Whether it read the end.
-    pub whole: bool,
+    /// Whether it read the answer to its end.
+    pub is_whole: bool,
     pub failure: Option<Failure>,
 }
 
-impl Seen {
-    /// Whether the answer is OpenRouter's, and not the gateway's own.
+impl Delivered {
+    /// Whether the answer is OpenRouter's and not the gateway's own.
     #[must_use]
     pub fn is_upstreams(&self) -> bool {
         self.headers.contains_key("x-gateway-upstream")
     }
 
-    /// The gateway's own reason, where it refused.
+    /// The gateway's reason, if it refused the request.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
@@ -52,11 +52,11 @@ impl Seen {
         (!self.is_upstreams()).then(|| reason.to_owned())
     }
 
-    fn tell(&self) -> String {
+    fn summary(&self) -> String {
         let status = self
             .status
             .map_or("no status".to_owned(), |it| it.to_string());
-        let end = match (&self.failure, self.whole) {
+        let end = match (&self.failure, self.is_whole) {
             (Some(failure), _) => format!("{failure:?}"),
             (None, true) => "to the end".to_owned(),
             (None, false) => "and left".to_owned(),
@@ -67,8 +67,8 @@ impl Seen {
 }
 
 impl Clients {
-    /// Sends a request, and again if its replay is planned; one answer for each.
-    pub async fn send(&self, plan: &Plan) -> Result<Vec<Seen>> {
+    /// Sends a request, and its replay if one is planned; returns an answer for each.
+    pub async fn send(&self, plan: &Plan) -> Result<Vec<Delivered>> {
         let path = &plan.path;
         let mut headers = self.user(plan)?.signed(
             &Method::POST,
@@ -86,10 +86,10 @@ impl Clients {
         headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
         let once = |nth: usize| self.once(plan, plan.ids.get(nth).copied(), path, &headers);
         if let Some(replay) = plan.replay {
-            self.chronicle.count(Group::Fault, replay.name());
+            self.journal.count(Group::Fault, replay.name());
         }
         if let Some(name) = plan.client.name() {
-            self.chronicle.count(Group::Fault, name);
+            self.journal.count(Group::Fault, name);
         }
         let seen = match plan.replay {
             None => vec![once(0).await],
@@ -109,43 +109,55 @@ impl Clients {
         Ok(seen)
     }
 
-    async fn once(&self, plan: &Plan, id: Option<Uuid>, path: &str, headers: &HeaderMap) -> Seen {
+    async fn once(
+        &self,
+        plan: &Plan,
+        id: Option<Uuid>,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Delivered {
         let id = id.unwrap_or_default();
-        self.chronicle
+        self.journal
             .note(plan.number, "client", format!("sends POST {path} as {id}"));
         let seen = read(
             self.proxy.invoke(Invocation {
                 id,
                 event: event::rest(id, &Method::POST, path, headers, &plan.body),
-                time: plan.time,
+                timeout: plan.timeout,
                 last: plan.last_of_environment,
                 abandoned: match plan.client {
-                    Client::Breaks { .. } => Abandoned::Broken,
-                    _ => Abandoned::Drained,
+                    ClientBehaviour::Breaks { .. } => Abandoned::Broken,
+                    ClientBehaviour::Reads
+                    | ClientBehaviour::ReadsSlowly
+                    | ClientBehaviour::Leaves { .. } => Abandoned::Drained,
                 },
             }),
             plan.client,
         )
         .await;
-        self.chronicle.note(plan.number, "client", seen.tell());
+        self.journal.note(plan.number, "client", seen.summary());
         let how = match (&seen.failure, seen.status) {
-            (Some(failure), _) => format!("no whole answer: {}", kind_of(failure)),
+            (Some(failure), _) => format!("no whole answer: {}", failure_name(failure)),
             (None, Some(status)) => match seen.reason() {
                 Some(reason) => format!("{} {reason}", status.as_u16()),
                 None => format!("{} of OpenRouter", status.as_u16()),
             },
             (None, None) => "left before the head".to_owned(),
         };
-        self.chronicle.count(Group::Client, how);
+        self.journal.count(Group::Client, how);
         seen
     }
 
-    /// Asks how far a job is until it is done.
+    /// Polls a job until its end.
     async fn poll(&self, plan: &Plan) -> Result<()> {
-        let path = format!("/api/v1/openrouter/{}/{}", plan.kind.path(), plan.job.id);
+        let path = format!(
+            "/api/v1/openrouter/{}/{}",
+            plan.kind.endpoint().path(),
+            plan.job.id
+        );
         for _ in 0..20 {
             sleep(Duration::from_millis(150)).await;
-            // Not of the seed: how often is asked depends on time.
+            // Not from the seed: the number of polls depends on time.
             let nonce = fastrand::u128(..).to_be_bytes();
             let headers =
                 self.user(plan)?
@@ -154,19 +166,19 @@ impl Clients {
             let parts = self.proxy.invoke(Invocation {
                 id,
                 event: event::rest(id, &Method::GET, &path, &headers, b""),
-                time: plan.time,
+                timeout: plan.timeout,
                 abandoned: Abandoned::Drained,
                 last: false,
             });
-            let seen = read(parts, Client::Reads).await;
-            let said = String::from_utf8_lossy(&seen.body).into_owned();
-            self.chronicle.note(
+            let seen = read(parts, ClientBehaviour::Reads).await;
+            let body = String::from_utf8_lossy(&seen.body).into_owned();
+            self.journal.note(
                 plan.number,
                 "client",
-                format!("polls: {} {said}", seen.tell()),
+                format!("polls: {} {body}", seen.summary()),
             );
-            if said.contains("\"completed\"") || said.contains("\"failed\"") {
-                self.chronicle
+            if body.contains("\"completed\"") || body.contains("\"failed\"") {
+                self.journal
                     .count(Group::Client, "job polled until it was done");
                 return Ok(());
             }
@@ -181,7 +193,7 @@ impl Clients {
     }
 }
 
-fn kind_of(failure: &Failure) -> &'static str {
+fn failure_name(failure: &Failure) -> &'static str {
     match failure {
         Failure::Killed => "the function was killed",
         Failure::TimedOut => "the function timed out",
@@ -194,18 +206,18 @@ fn kind_of(failure: &Failure) -> &'static str {
     }
 }
 
-async fn read(mut parts: mpsc::Receiver<Part>, client: Client) -> Seen {
-    let mut seen = Seen::default();
+async fn read(mut parts: mpsc::Receiver<Part>, client: ClientBehaviour) -> Delivered {
+    let mut seen = Delivered::default();
     let leaves = match client {
-        Client::Leaves { after } | Client::Breaks { after } => Some(after),
-        Client::Reads | Client::ReadsSlowly => None,
+        ClientBehaviour::Leaves { after } | ClientBehaviour::Breaks { after } => Some(after),
+        ClientBehaviour::Reads | ClientBehaviour::ReadsSlowly => None,
     };
     while let Some(part) = parts.recv().await {
         match part {
             Part::Head(status, headers) => (seen.status, seen.headers) = (Some(status), headers),
             Part::Data(bytes) => seen.body.extend_from_slice(&bytes),
             Part::End => {
-                seen.whole = true;
+                seen.is_whole = true;
                 return seen;
             }
             Part::Failed(failure) => {
@@ -216,7 +228,7 @@ async fn read(mut parts: mpsc::Receiver<Part>, client: Client) -> Seen {
         if leaves.is_some_and(|after| seen.body.len() >= after) {
             return seen;
         }
-        if client == Client::ReadsSlowly {
+        if client == ClientBehaviour::ReadsSlowly {
             sleep(Duration::from_millis(15)).await;
         }
     }

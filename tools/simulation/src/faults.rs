@@ -1,157 +1,116 @@
-//! What goes wrong on purpose, and how often.
+//! The faults of a run, and their frequency.
 
 use std::time::Duration;
 
-use e2e::storage_door::Treatment;
+use e2e::chaos_proxy::Fault;
 use fastrand::Rng;
+use stub::{
+    Endpoint,
+    script::{Behaviour, KillPoint, Position},
+};
 
-use crate::kind::Kind;
-
-/// What OpenRouter's stub does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behaviour {
-    Answer,
-    /// Answers from its cache, for nothing.
-    CacheHit,
-    /// Refuses.
-    Refuse {
-        status: u16,
-        retry_after: bool,
-    },
-    /// A 200 with an error; with a generation that cost nothing, or without one.
-    ErrorBody {
-        named: bool,
-    },
-    /// A stream with an error event in the middle; billed.
-    ErrorEvent,
-    /// Breaks the connection after some hundredths of the answer; billed.
-    Cut {
-        at: u8,
-    },
-    /// Ends a stream as HTTP wants it, in the middle; billed.
-    PoliteCut {
-        at: u8,
-    },
-    /// Breaks the connection between head and first token; not billed.
-    CutBeforeToken,
-    /// Says nothing more after some hundredths; billed.
-    Stall {
-        at: u8,
-    },
-    /// Says nothing more after the head; not billed.
-    StallBeforeToken,
-    /// Closes the connection without an answer; not billed.
-    HangUp,
-    /// Never answers; not billed.
-    Silent,
-}
-
-impl Behaviour {
-    pub(crate) fn draw(rng: &mut Rng, kind: Kind, streamed: bool) -> Self {
-        let at = rng.u8(1..100);
-        let drawn = match rng.u32(0..1000) {
-            0..40 => Self::CacheHit,
-            40..80 => {
-                let (status, retry_after) = *rng
-                    .choice(&[
-                        (400, false),
-                        (402, false),
-                        (403, false),
-                        (413, false),
-                        (429, true),
-                        (429, false),
-                        (500, false),
-                        (502, false),
-                        (503, true),
-                        (529, false),
-                    ])
-                    .unwrap_or(&(500, false));
-                Self::Refuse {
-                    status,
-                    retry_after,
-                }
+/// Draws OpenRouter's treatment of a request.
+pub(crate) fn draw_behaviour(rng: &mut Rng, endpoint: Endpoint, streamed: bool) -> Behaviour {
+    let at = Position::Percent(rng.u8(1..100));
+    let drawn = match rng.u32(0..1000) {
+        0..40 => Behaviour::CacheHit,
+        40..80 => {
+            let (status, retry_after) = *rng
+                .choice(&[
+                    (400, false),
+                    (402, false),
+                    (403, false),
+                    (413, false),
+                    (429, true),
+                    (429, false),
+                    (500, false),
+                    (502, false),
+                    (503, true),
+                    (529, false),
+                ])
+                .unwrap_or(&(500, false));
+            Behaviour::Refuse {
+                status,
+                retry_after: retry_after.then_some(1),
             }
-            80..95 => Self::ErrorBody { named: rng.bool() },
-            95..120 => Self::ErrorEvent,
-            120..165 => Self::Cut { at },
-            165..180 => Self::PoliteCut { at },
-            180..190 => Self::CutBeforeToken,
-            190..200 => Self::Stall { at },
-            200..204 => Self::StallBeforeToken,
-            204..214 => Self::HangUp,
-            214..218 => Self::Silent,
-            _ => Self::Answer,
-        };
-        drawn.suited(kind, streamed)
-    }
-
-    /// Itself, where this kind of request can meet it.
-    fn suited(self, kind: Kind, streamed: bool) -> Self {
-        let fits = match self {
-            Self::CacheHit => !kind.is_job() && kind != Kind::Speech,
-            Self::ErrorBody { .. } => !streamed && !kind.is_job() && kind != Kind::Speech,
-            Self::ErrorEvent | Self::PoliteCut { .. } => streamed && kind != Kind::Images,
-            // A job is accepted or not.
-            Self::Cut { .. }
-            | Self::CutBeforeToken
-            | Self::Stall { .. }
-            | Self::StallBeforeToken => !kind.is_job(),
-            _ => true,
-        };
-        if fits { self } else { Self::Answer }
-    }
-
-    /// Whether the stub sends all that it means to send.
-    pub(crate) fn ends_well(self) -> bool {
-        matches!(
-            self,
-            Self::Answer
-                | Self::CacheHit
-                | Self::Refuse { .. }
-                | Self::ErrorBody { .. }
-                | Self::ErrorEvent
-        )
-    }
-
-    pub(crate) fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Answer => return None,
-            Self::CacheHit => "answer from the cache, free",
-            Self::Refuse { .. } => "error status",
-            Self::ErrorBody { .. } => "200 with an error",
-            Self::ErrorEvent => "error event",
-            Self::Cut { .. } => "cut in the answer",
-            Self::PoliteCut { .. } => "polite cut in the answer",
-            Self::CutBeforeToken => "cut before the first token",
-            Self::Stall { .. } => "stall in the answer",
-            Self::StallBeforeToken => "stall before the first token",
-            Self::HangUp => "hang-up before the answer",
-            Self::Silent => "no answer",
-        })
+        }
+        80..95 => Behaviour::ErrorBody { named: rng.bool() },
+        95..120 => Behaviour::ErrorEvent,
+        120..165 => Behaviour::Cut { at },
+        165..180 => Behaviour::PoliteCut { at },
+        180..190 => Behaviour::CutBeforeToken,
+        190..200 => Behaviour::Stall { at },
+        200..204 => Behaviour::StallBeforeToken,
+        204..214 => Behaviour::HangUp,
+        214..218 => Behaviour::Silent,
+        _ => Behaviour::Answer,
+    };
+    if is_possible(drawn, endpoint, streamed) {
+        drawn
+    } else {
+        Behaviour::Answer
     }
 }
 
-/// When the function's process is killed (SIGKILL).
+/// Whether a request to this endpoint can meet a behaviour.
+fn is_possible(behaviour: Behaviour, endpoint: Endpoint, streamed: bool) -> bool {
+    let is_speech = endpoint == Endpoint::Speech;
+    match behaviour {
+        Behaviour::CacheHit => !endpoint.is_job() && !is_speech,
+        Behaviour::ErrorBody { .. } => !streamed && !endpoint.is_job() && !is_speech,
+        Behaviour::ErrorEvent | Behaviour::PoliteCut { .. } => {
+            streamed && endpoint != Endpoint::Images
+        }
+        // A job is accepted as a whole.
+        Behaviour::Cut { .. }
+        | Behaviour::CutBeforeToken
+        | Behaviour::Stall { .. }
+        | Behaviour::StallBeforeToken => !endpoint.is_job(),
+        Behaviour::Answer | Behaviour::Refuse { .. } | Behaviour::HangUp | Behaviour::Silent => {
+            true
+        }
+    }
+}
+
+/// The name of a behaviour in tables; `None` if it is no fault.
+pub(crate) fn name(behaviour: Behaviour) -> Option<&'static str> {
+    Some(match behaviour {
+        Behaviour::Answer => return None,
+        Behaviour::CacheHit => "answer from the cache, free",
+        Behaviour::Refuse { .. } => "error status",
+        Behaviour::ErrorBody { .. } => "200 with an error",
+        Behaviour::ErrorEvent => "error event",
+        Behaviour::Cut { .. } => "cut in the answer",
+        Behaviour::PoliteCut { .. } => "polite cut in the answer",
+        Behaviour::CutBeforeToken => "cut before the first token",
+        Behaviour::Stall { .. } => "stall in the answer",
+        Behaviour::StallBeforeToken => "stall before the first token",
+        Behaviour::HangUp => "hang-up before the answer",
+        Behaviour::Silent => "no answer",
+    })
+}
+
+/// The point at which the function's process is killed (SIGKILL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kill {
     /// `begin_request` has been sent, and is not executed.
     Beginning,
-    /// `begin_request` was executed, its answer is not sent.
+    /// `begin_request` was executed, and its response is not sent.
     Begun,
     /// OpenRouter has the request and has not answered.
     BeforeHead,
-    /// OpenRouter has sent the answer's head, and bills nothing yet.
+    /// OpenRouter has sent the answer's head and billed nothing yet.
     AfterHead,
     /// OpenRouter has sent and billed the first token.
     AfterToken,
     /// `finish_request` has been sent, and is not executed.
     Finishing,
-    /// `finish_request` was executed, its answer is not sent.
+    /// `finish_request` was executed, and its response is not sent.
     Finished,
 }
 
 impl Kill {
-    pub(crate) fn draw(rng: &mut Rng, kind: Kind) -> Option<Self> {
+    pub(crate) fn draw(rng: &mut Rng, endpoint: Endpoint) -> Option<Self> {
         let drawn = match rng.u32(0..1000) {
             0..6 => Self::Beginning,
             6..12 => Self::Begun,
@@ -162,12 +121,31 @@ impl Kill {
             58..64 => Self::Finished,
             _ => return None,
         };
-        // Of a job nothing is known outside the function before finish_request tells its id.
-        let knowable = !kind.is_job() || matches!(drawn, Self::Beginning | Self::Begun);
-        knowable.then_some(drawn)
+        // Until finish_request tells a job's id, only the function knows it.
+        let is_recoverable = !endpoint.is_job() || matches!(drawn, Self::Beginning | Self::Begun);
+        is_recoverable.then_some(drawn)
     }
 
-    /// Whether it happens between the upstream's head and the books' end.
+    /// The stub's name of this point, if the stub reaches it.
+    pub(crate) fn point(self) -> Option<KillPoint> {
+        match self {
+            Self::AfterHead => Some(KillPoint::AfterHead),
+            Self::AfterToken => Some(KillPoint::AfterToken),
+            Self::Beginning | Self::Begun | Self::BeforeHead | Self::Finishing | Self::Finished => {
+                None
+            }
+        }
+    }
+
+    /// The point that the stub has reached.
+    pub(crate) fn at(point: KillPoint) -> Self {
+        match point {
+            KillPoint::AfterHead => Self::AfterHead,
+            KillPoint::AfterToken => Self::AfterToken,
+        }
+    }
+
+    /// Whether it lies between the upstream's head and the end of the books.
     pub(crate) fn is_in_answer(self) -> bool {
         matches!(self, Self::AfterHead | Self::AfterToken | Self::Finishing)
     }
@@ -185,7 +163,7 @@ impl Kill {
     }
 }
 
-/// How the same signed request comes a second time.
+/// The time at which the same signed request arrives again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
     AtOnce,
@@ -209,23 +187,23 @@ impl Replay {
     }
 }
 
-/// How the client takes the answer.
+/// The client's way of reading the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub enum ClientBehaviour {
     Reads,
     /// With pauses.
     ReadsSlowly,
-    /// Closes after so many bytes; the platform takes the rest.
+    /// Closes the connection after so many bytes; the platform reads the rest.
     Leaves {
         after: usize,
     },
-    /// The same, and the platform breaks the function's connection.
+    /// Closes the connection after so many bytes, and the platform breaks the function's.
     Breaks {
         after: usize,
     },
 }
 
-impl Client {
+impl ClientBehaviour {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let after = rng.usize(0..400);
         match rng.u32(0..100) {
@@ -250,56 +228,56 @@ impl Client {
     }
 }
 
-/// What the storage does with one call of those that it fails.
-pub(crate) fn draw_treatment(rng: &mut Rng) -> Treatment {
+/// Draws the fault of a storage call that meets one.
+pub(crate) fn draw_fault(rng: &mut Rng) -> Fault {
     let status = *rng.choice(&[502, 503, 504]).unwrap_or(&503);
-    // Both within the 3 s of an attempt and beyond.
+    // Within the 3 s of an attempt, or beyond.
     let pause = Duration::from_millis(if rng.u32(0..10) < 7 {
         rng.u64(20..400)
     } else {
         rng.u64(3050..3600)
     });
     match rng.u32(0..10) {
-        0 | 1 => Treatment::Refuse(status),
-        2 => Treatment::RefuseAfterwards(status),
-        3 | 4 => Treatment::Reset,
-        5..=7 => Treatment::ResetAfterwards,
-        8 => Treatment::Late(pause),
-        _ => Treatment::AnswerLate(pause),
+        0 | 1 => Fault::Refuse(status),
+        2 => Fault::RefuseAfterwards(status),
+        3 | 4 => Fault::Reset,
+        5..=7 => Fault::ResetAfterwards,
+        8 => Fault::Delay(pause),
+        _ => Fault::DelayResponse(pause),
     }
 }
 
-/// What tables call a fault.
-pub(crate) fn name_of(treatment: Treatment) -> Option<&'static str> {
-    Some(match treatment {
-        Treatment::Refuse(_) => "5xx, not executed",
-        Treatment::RefuseAfterwards(_) => "5xx, executed",
-        Treatment::Reset => "connection reset, not executed",
-        Treatment::ResetAfterwards => "connection reset, executed",
-        Treatment::Late(_) => "executed late",
-        Treatment::AnswerLate(_) => "answered late",
-        // No fault, or one of the function's.
-        Treatment::Pass | Treatment::Hold | Treatment::Swallow => return None,
+/// The name of a storage fault in tables.
+pub(crate) fn storage_name(fault: Fault) -> Option<&'static str> {
+    Some(match fault {
+        Fault::Refuse(_) => "5xx, not executed",
+        Fault::RefuseAfterwards(_) => "5xx, executed",
+        Fault::Reset => "connection reset, not executed",
+        Fault::ResetAfterwards => "connection reset, executed",
+        Fault::Delay(_) => "executed late",
+        Fault::DelayResponse(_) => "answered late",
+        // No fault, or part of a kill.
+        Fault::None | Fault::Hold | Fault::HoldResponse => return None,
     })
 }
 
-/// What the storage does with the calls for one request: each list is for the first attempts of a
-/// call, later ones succeed.
+/// The storage's faults in the calls for one request: each list is for the first attempts of a call;
+/// later ones succeed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Storage {
-    pub begin: Vec<Treatment>,
-    pub note: Vec<Treatment>,
-    pub finish: Vec<Treatment>,
-    pub settle: Vec<Treatment>,
-    /// No `finish_request` for it succeeds, until an operator steps in.
+pub struct StorageFaults {
+    pub begin: Vec<Fault>,
+    pub note: Vec<Fault>,
+    pub finish: Vec<Fault>,
+    pub settle: Vec<Fault>,
+    /// No `finish_request` succeeds until an operator steps in.
     pub finish_never_succeeds: bool,
 }
 
-impl Storage {
+impl StorageFaults {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut storage = Self::default();
-        let some = |rng: &mut Rng| -> Vec<Treatment> {
-            (0..rng.usize(1..4)).map(|_| draw_treatment(rng)).collect()
+        let some = |rng: &mut Rng| -> Vec<Fault> {
+            (0..rng.usize(1..4)).map(|_| draw_fault(rng)).collect()
         };
         match rng.u32(0..1000) {
             0..50 => storage.begin = some(rng),
@@ -308,10 +286,10 @@ impl Storage {
                 storage.begin = some(rng);
                 storage.finish = some(rng);
             }
-            // Arrives when the gateway has long given up.
+            // Arrives long after the gateway has given up.
             140..143 => {
                 let late = Duration::from_millis(rng.u64(7000..11000));
-                storage.begin = vec![Treatment::Late(late); 3];
+                storage.begin = vec![Fault::Delay(late); 3];
             }
             143..150 => storage.finish_never_succeeds = true,
             _ => {}
@@ -325,8 +303,8 @@ impl Storage {
         storage
     }
 
-    /// Whether the gateway may give up writing: for ever, or where it is in doubt that the request
-    /// began, which is not tried for long.
+    /// Whether the gateway may give up writing the end: because no write succeeds, or because it is in
+    /// doubt whether the request began, which it does not retry for long.
     pub(crate) fn may_be_given_up(&self) -> bool {
         self.finish_never_succeeds || !self.begin.is_empty()
     }
@@ -335,17 +313,17 @@ impl Storage {
         *self != Self::default()
     }
 
-    /// What happens to the attempt `attempt`, counted from zero, of a call.
+    /// The fault of the attempt `attempt`, counted from zero, of a call.
     #[must_use]
-    pub fn treatment(&self, function: &str, attempt: usize) -> Treatment {
-        let treatments: &[Treatment] = match function {
+    pub fn fault(&self, function: &str, attempt: usize) -> Fault {
+        let faults: &[Fault] = match function {
             "begin_request" => &self.begin,
             "note_generation" => &self.note,
-            "finish_request" if self.finish_never_succeeds => return Treatment::Refuse(503),
+            "finish_request" if self.finish_never_succeeds => return Fault::Refuse(503),
             "finish_request" => &self.finish,
             "settle_request" => &self.settle,
             _ => &[],
         };
-        treatments.get(attempt).copied().unwrap_or(Treatment::Pass)
+        faults.get(attempt).copied().unwrap_or(Fault::None)
     }
 }

@@ -1,17 +1,18 @@
-//! What happens to each request of a run: all of it follows from the seed.
+//! The plan of each request of a run; all of it follows from the seed.
 
 use std::time::Duration;
 
 use fastrand::Rng;
+use stub::{Charge, Endpoint, script::Behaviour};
 use uuid::Uuid;
 
 use crate::{
     amount::{Amount, json_number},
-    faults::{Behaviour, Client, Kill, Replay, Storage},
-    kind::{Kind, SHARES},
+    faults::{ClientBehaviour, Kill, Replay, StorageFaults, draw_behaviour},
+    request::{Kind, SHARES},
 };
 
-/// The models that are asked for.
+/// The requested models.
 const MODELS: [&str; 5] = [
     "stub/alpha",
     "stub/beta-mini",
@@ -20,28 +21,28 @@ const MODELS: [&str; 5] = [
     "stub/epsilon",
 ];
 
-/// How long a function may take, where nothing is planned to take longer.
-pub const TIME: Duration = Duration::from_mins(1);
-/// Shorter than a minute of retries: what cannot be written goes to the log.
-const SHORT_TIME: Duration = Duration::from_secs(7);
+/// A function's timeout, unless its request is planned to take longer.
+pub const TIMEOUT: Duration = Duration::from_mins(1);
+/// A timeout that is shorter than the retries: what cannot be written goes to the log.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// One request, from the client to the bill.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Its number in the run.
     pub number: usize,
-    /// Names it to the stub, in the header `x-session-id`.
+    /// The name by which the stub finds it, in the header `x-session-id`.
     pub tag: String,
-    /// Who sends it, by number.
+    /// The number of its user.
     pub user: usize,
     pub kind: Kind,
     pub streamed: bool,
-    /// Where the client sends it.
+    /// The path of the gateway's endpoint.
     pub path: String,
-    /// The invocation's id, and its replay's.
+    /// The ids of the invocation and of its replay.
     pub ids: [Uuid; 2],
     pub nonce: [u8; 16],
-    /// The model that serves, which may not be the one that is asked for.
+    /// The model that serves, which may differ from the requested one.
     pub served: String,
     pub content_type: String,
     pub body: Vec<u8>,
@@ -50,43 +51,43 @@ pub struct Plan {
     pub generation: Generation,
     /// Whether the answer tells its cost; otherwise only `GET /generation` does.
     pub cost_in_body: bool,
-    /// From the answer's head to its first token.
+    /// The time from the answer's head to its first token.
     pub first_token: Duration,
-    /// What the request creates, if it creates a job.
+    /// The job that the request creates, if its endpoint creates one.
     pub job: Job,
-    /// Decides the splits of the answer.
+    /// The seed of the division of the answer into writes.
     pub split_seed: u64,
     pub behaviour: Behaviour,
-    pub storage: Storage,
+    pub storage: StorageFaults,
     pub kill: Option<Kill>,
     pub replay: Option<Replay>,
-    pub client: Client,
-    /// Until the platform kills the function.
-    pub time: Duration,
-    /// The function's environment ends after it, frozen.
+    pub client: ClientBehaviour,
+    /// The time after which the platform kills the function.
+    pub timeout: Duration,
+    /// Whether the function's environment ends after it, frozen.
     pub last_of_environment: bool,
-    /// When an operator restores this request's emergency record.
-    pub restored: Restored,
+    /// The time at which an operator restores the request's emergency record.
+    pub restore: Restore,
 }
 
-/// When an emergency record is restored.
+/// The time at which an emergency record is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
-    /// Before reconciliation gives its row up.
+pub enum Restore {
+    /// Before reconciliation gives up the row.
     Early,
     /// After that.
     Late,
 }
 
-/// What OpenRouter knows the request by.
+/// The generation of a request.
 #[derive(Debug, Clone)]
 pub struct Generation {
     pub id: String,
     /// Whether the answer's head names it.
     pub in_head: bool,
-    /// How often `GET /generation` says 404 before it knows it.
+    /// The number of questions that `GET /generation` answers with 404 before it knows the generation.
     pub hidden_for: u32,
-    /// Whether `GET /generation` knows what was cancelled before it cost anything, with a cost of 0.
+    /// Whether `GET /generation` tells a cost of 0 if the request was cancelled before it cost anything.
     pub cancelled_is_known: bool,
 }
 
@@ -94,35 +95,29 @@ pub struct Generation {
 #[derive(Debug, Clone)]
 pub struct Job {
     pub id: String,
-    /// From its acceptance until it is done.
+    /// The time from its acceptance to its end.
     pub time: Duration,
-    /// It comes to nothing, and costs nothing.
+    /// Whether it fails, and costs nothing.
     pub fails: bool,
-    /// The client asks for it until it is done.
+    /// Whether the client polls it until its end.
     pub polled: bool,
 }
 
-/// What a request costs.
+/// The price of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Price {
-    /// OpenRouter's own cost, as it stands in the JSON.
-    pub cost: String,
-    /// The provider's.
-    pub upstream: Option<String>,
-    /// Whether the user's own provider key pays for that.
-    pub byok: bool,
-    /// What the user pays in all.
+    /// The costs, as they stand in the JSON.
+    pub charge: Charge,
+    /// The sum that the user pays.
     pub total: Amount,
 }
 
 impl Price {
-    /// Of what is taken from a cache.
+    /// The price of an answer from the cache.
     #[must_use]
     pub fn free() -> Self {
         Self {
-            cost: "0".to_owned(),
-            upstream: None,
-            byok: false,
+            charge: Charge::free(),
             total: Amount::ZERO,
         }
     }
@@ -131,40 +126,38 @@ impl Price {
         let (digits, decimals, cost) = draw_number(rng);
         let charged = Amount::new(digits, decimals);
         match rng.u32(0..10) {
-            // With the user's own key the fee is often nothing.
+            // With the user's own key the fee is often waived.
             0 | 1 => {
                 let (more, places, upstream) = draw_number(rng);
                 let waived = rng.bool();
                 let fee = if waived { Amount::ZERO } else { charged };
                 Self {
-                    cost: if waived { "0".to_owned() } else { cost },
-                    upstream: Some(upstream),
-                    byok: true,
+                    charge: Charge {
+                        cost: if waived { "0".to_owned() } else { cost },
+                        upstream: Some(upstream),
+                        byok: true,
+                    },
                     total: fee + Amount::new(more, places),
                 }
             }
-            // Contained in the cost.
-            2..=5 => Self {
-                upstream: Some(draw_number(rng).2),
-                cost,
-                byok: false,
-                total: charged,
-            },
-            _ => Self {
-                cost,
-                upstream: None,
-                byok: false,
+            drawn => Self {
+                charge: Charge {
+                    // The provider's cost is part of OpenRouter's.
+                    upstream: (drawn <= 5).then(|| draw_number(rng).2),
+                    cost,
+                    byok: false,
+                },
                 total: charged,
             },
         }
     }
 }
 
-/// Below 0.01 dollars, with up to 19 decimals: digits, decimals, JSON text.
+/// Draws a cost below 0.01 dollars with up to 19 decimals: digits, decimals, JSON text.
 fn draw_number(rng: &mut Rng) -> (u64, u32, String) {
     let decimals = rng.u32(4..=19);
     let most = 10_u64.saturating_pow(decimals - 2);
-    // Often with all digits, often with few.
+    // All digits in one half of the cases, few in the other.
     let digits = if rng.bool() {
         rng.u64(1..most)
     } else {
@@ -186,30 +179,31 @@ pub fn draw(seed: u64, requests: usize, users: usize) -> Vec<Plan> {
 impl Plan {
     fn draw(rng: &mut Rng, seed: u64, number: usize, users: usize) -> Self {
         let kind = draw_kind(rng);
-        let streamed = kind.streams() && rng.u32(0..10) < 6;
+        let endpoint = kind.endpoint();
+        let streamed = endpoint.streams() && rng.u32(0..10) < 6;
         let model = *rng.choice(MODELS.iter()).unwrap_or(&"stub/alpha");
-        let served = if kind.names_model() && rng.bool() {
+        let served = if endpoint.names_model() && rng.bool() {
             format!("{model}-20260217")
         } else {
             model.to_owned()
         };
         let filler = "Grüezi, 世界! ".repeat(rng.usize(1..12));
         let (content_type, body) = kind.request(model, streamed, &filler);
-        let behaviour = Behaviour::draw(rng, kind, streamed);
-        // A killed function leaves traces of its own; one fault at a time tells them apart.
+        let behaviour = draw_behaviour(rng, endpoint, streamed);
+        // A killed function leaves traces of its own. One fault at a time keeps them apart.
         let kill = (behaviour == Behaviour::Answer)
-            .then(|| Kill::draw(rng, kind))
+            .then(|| Kill::draw(rng, endpoint))
             .flatten();
         let replay = kill.is_none().then(|| Replay::draw(rng)).flatten();
         let storage = if kill.is_none() && replay.is_none() {
-            Storage::draw(rng)
+            StorageFaults::draw(rng)
         } else {
-            Storage::default()
+            StorageFaults::default()
         };
-        let time = if storage.finish_never_succeeds {
-            SHORT_TIME
+        let timeout = if storage.finish_never_succeeds {
+            SHORT_TIMEOUT
         } else {
-            TIME
+            TIMEOUT
         };
         let faultless = behaviour == Behaviour::Answer && kill.is_none() && !storage.is_faulty();
         let mut plan = Self {
@@ -218,7 +212,7 @@ impl Plan {
             user: rng.usize(0..users.max(1)),
             kind,
             streamed,
-            path: draw_path(rng, kind),
+            path: draw_path(rng, endpoint),
             ids: [draw_uuid(rng), draw_uuid(rng)],
             nonce: rng.u128(..).to_be_bytes(),
             served,
@@ -226,14 +220,14 @@ impl Plan {
             body,
             price: Price::draw(rng),
             tokens: (rng.u64(1..4000), rng.u64(1..900)),
-            cost_in_body: kind != Kind::Speech
-                && !kind.is_job()
-                && (kind != Kind::Systemone || rng.bool()),
+            cost_in_body: endpoint != Endpoint::Speech
+                && !endpoint.is_job()
+                && (endpoint != Endpoint::Systemone || rng.bool()),
             generation: Generation {
                 id: format!("gen-{seed}-{number}-{:08x}", rng.u32(..)),
-                // Where the body may not get as far as naming it, the head does.
-                in_head: !kind.is_job()
-                    && (!kind.names_generation() || !faultless || rng.u32(0..10) < 7),
+                // The head names it wherever the body may not get so far.
+                in_head: !endpoint.is_job()
+                    && (!endpoint.names_generation() || !faultless || rng.u32(0..10) < 7),
                 hidden_for: if rng.u32(0..10) < 6 { 0 } else { rng.u32(1..4) },
                 cancelled_is_known: rng.bool(),
             },
@@ -242,21 +236,21 @@ impl Plan {
                 id: format!("job-{seed}-{number}"),
                 time: Duration::from_millis(rng.u64(50..1500)),
                 fails: rng.u32(0..8) == 0,
-                polled: kind.is_job() && rng.bool(),
+                polled: endpoint.is_job() && rng.bool(),
             },
             split_seed: rng.u64(..),
             behaviour,
-            // Where writing takes several attempts, most of what was merely spawned gets lost.
+            // Work that was merely spawned is most likely lost where writing takes several attempts.
             last_of_environment: !storage.finish.is_empty() || rng.u32(0..20) == 0,
             storage,
             kill,
             replay,
-            client: Client::draw(rng),
-            time,
-            restored: if rng.bool() {
-                Restored::Early
+            client: ClientBehaviour::draw(rng),
+            timeout,
+            restore: if rng.bool() {
+                Restore::Early
             } else {
-                Restored::Late
+                Restore::Late
             },
         };
         if behaviour == Behaviour::CacheHit {
@@ -264,9 +258,9 @@ impl Plan {
             plan.tokens = (0, 0);
         }
         if kill.is_some_and(Kill::is_in_answer) {
-            // Enough for the gateway to write down what it has to know of a generation.
+            // Time enough for the gateway to write down the generation.
             plan.first_token = Duration::from_millis(800);
-            plan.client = Client::Reads;
+            plan.client = ClientBehaviour::Reads;
         }
         plan
     }
@@ -274,10 +268,10 @@ impl Plan {
     /// Whether the client must receive exactly what the stub sends.
     #[must_use]
     pub fn must_arrive_whole(&self) -> bool {
-        self.behaviour.ends_well()
+        self.behaviour.completes()
             && self.kill.is_none()
             && self.client.reads_all()
-            && self.time == TIME
+            && self.timeout == TIMEOUT
     }
 }
 
@@ -290,14 +284,14 @@ fn draw_kind(rng: &mut Rng) -> Kind {
         }
         at -= share;
     }
-    Kind::Chat
+    Kind::Json(Endpoint::Chat)
 }
 
-fn draw_path(rng: &mut Rng, kind: Kind) -> String {
-    // As Anthropic's SDK calls it.
-    let alias = kind == Kind::Messages && rng.bool();
+fn draw_path(rng: &mut Rng, endpoint: Endpoint) -> String {
+    // Anthropic's SDK adds a version.
+    let alias = endpoint == Endpoint::Messages && rng.bool();
     let alias = if alias { "v1/" } else { "" };
-    format!("/api/v1/openrouter/{alias}{}", kind.path())
+    format!("/api/v1/openrouter/{alias}{}", endpoint.path())
 }
 
 fn draw_uuid(rng: &mut Rng) -> Uuid {
@@ -333,7 +327,11 @@ mod tests {
             .map(|plan| (plan.kind, plan.streamed))
             .collect();
         assert_eq!(kinds.len(), SHARES.len() + 5);
-        assert!(plans.iter().any(|plan| plan.price.cost.contains('e')));
+        assert!(
+            plans
+                .iter()
+                .any(|plan| plan.price.charge.cost.contains('e'))
+        );
         assert!(
             plans
                 .iter()

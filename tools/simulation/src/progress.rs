@@ -1,4 +1,4 @@
-//! How far a run is: a line that is rewritten on a terminal, otherwise one every few seconds.
+//! The progress of a run: a line that is rewritten on a terminal, otherwise a line every few seconds.
 
 use std::{
     io::{IsTerminal as _, Write as _, stderr},
@@ -17,19 +17,19 @@ const WIDTH: usize = 40;
 
 #[derive(Debug)]
 pub(crate) struct Progress {
-    of: usize,
+    total: usize,
     done: AtomicUsize,
-    begun: Instant,
+    started: Instant,
     shown: Mutex<Instant>,
     terminal: bool,
 }
 
 impl Progress {
-    pub(crate) fn of(of: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         Self {
-            of,
+            total,
             done: AtomicUsize::new(0),
-            begun: Instant::now(),
+            started: Instant::now(),
             shown: Mutex::new(Instant::now()),
             terminal: stderr().is_terminal(),
         }
@@ -43,23 +43,23 @@ impl Progress {
         } else {
             ELSEWHERE
         };
-        if shown.elapsed() < pause && done < self.of {
+        if shown.elapsed() < pause && done < self.total {
             return;
         }
         *shown = Instant::now();
-        let seconds = self.begun.elapsed().as_secs();
+        let seconds = self.started.elapsed().as_secs();
         if self.terminal {
-            let full = done * WIDTH / self.of.max(1);
+            let full = done * WIDTH / self.total.max(1);
             let bar = format!(
                 "{}{}",
                 "█".repeat(full),
                 "·".repeat(WIDTH.saturating_sub(full))
             );
-            let end = if done == self.of { "\n" } else { "" };
-            eprint!("\r  {bar} {done}/{} requests, {seconds} s{end}", self.of);
+            let end = if done == self.total { "\n" } else { "" };
+            eprint!("\r  {bar} {done}/{} requests, {seconds} s{end}", self.total);
             let _ = stderr().flush();
         } else {
-            eprintln!("  {done}/{} requests, {seconds} s", self.of);
+            eprintln!("  {done}/{} requests, {seconds} s", self.total);
         }
     }
 }

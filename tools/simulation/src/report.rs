@@ -1,27 +1,27 @@
-//! What a run tells.
+//! The report of a run.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     books::Books,
-    chronicle::{Chronicle, Group},
+    journal::{Group, Journal},
+    options::Options,
     plan::Plan,
-    run::Options,
     verdict::Verdict,
 };
 
-/// How many stories are told of a failed run.
-const STORIES: usize = 3;
+/// The number of requests whose history is printed after a failed run.
+const HISTORIES: usize = 3;
 
 #[derive(Debug)]
 pub struct Report {
     pub verdict: Verdict,
     pub books: Books,
-    pub chronicle: Arc<Chronicle>,
+    pub journal: Arc<Journal>,
     pub plans: Arc<Vec<Plan>>,
-    /// How long requests ran.
+    /// The time that the requests took.
     pub traffic: Duration,
-    /// How long it took to settle what they left open.
+    /// The time that the settlement took.
     pub settling: Duration,
     pub logs: PathBuf,
 }
@@ -30,7 +30,7 @@ impl Report {
     pub(crate) fn print(&self, options: &Options, took: Duration) {
         self.tables();
         let verdict = &self.verdict;
-        self.stories(options);
+        self.mismatches(options);
         eprintln!(
             "\nrequests     {} (seed {})",
             options.requests, options.seed
@@ -65,11 +65,8 @@ impl Report {
             *kinds.entry(plan.kind.name(plan.streamed)).or_default() += 1;
         }
         table("requests", kinds);
-        table(
-            "faults that came about",
-            self.chronicle.counts(Group::Fault),
-        );
-        table("what the clients saw", self.chronicle.counts(Group::Client));
+        table("faults that occurred", self.journal.counts(Group::Fault));
+        table("what the clients saw", self.journal.counts(Group::Client));
         let mut ends: BTreeMap<String, u64> = BTreeMap::new();
         for row in &self.books.rows {
             let reason = row.error_reason.as_deref().unwrap_or_default();
@@ -78,11 +75,11 @@ impl Report {
             *ends.entry(end.trim().to_owned()).or_default() += 1;
         }
         table("how the rows ended: status, cost, reasons", ends);
-        table("settlement", self.chronicle.counts(Group::Settlement));
+        table("settlement", self.journal.counts(Group::Settlement));
     }
 
-    /// What does not agree, and the whole story of the first few.
-    fn stories(&self, options: &Options) {
+    /// Prints the mismatches, and the history of the first few requests.
+    fn mismatches(&self, options: &Options) {
         let mismatches = &self.verdict.mismatches;
         if mismatches.is_empty() {
             return;
@@ -90,27 +87,27 @@ impl Report {
         eprintln!("\nmismatches");
         for mismatch in mismatches.iter().take(60) {
             match mismatch.number {
-                Some(number) => eprintln!("  request {number}: {}", mismatch.what),
-                None => eprintln!("  {}", mismatch.what),
+                Some(number) => eprintln!("  request {number}: {}", mismatch.text),
+                None => eprintln!("  {}", mismatch.text),
             }
         }
         let mut numbers: Vec<usize> = mismatches.iter().filter_map(|it| it.number).collect();
         numbers.dedup();
         for plan in numbers
             .into_iter()
-            .take(STORIES)
+            .take(HISTORIES)
             .filter_map(|it| self.plans.get(it))
         {
             eprintln!(
-                "\nthe story of request {} (seed {})",
+                "\nthe history of request {} (seed {})",
                 plan.number, options.seed
             );
-            let told = Plan {
+            let shown = Plan {
                 body: Vec::new(),
                 ..plan.clone()
             };
-            eprintln!("{told:#?}");
-            eprint!("{}", self.chronicle.story(plan.number));
+            eprintln!("{shown:#?}");
+            eprint!("{}", self.journal.history(plan.number));
             for row in self
                 .books
                 .rows

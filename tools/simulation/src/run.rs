@@ -1,4 +1,4 @@
-//! One run, from nothing to the verdict.
+//! One run, from an empty database to the verdict.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use e2e::signer::{AUDIENCE, Signer};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
@@ -21,62 +20,40 @@ use tokio::time::sleep;
 use crate::{
     amount::Amount,
     books::Books,
-    chronicle::{Chronicle, Group},
-    client::{Clients, Seen},
-    door::{Planned, StorageDoor},
+    client::{Clients, Delivered},
+    journal::{Group, Journal},
+    openrouter::OpenRouter,
+    options::Options,
     plan::{self, Plan},
     progress::Progress,
     report::Report,
     settlement::{self, Settlement, until},
-    upstream::Stub,
+    storage::{PlannedFaults, StorageProxy},
     verdict::{Evidence, judge},
 };
 
 const KEYSET_SECRET: &str = "ledger/keyset";
-/// The least hold: less than many requests cost.
+/// The least hold, which is less than the cost of many requests.
 const HOLD_USD: &str = "0.004";
-/// Some of the users are limited: the first two by money, the third by rate.
+/// The number of users. The first two have a credit limit, the third a rate limit.
 const USERS: usize = 20;
 
-/// Between two scheduled runs of reconciliation, in the place of five minutes.
+/// The interval of scheduled reconciliation, in place of five minutes.
 const SCHEDULE: Duration = Duration::from_secs(2);
 
-/// What to run.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// How many requests
-    #[arg(long, default_value_t = Self::default().requests)]
-    pub requests: usize,
-    /// What decides everything but the timing
-    #[arg(long, default_value_t = Self::default().seed)]
-    pub seed: u64,
-    /// How many requests run at the same time, each in an environment of its own
-    #[arg(long, default_value_t = Self::default().environments)]
-    pub environments: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            requests: 200,
-            seed: 1,
-            environments: 24,
-        }
-    }
-}
-
-/// Runs it and prints the report. True if the ledgers are equal.
+/// Runs the simulation and prints the report. Returns true if the ledgers are equal.
 pub fn run(options: &Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let begun = Instant::now();
-    let report = Services::start(options)?.run(&runtime, options)?;
-    report.print(options, begun.elapsed());
+    let started = Instant::now();
+    let services = Services::start(options)?;
+    let report = runtime.block_on(services.run(options))?;
+    report.print(options, started.elapsed());
     Ok(report.verdict.mismatches.is_empty())
 }
 
-/// What runs beside the functions.
+/// The services beside the functions.
 struct Services {
     database: Database,
     secrets: Moto,
@@ -122,7 +99,7 @@ impl Services {
         Ok(services)
     }
 
-    /// Limits that some of the users reach in the middle of the run.
+    /// Sets limits that some of the users reach in the middle of the run.
     fn limit(&self, requests: usize) -> Result<()> {
         let share = requests.div_ceil(USERS);
         let limit = Amount::new(u64::try_from(share)?.max(10) * 15, 4);
@@ -141,13 +118,9 @@ impl Services {
         Ok(())
     }
 
-    fn run(self, runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Report> {
-        runtime.block_on(self.drive(options))
-    }
-
-    async fn drive(self, options: &Options) -> Result<Report> {
+    async fn run(self, options: &Options) -> Result<Report> {
         let plans = Arc::new(plan::draw(options.seed, options.requests, USERS));
-        let chronicle = Arc::new(Chronicle::of(&plans));
+        let journal = Arc::new(Journal::new(&plans));
         let keys = self
             .users
             .iter()
@@ -158,13 +131,13 @@ impl Services {
             .iter()
             .map(|user| user.did.as_str().to_owned())
             .collect();
-        let (stub, upstream) = Stub::start(&plans, &chronicle, keys).await?;
+        let (openrouter, upstream) = OpenRouter::start(&plans, &journal, keys).await?;
         let url = self.database.url();
-        let planned = Planned::new(&plans, &chronicle, options.seed);
-        let door = StorageDoor::with(&url, planned).await?;
+        let faults = PlannedFaults::new(&plans, &journal, options.seed);
+        let storage = StorageProxy::start(&url, faults).await?;
         let records: Arc<Mutex<Vec<String>>> = Arc::default();
-        let log = log(&chronicle, &records);
-        let env = self.env(&door.url(), &upstream);
+        let log = log(&journal, &records);
+        let env = self.env(&storage.url(), &upstream);
         let deploy = |name, mode, size| -> Result<Arc<Pool>> {
             let function = Function {
                 name,
@@ -177,45 +150,46 @@ impl Services {
             Ok(Arc::new(pool))
         };
         let proxy = deploy("proxy", Mode::Streaming, options.environments)?;
-        let reconcile = deploy("reconcile", Mode::Buffered, settlement::AT_ONCE)?;
-        stub.aim_at(&proxy);
-        door.porter.aim_at(&proxy);
+        let reconcile = deploy("reconcile", Mode::Buffered, settlement::CONCURRENT_RUNS)?;
+        openrouter.aim_at(&proxy);
+        storage.policy.aim_at(&proxy);
         let settlement = Settlement {
             database: &self.database,
             reconcile: Arc::clone(&reconcile),
-            chronicle: Arc::clone(&chronicle),
+            journal: Arc::clone(&journal),
             plans: Arc::clone(&plans),
             records,
-            faults: Mutex::default(),
+            violations: Mutex::default(),
             llmgw: self.functions.binary("llmgw")?.to_owned(),
             folder: self.run.path().to_owned(),
         };
         let clients = Clients {
             users: self.users,
             proxy: Arc::clone(&proxy),
-            chronicle: Arc::clone(&chronicle),
+            journal: Arc::clone(&journal),
         };
 
-        let begun = Instant::now();
-        let seen = traffic(&clients, &plans, options.environments, &settlement).await?;
-        let minutes = begun.elapsed().as_secs_f64() / 60.0;
-        until(|| proxy.unfinished() == 0 && reconcile.unfinished() == 0 && door.is_quiet()).await;
+        let started = Instant::now();
+        let delivered = traffic(&clients, &plans, options.environments, &settlement).await?;
+        let minutes = started.elapsed().as_secs_f64() / 60.0;
+        until(|| proxy.unfinished() == 0 && reconcile.unfinished() == 0 && storage.is_quiet())
+            .await;
         sleep(Duration::from_millis(1600)).await;
-        stub.books.complete_jobs();
+        openrouter.bills.complete_jobs();
         let settling = Instant::now();
         settlement.settle().await?;
-        until(|| door.is_quiet()).await;
+        until(|| storage.is_quiet()).await;
 
         let books = Books::read(&self.database)?;
         let mut violations = proxy.violations();
         violations.extend(reconcile.violations());
-        violations.extend(lock(&settlement.faults).clone());
+        violations.extend(lock(&settlement.violations).clone());
         let verdict = judge(&Evidence {
             plans: &plans,
             dids: &dids,
-            seen: &seen,
-            stub: &stub,
-            door: &door.porter,
+            delivered: &delivered,
+            openrouter: &openrouter,
+            storage: &storage.policy,
             books: &books,
             minutes,
             records: lock(&settlement.records)
@@ -225,7 +199,7 @@ impl Services {
             least_hold: Amount::parse(HOLD_USD).unwrap_or_default(),
             violations,
         });
-        chronicle.count_many(
+        journal.count_many(
             Group::Settlement,
             "processes of the proxy",
             proxy.processes(),
@@ -233,9 +207,9 @@ impl Services {
         Ok(Report {
             verdict,
             books,
-            chronicle,
+            journal,
             plans,
-            traffic: settling.duration_since(begun),
+            traffic: settling.duration_since(started),
             settling: settling.elapsed(),
             logs: self.run.path().to_owned(),
         })
@@ -258,22 +232,21 @@ impl Services {
     }
 }
 
-/// Sends all requests, as many at once as there are environments, while reconciliation runs on its
-/// schedule.
+/// Sends all requests, `concurrent` at a time, while reconciliation runs on its schedule.
 async fn traffic(
     clients: &Clients,
     plans: &[Plan],
-    at_once: usize,
+    concurrent: usize,
     settlement: &Settlement<'_>,
-) -> Result<HashMap<usize, Vec<Seen>>> {
-    let progress = Progress::of(plans.len());
+) -> Result<HashMap<usize, Vec<Delivered>>> {
+    let progress = Progress::new(plans.len());
     let sending = stream::iter(plans)
         .map(|plan| async {
             let seen = clients.send(plan).await;
             progress.advance();
             seen.map(|seen| (plan.number, seen))
         })
-        .buffer_unordered(at_once)
+        .buffer_unordered(concurrent)
         .collect::<Vec<_>>();
     let schedule = async {
         loop {
@@ -287,11 +260,11 @@ async fn traffic(
     }
 }
 
-/// Takes the functions' log apart.
-fn log(chronicle: &Arc<Chronicle>, records: &Arc<Mutex<Vec<String>>>) -> LogSink {
-    let (chronicle, records) = (Arc::clone(chronicle), Arc::clone(records));
+/// Reads the functions' log for the journal and for emergency records.
+fn log(journal: &Arc<Journal>, records: &Arc<Mutex<Vec<String>>>) -> LogSink {
+    let (journal, records) = (Arc::clone(journal), Arc::clone(records));
     Arc::new(move |line| {
-        chronicle.logged(line);
+        journal.logged(line);
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
         if let Some(record) = line["emergency_record"].as_str() {
             lock(&records).push(record.to_owned());

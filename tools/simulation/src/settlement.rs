@@ -1,5 +1,5 @@
-//! Afterwards: an operator restores what only the log knows, and reconciliation runs until nothing is
-//! open any more.
+//! The settlement after the requests: an operator restores the emergency records of the log, and
+//! reconciliation runs until nothing is open.
 
 use std::{
     fs,
@@ -19,44 +19,44 @@ use tokio::{process::Command, time::sleep};
 use uuid::Uuid;
 
 use crate::{
-    chronicle::{Chronicle, Group},
-    plan::{Plan, Restored},
+    journal::{Group, Journal},
+    plan::{Plan, Restore},
 };
 
-/// Runs of reconciliation at the same time.
-pub const AT_ONCE: usize = 3;
-/// As in `template.yaml`.
-const TIME: Duration = Duration::from_secs(90);
-/// More rounds than the most hidden generation needs.
+/// The number of concurrent runs of reconciliation.
+pub const CONCURRENT_RUNS: usize = 3;
+/// The function's timeout in `template.yaml`.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// More rounds than the generation that is hidden longest needs.
 const ROUNDS: usize = 12;
 
-/// Rows that are not settled.
+/// The condition of rows that are not settled.
 const OPEN: &str = "(cost_state = 'pending' OR status = 'pending')";
 
-/// What it takes to settle what a run left open.
+/// Everything that settles what a run left open.
 #[derive(Debug)]
 pub struct Settlement<'a> {
     pub database: &'a Database,
     pub reconcile: Arc<Pool>,
-    pub chronicle: Arc<Chronicle>,
+    pub journal: Arc<Journal>,
     pub plans: Arc<Vec<Plan>>,
-    /// What functions logged under `emergency_record`.
+    /// The emergency records in the functions' log.
     pub records: Arc<Mutex<Vec<String>>>,
-    /// What the operator's work did that it must not do.
-    pub faults: Mutex<Vec<String>>,
+    /// The rules that the operator's work broke.
+    pub violations: Mutex<Vec<String>>,
     /// The built command line.
     pub llmgw: PathBuf,
-    /// Where it finds its files.
+    /// The folder of its files.
     pub folder: PathBuf,
 }
 
 impl Settlement<'_> {
-    /// One run of reconciliation, as scheduled.
+    /// Runs reconciliation once, as the schedule does.
     pub async fn run_once(&self) -> Option<Value> {
         let mut parts = self.reconcile.invoke(Invocation {
             id: uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid(),
             event: b"{}".to_vec(),
-            time: TIME,
+            timeout: TIMEOUT,
             abandoned: Abandoned::Drained,
             last: false,
         });
@@ -69,7 +69,7 @@ impl Settlement<'_> {
                     for name in ["settled", "given_up", "retried", "failed"] {
                         let times = summary[name].as_u64().unwrap_or_default();
                         let name = format!("reconciliation: {}", name.replace('_', " "));
-                        self.chronicle.count_many(Group::Settlement, name, times);
+                        self.journal.count_many(Group::Settlement, name, times);
                     }
                     return Some(summary);
                 }
@@ -77,9 +77,15 @@ impl Settlement<'_> {
                 Part::Failed(failure) => {
                     let how = match failure {
                         Failure::Reported(_) => "reconciliation: runs that failed",
-                        _ => "reconciliation: runs that died",
+                        Failure::Killed
+                        | Failure::TimedOut
+                        | Failure::Crashed(_)
+                        | Failure::BrokenOff
+                        | Failure::NotAnswered
+                        | Failure::EventTooLarge
+                        | Failure::AnswerTooLarge => "reconciliation: runs that died",
                     };
-                    self.chronicle.count(Group::Settlement, how);
+                    self.journal.count(Group::Settlement, how);
                     return None;
                 }
             }
@@ -87,24 +93,24 @@ impl Settlement<'_> {
         None
     }
 
-    /// Closes everything that is open; fails if something stays open.
+    /// Settles everything that is open.
     pub async fn settle(&self) -> Result<()> {
-        self.restore(Restored::Early).await?;
-        // What is still pending is abandoned, and nothing is young any more.
+        self.restore(Restore::Early).await?;
+        // Old enough for reconciliation, and for rows to count as abandoned.
         self.age("30 minutes")?;
         self.rounds().await?;
         self.age("8 days")?;
         self.rounds().await?;
-        self.restore(Restored::Late).await?;
+        self.restore(Restore::Late).await?;
         self.age("0")?;
         self.rounds().await?;
-        // What nobody knows although the operator has told it.
+        // Rows whose cost nobody knows, although the operator restored them.
         self.age("8 days")?;
         self.rounds().await?;
         Ok(())
     }
 
-    /// How many rows are open.
+    /// The number of open rows.
     pub fn open(&self) -> Result<u64> {
         let count = self.sql(&format!(
             "SELECT count(*) FROM public.request_logs WHERE {OPEN}"
@@ -112,14 +118,14 @@ impl Settlement<'_> {
         Ok(count.parse()?)
     }
 
-    /// Runs until nothing is open, or nothing becomes known any more.
+    /// Runs reconciliation until nothing is open, at most [`ROUNDS`] times.
     async fn rounds(&self) -> Result<()> {
         for _ in 0..ROUNDS {
             if self.open()? == 0 {
                 return Ok(());
             }
-            join_all((0..AT_ONCE).map(|_| self.run_once())).await;
-            // Their leases would take minutes.
+            join_all((0..CONCURRENT_RUNS).map(|_| self.run_once())).await;
+            // Their leases would last minutes.
             self.sql(&format!(
                 "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE {OPEN}"
             ))?;
@@ -127,7 +133,7 @@ impl Settlement<'_> {
         Ok(())
     }
 
-    /// Lets time pass for what is open.
+    /// Lets time pass for open rows.
     fn age(&self, interval: &str) -> Result<()> {
         self.sql(&format!(
             "UPDATE public.request_logs SET next_reconcile_at = NULL, request_time = request_time - interval '{interval}'
@@ -136,19 +142,15 @@ impl Settlement<'_> {
         .map(drop)
     }
 
-    /// Gives the emergency records of some requests to the database, twice, as an operator would.
-    async fn restore(&self, these: Restored) -> Result<()> {
-        let is_theirs = |record: &&String| {
+    /// Restores the emergency records that are due, twice, as an operator would.
+    async fn restore(&self, due: Restore) -> Result<()> {
+        let is_due = |record: &&String| {
             id_of(record)
-                .and_then(|id| self.chronicle.number(id))
+                .and_then(|id| self.journal.number(id))
                 .and_then(|number| self.plans.get(number))
-                .is_some_and(|plan| plan.restored == these)
+                .is_some_and(|plan| plan.restore == due)
         };
-        let records: Vec<String> = lock(&self.records)
-            .iter()
-            .filter(is_theirs)
-            .cloned()
-            .collect();
+        let records: Vec<String> = lock(&self.records).iter().filter(is_due).cloned().collect();
         if records.is_empty() {
             return Ok(());
         }
@@ -157,24 +159,24 @@ impl Settlement<'_> {
         let first = self.books_restore(&file).await?;
         let second = self.books_restore(&file).await?;
         if second["restored"] != 0 || first["failed"] != 0 || first["unreadable"] != 0 {
-            lock(&self.faults).push(format!("restored: {first}, and again: {second}"));
+            lock(&self.violations).push(format!("restored: {first}, and again: {second}"));
         }
-        for fate in ["restored", "already_closed", "unknown"] {
-            let times = first[fate].as_u64().unwrap_or_default();
-            let name = format!("operator: emergency records: {}", fate.replace('_', " "));
-            self.chronicle.count_many(Group::Settlement, name, times);
+        for outcome in ["restored", "already_closed", "unknown"] {
+            let times = first[outcome].as_u64().unwrap_or_default();
+            let name = format!("operator: emergency records: {}", outcome.replace('_', " "));
+            self.journal.count_many(Group::Settlement, name, times);
         }
         for line in first["records"].as_array().into_iter().flatten() {
             let id = line["id"].as_str().and_then(|id| id.parse().ok());
-            if let Some(number) = id.and_then(|id| self.chronicle.number(id)) {
-                self.chronicle
+            if let Some(number) = id.and_then(|id| self.journal.number(id)) {
+                self.journal
                     .note(number, "operator", format!("llmgw admin restore: {line}"));
             }
         }
         Ok(())
     }
 
-    /// `llmgw admin restore`, past the door.
+    /// Runs `llmgw admin restore`, past the proxy.
     async fn books_restore(&self, file: &Path) -> Result<Value> {
         let output = Command::new(&self.llmgw)
             .args(["admin", "restore", "--json"])
@@ -184,8 +186,8 @@ impl Settlement<'_> {
             .output()
             .await?;
         serde_json::from_slice(&output.stdout).with_context(|| {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            format!("llmgw admin restore: {} {said}", output.status)
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            format!("llmgw admin restore: {} {errors}", output.status)
         })
     }
 
@@ -196,16 +198,16 @@ impl Settlement<'_> {
     }
 }
 
-/// The request that an emergency record is about.
+/// The id of an emergency record's request.
 #[must_use]
 pub fn id_of(record: &str) -> Option<Uuid> {
     let record: Value = serde_json::from_str(record).ok()?;
     record["id"].as_str()?.parse().ok()
 }
 
-/// Waits until `done`.
-pub async fn until(done: impl Fn() -> bool) {
-    while !done() {
+/// Waits until `is_done` returns true.
+pub async fn until(is_done: impl Fn() -> bool) {
+    while !is_done() {
         sleep(Duration::from_millis(20)).await;
     }
 }

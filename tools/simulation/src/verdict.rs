@@ -1,61 +1,64 @@
-//! Compares the two ledgers.
+//! The comparison of OpenRouter's bills with the gateway's books.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use stub::Endpoint;
 use uuid::Uuid;
 
 use crate::{
     amount::Amount,
+    bills::Exchange,
     books::{Books, Row, amount},
-    client::Seen,
-    door::Planned,
-    kind::Kind,
+    client::Delivered,
+    openrouter::OpenRouter,
     plan::Plan,
-    upstream::{Exchange, Stub},
+    storage::PlannedFaults,
 };
 
-/// What does not agree, and in which request.
+/// A disagreement.
 #[derive(Debug)]
 pub struct Mismatch {
+    /// The number of the request; `None` if it is about all of them.
     pub number: Option<usize>,
-    pub what: String,
+    pub text: String,
 }
 
-/// What was compared.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub mismatches: Vec<Mismatch>,
-    /// What OpenRouter billed.
+    /// The sum of OpenRouter's bills.
     pub billed: Amount,
     pub bills: usize,
-    /// What the books say.
+    /// The sum of the books.
     pub booked: Amount,
     pub pending: usize,
     pub holds: usize,
-    /// Rows whose cost is unknown, of requests that OpenRouter billed nothing for.
+    /// Rows with an unknown cost, of requests that OpenRouter did not bill.
     pub unknown_and_free: usize,
 }
 
-/// All that was seen of a run.
+/// All observations of a run.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     pub plans: &'a [Plan],
     pub dids: &'a [String],
-    pub seen: &'a HashMap<usize, Vec<Seen>>,
-    pub stub: &'a Stub,
-    pub door: &'a Planned,
+    /// The answers to each request.
+    pub delivered: &'a HashMap<usize, Vec<Delivered>>,
+    pub openrouter: &'a OpenRouter,
+    pub storage: &'a PlannedFaults,
     pub books: &'a Books,
-    /// How long requests were sent.
+    /// The minutes for which requests were sent.
     pub minutes: f64,
     /// The least hold of a request.
     pub least_hold: Amount,
-    /// The requests that functions gave up writing, and left to an operator.
+    /// The requests that functions left to an operator, because they could not write their end.
     pub records: Vec<Uuid>,
-    /// What the functions did that they must not do.
+    /// The rules that the functions broke.
     pub violations: Vec<String>,
 }
 
-/// What the gateway may say by itself.
+/// The reasons for which the gateway may refuse a request.
 const REASONS: [&str; 7] = [
     "credit_limit_reached",
     "rate_limited",
@@ -66,7 +69,7 @@ const REASONS: [&str; 7] = [
     "upstream_protocol",
 ];
 
-/// Compares everything with everything.
+/// Compares everything.
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut verdict = Verdict::default();
@@ -77,7 +80,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         .map(|row| (row.id, row))
         .collect();
     for plan in evidence.plans {
-        let exchange = evidence.stub.books.exchange(plan.number);
+        let exchange = evidence.openrouter.bills.exchange(plan.number);
         let of_plan: Vec<&Row> = plan
             .ids
             .iter()
@@ -98,9 +101,9 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         }
         verdict
             .mismatches
-            .extend(faults.into_iter().map(|what| Mismatch {
+            .extend(faults.into_iter().map(|text| Mismatch {
                 number: Some(plan.number),
-                what,
+                text,
             }));
     }
     verdict.booked = evidence.books.rows.iter().map(Row::total).sum();
@@ -121,14 +124,14 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         .chain(accounts(evidence))
         .chain(models(evidence))
         .chain(evidence.violations.clone())
-        .chain(evidence.stub.books.faults());
+        .chain(evidence.openrouter.bills.violations());
     verdict
         .mismatches
-        .extend(of_all.map(|what| Mismatch { number: None, what }));
+        .extend(of_all.map(|text| Mismatch { number: None, text }));
     verdict
 }
 
-/// One request's bill and rows.
+/// Compares the bills and the rows of a request.
 fn compare(plan: &Plan, exchange: &Exchange, rows: &[&Row]) -> Vec<String> {
     let mut faults = Vec::new();
     if exchange.received > 1 {
@@ -181,21 +184,22 @@ fn same(plan: &Plan, bill: Amount, row: &Row) -> Vec<String> {
             plan.served, row.model
         ));
     }
-    let told = (
+    let booked = (
         row.input_tokens.unwrap_or_default(),
         row.output_tokens.unwrap_or_default(),
     );
-    let counts_tokens = !plan.kind.is_job() && plan.kind != Kind::Rerank;
-    if counts_tokens && told != plan.tokens {
+    let endpoint = plan.kind.endpoint();
+    let counts_tokens = !endpoint.is_job() && endpoint != Endpoint::Rerank;
+    if counts_tokens && booked != plan.tokens {
         faults.push(format!(
-            "billed for {:?} tokens, booked {told:?}",
+            "billed for {:?} tokens, booked {booked:?}",
             plan.tokens
         ));
     }
     faults
 }
 
-/// What the client received.
+/// Checks what the client received.
 fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<String> {
     let mut faults = Vec::new();
     let limited: BTreeSet<&str> = evidence
@@ -209,7 +213,7 @@ fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<St
         .dids
         .get(plan.user)
         .is_some_and(|did| !limited.contains(did.as_str()));
-    for seen in evidence.seen.get(&plan.number).into_iter().flatten() {
+    for seen in evidence.delivered.get(&plan.number).into_iter().flatten() {
         let reason = seen.reason();
         if let Some(reason) = reason.filter(|reason| !REASONS.contains(&reason.as_str())) {
             faults.push(format!("the gateway answers {reason}"));
@@ -218,7 +222,7 @@ fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<St
             continue;
         }
         if seen.is_upstreams() {
-            if !seen.whole || seen.body != exchange.sent {
+            if !seen.is_whole || seen.body != exchange.sent {
                 faults.push(format!(
                     "the client received {} bytes of {}, or others",
                     seen.body.len(),
@@ -238,7 +242,7 @@ fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<St
     faults
 }
 
-/// Rows that belong to no request.
+/// Finds rows that belong to no request.
 fn strangers(evidence: &Evidence<'_>) -> Vec<String> {
     let ids: BTreeSet<Uuid> = evidence.plans.iter().flat_map(|plan| plan.ids).collect();
     evidence
@@ -253,7 +257,7 @@ fn strangers(evidence: &Evidence<'_>) -> Vec<String> {
 fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
     let mut billed: BTreeMap<&str, Amount> = BTreeMap::new();
     for plan in evidence.plans {
-        let bills = evidence.stub.books.exchange(plan.number).bills;
+        let bills = evidence.openrouter.bills.exchange(plan.number).bills;
         if let Some(did) = evidence.dids.get(plan.user) {
             let sum = billed.entry(did).or_default();
             *sum = *sum + bills.into_iter().sum();
@@ -278,7 +282,7 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
             let (limit, over) = (amount(Some(limit)), overshoot(evidence, did));
             if spent.minus(limit) > over {
                 faults.push(format!(
-                    "{did}: spent {spent} of {limit}, with at most {over} to excuse it"
+                    "{did}: spent {spent} of {limit}, more than {over} above it"
                 ));
             }
         }
@@ -288,24 +292,22 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
             let most = rate as f64 * (1.0 + evidence.minutes) + 1.0;
             #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
             if admitted as f64 > most {
-                faults.push(format!(
-                    "{did}: {admitted} requests let through, not {most}"
-                ));
+                faults.push(format!("{did}: {admitted} requests admitted, not {most}"));
             }
         }
     }
     faults
 }
 
-/// By how much a limit may be overshot: what the requests that were open when the last one was let
-/// through, and that one itself, cost beyond the least hold.
+/// The amount by which a limit may be exceeded: the cost beyond the least hold of the last request that
+/// was admitted, and of those that were open at that time.
 fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
     let spans: Vec<_> = evidence
         .books
         .rows
         .iter()
         .filter(|row| row.did == did)
-        .map(|row| (row, evidence.door.span(row.id)))
+        .map(|row| (row, evidence.storage.span(row.id)))
         .collect();
     let last = spans.iter().filter_map(|(_, span)| span.opened).max();
     spans
@@ -319,7 +321,7 @@ fn models(evidence: &Evidence<'_>) -> Vec<String> {
     let mut sums: BTreeMap<&str, (Amount, Amount)> = BTreeMap::new();
     for plan in evidence.plans {
         let sum = sums.entry(&plan.served).or_default();
-        let bills = evidence.stub.books.exchange(plan.number).bills;
+        let bills = evidence.openrouter.bills.exchange(plan.number).bills;
         sum.0 = sum.0 + bills.into_iter().sum();
     }
     for row in &evidence.books.rows {

@@ -88,8 +88,7 @@ impl Database {
         port: Port,
         optional: Option<&str>,
     ) -> Result<Self, DatabaseError> {
-        let postgres = Postgres::start(tools, run, Port::free()?)?;
-        postgres.apply(&run.workspace().assets().join("roles.sql"))?;
+        let postgres = Postgres::bare(tools, run)?;
         postgres.migrate(run.workspace())?;
         if let Some(file) = optional {
             postgres.apply(&run.workspace().root().join(file))?;

@@ -70,8 +70,8 @@ pub struct Invocation {
     pub id: Uuid,
     /// The event, as JSON.
     pub event: Vec<u8>,
-    /// From now until the environment is killed.
-    pub time: Duration,
+    /// The time after which the environment is killed.
+    pub timeout: Duration,
     /// What becomes of the rest of the answer when nobody wants it any more.
     pub abandoned: Abandoned,
     /// Whether the environment ends after it, frozen. Lambda does so when it likes.

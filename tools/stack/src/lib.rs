@@ -3,20 +3,18 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use stack::{Aimock, Database, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+//! use stack::{Database, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
 //!
 //! let workspace = Workspace::locate();
 //! let tools = Tools::install(&workspace)?;
 //! let run = RunDir::unique(&workspace, "example")?;
 //! let database = Database::postgres(&tools, &run, Port::free()?)?;
 //! let secrets = Moto::start(&tools, &run, Port::free()?)?;
-//! let openrouter = Aimock::start(&tools, &run, Port::free()?)?;
 //!
 //! let functions = Functions::build(&workspace, &["health"])?;
 //! let gateway = Watch::only_apis(&tools, &run, Port::free()?)?;
 //! let mut env = secrets.env();
 //! env.extend(database.env());
-//! env.push(("OPENROUTER_BASE_URL", openrouter.url()));
 //! let _health = Function::spawn(&gateway, &run, "health", functions.binary("health")?, &env)?;
 //! // GET {gateway.url()}/api/v1/health
 //! # Ok(()) }
@@ -25,7 +23,6 @@
 //! Every service is a value: dropping it stops it. Whatever is not dropped (statics in tests, a
 //! panic, `kill -9`) is stopped by [`process`]'s watchdog when this process ends.
 
-pub mod aimock;
 pub mod cargo;
 pub mod clients;
 pub mod database;
@@ -43,7 +40,6 @@ pub mod watch;
 mod watchdog;
 pub mod workspace;
 
-pub use aimock::Aimock;
 pub use cargo::Functions;
 pub use database::Database;
 pub use emulator::Emulator;

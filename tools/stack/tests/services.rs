@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use stack::process::ProcessError;
-use stack::{Aimock, Database, Function, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::{Database, Function, Moto, Port, RunDir, Tools, Watch, Workspace};
 
 struct Bench {
     tools: Tools,
@@ -126,22 +126,6 @@ fn moto_stores_secrets_and_reports_refusals() {
 
     let refusal = moto.put_secret("nothing", "{}").unwrap_err().to_string();
     assert!(refusal.contains("ResourceNotFoundException"), "{refusal}");
-}
-
-#[test]
-#[ignore = "needs TOOLS"]
-fn aimock_is_an_openrouter() {
-    let Bench { tools, run } = bench("aimock");
-    let aimock = Aimock::start(&tools, &run, Port::free().unwrap()).unwrap();
-    let mut response = ureq::post(format!("{}/chat/completions", aimock.url()))
-        .header("content-type", "application/json")
-        .send(
-            r#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Say hello"}]}"#,
-        )
-        .unwrap();
-    let body = response.body_mut().read_to_string().unwrap();
-    assert!(body.contains(r#""cost":0.0001234"#), "{body}");
-    assert!(body.contains(r#""id":"gen-"#), "{body}");
 }
 
 /// A function in a few lines: the body of its answers is the event that it got.

@@ -17,8 +17,9 @@ use shared::http_client;
 use shared::identity::signing::{Audience, Nonce};
 use shared::metering::sse::{Framer, Piece};
 use shared::vault::secret::ApiKey;
+use stack::Vault;
 use stack::progress::step;
-use stack::{Vault, aimock};
+use stub::demo;
 
 use crate::dev::Running;
 
@@ -52,7 +53,7 @@ pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
         user.get("/api/v1/health").map(drop)
     })?;
     eprintln!("\nYou are {}", user.identity.did());
-    eprintln!("{MODEL} is asked: {}", aimock::DEMO_PROMPT);
+    eprintln!("{MODEL} is asked: {}", demo::PROMPT);
     user.chat()?;
     show_row(&user.finished_row(stack)?);
     eprintln!("  GET /api/v1/usage: {}", user.get("usage")?);
@@ -158,7 +159,7 @@ fn chat_body() -> String {
     json!({
         "model": MODEL,
         "stream": true,
-        "messages": [{"role": "user", "content": aimock::DEMO_PROMPT}],
+        "messages": [{"role": "user", "content": demo::PROMPT}],
     })
     .to_string()
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use stack::progress::step;
-use stack::{Aimock, Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stub::OpenRouter;
 
 use crate::demo;
 
@@ -82,19 +83,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let secrets = step("Secrets Manager (moto)", || {
         Moto::start(&tools, &run, secrets_port)
     })?;
+    // The stand-in answers as long as the runtime lives.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let openrouter = if openrouter_key.is_some() {
         eprintln!("  OpenRouter: the real one, with OPENROUTER_API_KEY; requests cost money");
         None
     } else {
-        Some(step("OpenRouter (aimock)", || {
-            Aimock::start(&tools, &run, openrouter_port)
+        Some(step("OpenRouter (tools/stub)", || {
+            runtime.block_on(OpenRouter::demo_on(openrouter_port.number()))
         })?)
     };
     let env = functions_env(
         &gateway_port,
         &database,
         &secrets,
-        openrouter.as_ref().map(Aimock::url),
+        openrouter.as_ref().map(OpenRouter::base_url),
     );
     let gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
         Watch::functions(&tools, &run, gateway_port, &env)

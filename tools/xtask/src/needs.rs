@@ -1,6 +1,6 @@
 //! What the ignored tests need.
 //!
-//! A test that needs something that isn't everywhere says so: `#[ignore = "needs TEST_VECTORS"]`.
+//! A test that needs something that isn't everywhere says so: `#[ignore = "needs OPENROUTER_RECORDINGS"]`.
 //! libtest knows no reasons, so they are read from the sources.
 
 use std::collections::BTreeMap;

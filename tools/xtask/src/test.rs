@@ -25,9 +25,6 @@ pub(crate) struct Options {
     /// Stop at the first step that fails
     #[arg(long)]
     fail_fast: bool,
-    /// Folder with the cryptographic test vectors [default: ../shared/data/vectors, if there]
-    #[arg(long, env = "TEST_VECTORS")]
-    test_vectors: Option<PathBuf>,
     /// Folder with recorded exchanges [default: ../shared/data/openrouter, if there]
     #[arg(long, env = "OPENROUTER_RECORDINGS")]
     openrouter_recordings: Option<PathBuf>,
@@ -143,27 +140,15 @@ impl Bench {
         let tools = Tools::install(&workspace)?;
         let needs = Needs::of_workspace(workspace.root()).context("can't read the sources")?;
         let data = workspace.root().join("../shared/data");
-        let folders = [
-            ("TEST_VECTORS", &options.test_vectors, "vectors"),
-            (
-                "OPENROUTER_RECORDINGS",
-                &options.openrouter_recordings,
-                "openrouter",
-            ),
-        ];
         let mut available = vec![
             ("ORACLE_PYTHON", tools.python()),
             ("TOOLS", workspace.tools()),
             // What the step "package" builds.
             ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
         ];
-        for (name, given, default) in folders {
-            if let Some(folder) = given {
-                available.push((name, folder.clone()));
-            } else if let Ok(folder) = data.join(default).canonicalize() {
-                available.push((name, folder));
-            }
-        }
+        let recordings = options.openrouter_recordings.clone();
+        let recordings = recordings.or_else(|| data.join("openrouter").canonicalize().ok());
+        available.extend(recordings.map(|folder| ("OPENROUTER_RECORDINGS", folder)));
         Ok(Self {
             workspace,
             tools,

@@ -7,7 +7,7 @@ mod snapshot;
 
 use std::{fmt, path::PathBuf};
 
-use shared::vault::secrets_manager::KeysetSource;
+use shared::vault::secrets_manager::SecretSource;
 
 pub(super) use self::snapshot::Snapshot;
 use self::{file::KeysetFile, secrets_manager::ReplaceError, snapshot::StoreError};
@@ -15,7 +15,7 @@ use super::keyset_edit::KeysetEdit;
 
 /// The place of the keyset.
 pub(super) enum KeysetStore {
-    Secret { name: String, source: KeysetSource },
+    Secret { name: String, source: SecretSource },
     File(KeysetFile),
 }
 

@@ -81,7 +81,7 @@ impl Fields {
         }
     }
 
-    /// How long the request took, its books included.
+    /// Sets how long the request took, its books included.
     pub(super) fn set_duration(&mut self, duration: Duration) {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.set(DURATION, milliseconds.into());

@@ -1,10 +1,10 @@
-//! How a billable request ended, as those know it who were there.
+//! The end of a billable request, as the proxy and the relay observed it.
 
 use std::time::Duration;
 
 use crate::metering::meter::Reading;
 
-/// How the bytes of an answer ended.
+/// The end of an answer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// All of it was received.
@@ -53,7 +53,7 @@ impl Ending {
     }
 }
 
-/// How a billable request ended.
+/// The end of a billable request.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -64,9 +64,9 @@ pub enum Outcome {
     Answered {
         /// Its HTTP status.
         http_status: u16,
-        /// How the body ended.
+        /// The end of the body.
         ending: Ending,
-        /// What the meter read in the body.
+        /// The meter's reading of the body.
         reading: Reading,
         /// The answer's `x-generation-id`. What the body names instead need not be a generation.
         generation_id: Option<String>,

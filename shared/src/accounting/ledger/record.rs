@@ -14,7 +14,7 @@ use crate::{
     vault::secret::without_keys,
 };
 
-/// What the books will say, by the rules of accounting.
+/// The contents of a closed row, by the rules of accounting.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     failure: Option<(&'static str, String)>,
@@ -54,7 +54,7 @@ impl Record {
                 if cache_hit && is_free_hit(http_status, &reading) {
                     reading.usage = Some(reading.usage.unwrap_or_default().free());
                 }
-                // What such an endpoint names is the job.
+                // The id in the body of such an endpoint is the job's.
                 let job = reading
                     .generation_id
                     .as_deref()
@@ -103,13 +103,13 @@ impl Record {
         }
     }
 
-    /// The same of a generation that was named before, unless the outcome names one itself.
+    /// Adds the generation that was named before, unless the outcome names one itself.
     pub(super) fn with_generation(mut self, noted: Option<&str>) -> Self {
         self.generation_id = self.generation_id.or_else(|| noted.map(str::to_owned));
         self
     }
 
-    /// What about the answer was not as documented.
+    /// The first way in which the answer was not as documented.
     pub(super) fn malformed(&self) -> Option<Malformed> {
         self.malformed
     }
@@ -200,7 +200,7 @@ fn cost_state(
     let refused = match http_status {
         // The provider had the request, and was only too slow for OpenRouter or its edge.
         504 | 524 => false,
-        // The same, where a generation had begun.
+        // A timeout or a failure is a refusal, too, unless a generation had begun.
         408 | 499 | 500.. => !sold,
         300.. => reading.usage.is_none(),
         _ => reading.upstream_error.is_some() && !sold,
@@ -269,7 +269,7 @@ mod tests {
             (chat, 200, Complete, PRICED, None, Final),
             // A cost that was read is final, whatever came after it.
             (chat, 200, Cut, PRICED, Some("upstream_cut"), Final),
-            // What may have cost something is never free.
+            // An answer that may have cost something is never free.
             (chat, 200, Complete, UNPRICED, None, Pending),
             (chat, 200, Complete, "{}", None, Pending),
             (chat, 200, Cut, "", Some("upstream_cut"), Pending),

@@ -31,7 +31,7 @@ struct Group {
     sums: UsageGroup,
 }
 
-/// What a group is the group of, in the order that was asked for.
+/// The dimensions of a group and their values, in the order that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Keys(Vec<(Dimension, Option<String>)>);
 

@@ -20,12 +20,12 @@ pub(super) enum Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// What is known, or nothing.
+    /// A plain value, or an empty cell.
     pub(super) fn plain<T: fmt::Display>(value: Option<&'a T>) -> Self {
         value.map_or(Self::Empty, |value| Self::Plain(value))
     }
 
-    /// What is known, or nothing.
+    /// A text, or an empty cell.
     pub(super) fn text(value: Option<&'a str>) -> Self {
         value.map_or(Self::Empty, Self::Text)
     }

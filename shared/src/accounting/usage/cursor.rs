@@ -1,4 +1,4 @@
-//! Where the next page begins, as clients carry it around.
+//! The cursor that clients hand back for the next page.
 //!
 //! base64url without padding of 33 bytes:
 //!

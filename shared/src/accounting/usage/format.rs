@@ -1,10 +1,10 @@
-//! Which representation an answer has.
+//! The choice of a response's representation.
 
 use http::{HeaderMap, header};
 
 use super::parameters::{ParameterError, Parameters};
 
-/// How an answer is written.
+/// The representation of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `{"success":true,"data":…}`
@@ -14,7 +14,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the parameter `format` says, or else the header `Accept`.
+    /// Reads the parameter `format`, or else the header `Accept`.
     pub(super) fn read(
         parameters: &Parameters<'_>,
         headers: &HeaderMap,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::identity::canonical::CanonicalQuery;
+use crate::{identity::canonical::CanonicalQuery, vault::secret::clipped_without_keys};
 
 /// A query parameter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,14 +10,20 @@ use crate::identity::canonical::CanonicalQuery;
 pub struct ParameterError {
     /// The parameter, as the client named it.
     pub name: String,
-    /// What is wrong and what to write instead.
+    /// The fault and its remedy.
     pub problem: &'static str,
 }
 
 impl ParameterError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "invalid_parameter"
+    }
+
     pub(super) fn new(name: &str, problem: &'static str) -> Self {
         Self {
-            name: name.chars().take(64).collect(),
+            name: clipped_without_keys(name, 64),
             problem,
         }
     }
@@ -70,7 +76,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// That of `words` which `value` is.
+/// Finds `value` among `words`.
 pub(super) fn one_of(value: &str, words: &[&'static str]) -> Option<&'static str> {
     words.iter().find(|word| **word == value).copied()
 }

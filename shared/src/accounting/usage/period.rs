@@ -31,7 +31,7 @@ impl Moment {
     fn first(&self, zone: &TimeZone) -> Option<Timestamp> {
         const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
         let first = match self {
-            // Where midnight does not exist or exists twice, the day's first moment.
+            // On a day whose midnight does not exist or exists twice, the day's first moment.
             Self::Day(day) => day.to_zoned(zone.clone()).ok()?.timestamp(),
             Self::Instant(at) => *at,
         };

@@ -32,7 +32,7 @@ const KNOWN: [&str; 11] = [
 ];
 const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, model, endpoint, status, cost_state, min_cost, limit, cursor and format";
 
-/// What is asked.
+/// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestsQuestion {
     period: Period,
@@ -73,13 +73,13 @@ impl RequestsQuestion {
         self.period
     }
 
-    /// How it is to be answered.
+    /// The representation of the response.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// What the storage is to be asked.
+    /// The question to the storage.
     #[must_use]
     pub fn of<'a>(&'a self, asked: UsageQuery<'a>) -> RequestsQuery<'a> {
         RequestsQuery {

@@ -14,8 +14,8 @@ use crate::{
     storage::{Dimension, LocalOffset, Period, ReportQuery, UsageQuery, UsageReport},
 };
 
-/// How many groups an answer has at most, and how many models `requests_by_model` names. With the
-/// longest names that fill an answer, that many still fit into the 6 MB that Lambda takes.
+/// The largest number of groups in a response, and of models in `requests_by_model`. Even with the
+/// longest names, so many still fit into the 6 MB that Lambda takes.
 const MAX_GROUPS: u32 = 2000;
 
 const KNOWN: [&str; 6] = [
@@ -30,7 +30,7 @@ const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, 
 const GROUP_BY: &str =
     "must be one or more of model, endpoint, day and hour, each once, separated by commas";
 
-/// What is asked.
+/// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryQuestion {
     period: Period,
@@ -76,13 +76,13 @@ impl SummaryQuestion {
         self.period
     }
 
-    /// How it is to be answered.
+    /// The representation of the response.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// What the storage is to be asked.
+    /// The question to the storage.
     #[must_use]
     pub fn of<'a>(&'a self, asked: UsageQuery<'a>) -> ReportQuery<'a> {
         ReportQuery {

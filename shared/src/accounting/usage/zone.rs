@@ -10,7 +10,7 @@ pub(super) fn read(parameters: &Parameters<'_>) -> Result<TimeZone, ParameterErr
     let zone = parameters.parse(
         "time_zone",
         "must be a time zone's name in the IANA database, such as Europe/Berlin",
-        // What jiff calls Etc/Unknown is no zone.
+        // Etc/Unknown, which jiff accepts, is no zone.
         |name| TimeZone::get(name).ok().filter(|zone| !zone.is_unknown()),
     )?;
     Ok(zone.unwrap_or(TimeZone::UTC))

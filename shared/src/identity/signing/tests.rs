@@ -179,7 +179,7 @@ fn signature_encodings() {
         hex.clone(),
         hex.to_uppercase(),
     ] {
-        let signature = Signature::from_bytes(&bytes);
+        let signature = Signature::from_bytes(bytes);
         assert_eq!(parse_signature(&text), Ok(signature), "{text}");
         assert_eq!(parse_signature(&format!("v1={text}")), Ok(signature));
     }

@@ -1,4 +1,4 @@
-//! Which containers are open, at one bit each.
+//! The open containers, at one bit each.
 
 /// Most containers open at once.
 pub(super) const LIMIT: usize = 1024;

@@ -37,7 +37,17 @@ impl Number {
             (Self::ExponentMark | Self::ExponentSign | Self::Exponent, b'0'..=b'9') => {
                 Some(Self::Exponent)
             }
-            _ => None,
+            (
+                Self::Minus
+                | Self::LeadingZero
+                | Self::Integer
+                | Self::Point
+                | Self::Fraction
+                | Self::ExponentMark
+                | Self::ExponentSign
+                | Self::Exponent,
+                _,
+            ) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use memchr::memchr2;
 
-/// Where the first quote or backslash is.
+/// Finds the first quote or backslash.
 ///
 /// Most strings are shorter than what a call of `memchr2` costs, so the first words are looked at
 /// here.

@@ -4,9 +4,10 @@
 /// would lose, up to `LIMIT` bytes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Span<const LIMIT: usize> {
-    /// Where the stretch, or what is not yet held of it, begins in the current slice.
+    /// The place in the current slice at which the stretch, or the part of it that is not yet held,
+    /// begins.
     from: Option<usize>,
-    /// What lies in earlier slices.
+    /// The bytes from earlier slices.
     held: Vec<u8>,
     too_long: bool,
 }

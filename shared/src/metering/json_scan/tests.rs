@@ -20,7 +20,7 @@ static WANT: Want<u8> = Want::Members(&[
     ("e", Want::Elements(&Want::Elements(&Want::Value(7)))),
 ]);
 
-/// What a scanner reports; nothing stands for a value that is too long.
+/// A scanner's reports; `None` stands for a value that is too long.
 type Reports = Vec<(u8, Option<String>)>;
 
 fn scan<'a>(slices: impl IntoIterator<Item = &'a [u8]>) -> (Reports, Status) {
@@ -193,7 +193,7 @@ fn debug_does_not_show_the_text() {
     insta::assert_snapshot!(format!("{scanner:?}"), @"Scanner { state: Text { is_key: false, escape: None }, depth: 1, capture: Some((1, 1)), .. }");
 }
 
-/// The same reports by way of `serde_json`, from the whole text.
+/// The same reports, made with `serde_json` from the whole text.
 fn reference(want: &'static Want<u8>, value: &RawValue, reports: &mut Reports) {
     let text = value.get();
     match want {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// What is wanted of a value. Keys are compared after decoding; of members that share a key, each
-/// is reported, in order.
+/// A description of the wanted parts of a value. Keys are compared after decoding; of members that
+/// share a key, each is reported, in order.
 #[derive(Debug)]
 pub enum Want<M: 'static> {
     /// The value, whatever it is.
@@ -18,7 +18,7 @@ pub enum Want<M: 'static> {
 
 /// The string that a JSON text stands for, or nothing if the text is no string.
 ///
-/// What cannot be decoded (invalid UTF-8, half a surrogate pair) is shown as well as it can be,
+/// Decodes a string. Invalid UTF-8 and half a surrogate pair are shown as well as they can be,
 /// because a message cut by careless software is still a message.
 #[must_use]
 pub fn decode_string(text: &[u8]) -> Option<Cow<'_, str>> {
@@ -31,7 +31,7 @@ pub fn decode_string(text: &[u8]) -> Option<Cow<'_, str>> {
     Some(String::from_utf8_lossy(inner))
 }
 
-/// What is wanted of the member whose key has the JSON text `key`, quotes included.
+/// The wants for the member whose key has the JSON text `key`, quotes included.
 pub(super) fn find_member<M>(
     members: &'static [(&'static str, Want<M>)],
     key: &[u8],

@@ -1,6 +1,6 @@
 //! Reads what an asynchronous job cost out of the answer to a question about it.
 
-use super::Usage;
+use super::{Unreadable, Usage};
 use crate::metering::{
     json_scan::{Found, Scanner, Status, Want, decode_string},
     money::Usd,
@@ -14,7 +14,7 @@ pub struct JobMeter {
     reading: JobReading,
 }
 
-/// What the answer said.
+/// The meter's reading of a job's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobReading {
     /// The job's id.
@@ -29,18 +29,21 @@ pub struct JobReading {
     has_results: bool,
 }
 
-/// What is known of a job's cost.
+/// The state of knowledge about a job's cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobCost {
     /// The job goes on, so there is none yet.
     Running,
     /// It is over, and this is its [charge](Usage::charge), whole.
     Final(Usage),
-    /// The answer tells neither.
+    /// It is over, and only OpenRouter's fee is told: the provider bills the user's own key (BYOK), and
+    /// what it takes stands nowhere, as in OpenRouter's own example of a batch.
+    FeeOnly(Usd),
+    /// The answer tells none of these.
     NotTold,
 }
 
-/// How far a job is: the statuses of videos and batches. An unknown one says nothing.
+/// The stage of a job: the statuses of videos and batches. An unknown one says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
     #[default]
@@ -98,7 +101,7 @@ impl JobMeter {
             .feed(bytes, |member, found| reading.note(member, found));
     }
 
-    /// What the answer said; of one that is not whole JSON, nothing.
+    /// The reading; an empty one where the answer is not whole JSON.
     #[must_use]
     pub fn finish(self) -> JobReading {
         match self.scanner.status() {
@@ -109,8 +112,8 @@ impl JobMeter {
 }
 
 impl JobReading {
-    /// What is known of the cost. A job that came to nothing and names no usage was free; one that
-    /// completed without a whole charge was not, nor was a batch of which some requests were.
+    /// The cost, as far as it is known. A job that came to nothing and names no usage was free; one
+    /// that completed without a whole charge was not, nor was a batch of which some requests were.
     #[must_use]
     pub fn cost(&self) -> JobCost {
         match (self.stage, &self.usage) {
@@ -120,11 +123,32 @@ impl JobReading {
             {
                 JobCost::Final(usage.clone())
             }
+            (
+                Stage::Completed | Stage::Aborted,
+                Reported::Usage(Usage {
+                    cost: Some(fee),
+                    is_byok: Some(true),
+                    unreadable,
+                    ..
+                }),
+            ) if *unreadable == Unreadable::default() => JobCost::FeeOnly(*fee),
             (Stage::Aborted, Reported::Nothing) if !self.has_results => JobCost::Final(Usage {
                 cost: Some(Usd::default()),
                 ..Usage::default()
             }),
-            _ => JobCost::NotTold,
+            (
+                Stage::Completed | Stage::Aborted | Stage::Unknown,
+                Reported::Nothing | Reported::Usage(_) | Reported::Unreadable,
+            ) => JobCost::NotTold,
+        }
+    }
+
+    /// Whether the job is over: a later answer will tell no more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Completed | Stage::Aborted => true,
+            Stage::Running | Stage::Unknown => false,
         }
     }
 
@@ -179,6 +203,7 @@ mod tests {
         match read(text).cost() {
             JobCost::Running => "running".to_owned(),
             JobCost::Final(usage) => usage.charge().unwrap().to_string(),
+            JobCost::FeeOnly(fee) => format!("{fee} and more"),
             JobCost::NotTold => "not told".to_owned(),
         }
     }
@@ -206,6 +231,18 @@ mod tests {
             // The provider's charge is missing: a part is not the whole.
             (
                 r#"{"status":"completed","usage":{"cost":0.5,"is_byok":true}}"#,
+                "0.5 and more",
+            ),
+            (
+                r#"{"status":"expired","usage":{"cost":0.5,"is_byok":true,"cost_details":{"upstream_inference_cost":null}}}"#,
+                "0.5 and more",
+            ),
+            (
+                r#"{"status":"in_progress","usage":{"cost":0.5,"is_byok":true}}"#,
+                "running",
+            ),
+            (
+                r#"{"status":"completed","usage":{"cost":0.5,"is_byok":true,"cost_details":"dear"}}"#,
                 "not told",
             ),
             (

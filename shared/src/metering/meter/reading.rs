@@ -1,11 +1,11 @@
-//! What a meter found out.
+//! The result of metering an answer.
 
 use super::{Malformed, UpstreamError, Usage};
 
-/// What an answer said about itself.
+/// An answer's statements about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// What was used. Only what was seen whole: an answer cut inside of it has none.
+    /// The usage. It is there only if it was seen whole: an answer cut inside of it has none.
     pub usage: Option<Usage>,
     /// The model that answered, which is often not the one that was asked for.
     pub model: Option<String>,

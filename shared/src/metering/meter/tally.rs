@@ -6,7 +6,7 @@ use crate::metering::{
     sse::Event,
 };
 
-/// What is wanted of an answer's JSON text, or of an event's.
+/// The wanted members of an answer's JSON text, or of an event's.
 pub(super) static ANSWER: Want<Member> = Want::Members(&[
     ("id", Want::Value(Member::Id)),
     ("model", Want::Value(Member::Model)),
@@ -60,7 +60,7 @@ pub(super) enum Member {
     Message,
 }
 
-/// What is known of the answer so far.
+/// The state of the reading.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts, each found at another place"
@@ -99,7 +99,7 @@ enum Reported {
     Unreadable,
 }
 
-/// What an event's `type` means here.
+/// The meaning of an event's `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Kind {
     #[default]

@@ -6,7 +6,8 @@ use crate::metering::{
     money::Usd,
 };
 
-/// What a generation used. Absent is what the upstream did not say, or not in a usable form.
+/// The usage of a generation. A member is absent if the upstream did not say it, or not in a usable
+/// form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens read, as the dialect counts them: Messages leaves cached ones out, the others don't.
@@ -17,10 +18,10 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// What the upstream takes from the account's credit. With the user's own provider key (BYOK)
-    /// that is only its fee, or nothing.
+    /// The upstream's charge to the account's credit. With the user's own provider key (BYOK) that
+    /// is only its fee, or nothing.
     pub cost: Option<Usd>,
-    /// What the provider takes. Without BYOK it is contained in the cost.
+    /// The provider's charge. Without BYOK it is contained in the cost.
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
@@ -39,7 +40,7 @@ pub struct Unreadable {
 }
 
 impl Usage {
-    /// What the user pays in all: the cost, and with BYOK the provider's charge on top.
+    /// The sum that the user pays: the cost, and with BYOK the provider's charge on top.
     ///
     /// Nothing if a part of that is unknown or unreadable (a part is not the whole: what is unknown is
     /// settled later, never taken for free), or if the sum is beyond all bounds.
@@ -69,7 +70,7 @@ impl Usage {
             && self.unreadable == Unreadable::default()
     }
 
-    /// The same with a cost of nothing.
+    /// This usage with a cost of nothing.
     #[must_use]
     pub fn free(self) -> Self {
         Self {
@@ -79,7 +80,7 @@ impl Usage {
         }
     }
 
-    /// What is known here, and otherwise what is known of `earlier`.
+    /// Fills the members that are unknown here with those of `earlier`.
     pub(super) fn or(self, earlier: &Self) -> Self {
         Self {
             input_tokens: self.input_tokens.or(earlier.input_tokens),

@@ -156,7 +156,7 @@ fn reference(stream: &str) -> Vec<Seen> {
     let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
     let lines = stream.replace("\r\n", "\n").replace('\r', "\n");
     let (mut events, mut name, mut data) = (Vec::new(), String::new(), String::new());
-    // What follows the last line end is not a line.
+    // The text after the last line end is not a line.
     let whole = lines.rfind('\n').map_or("", |end| &lines[..end]);
     if !lines.contains('\n') {
         return events;

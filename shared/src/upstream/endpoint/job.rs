@@ -1,6 +1,6 @@
 //! Asynchronous jobs: what `POST /videos` and `POST /batches` create.
 
-use super::Endpoint;
+use super::{Endpoint, unwrapped};
 
 /// Longer ids are not followed. Real ones have about 40 characters.
 const LONGEST_ID: usize = 255;
@@ -26,7 +26,7 @@ impl Job {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
             && id.bytes().any(|byte| byte != b'.');
-        (endpoint.folder_of_jobs().is_some() && is_id).then(|| Self {
+        (endpoint.creates_jobs() && is_id).then(|| Self {
             endpoint,
             id: id.to_owned(),
         })
@@ -34,23 +34,25 @@ impl Job {
 
     /// The job of a row of `request_logs`.
     pub(crate) fn of_row(endpoint: &str, id: &str) -> Option<Self> {
-        [Endpoint::Videos, Endpoint::Batches]
-            .into_iter()
+        Endpoint::all_with_jobs()
             .find(|it| it.as_str() == endpoint)
             .and_then(|endpoint| Self::new(endpoint, id))
     }
 
-    /// The job that a path without its leading slash is the address of.
+    /// The job that a path without its leading slash is the address of, in each spelling that
+    /// OpenRouter may take for it: whoever reads a job unseen could delete it before its cost is known.
     pub(super) fn at(path: &str) -> Option<Self> {
-        let (folder, id) = path.split_once('/')?;
+        let path = path.trim_start_matches("v1/").trim_end_matches('/');
+        let (folder, id) = unwrapped(path).split_once('/')?;
+        let endpoint = Endpoint::all_with_jobs().find(|it| {
+            it.folder_of_jobs()
+                .is_some_and(|jobs| jobs.eq_ignore_ascii_case(folder))
+        })?;
         // A list of models, not a job.
-        if path == "videos/models" {
+        if endpoint == Endpoint::Videos && id == "models" {
             return None;
         }
-        [Endpoint::Videos, Endpoint::Batches]
-            .into_iter()
-            .find(|it| it.folder_of_jobs() == Some(folder))
-            .and_then(|endpoint| Self::new(endpoint, id))
+        Self::new(endpoint, id)
     }
 
     /// The endpoint that created it.
@@ -65,7 +67,7 @@ impl Job {
         &self.id
     }
 
-    /// Where its state can be asked for, below OpenRouter's base URL.
+    /// The path of its state, below OpenRouter's base URL.
     #[must_use]
     pub fn path(&self) -> String {
         let folder = self.endpoint.folder_of_jobs().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What something cost, told afterwards: `GET /generation`, and the state of a job.
+//! Costs that are told afterwards: `GET /generation`, and the state of a job.
 //!
 //! With BYOK `total_cost` is what OpenRouter takes, without the provider's charge, so the two are
 //! added. OpenRouter's documentation does not say so of this endpoint; the evidence (as of 2026-11):
@@ -30,6 +30,7 @@ use crate::{
         meter::{whole_charge, whole_number},
         money::Usd,
     },
+    strict_json::{self, Object},
     upstream::endpoint::Job,
     vault::secret::ApiKey,
 };
@@ -43,7 +44,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 pub struct Generation {
     /// `total_cost`: what OpenRouter takes. With BYOK only its fee, or nothing; see above.
     pub cost: Usd,
-    /// What the provider takes; there whenever [`is_byok`](Self::is_byok).
+    /// The provider's charge; there whenever [`is_byok`](Self::is_byok).
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
@@ -62,7 +63,7 @@ pub struct Generation {
 /// Why what was asked for is not known, yet or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// 404. Common while it is young.
+    /// 404, common while it is young; and 400, for an id that is none of a generation (`resp_…`, `msg_…`).
     #[error("OpenRouter does not know it")]
     NotFound,
     /// Any other refusal, of the key for instance.
@@ -94,7 +95,11 @@ impl OpenRouter {
             let room = (LONGEST_ANSWER + 1).saturating_sub(body.len());
             body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            GenerationError::Refused(StatusCode::BAD_REQUEST) => GenerationError::NotFound,
+            error => error,
+        })?;
         (body.len() <= LONGEST_ANSWER)
             .then(|| Generation::from_json(&body))
             .flatten()
@@ -122,7 +127,7 @@ impl OpenRouter {
         time: Duration,
         mut read: impl FnMut(&[u8]),
     ) -> Result<(), GenerationError> {
-        let asking = self
+        let caller_request = self
             .client
             .get(self.url(path, query)?)
             .header(header::AUTHORIZATION, key.authorization_header())
@@ -132,7 +137,7 @@ impl OpenRouter {
             )
             .send();
         timeout(time, async {
-            let mut answer = asking.await.map_err(classify)?;
+            let mut answer = caller_request.await.map_err(classify)?;
             match answer.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Err(GenerationError::NotFound),
@@ -151,10 +156,21 @@ impl OpenRouter {
 }
 
 impl Generation {
+    /// What the user pays in all.
+    #[must_use]
+    pub fn charge(&self) -> Usd {
+        let byok = self
+            .upstream_inference_cost
+            .filter(|_| self.is_byok == Some(true));
+        self.cost
+            .checked_add(byok.unwrap_or_default())
+            .unwrap_or(self.cost)
+    }
+
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
     fn from_json(body: &[u8]) -> Option<Self> {
-        let Envelope { data } = serde_json::from_slice(body).ok()?;
+        let Envelope { data: Object(data) } = strict_json::from_slice(body).ok()?;
         let generation = Self {
             cost: money(data.total_cost)?,
             upstream_inference_cost: money(data.upstream_inference_cost),
@@ -184,7 +200,7 @@ impl Generation {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    data: Data<'a>,
+    data: Object<Data<'a>>,
 }
 
 /// Members as they are written: an amount must not pass through a float.
@@ -272,6 +288,20 @@ mod tests {
                 model: Some("sao10k/l3-stheno-8b".to_owned()),
             }
         );
+    }
+
+    #[test]
+    fn a_generation_is_an_object_and_all_of_it_is_json() {
+        let read = |json: &[u8]| Generation::from_json(json).is_some();
+        assert!(read(br#"{"data":{"total_cost":1,"is_byok":false}}"#));
+        assert!(!read(br#"{"data":[1,null,false,1,1,1,1,0,0,"m"]}"#));
+        assert!(!read(br#"[{"total_cost":1,"is_byok":false}]"#));
+        assert!(!read(
+            b"{\"data\":{\"total_cost\":1,\"is_byok\":false,\"app\":\"\xff\"}}"
+        ));
+        assert!(!read(
+            br#"{"data":{"total_cost":1,"is_byok":false,"app":"\ud800"}}"#
+        ));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{OpenRouter, UpstreamError, classify};
 use crate::{
     metering::money::Usd,
+    strict_json::{self, Object},
     vault::secret::{ApiKey, ApiKeyFault},
 };
 
@@ -23,7 +24,7 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 /// Pages of a list that are read at most; each has 100 keys, the youngest first, half of them new.
 const MOST_PAGES: usize = 200;
 
-/// What a key of the gateway's is to be.
+/// The properties of a key that is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyOrder<'a> {
     /// Unique, so that the key can be found by it.
@@ -90,6 +91,17 @@ pub enum KeyCheckError {
     NotAnswered(#[from] UpstreamError),
 }
 
+impl KeyCheckError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(_) | Self::ManagementKey => "key_refused",
+            Self::Undecided(_) | Self::NotAnswered(_) => "key_not_checked",
+        }
+    }
+}
+
 /// Why the management API did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {
@@ -132,8 +144,8 @@ impl OpenRouter {
             }
             _ => return Err(KeyCheckError::Undecided(status)),
         }
-        let manages = serde_json::from_slice::<Envelope<KeyKind>>(&body)
-            .is_ok_and(|it| it.data.is_management_key || it.data.is_provisioning_key);
+        let manages = strict_json::from_slice::<Envelope<Object<KeyKind>>>(&body)
+            .is_ok_and(|it| it.data.0.is_management_key || it.data.0.is_provisioning_key);
         if manages {
             return Err(KeyCheckError::ManagementKey);
         }
@@ -220,9 +232,9 @@ impl OpenRouter {
             .exchange(Method::GET, "/keys", &query, management, None, time)
             .await?;
         succeeded(status)?;
-        let page: Envelope<Vec<ListedKey>> =
-            serde_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
-        Ok(page.data)
+        let page: Envelope<Vec<Object<ListedKey>>> =
+            strict_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
+        Ok(page.data.into_iter().map(|Object(key)| key).collect())
     }
 
     /// One exchange in JSON. Where there is no whole answer, the error says whether the request may
@@ -287,9 +299,9 @@ impl KeyOrder<'_> {
 
 impl MadeKey {
     fn from_json(body: &[u8]) -> Option<Self> {
-        let made: Made = serde_json::from_slice(body).ok()?;
+        let made: Made = strict_json::from_slice(body).ok()?;
         Some(Self {
-            hash: made.data.hash.parse().ok()?,
+            hash: made.data.0.hash.parse().ok()?,
             key: made.key.0.ok()?,
         })
     }
@@ -326,7 +338,7 @@ struct ListedKey {
 
 #[derive(Deserialize)]
 struct Made {
-    data: MadeData,
+    data: Object<MadeData>,
     key: MadeText,
 }
 

@@ -7,20 +7,20 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FetchError, FetchKeyset};
+use super::{FetchError, FetchSecret};
 use crate::vault::{
     keyset::{Keyset, KeysetFault, OpenError},
     secret::{ApiKey, MalformedSealedKey, SealedKey},
 };
 
-/// How long a keyset is used further after it could not be refreshed, before that is tried again:
-/// an outage costs one request in this time the fetch's timeout, not every request.
+/// The time for which a keyset is used further after it could not be refreshed, before that is
+/// tried again: an outage costs one request in this time the fetch's timeout, not every request.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// How often an unknown key id may cause a refresh: one damaged row must not turn every request
-/// into a call to Secrets Manager.
+/// The shortest interval between refreshes that unknown key ids cause: one damaged row must not
+/// turn every request into a call to Secrets Manager.
 const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
-/// Keeps the keyset for its source's [`lifetime`](FetchKeyset::lifetime) (300 s), and in an outage
+/// Keeps the keyset for its source's [`lifetime`](FetchSecret::lifetime) (300 s), and in an outage
 /// for as long as it lasts.
 ///
 /// At most one fetch runs at any time. Whoever has no keyset waits for it and shares its outcome,
@@ -30,7 +30,7 @@ const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 /// `now` is the wall clock, which goes on while a Lambda environment is frozen. It may be some
 /// milliseconds old.
 pub struct KeysetCache {
-    source: Box<dyn FetchKeyset>,
+    source: Box<dyn FetchSecret>,
     state: Mutex<State>,
     /// Held during a fetch.
     flight: tokio::sync::Mutex<()>,
@@ -39,7 +39,7 @@ pub struct KeysetCache {
 #[derive(Default)]
 struct State {
     cached: Option<Cached>,
-    /// What the last fetch ended with, while nothing is cached.
+    /// The fault of the last fetch, while nothing is cached.
     failure: Option<KeysetError>,
     /// Fetches that have ended. Whoever waited for one knows by it that there was one.
     fetches: u64,
@@ -56,7 +56,7 @@ struct Cached {
 impl KeysetCache {
     /// An empty cache. Nothing is fetched yet.
     #[must_use]
-    pub fn new(source: impl FetchKeyset + 'static) -> Self {
+    pub fn new(source: impl FetchSecret + 'static) -> Self {
         Self {
             source: Box::new(source),
             state: Mutex::default(),
@@ -181,7 +181,7 @@ impl State {
         }
     }
 
-    /// What the last fetch ended with, if one has ended since there were `fetches_seen`.
+    /// The result of the last fetch, if one has ended since there were `fetches_seen`.
     fn outcome_since(&self, fetches_seen: u64) -> Option<Result<Arc<Keyset>, KeysetError>> {
         if self.fetches == fetches_seen {
             return None;
@@ -233,9 +233,30 @@ pub enum VaultError {
     /// The keyset does not open it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What is stored is not a sealed key at all.
+    /// The stored text is not a sealed key at all.
     #[error(transparent)]
     MalformedSealedKey(#[from] MalformedSealedKey),
+}
+
+impl KeysetError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) | Self::Malformed(_) => "keyset_unavailable",
+        }
+    }
+}
+
+impl VaultError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Keyset(error) => error.reason(),
+            Self::Open(_) | Self::MalformedSealedKey(_) => "internal",
+        }
+    }
 }
 
 #[cfg(test)]

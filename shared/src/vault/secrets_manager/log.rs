@@ -1,4 +1,4 @@
-//! What the code under test logs.
+//! The log of the code under test.
 
 use std::{
     io::Write,
@@ -7,7 +7,7 @@ use std::{
 
 use tracing::Level;
 
-/// What was logged on this thread.
+/// The lines logged on this thread.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 

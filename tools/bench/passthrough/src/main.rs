@@ -1,6 +1,6 @@
-//! What the benchmark compares the proxy with: a function that passes a request on and streams the
-//! answer back, and nothing else. No signature, no key, no database, no metering. Without an address
-//! to pass it on to it answers at once by itself, so that what is left is Lambda's protocol.
+//! The function that the benchmark compares the proxy with: it forwards a request and streams the answer
+//! back. No signature, no key, no database, no metering. Without an address to forward to, it answers by
+//! itself, and costs only Lambda's protocol.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,7 @@ use shared::{
 const ROUTE: &str = "/api/v1/openrouter";
 
 fn main() -> ExitCode {
-    adapter::run_streaming(Upstream::load, pass_on)
+    adapter::run_streaming(Upstream::load, forward)
 }
 
 struct Upstream {
@@ -36,20 +36,20 @@ struct Upstream {
 impl Upstream {
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "as the adapter hands it over"
+        reason = "the adapter passes it by value"
     )]
     fn load(env: Env<'_>) -> Result<Self, HttpClientError> {
         Ok(Self {
-            // The proxy's own client, so that it makes no difference.
+            // The proxy's own client, so that the client makes no difference.
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
             base: env.optional("OPENROUTER_BASE_URL"),
         })
     }
 }
 
-async fn pass_on(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> Response<Passed> {
+async fn forward(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> Response<Forwarded> {
     let Some(base) = &upstream.base else {
-        return Response::new(Passed::from(Bytes::from_static(b"{}")));
+        return Response::new(Forwarded::from(Bytes::from_static(b"{}")));
     };
     let below = request.raw_path.strip_prefix(ROUTE).unwrap_or_default();
     let mut headers = forwarded_headers(&request.headers);
@@ -62,7 +62,7 @@ async fn pass_on(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> R
         .send()
         .await;
     let Ok(answer) = answer else {
-        let mut response = Response::new(Passed::from(Bytes::new()));
+        let mut response = Response::new(Forwarded::from(Bytes::new()));
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         return response;
     };
@@ -71,22 +71,22 @@ async fn pass_on(upstream: Arc<Upstream>, request: Incoming, _: Invocation) -> R
         .bytes_stream()
         .take_while(|chunk| std::future::ready(chunk.is_ok()))
         .filter_map(|chunk| std::future::ready(chunk.ok()));
-    let mut response = Response::new(Passed(chunks.boxed()));
+    let mut response = Response::new(Forwarded(chunks.boxed()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-/// An answer's body, as it comes.
-struct Passed(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+/// An answer's body, as it arrives.
+struct Forwarded(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
 
-impl From<Bytes> for Passed {
+impl From<Bytes> for Forwarded {
     fn from(whole: Bytes) -> Self {
         Self(stream::once(std::future::ready(whole)).boxed())
     }
 }
 
-impl http_body::Body for Passed {
+impl http_body::Body for Forwarded {
     type Data = Bytes;
     type Error = Infallible;
 

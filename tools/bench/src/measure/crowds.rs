@@ -1,4 +1,4 @@
-//! Many invocations at once in one environment, as on Lambda Managed Instances.
+//! Concurrent invocations of one environment, as on Lambda Managed Instances.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use serde_json::json;
+use stub::load::Load;
 
 use super::{Bench, megabytes};
 use crate::{
-    answers::Answer,
     crowd::Crowd,
     figures::Figures,
     process::{cpu, cpu_since, memory},
     subject::{Kind, signed_event},
 };
 
-/// Requests at once in one environment.
-const AT_ONCE: usize = 16;
-/// As many as the template's `ManagedInstanceConcurrency`.
+/// The number of concurrent requests to one environment.
+const CONCURRENT: usize = 16;
+/// The template's `ManagedInstanceConcurrency`.
 const CROWDED: usize = 128;
-/// Bytes of the largest body that fits into Lambda's event.
+/// The size in bytes of the largest body that fits into Lambda's event.
 const LARGEST_BODY: usize = 4_700_000;
 
 impl Bench {
-    /// Requests for each second of a processor, many at once.
+    /// The number of concurrent requests for each second of a processor.
     pub async fn crowds(&self, figures: &mut Figures) -> Result<()> {
         let mut rates = Vec::new();
         for (name, binary) in [
@@ -32,27 +32,27 @@ impl Bench {
             ("pass-through", &self.binaries.passthrough),
         ] {
             let env = self.stubs.env();
-            let crowd = Crowd::start(binary, &env, self.run.path(), AT_ONCE).await?;
+            let crowd = Crowd::start(binary, &env, self.run.path(), CONCURRENT).await?;
             let ask = async || -> Result<()> {
-                let body = Answer::Json.request();
+                let body = Load::Json.request();
                 let (id, event) =
                     signed_event(&self.user, &Method::POST, "chat/completions", &body)?;
                 crowd.invoke(id, event).await?;
                 Ok(())
             };
-            many_at_once(200, AT_ONCE, &ask).await?;
+            send_concurrently(200, CONCURRENT, &ask).await?;
             let before = cpu(crowd.process)?;
-            many_at_once(self.options.crowd, AT_ONCE, &ask).await?;
+            send_concurrently(self.options.crowd, CONCURRENT, &ask).await?;
             rates.push((
                 name,
                 rate(self.options.crowd, cpu_since(crowd.process, before)?),
             ));
         }
         if let Some((envoy, subject)) = &self.envoy {
-            let ask = async || subject.ask(Answer::Json, Kind::Billed).await.map(drop);
-            many_at_once(200, AT_ONCE, &ask).await?;
+            let ask = async || subject.ask(Load::Json, Kind::Billed).await.map(drop);
+            send_concurrently(200, CONCURRENT, &ask).await?;
             let before = cpu(envoy.pid()?)?;
-            many_at_once(self.options.crowd, AT_ONCE, &ask).await?;
+            send_concurrently(self.options.crowd, CONCURRENT, &ask).await?;
             rates.push((
                 "Envoy",
                 rate(self.options.crowd, cpu_since(envoy.pid()?, before)?),
@@ -61,24 +61,25 @@ impl Bench {
         let peer = rates.iter().find(|(name, _)| *name == "Envoy");
         let half = peer.map(|(_, rate)| rate / 2.0);
         for (name, rate) in &rates {
-            let own = half.filter(|_| *name == "gateway");
+            let target = half.filter(|_| *name == "gateway");
             figures.add(
-                format!("{AT_ONCE} at once: requests per second of a core, {name}"),
-                own.map(|half| format!("≥ {half:.0} (half of Envoy's)"))
+                format!("{CONCURRENT} at once: requests per second of a core, {name}"),
+                target
+                    .map(|half| format!("≥ {half:.0} (half of Envoy's)"))
                     .unwrap_or_default(),
                 format!("{rate:.0}"),
-                own.map(|half| *rate >= half),
+                target.map(|half| *rate >= half),
             );
         }
         figures.keep("requests_per_core_second", json!(rates));
         Ok(())
     }
 
-    /// What an environment needs that is full of streams, all of them there at the same time.
+    /// The memory of an environment that serves as many streams as it may.
     pub async fn crowd_memory(&self, figures: &mut Figures) -> Result<()> {
         for (what, padding) in [("small", 0), ("the largest", LARGEST_BODY)] {
-            let mut request = Answer::Events(1_000).request();
-            // White space around JSON means nothing.
+            let mut request = Load::Events(1_000).request();
+            // White space around JSON has no meaning.
             request.resize(request.len().max(padding), b' ');
             let env = self.stubs.env();
             let crowd = Crowd::start(&self.binaries.proxy, &env, self.run.path(), CROWDED).await?;
@@ -88,7 +89,7 @@ impl Bench {
                 crowd.invoke(id, event).await?;
                 Ok(())
             };
-            many_at_once(CROWDED, CROWDED, &ask).await?;
+            send_concurrently(CROWDED, CROWDED, &ask).await?;
             let peak = memory(crowd.process)?.peak;
             figures.add(
                 format!("peak memory, {CROWDED} streams at once in one environment, {what} bodies"),
@@ -102,14 +103,14 @@ impl Bench {
     }
 }
 
-async fn many_at_once(
+async fn send_concurrently(
     count: usize,
-    at_once: usize,
+    concurrent: usize,
     ask: &impl AsyncFn() -> Result<()>,
 ) -> Result<()> {
     stream::iter(0..count)
         .map(|_| ask())
-        .buffer_unordered(at_once)
+        .buffer_unordered(concurrent)
         .try_collect::<Vec<()>>()
         .await?;
     Ok(())

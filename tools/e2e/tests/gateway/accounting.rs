@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use e2e::{
-    storage_door::{Mode, StorageDoor},
-    upstream::{COST_PLAIN, CUT_COST_PLAIN},
-    world::{CHAT, Deployed, User, World, chat_body, with_world},
+    chaos_proxy::{Mode, SwitchedProxy},
+    user::User,
+    world::{CHAT, Deployed, World, chat_body, with_world},
 };
 use http::Method;
 use reqwest::Response;
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, CUT_COST_PLAIN};
 
 use crate::{
     reconciliation::{books, run, summary},
@@ -111,9 +112,9 @@ fn a_head_without_a_body_is_paid_for() {
 #[test]
 fn a_short_answer_needs_no_note_and_a_long_one_gets_it() {
     with_world(async |world| {
-        let door = StorageDoor::open(&world.storage_url()).await.unwrap();
+        let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
         let proxy = world
-            .deploy(&["proxy"], &[("SUPABASE_URL", door.url())])
+            .deploy(&["proxy"], &[("SUPABASE_URL", storage.url())])
             .unwrap();
         for (model, stream, calls) in [
             ("stub/ok", false, ["begin_request", "finish_request", ""]),
@@ -124,12 +125,12 @@ fn a_short_answer_needs_no_note_and_a_long_one_gets_it() {
             ),
         ] {
             let user = world.user().unwrap();
-            let before = door.calls().len();
+            let before = storage.calls().len();
             let answer = chat(&user, &proxy, model, stream, "gen-noted").await;
             answer.bytes().await.unwrap();
             user.rows().await.unwrap();
             let calls: Vec<_> = calls.into_iter().filter(|call| !call.is_empty()).collect();
-            assert_eq!(door.calls().split_off(before), calls, "{model}");
+            assert_eq!(storage.calls().split_off(before), calls, "{model}");
         }
     });
 }
@@ -137,16 +138,16 @@ fn a_short_answer_needs_no_note_and_a_long_one_gets_it() {
 #[test]
 fn a_note_that_fails_is_made_up_for_by_the_end() {
     with_world(async |world| {
-        let door = StorageDoor::open(&world.storage_url()).await.unwrap();
+        let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
         let proxy = world
-            .deploy(&["proxy"], &[("SUPABASE_URL", door.url())])
+            .deploy(&["proxy"], &[("SUPABASE_URL", storage.url())])
             .unwrap();
         let user = world.user().unwrap();
         let mut answer = chat(&user, &proxy, "stub/slow", true, "gen-unnoted").await;
-        door.set(Mode::Reset).await.unwrap();
+        storage.set(Mode::Reset).await.unwrap();
         answer.chunk().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        door.set(Mode::Pass).await.unwrap();
+        storage.set(Mode::Pass).await.unwrap();
         while answer.chunk().await.unwrap().is_some() {}
         let row = user.row().await.unwrap();
         assert_eq!(row["generation_id"], "gen-unnoted");
@@ -160,12 +161,12 @@ fn a_note_that_fails_is_made_up_for_by_the_end() {
 #[test]
 fn an_answer_of_the_storage_that_is_lost_counts_once() {
     with_world(async |world| {
-        let door = StorageDoor::open(&world.storage_url()).await.unwrap();
+        let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
         let proxy = world
-            .deploy(&["proxy"], &[("SUPABASE_URL", door.url())])
+            .deploy(&["proxy"], &[("SUPABASE_URL", storage.url())])
             .unwrap();
         for mode in [
-            Mode::SwallowAnswers,
+            Mode::HoldResponses,
             Mode::Reset,
             Mode::Refuse,
             Mode::Answer500,
@@ -175,10 +176,10 @@ fn an_answer_of_the_storage_that_is_lost_counts_once() {
             set(world, &user, "credit_limit = 10");
             let mut answer = chat(&user, &proxy, "stub/slow", true, "gen-lost").await;
             answer.chunk().await.unwrap().unwrap();
-            door.set(mode).await.unwrap();
+            storage.set(mode).await.unwrap();
             while answer.chunk().await.unwrap().is_some() {}
             tokio::time::sleep(Duration::from_millis(400)).await;
-            door.set(Mode::Pass).await.unwrap();
+            storage.set(Mode::Pass).await.unwrap();
             user.rows().await.unwrap();
             assert_eq!(
                 books(world, &user),
@@ -203,16 +204,16 @@ pub(crate) async fn emergency_record(proxy: &Deployed) -> String {
 
 /// A request whose end could not be written: the proxy that has logged it.
 pub(crate) async fn unwritten(world: &World, user: &User<'_>, mode: Mode) -> Deployed {
-    let door = StorageDoor::open(&world.storage_url()).await.unwrap();
+    let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
     let changes = [
-        ("SUPABASE_URL", door.url()),
-        ("LEDGER_PATIENCE_MS", "700".to_owned()),
+        ("SUPABASE_URL", storage.url()),
+        ("LEDGER_TIMEOUT_MS", "700".to_owned()),
     ];
     let proxy = world.deploy(&["proxy"], &changes).unwrap();
     set(world, user, "credit_limit = 10");
     let mut answer = chat(user, &proxy, "stub/slow", true, "gen-emergency").await;
     answer.chunk().await.unwrap().unwrap();
-    door.set(mode).await.unwrap();
+    storage.set(mode).await.unwrap();
     while answer.chunk().await.unwrap().is_some() {}
     emergency_record(&proxy).await;
     proxy

@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use e2e::{
-    upstream::{COST_PLAIN, json_bytes, stream_bytes},
-    world::with_world,
-};
+use e2e::world::with_world;
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, json_bytes, stream_bytes};
 
 use crate::told::Told;
 
@@ -191,7 +189,7 @@ fn a_free_request_makes_no_row() {
             .collect();
         // The canonical query, which is what was signed: sorted, and encoded in one way.
         assert_eq!(ours.len(), 1);
-        assert_eq!(ours[0].line, "GET /api/v1/models?a=x%20y&b=2");
+        assert_eq!(ours[0].line(), "GET /api/v1/models?a=x%20y&b=2");
     });
 }
 
@@ -246,11 +244,11 @@ fn a_json_body_that_curl_calls_a_form_works() {
 }
 
 #[test]
-fn the_third_party_stand_in_streams_and_is_metered() {
+fn the_stand_in_of_dev_streams_and_is_metered() {
     with_world(async |world| {
         let user = world.user().unwrap();
         let answer = user
-            .chat("proxy-mock", "openai/gpt-4o-mini", true, "x")
+            .chat("proxy-demo", "openai/gpt-4o-mini", true, "x")
             .await
             .unwrap();
         let text = answer.text().await.unwrap();
@@ -299,6 +297,25 @@ fn health_tells_how_it_is() {
         let deep = deep.json_value().await;
         assert_eq!(deep["data"]["checks"]["storage"]["status"], "up");
         assert!(deep["data"]["checks"]["openrouter"]["latency_ms"].is_u64());
+
+        // That one has no key, so a database that refuses the gateway looks well to it.
+        let path = "/api/v1/health/database";
+        let database = get("usage", path).await;
+        assert_eq!(database.status(), 200);
+        let database = database.json_value().await;
+        let check = &database["data"]["checks"]["database"];
+        assert_eq!(check["status"], "up");
+        assert_eq!(check["schema_version"], check["needed_version"]);
+        for (function, status) in [("usage-dark", "down"), ("usage-stale", "down")] {
+            let answer = get(function, path).await;
+            assert_eq!(answer.status(), 503, "{function}");
+            let answer = answer.json_value().await;
+            assert_eq!(
+                answer["error"]["metadata"]["checks"]["database"]["status"],
+                status,
+                "{function}"
+            );
+        }
 
         let dark = get("health-dark", "/api/v1/health?deep=true").await;
         assert_eq!(dark.status(), 503);

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, io::Write as _, process::Command, sync::LazyLoc
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use e2e::{
-    upstream::sdks,
-    world::{AUDIENCE, User, World, with_world},
+    user::User,
+    world::{AUDIENCE, World, with_world},
 };
 use serde_json::{Value, json};
 use stack::{
     Workspace,
     clients::{ClientError, Sdks},
 };
+use stub::sdks;
 use tempfile::NamedTempFile;
 
 static SDKS: LazyLock<Result<Sdks, ClientError>> =

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{
-    upstream::{COST_PLAIN, stream_bytes},
-    world::with_world,
-};
+use e2e::world::with_world;
 use futures_util::future::join_all;
+use stub::scripted::{COST_PLAIN, stream_bytes};
 
 #[test]
 fn concurrent_requests_in_one_environment_stay_apart() {

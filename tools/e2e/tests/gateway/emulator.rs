@@ -9,11 +9,11 @@ use std::{
 
 use e2e::{
     samples::{Sample, samples},
-    upstream::json_bytes,
     world::{World, with_world},
 };
 use serde_json::{Value, json};
 use stack::{Emulator, RunDir};
+use stub::scripted::json_bytes;
 
 /// As long as a sample may take; much shorter than in the template, for the tests' sake.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{
-    upstream::{COST_PLAIN, json_bytes, stream_bytes},
-    world::{User, with_world},
-};
+use e2e::{user::User, world::with_world};
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, json_bytes, stream_bytes};
 
 use crate::told::{Told, set};
 

@@ -1,10 +1,11 @@
 //! Videos and batches: the cost comes hours later, and belongs to the request that made the job.
 
 use e2e::{
-    upstream::{CUT_BYOK_TOTAL, CUT_COST_PLAIN},
-    world::{User, World, chat_body, with_world},
+    user::User,
+    world::{World, chat_body, with_world},
 };
 use serde_json::{Value, json};
+use stub::scripted::{CUT_BYOK_TOTAL, CUT_COST_PLAIN};
 
 use crate::{
     reconciliation::{books, run, summary},

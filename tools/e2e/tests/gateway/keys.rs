@@ -4,14 +4,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use e2e::{
-    management::Made,
-    upstream::{CUT_COST_PLAIN, stream_bytes},
-    world::{User, World, random_key, with_world},
+    user::User,
+    world::{World, random_key, with_world},
 };
 use futures_util::future::join_all;
 use http::Method;
 use reqwest::Response;
 use serde_json::{Value, json};
+use stub::{
+    management::CreatedKey,
+    scripted::{CUT_COST_PLAIN, stream_bytes},
+};
 
 use crate::told::{Told, set};
 
@@ -42,7 +45,7 @@ async fn described(answer: Response) -> Value {
 }
 
 /// The keys that were made for `user` and that OpenRouter still takes.
-fn live(world: &World, user: &User<'_>) -> Vec<Made> {
+fn live(world: &World, user: &User<'_>) -> Vec<CreatedKey> {
     let ids = world
         .sql(&format!(
             "SELECT coalesce(string_agg(id::text, ','), '') FROM public.key_provisionings WHERE did = '{}'",
@@ -53,9 +56,10 @@ fn live(world: &World, user: &User<'_>) -> Vec<Made> {
         .split(',')
         .map(|id| format!("llm-gateway-{id}"))
         .collect();
-    let made = world.upstream.management().made();
-    made.into_iter()
-        .filter(|made| made.is_live && names.contains(&made.name))
+    let created = world.upstream.management().created();
+    created
+        .into_iter()
+        .filter(|key| key.is_live && names.contains(&key.name))
         .collect()
 }
 

@@ -1,12 +1,13 @@
 //! Limits that hold when many requests come at once, whichever way they take.
 
 use e2e::{
-    upstream::COST_PLAIN,
-    world::{User, chat_body, with_world},
+    user::User,
+    world::{chat_body, with_world},
 };
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
+use stub::scripted::COST_PLAIN;
 
 use crate::told::{Told, set};
 

@@ -7,11 +7,11 @@ use std::{
 };
 
 use e2e::{
-    storage_door::Mode,
-    upstream::{COST_PLAIN, CUT_COST_PLAIN},
+    chaos_proxy::Mode,
     world::{World, with_world},
 };
 use serde_json::{Value, json};
+use stub::scripted::{COST_PLAIN, CUT_COST_PLAIN};
 
 use crate::{
     accounting::{emergency_record, unwritten},

@@ -7,19 +7,20 @@ use std::{
 };
 
 use e2e::{
+    chaos_proxy::{ChaosProxy, Fault, OneCall},
     lambda::{Answer, End, Lambda},
-    storage_door::{Door, OneCall, Treatment},
-    upstream::{
-        CUT_COST_PLAIN, json_bytes,
-        long::{Form, Long},
-    },
-    world::{CHAT, User, World, chat_body, with_world},
+    user::User,
+    world::{CHAT, World, chat_body, with_world},
 };
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use shared::request::MAX_BODY;
 use stack::lambda::{Bandwidth, Failure, Limits};
+use stub::{
+    long::{Form, Long},
+    scripted::{CUT_COST_PLAIN, json_bytes},
+};
 use tokio::time::sleep;
 
 use crate::{
@@ -345,12 +346,14 @@ fn a_body_beyond_lambdas_limit_is_refused_wherever_it_comes_in() {
 #[test]
 fn the_time_to_the_first_byte_counts_from_the_request() {
     with_world(async |world| {
-        let porter = OneCall {
+        let policy = OneCall {
             function: "begin_request",
-            treatment: Treatment::AnswerLate(Duration::from_millis(1500)),
+            fault: Fault::DelayResponse(Duration::from_millis(1500)),
         };
-        let door = Door::with(&world.storage_url(), porter).await.unwrap();
-        let url = door.url();
+        let storage = ChaosProxy::start(&world.storage_url(), policy)
+            .await
+            .unwrap();
+        let url = storage.url();
         let changes = [
             ("SUPABASE_URL", url.as_str()),
             ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "2000"),
@@ -371,13 +374,15 @@ fn the_time_to_the_first_byte_counts_from_the_request() {
 #[test]
 fn usage_says_that_the_database_is_slow_before_api_gateway_gives_up() {
     with_world(async |world| {
-        let porter = OneCall {
+        let policy = OneCall {
             function: "usage_report",
-            treatment: Treatment::Hold,
+            fault: Fault::Hold,
         };
-        let door = Door::with(&world.storage_url(), porter).await.unwrap();
+        let storage = ChaosProxy::start(&world.storage_url(), policy)
+            .await
+            .unwrap();
         let deployed = world
-            .deploy(&["usage"], &[("SUPABASE_URL", door.url())])
+            .deploy(&["usage"], &[("SUPABASE_URL", storage.url())])
             .unwrap();
         let user = world.user().unwrap();
         let path = "/api/v1/usage";

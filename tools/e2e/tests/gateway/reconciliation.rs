@@ -3,11 +3,12 @@
 use std::{fs, process::Command};
 
 use e2e::{
-    upstream::{CUT_BYOK_TOTAL, CUT_COST_PLAIN},
-    world::{User, World, with_world},
+    user::User,
+    world::{World, with_world},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use stub::scripted::{CUT_BYOK_TOTAL, CUT_COST_PLAIN};
 
 /// The scheduled event, for one user's rows: tests that run at the same time have open rows, too.
 fn event(world: &World, user: &User<'_>) -> Vec<u8> {

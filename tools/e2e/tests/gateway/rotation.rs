@@ -16,7 +16,6 @@ use std::{
 
 use e2e::{
     signer::Signer,
-    upstream::{CUT_COST_PLAIN, Upstream, json_bytes, stream_bytes},
     world::{AUDIENCE, CHAT, chat_body},
 };
 use http::Method;
@@ -27,10 +26,14 @@ use shared::{
     http_client,
     vault::{
         secret::ApiKey,
-        secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+        secrets_manager::{AwsCredentials, KeysetCache, SecretLocation, SecretSource},
     },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stub::{
+    OpenRouter,
+    scripted::{CUT_COST_PLAIN, json_bytes, stream_bytes},
+};
 
 const SECRET: &str = "rotation/keyset";
 /// How long functions keep the keyset: 300 s would make this a test of a quarter of an hour.
@@ -39,7 +42,7 @@ const USERS: usize = 40;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 struct World {
-    upstream: Upstream,
+    upstream: OpenRouter,
     client: reqwest::Client,
     database: Database,
     secrets: Moto,
@@ -64,7 +67,7 @@ impl World {
         let tools = Tools::install(&workspace).unwrap();
         let run = RunDir::unique(&workspace, "e2e-rotation").unwrap();
         let functions = Functions::build(&workspace, &["proxy", "llmgw"]).unwrap();
-        let upstream = Upstream::start().await.unwrap();
+        let upstream = OpenRouter::start().await.unwrap();
         let database = Database::postgres(&tools, &run, Port::free().unwrap()).unwrap();
         let secrets = Moto::start(&tools, &run, Port::free().unwrap()).unwrap();
         let watch = Watch::only_apis(&tools, &run, Port::free().unwrap()).unwrap();
@@ -239,7 +242,7 @@ impl World {
 
     /// The keyset as a function has it: up to two seconds old.
     fn keyset_of_a_function(&self) -> KeysetCache {
-        let location = KeysetLocation {
+        let location = SecretLocation {
             secret_id: SECRET.to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(self.secrets.url()),
@@ -250,7 +253,7 @@ impl World {
             secret_access_key: "local".to_owned().into(),
             session_token: None,
         };
-        KeysetCache::new(KeysetSource::new(
+        KeysetCache::new(SecretSource::new(
             self.client.clone(),
             location,
             &credentials,

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use e2e::world::{User, World, random_key, with_world};
+use e2e::{
+    user::User,
+    world::{World, random_key, with_world},
+};
 use http::Method;
 
 #[test]

@@ -14,11 +14,12 @@ use async_openai::{
     types::chat::{ChatCompletionRequestUserMessage, CreateChatCompletionRequestArgs},
 };
 use e2e::{
-    upstream::{json_bytes, stream_bytes},
-    world::{AUDIENCE, User, World, chat_body, with_world},
+    user::User,
+    world::{AUDIENCE, World, chat_body, with_world},
 };
 use futures_util::StreamExt as _;
 use stack::{Functions, Workspace};
+use stub::scripted::{json_bytes, stream_bytes};
 use tempfile::NamedTempFile;
 
 use crate::clients::{identity, report, sdks};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::world::{User, World};
+use e2e::{user::User, world::World};
 use reqwest::Response;
 use serde_json::Value;
 

@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command};
 
-use e2e::world::{User, World, with_world};
+use e2e::{
+    user::User,
+    world::{World, with_world},
+};
 use reqwest::{Response, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -168,7 +171,7 @@ fn a_request_is_listed_as_it_went() {
             .await
             .unwrap();
         assert!(
-            text.contains(&format!(r#""total_cost":{}"#, e2e::upstream::COST_PLAIN)),
+            text.contains(&format!(r#""total_cost":{}"#, stub::scripted::COST_PLAIN)),
             "{text}"
         );
         let mut body: Value = serde_json::from_str(&text).unwrap();

@@ -122,8 +122,8 @@ impl Environment {
             answer,
             kill,
         } = job;
-        let deadline = Instant::now() + invocation.time;
-        let left = i64::try_from(invocation.time.as_millis()).unwrap_or(i64::MAX);
+        let deadline = Instant::now() + invocation.timeout;
+        let left = i64::try_from(invocation.timeout.as_millis()).unwrap_or(i64::MAX);
         let assigned = Assigned {
             id: invocation.id,
             event: invocation.event,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use shared::{
     metering::money::Usd,
     storage::{Argument, Finished, Protocol, StorageError},
+    strict_json,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ pub struct NotARecord;
 impl EmergencyRecord {
     /// Parses a record. Unknown fields are kept for the database.
     pub fn parse(text: &str) -> Result<Self, NotARecord> {
-        let members: RecordMembers<'_> = serde_json::from_str(text).map_err(|_| NotARecord)?;
+        let members: RecordMembers<'_> = strict_json::from_str(text).map_err(|_| NotARecord)?;
         let id = members.id.parse().map_err(|_| NotARecord)?;
         let is_record = ["none", "pending", "final"].contains(&members.cost_state.as_ref())
             && ["completed", "failed"].contains(&members.status.as_ref())

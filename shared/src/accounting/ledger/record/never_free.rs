@@ -213,7 +213,7 @@ fn a_charge_with_an_unreadable_part_is_not_final() {
         }
     }
     for usage in [
-        // What the provider takes may be all of it.
+        // The provider's charge may be the whole of it.
         r#""cost":0,"cost_details":{"upstream_inference_cost":"dear"}"#,
         r#""cost":0,"cost_details":{"upstream_inference_cost":0.1}"#,
         r#""cost":0,"cost_details":"dear""#,

@@ -1,0 +1,70 @@
+//! Reasons to refuse a DID.
+
+use ed25519_dalek::PUBLIC_KEY_LENGTH;
+
+use super::{MAX_LEN, UnsupportedKey};
+
+/// Why a DID cannot identify a caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DidError {
+    /// Longer than [`MAX_LEN`].
+    #[error("the DID is longer than {MAX_LEN} bytes")]
+    TooLong,
+    /// Not `did:[a-z0-9]+:[A-Za-z0-9._:%-]+` with, where it is allowed, a `#fragment`.
+    #[error("the DID is not of the form did:method:identifier")]
+    Grammar,
+    /// A method whose key the gateway cannot find.
+    #[error("the DID method {method:?} is not supported; use did:key or did:jwk with Ed25519")]
+    UnsupportedMethod {
+        /// The method's name, of the alphabet `[a-z0-9]`.
+        method: String,
+    },
+    /// A key of another type than Ed25519.
+    #[error("{0} keys are not supported; use an Ed25519 key")]
+    UnsupportedKeyType(UnsupportedKey),
+    /// `did:key` without base58btc, or without a multicodec in it.
+    #[error("the did:key is not base58btc of a multicodec key")]
+    Multibase,
+    /// `did:jwk` without canonical base64url of a JWK.
+    #[error("the did:jwk is not canonical base64url of a JSON Web Key")]
+    Jwk,
+    /// The JWK says that it encrypts.
+    #[error("the did:jwk is not for signatures: its `use` is not `sig`")]
+    JwkNotForSignatures,
+    /// The JWK holds its private part, which everyone can now read.
+    #[error("the did:jwk contains the private key; it is compromised, make a new one")]
+    PrivateKey,
+    /// Not 32 bytes.
+    #[error("the DID's Ed25519 key does not have {PUBLIC_KEY_LENGTH} bytes")]
+    KeyLength,
+    /// Not the canonical encoding of a point on the curve (RFC 8032 §5.1.3).
+    #[error("the DID's Ed25519 key is not a canonically encoded point")]
+    NotAPoint,
+    /// A point of small order: its signatures hold for many messages.
+    #[error("the DID's Ed25519 key is weak")]
+    WeakKey,
+    /// A fragment that names something else than the DID's key.
+    #[error("the DID's fragment does not name its Ed25519 key")]
+    FragmentNamesAnotherKey,
+}
+
+impl DidError {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnsupportedMethod { .. } => "unsupported_did_method",
+            Self::UnsupportedKeyType(_) => "unsupported_key_type",
+            Self::TooLong
+            | Self::Grammar
+            | Self::Multibase
+            | Self::Jwk
+            | Self::JwkNotForSignatures
+            | Self::PrivateKey
+            | Self::KeyLength
+            | Self::NotAPoint
+            | Self::WeakKey
+            | Self::FragmentNamesAnotherKey => "malformed_did",
+        }
+    }
+}

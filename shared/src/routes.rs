@@ -1,0 +1,166 @@
+//! The gateway's routes: which function answers a path, to which methods, and for whom.
+//!
+//! The functions route by this table. The template, the router of `cargo lambda watch` and the
+//! documentation are held against it (`tests/routes.rs`).
+
+use http::Method;
+
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The service's name and version.
+    Banner,
+    /// Whether the gateway works.
+    Health,
+    /// Whether the database answers with the deployed key.
+    DatabaseHealth,
+    /// OpenRouter's own endpoints.
+    OpenRouter,
+    /// Sums over the caller's requests.
+    Usage,
+    /// The caller's requests, one by one.
+    UsageRequests,
+    /// The caller's key.
+    Keys,
+}
+
+/// A deployed function that answers requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the functions' names")]
+pub enum Function {
+    Health,
+    Proxy,
+    Usage,
+    Keys,
+}
+
+impl Function {
+    /// The package's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Proxy => "proxy",
+            Self::Usage => "usage",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// The proof that a route asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// None.
+    Open,
+    /// A signature.
+    Signed,
+    /// A signature. Requests that cost money get a row in the books.
+    SignedAndBooked,
+}
+
+/// A route's row in the table.
+struct Description {
+    /// The path below the gateway's base URL. `{path}` at the end stands for anything.
+    path: &'static str,
+    /// The methods, as the header `Allow` lists them; `None`: any.
+    methods: Option<&'static str>,
+    function: Function,
+    access: Access,
+}
+
+impl Route {
+    /// Every route.
+    pub const ALL: [Self; 7] = [
+        Self::Banner,
+        Self::Health,
+        Self::DatabaseHealth,
+        Self::OpenRouter,
+        Self::Usage,
+        Self::UsageRequests,
+        Self::Keys,
+    ];
+
+    fn description(self) -> Description {
+        use Access::{Open, Signed, SignedAndBooked};
+        use Function::{Health, Keys, Proxy, Usage};
+        let row = |path, methods, function, access| Description {
+            path,
+            methods,
+            function,
+            access,
+        };
+        match self {
+            Self::Banner => row("/", Some("GET, HEAD"), Health, Open),
+            Self::Health => row("/api/v1/health", Some("GET, HEAD"), Health, Open),
+            Self::DatabaseHealth => row("/api/v1/health/database", Some("GET, HEAD"), Usage, Open),
+            Self::OpenRouter => row("/api/v1/openrouter/{path}", None, Proxy, SignedAndBooked),
+            Self::Usage => row("/api/v1/usage", Some("GET"), Usage, Signed),
+            Self::UsageRequests => row("/api/v1/usage/requests", Some("GET"), Usage, Signed),
+            Self::Keys => row("/api/v1/keys", Some("GET, PUT, POST, DELETE"), Keys, Signed),
+        }
+    }
+
+    /// The route of a whole path that `function` answers. No route ends in a placeholder there: what
+    /// stands for it is the function's to read.
+    #[must_use]
+    pub fn of(function: Function, path: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|it| it.function() == function && it.path() == path)
+    }
+
+    /// The path below the gateway's base URL. `{path}` at the end stands for anything.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        self.description().path
+    }
+
+    /// The methods, as the header `Allow` lists them; `None`: any.
+    #[must_use]
+    pub fn methods(self) -> Option<&'static str> {
+        self.description().methods
+    }
+
+    /// The function that answers it.
+    #[must_use]
+    pub fn function(self) -> Function {
+        self.description().function
+    }
+
+    /// The proof that it asks for.
+    #[must_use]
+    pub fn access(self) -> Access {
+        self.description().access
+    }
+
+    /// Refuses a method that the route does not have.
+    pub fn check_method(self, method: &Method) -> Result<(), MethodNotAllowed> {
+        match self.methods() {
+            Some(allow) if !allow.split(", ").any(|it| it == method.as_str()) => {
+                Err(MethodNotAllowed {
+                    method: method.clone(),
+                    allow,
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A method that a route does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{method} is not allowed here")]
+pub struct MethodNotAllowed {
+    /// The request's method.
+    pub method: Method,
+    /// The route's methods, as the header `Allow` lists them.
+    pub allow: &'static str,
+}
+
+impl MethodNotAllowed {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "method_not_allowed"
+    }
+}

@@ -1,0 +1,87 @@
+//! Answers for SDKs, which accept nothing that OpenRouter would not send. They are whole files, so that
+//! a test can compare them with what an SDK returns.
+//!
+//! The model chooses: `sdk/chat`, `sdk/tools`, `sdk/embeddings`, `sdk/transcription`; `sdk/unpaid` is
+//! refused; `sdk/once-429` and `sdk/once-503` are refused at the first attempt.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::StatusCode;
+use tokio::time::sleep;
+
+use crate::{
+    response::{json_response, refusal, typed},
+    server::Received,
+};
+
+/// `POST /chat/completions` for `sdk/chat`.
+pub const CHAT: &[u8] = include_bytes!("../answers/chat.json");
+/// The same, streamed.
+pub const CHAT_STREAM: &[u8] = include_bytes!("../answers/chat.sse");
+/// `POST /messages` for `sdk/chat`.
+pub const MESSAGE: &[u8] = include_bytes!("../answers/message.json");
+/// The same, streamed.
+pub const MESSAGE_STREAM: &[u8] = include_bytes!("../answers/message.sse");
+
+const TOOLS: &[u8] = include_bytes!("../answers/tools.json");
+const TOOL_USE: &[u8] = include_bytes!("../answers/tool_use.json");
+const EMBEDDINGS: &[u8] = include_bytes!("../answers/embeddings.json");
+const TRANSCRIPTION: &[u8] = include_bytes!("../answers/transcription.json");
+const ONCE: &[u8] = include_bytes!("../answers/once.json");
+const UNPAID: &[u8] = include_bytes!("../answers/unpaid.json");
+
+/// The name after `sdk/` in a body, whether JSON or a form.
+pub(crate) fn script(body: &[u8]) -> Option<&str> {
+    let start = memchr::memmem::find(body, b"sdk/")? + 4;
+    let name = body.get(start..)?;
+    let end = name
+        .iter()
+        .position(|&it| !(it.is_ascii_alphanumeric() || it == b'-'));
+    std::str::from_utf8(name.get(..end.unwrap_or(name.len()))?).ok()
+}
+
+/// The answer of a script; `attempts` is the number of equal requests so far, this one included.
+pub(crate) fn answer(script: &str, request: &Received, attempts: usize) -> Response {
+    match (script, attempts) {
+        ("unpaid", _) => return json_response(StatusCode::PAYMENT_REQUIRED, UNPAID),
+        ("once-429", 1) => return json_response(StatusCode::TOO_MANY_REQUESTS, ONCE),
+        ("once-503", 1) => return json_response(StatusCode::SERVICE_UNAVAILABLE, ONCE),
+        (_, _) => {}
+    }
+    let json = |body: &'static [u8]| json_response(StatusCode::OK, body);
+    let (streamed, tools) = (request.json()["stream"] == true, script == "tools");
+    match (request.path(), streamed, tools) {
+        ("chat/completions", true, _) => events(CHAT_STREAM),
+        ("chat/completions", false, true) => json(TOOLS),
+        ("chat/completions", false, false) => json(CHAT),
+        ("messages", true, _) => events(MESSAGE_STREAM),
+        ("messages", false, true) => json(TOOL_USE),
+        ("messages", false, false) => json(MESSAGE),
+        ("embeddings", _, _) => json(EMBEDDINGS),
+        // A form arrives as it was sent, to the byte: with the file between its boundaries.
+        ("audio/transcriptions", _, _) if is_whole_form(&request.body) => json(TRANSCRIPTION),
+        (_, _, _) => refusal(StatusCode::NOT_FOUND, "no script for this path"),
+    }
+}
+
+/// Whether a form ends with the boundary that it begins with, and has a file.
+fn is_whole_form(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    let boundary = text.lines().next().unwrap_or_default();
+    boundary.starts_with("--")
+        && text.trim_end().ends_with(&format!("{boundary}--"))
+        && text.contains("filename=\"hello.wav\"")
+        && text.contains("RIFF\0")
+}
+
+/// A stream whose writes divide events and characters in their middle.
+fn events(body: &'static [u8]) -> Response {
+    let writes = stream::iter(body.chunks(97)).then(|write| async move {
+        sleep(Duration::from_millis(2)).await;
+        Ok::<_, Infallible>(Bytes::from_static(write))
+    });
+    typed("text/event-stream", Body::from_stream(writes))
+}
