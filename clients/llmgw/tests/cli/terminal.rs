@@ -32,6 +32,7 @@ struct Chat {
     child: Child,
     keyboard: File,
     output: mpsc::Receiver<Vec<u8>>,
+    shown: Vec<u8>,
 }
 
 impl Chat {
@@ -73,16 +74,21 @@ impl Chat {
             child,
             keyboard,
             output,
+            shown: Vec::new(),
         }
     }
 
-    /// Waits until the terminal has shown `text`.
-    fn expect(&self, text: &str) {
-        let mut shown = Vec::new();
-        while !String::from_utf8_lossy(&shown).contains(text) {
+    /// Waits until the terminal has shown `text`, after what was expected before.
+    fn expect(&mut self, text: &str) {
+        loop {
+            let shown = String::from_utf8_lossy(&self.shown).into_owned();
+            if let Some((_, rest)) = shown.split_once(text) {
+                self.shown = rest.as_bytes().to_vec();
+                return;
+            }
             match self.output.recv_timeout(PATIENCE) {
-                Ok(piece) => shown.extend(piece),
-                Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&shown)),
+                Ok(piece) => self.shown.extend(piece),
+                Err(error) => panic!("{error}: {text:?} in {shown:?}"),
             }
         }
     }
