@@ -1,5 +1,5 @@
-//! What a command runs with: its settings, the clock, randomness and the standard streams. Tests
-//! and `main` fill it in; no command reaches for the process itself.
+//! The context of a command: its settings, the clock, randomness and the standard streams. `main` fills
+//! it in; no command reads them from the process itself.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ pub struct Context<'a> {
     pub clock: Clock,
     /// The source of nonces and keys.
     pub random: FillRandom,
-    /// Which of the streams below are terminals, and what these can show.
+    /// The terminals among the streams below, and their abilities.
     pub terminal: Terminal,
     /// Request bodies, questions, keys.
     pub stdin: &'a mut dyn Read,

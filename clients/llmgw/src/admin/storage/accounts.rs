@@ -52,7 +52,7 @@ pub enum Changed {
 pub struct AccountHistory {
     /// `None` if no key is stored.
     pub account: Option<Account>,
-    /// What is set for the next key, where none is stored; `None` where nothing is.
+    /// The settings of a DID without a key, if it has any.
     #[serde(default)]
     pub settings: Option<Settings>,
     /// The last 50, newest first.
