@@ -98,6 +98,14 @@ impl Chat {
     }
 }
 
+impl Drop for Chat {
+    fn drop(&mut self) {
+        // After a failure it still waits for input; otherwise it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn questions(gateway: &Gateway) -> Vec<Value> {
     let received = gateway.received();
     let bodies = received.iter().map(|request| &request.raw.body);
