@@ -3,7 +3,8 @@
 //! The work is done by database functions (`migrations/`): `begin_request`, `note_generation`,
 //! `finish_request`, `settle_job`, `usage_report`, `usage_requests`, for reconciliation
 //! `claim_unsettled` and `settle_request`, `expire_requests`, `check_rollup`, those for keys
-//! (`migrations/functions/keys.sql`, `provisioning.sql`), and those of [`administration`]. Each is one round trip with a JSON body, so no value ever enters a
+//! (`migrations/functions/keys.sql`, `provisioning.sql`), and for operators those that the command line
+//! calls by [`Storage::call`]. Each is one round trip with a JSON body, so no value ever enters a
 //! URL; each module has the calls of its own. The contract:
 //!
 //! - money is decimal text, never a float;
@@ -12,8 +13,6 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
-pub mod administration;
-mod emergency;
 mod error;
 mod key;
 mod keys;
@@ -31,7 +30,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-pub use emergency::{EmergencyRecord, NotARecord};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use keys::{
@@ -45,7 +43,7 @@ pub use records::{
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
-pub use transport::ping;
+pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,
     RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageQuery, UsageReport,
@@ -62,13 +60,13 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first pause between attempts; each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Attempts while a client waits for its first byte.
-const ATTEMPTS_IN_FRONT: u32 = 3;
+/// The attempts while somebody waits for the result.
+pub const ATTEMPTS_IN_FRONT: u32 = 3;
 
 /// The one named argument of a database function.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Argument<T> {
+pub enum Argument<T> {
     /// A request.
     Request(T),
     /// The end of something.
@@ -101,7 +99,7 @@ impl Storage {
 
     /// Calls one database function, at most `attempts` times and not beyond `deadline`. All of them
     /// are idempotent, so an attempt whose answer was lost is repeated.
-    async fn call<T: DeserializeOwned>(
+    pub async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,
         arguments: &Argument<impl Serialize>,

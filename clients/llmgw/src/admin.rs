@@ -13,6 +13,7 @@ mod did;
 mod doctor;
 mod import_legacy;
 mod keyset;
+mod keyset_edit;
 mod keyset_store;
 mod output;
 mod reconcile;
@@ -20,6 +21,7 @@ mod restore;
 mod rewrap;
 mod row;
 mod services;
+pub mod storage;
 
 use std::path::PathBuf;
 

@@ -8,12 +8,14 @@ use reqwest::Response;
 use shared::{
     clock::Clock,
     http_client::{self, HttpClientError},
-    identity::signing::{Audience, Nonce},
+    identity::signing::{self, Audience, Nonce},
 };
+use tokio::time::Instant;
 
 use crate::{
     gateway::{Draft, Gateway, SignError},
     identity::Identity,
+    response::UPSTREAM,
 };
 
 /// The timeout of connecting. Responses have none: models think for minutes.
@@ -70,7 +72,12 @@ impl Client {
     /// there, whatever its status. Dropping the future or the response ends the exchange.
     pub async fn send(&self, draft: Draft) -> Result<Response, SendError> {
         let request = self.signed(draft)?;
+        log_request(&request, self.gateway.audience());
+        let begun = Instant::now();
         let sent = self.http.execute(request.try_into()?).await;
+        if let Ok(response) = &sent {
+            log_response(response, begun);
+        }
         sent.map_err(|source| {
             let base = self.gateway.base().clone();
             // The URL contains the query, which may be private.
@@ -95,6 +102,35 @@ impl Client {
             .or_insert(OUR_USER_AGENT);
         Ok(request)
     }
+}
+
+/// Logs what was signed. Not the signature, which is a credential, and of the query and the body, which may
+/// be private, nothing but the size.
+fn log_request(request: &Request<Bytes>, audience: &Audience) {
+    let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
+    tracing::debug!(
+        method = %request.method(),
+        path = request.uri().path(),
+        query_bytes = request.uri().query().unwrap_or_default().len(),
+        body_bytes = request.body().len(),
+        %audience,
+        did = header(signing::DID),
+        timestamp = header(signing::TIMESTAMP),
+        nonce = header(signing::NONCE),
+        "signed a request"
+    );
+}
+
+fn log_response(response: &Response, begun: Instant) {
+    let header = |name| response.headers().get(name).and_then(|it| it.to_str().ok());
+    tracing::debug!(
+        status = response.status().as_u16(),
+        content_type = header("content-type"),
+        request_id = header("x-gateway-request-id"),
+        from_upstream = response.headers().contains_key(UPSTREAM),
+        elapsed_ms = begun.elapsed().as_millis(),
+        "received the response's headers"
+    );
 }
 
 /// The reason why there is no response.

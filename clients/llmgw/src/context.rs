@@ -1,5 +1,5 @@
-//! What a command runs with: its settings, the clock, randomness and the standard streams. Tests
-//! and `main` fill it in; no command reaches for the process itself.
+//! The context of a command: its settings, the clock, randomness and the standard streams. `main` fills
+//! it in; no command reads them from the process itself.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ pub struct Context<'a> {
     pub clock: Clock,
     /// The source of nonces and keys.
     pub random: FillRandom,
-    /// Which of the streams below are terminals, and what these can show.
+    /// The terminals among the streams below, and their abilities.
     pub terminal: Terminal,
     /// Request bodies, questions, keys.
     pub stdin: &'a mut dyn Read,
@@ -75,6 +75,11 @@ impl Context<'_> {
     pub fn read_line(&mut self) -> io::Result<Zeroizing<String>> {
         read_line(self.stdin)
     }
+
+    /// Reads a secret line.
+    pub fn read_secret(&mut self) -> io::Result<Zeroizing<String>> {
+        read_secret(self.terminal, self.stdin)
+    }
 }
 
 impl fmt::Debug for Context<'_> {
@@ -91,12 +96,24 @@ impl fmt::Debug for Context<'_> {
 const MAX_LINE: u64 = 8192;
 
 /// Reads one line of `input`, and no byte beyond it. The line may be a secret.
-pub fn read_line(input: &mut dyn Read) -> io::Result<Zeroizing<String>> {
+fn read_line(input: &mut dyn Read) -> io::Result<Zeroizing<String>> {
     // The full capacity at once: a reallocation would leave a copy behind.
     let capacity = usize::try_from(MAX_LINE).unwrap_or(0);
     let mut line = Zeroizing::new(String::with_capacity(capacity));
     BufReader::with_capacity(1, input.take(MAX_LINE)).read_line(&mut line)?;
     Ok(line)
+}
+
+/// Reads a secret line of `input`, which is not shown while it is typed on a terminal.
+pub(crate) fn read_secret(
+    terminal: Terminal,
+    input: &mut dyn Read,
+) -> io::Result<Zeroizing<String>> {
+    if terminal.stdin {
+        Ok(Zeroizing::new(rpassword::read_password()?))
+    } else {
+        read_line(input)
+    }
 }
 
 /// The result of a command that ran to its end.

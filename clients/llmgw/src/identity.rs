@@ -143,6 +143,8 @@ pub enum IdentityError {
     Missing { path: PathBuf },
     #[error("cannot read the identity {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is not a file; an identity is one, like `llmgw identity new` writes it", path.display())]
+    NotAFile { path: PathBuf },
     #[error(
         "others may read the identity {0} (mode {mode:04o}); if nobody has, run `chmod 600 {0}`, \
          otherwise create a new one",
@@ -218,7 +220,13 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
         }
     };
     let file = File::open(path).map_err(read_error)?;
-    let mode = file.metadata().map_err(read_error)?.permissions().mode() & 0o7777;
+    let metadata = file.metadata().map_err(read_error)?;
+    if metadata.is_dir() {
+        return Err(IdentityError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
     if mode & GROUP_AND_OTHERS != 0 {
         return Err(IdentityError::ReadableByOthers {
             path: path.to_owned(),

@@ -12,9 +12,9 @@
 //!                  └─ identity · target
 //! ```
 //!
-//! Imports point downwards only; `tests/imports.rs` holds that.
+//! Imports point downwards only; `tests/cli/imports.rs` holds that.
 
-mod admin;
+pub mod admin;
 mod api;
 mod args;
 pub mod client;

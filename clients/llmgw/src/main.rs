@@ -53,7 +53,8 @@ fn run(cli: Cli) -> Result<Outcome> {
         clock: Clock::system(),
         random: getrandom::fill,
         terminal: Terminal::of_process(no_color, dumb),
-        stdin: &mut io::stdin().lock(),
+        // Not locked: the line editor reads it in another thread.
+        stdin: &mut io::stdin(),
         stdout: &mut io::stdout().lock(),
         stderr: &mut io::stderr().lock(),
     };

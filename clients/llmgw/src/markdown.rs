@@ -1,9 +1,9 @@
-//! Markdown for a terminal, while it is still coming.
+//! Markdown on a terminal, rendered while it arrives.
 //!
-//! What models write is rendered as it arrives, in pieces cut anywhere: only what may turn out to be
-//! markup is held back, a few characters at a time, and lines of code until they end. Headings, lists,
-//! quotes, code, bold and italic text are shown; everything else is left as it was written. Control
-//! characters are left out: they would steer the terminal.
+//! Answers arrive in chunks cut anywhere. Only possible markup is held back, a few characters at a time,
+//! and lines of code until they end; Markdown parsers need whole blocks, so paragraphs would appear
+//! only at their end. Headings, lists, quotes, code, bold and italic text are rendered; everything else
+//! stays as it was written. Control characters are removed: they would control the terminal.
 
 use std::mem;
 
@@ -13,7 +13,7 @@ const CODE: (&str, &str) = ("\u{1b}[36m", "\u{1b}[39m");
 const DIM: (&str, &str) = ("\u{1b}[2m", "\u{1b}[22m");
 const FENCE: &str = "```";
 
-/// Renders one text.
+/// The renderer of one text.
 #[derive(Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -21,13 +21,13 @@ const FENCE: &str = "```";
 )]
 pub(crate) struct Renderer {
     place: Place,
-    /// What may be markup: the beginning of a line, or a run of stars.
+    /// Possible markup: the beginning of a line, or a run of stars.
     held: String,
     bold: bool,
     italic: bool,
     code: bool,
     heading: bool,
-    /// The last character that was written, to tell emphasis from multiplication.
+    /// The last character written, to distinguish emphasis from multiplication.
     last: Option<char>,
 }
 
@@ -38,16 +38,16 @@ enum Place {
     Line,
     /// Between two fences.
     CodeBlock,
-    /// In the line that opens one.
+    /// In the line of an opening fence.
     FenceLine,
 }
 
-/// What the beginning of a line is.
+/// The beginning of a line.
 enum Start {
-    /// Nothing can be said yet.
+    /// Undecided.
     Open,
     Heading,
-    /// With its indentation.
+    /// A list item, with its indentation.
     Bullet(usize),
     Quote,
     Fence,
@@ -55,7 +55,7 @@ enum Start {
 }
 
 impl Renderer {
-    /// Renders the next piece.
+    /// Renders the next chunk.
     #[must_use]
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut out = String::with_capacity(piece.len() + 16);
@@ -67,7 +67,7 @@ impl Renderer {
         out
     }
 
-    /// Writes what is still held back, and ends every style.
+    /// Renders the text that is held back, and ends all styles.
     #[must_use]
     pub(crate) fn finish(&mut self) -> String {
         let mut out = String::new();
@@ -132,7 +132,7 @@ impl Renderer {
         }
     }
 
-    /// Takes what was held at the beginning of a line for text.
+    /// Renders the beginning of a line as text.
     fn text_so_far(&mut self, out: &mut String) {
         self.place = Place::Line;
         for character in mem::take(&mut self.held).chars() {
@@ -155,7 +155,7 @@ impl Renderer {
         self.last = Some(character);
     }
 
-    /// Takes a run of stars for emphasis where it touches a word, else for stars.
+    /// Renders a run of stars as emphasis if it touches a word, else as stars.
     fn stars(&mut self, next: Option<char>, out: &mut String) {
         let run = mem::take(&mut self.held);
         if run.is_empty() {

@@ -2,23 +2,25 @@
 
 use std::io::{self, Write};
 
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+
 use crate::terminal::{Style, Terminal};
 
-/// Between two columns.
-const GAP: &str = "  ";
+/// The number of spaces between two columns.
+const GAP: u16 = 2;
 /// Eighths of a cell, from none to seven.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// On which side a column is ragged.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
-    /// Text.
+    /// For text.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// Rows under a header.
+/// Rows under a header, without borders.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize> {
     columns: [(&'static str, Align); N],
@@ -26,8 +28,7 @@ pub(crate) struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// Without rows yet.
-    #[must_use]
+    /// A table without rows.
     pub(crate) fn new(columns: [(&'static str, Align); N]) -> Self {
         let rows = Vec::new();
         Self { columns, rows }
@@ -38,40 +39,36 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells);
     }
 
-    /// Writes it; the header only for people.
+    /// Writes the table. Only people see the header; programs get rows that they can split.
     pub(crate) fn write(&self, terminal: Terminal, out: &mut dyn Write) -> io::Result<()> {
-        let header = self.columns.map(|(name, _)| name.to_owned());
-        let header = terminal.stdout.then_some(header);
-        let widths = self.widths(header.as_ref());
-        if let Some(header) = header {
-            let line = self.line(&header, &widths);
-            writeln!(out, "{}", terminal.paint(Style::Dim, line))?;
+        if self.rows.is_empty() && !terminal.stdout {
+            return Ok(());
         }
-        for row in &self.rows {
-            writeln!(out, "{}", self.line(row, &widths))?;
+        let mut table = comfy_table::Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        if terminal.stdout {
+            table.set_header(self.columns.map(|(name, _)| name));
+        }
+        table.add_rows(&self.rows);
+        for (column, (_, align)) in table.column_iter_mut().zip(self.columns) {
+            column.set_padding((0, GAP));
+            column.set_cell_alignment(match align {
+                Align::Left => CellAlignment::Left,
+                Align::Right => CellAlignment::Right,
+            });
+        }
+        let text = table.trim_fmt();
+        let mut lines = text.lines();
+        if terminal.stdout {
+            let header = lines.next().unwrap_or_default();
+            writeln!(out, "{}", terminal.paint(Style::Dim, header))?;
+        }
+        for line in lines {
+            writeln!(out, "{line}")?;
         }
         Ok(())
-    }
-
-    fn widths(&self, header: Option<&[String; N]>) -> [usize; N] {
-        let mut widths = [0; N];
-        for row in self.rows.iter().chain(header) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        widths
-    }
-
-    fn line(&self, cells: &[String; N], widths: &[usize; N]) -> String {
-        let cells = cells.iter().zip(&self.columns).zip(widths);
-        let cells: Vec<_> = cells
-            .map(|((cell, (_, align)), width)| match align {
-                Align::Left => format!("{cell:width$}"),
-                Align::Right => format!("{cell:>width$}"),
-            })
-            .collect();
-        cells.join(GAP).trim_end().to_owned()
     }
 }
 
@@ -87,7 +84,7 @@ pub(crate) fn bar(part: f64, whole: f64, width: usize) -> String {
         clippy::cast_sign_loss,
         reason = "between 0 and 8 × 65535"
     )]
-    // What is more than nothing is shown.
+    // More than nothing is shown.
     let eighths = ((cells * 8.0).round() as usize).max(1);
     let rest = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
     format!("{}{rest}", "█".repeat(eighths / 8))
@@ -114,6 +111,16 @@ mod tests {
             ..Terminal::none()
         };
         assert_eq!(written(terminal), format!("NAME     COST\n{rows}"));
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let mut table = Table::new([("NAME", Align::Left), ("COST", Align::Right)]);
+        table.row(["你好".to_owned(), "1".to_owned()]);
+        table.row(["abcd".to_owned(), "1".to_owned()]);
+        let mut out = Vec::new();
+        table.write(Terminal::none(), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "你好  1\nabcd  1\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The terminal: which standard streams are one, styles, hidden input.
+//! The terminal: which standard streams are one, styles.
 
 use std::{
     fmt,
@@ -6,8 +6,7 @@ use std::{
     os::fd::AsFd,
 };
 
-use rustix::termios::{self, LocalModes, OptionalActions};
-use zeroize::Zeroizing;
+use rustix::termios;
 
 /// The width without a terminal.
 const COLUMNS: usize = 80;
@@ -126,24 +125,4 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// Runs `read` while what is typed is not shown; without a terminal, just so.
-pub fn hidden(
-    read: impl FnOnce() -> io::Result<Zeroizing<String>>,
-) -> io::Result<Zeroizing<String>> {
-    let stdin = io::stdin();
-    let Ok(before) = termios::tcgetattr(stdin.as_fd()) else {
-        return read();
-    };
-    let mut silent = before.clone();
-    // As glibc's getpass: whoever is killed by Ctrl-C here would leave a terminal that shows nothing.
-    silent
-        .local_modes
-        .remove(LocalModes::ECHO | LocalModes::ISIG);
-    silent.local_modes.insert(LocalModes::ECHONL);
-    termios::tcsetattr(stdin.as_fd(), OptionalActions::Flush, &silent)?;
-    let line = read();
-    termios::tcsetattr(stdin.as_fd(), OptionalActions::Now, &before)?;
-    line
 }

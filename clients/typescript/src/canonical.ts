@@ -80,7 +80,7 @@ function percentDecode(text: string): Bytes {
 
 function reencode(text: string): string {
   return encodeURIComponent(decodeText(text.replaceAll("+", " "))).replace(
-    // What it leaves alone although RFC 3986 §2.3 does not call it unreserved.
+    // Characters that it keeps although RFC 3986 §2.3 does not list them as unreserved.
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
   );

@@ -16,7 +16,7 @@ export interface SigningFetchOptions extends SignerOptions {
 const OTHER_CREDENTIALS = ["authorization", "x-api-key", "api-key"];
 
 /**
- * A `fetch` that signs each request anew, so that an SDK's retries are not taken for replays.
+ * A `fetch` that signs each request separately, so that an SDK's retries are not taken for replays.
  *
  * The whole body is read before it is sent, because its SHA-256 is signed: a stream is buffered, and
  * a form gets its boundary here. Redirects are not followed: a signature holds for one address, and

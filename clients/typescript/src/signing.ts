@@ -45,7 +45,7 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
   const nonceOf = options.nonce ?? randomNonce;
   return async ({ method, url, body }) => {
     const { origin, pathname, search } = new URL(url);
-    // Whoever gets a signature that was meant for the gateway could use it there first.
+    // A server that receives a signature for the gateway could use it there first.
     if (origin !== sentTo.origin) {
       throw new SigningError(
         `${origin} is not the gateway at ${sentTo.origin}, and gets no signature; give baseUrl where it is not the audience`,

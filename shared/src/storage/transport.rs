@@ -43,16 +43,19 @@ pub async fn ping(
     Ok(())
 }
 
-/// An answer to [`probe`], without its body.
-pub(super) struct Probed {
-    pub(super) status: StatusCode,
-    pub(super) code: Option<String>,
-    pub(super) headers: HeaderMap,
+/// The response to [`probe`], without its body.
+#[derive(Debug)]
+pub struct Probed {
+    /// The status.
+    pub status: StatusCode,
+    /// The error code of `PostgreSQL` or `PostgREST`.
+    pub code: Option<String>,
+    /// The headers.
+    pub headers: HeaderMap,
 }
 
-/// Sends a request with `key`, or with none at all; see
-/// [`administration::probe`](super::administration::probe).
-pub(super) async fn probe(
+/// Sends a request with `key`, or without one, to find out whether it is permitted.
+pub async fn probe(
     request: reqwest::RequestBuilder,
     key: Option<&StorageKey>,
     timeout: Duration,

@@ -15,8 +15,7 @@
 //!
 //! [RFC 5297]: https://www.rfc-editor.org/rfc/rfc5297
 
-mod edit;
-mod tink;
+pub mod tink;
 
 use std::fmt;
 
@@ -25,10 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::vault::secret::{ApiKey, ApiKeyFault, KeyId, SealedKey};
 
-pub use self::{
-    edit::{Change, EditFault, KeyStatus, KeysetEdit},
-    tink::{KeyMaterial, KeysetFault},
-};
+pub use self::tink::{KeyMaterial, KeysetFault};
 
 const COLUMN: &str = "llm-gateway:v1:user_api_keys.encrypted_api_key:";
 

@@ -1,8 +1,8 @@
 //! Writers of the original system, which know only its columns.
 
 use reqwest::Method;
-use serde_json::json;
-use shared::storage::{Refusal, administration::AccountChange};
+use serde_json::{Value, json};
+use shared::storage::{ATTEMPTS_IN_FRONT, Argument, Refusal};
 
 use crate::user::{amount, refusal, soon, with_newcomer, with_user};
 
@@ -30,9 +30,10 @@ async fn the_limit_is_read_and_set_beside_the_key() {
         user.begin(&user.billable("0.6")).await.unwrap();
 
         let set = async |limit: &str| {
-            let change = AccountChange::CreditLimit(Some(limit.parse().unwrap()));
-            user.storage
-                .set_account(&user.did, change, soon())
+            let change = Argument::Request(json!({"did": user.did, "credit_limit": limit}));
+            let _: Value = user
+                .storage
+                .call("set_account", &change, ATTEMPTS_IN_FRONT, soon())
                 .await
                 .unwrap();
         };

@@ -5,18 +5,12 @@ use std::{fmt, num::NonZeroU32};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use shared::{
-    identity::did::Did,
-    metering::money::Usd,
-    storage::{
-        Storage,
-        administration::{Account, AccountChange, AccountHistory, Changed, KeyEvent, Settings},
-    },
-};
+use shared::{identity::did::Did, metering::money::Usd};
 
 use super::{
     output::Output,
     services::{Services, deadline},
+    storage::{Account, AccountChange, AccountHistory, AdminStorage, Changed, KeyEvent, Settings},
 };
 use crate::context::Outcome;
 
@@ -128,7 +122,7 @@ pub(super) async fn run(
     Ok(Outcome::Success)
 }
 
-async fn list(storage: &Storage, output: &mut Output<'_>) -> Result<Outcome> {
+async fn list(storage: &AdminStorage, output: &mut Output<'_>) -> Result<Outcome> {
     let mut accounts: Vec<Line> = Vec::new();
     loop {
         let after = accounts.last().map(|line| line.0.did.clone());
@@ -142,7 +136,7 @@ async fn list(storage: &Storage, output: &mut Output<'_>) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-async fn show(storage: &Storage, did: &Did, output: &mut Output<'_>) -> Result<Outcome> {
+async fn show(storage: &AdminStorage, did: &Did, output: &mut Output<'_>) -> Result<Outcome> {
     let history = storage.account(did.as_str(), deadline()).await?;
     if history.account.is_none() && history.settings.is_none() && history.events.is_empty() {
         bail!("{}", no_key(did));
@@ -152,7 +146,7 @@ async fn show(storage: &Storage, did: &Did, output: &mut Output<'_>) -> Result<O
 }
 
 async fn delete(
-    storage: &Storage,
+    storage: &AdminStorage,
     did: &Did,
     yes: bool,
     output: &mut Output<'_>,

@@ -13,11 +13,11 @@ use shared::{
     causes::causes,
     config::{Env, ProxyConfig},
     identity::signing::Audience,
-    vault::keyset::{KeyStatus, Keyset},
+    vault::keyset::Keyset,
 };
 
 use self::{database::DatabaseChecks, findings::Findings};
-use super::{output::Output, services::Services};
+use super::{keyset_edit::KeyStatus, output::Output, services::Services};
 use crate::context::Outcome;
 
 /// The timeout of each request.

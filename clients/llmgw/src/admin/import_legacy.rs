@@ -25,7 +25,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use shared::{
     identity::did::Did,
     metering::money::Usd,
-    storage::administration::{Insert, Reseal, ResealAction, ResealOutcome, SealedPage},
     vault::{
         keyset::Keyset,
         secret::{ApiKey, SealedKey},
@@ -36,11 +35,9 @@ use zeroize::Zeroizing;
 use super::{
     output::{Output, Rows},
     services::{Services, deadline},
+    storage::{AdminStorage, Insert, Reseal, ResealAction, ResealOutcome, SealedPage},
 };
-use crate::{
-    context::{Outcome, read_line},
-    terminal::hidden,
-};
+use crate::context::{Outcome, read_secret};
 
 const BATCH: u16 = 100;
 const BLOCK: usize = 16;
@@ -171,7 +168,7 @@ fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::
 }
 
 /// Reads the rows of this database whose key is not sealed.
-async fn read_unsealed(storage: &shared::storage::Storage) -> Result<Vec<LegacyRow>> {
+async fn read_unsealed(storage: &AdminStorage) -> Result<Vec<LegacyRow>> {
     let mut rows = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -230,10 +227,11 @@ fn read_export(path: &Path) -> Result<Vec<LegacyRow>> {
 /// Reads a passphrase: hidden while it is typed, or from a pipe. Never an argument, which every user of
 /// the machine can see.
 fn read_passphrase(stdin: &mut dyn Read, output: &mut Output<'_>) -> Result<Zeroizing<String>> {
-    if output.asks() {
+    let terminal = output.terminal();
+    if terminal.stdin {
         output.prompt("The original system's passphrase (not shown): ")?;
     }
-    let mut line = hidden(|| read_line(stdin)).context("cannot read the passphrase from stdin")?;
+    let mut line = read_secret(terminal, stdin).context("cannot read the passphrase from stdin")?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     if line.is_empty() {

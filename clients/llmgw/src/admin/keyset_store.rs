@@ -7,10 +7,11 @@ mod snapshot;
 
 use std::{fmt, path::PathBuf};
 
-use shared::vault::{keyset::KeysetEdit, secrets_manager::SecretSource};
+use shared::vault::secrets_manager::SecretSource;
 
 pub(super) use self::snapshot::Snapshot;
 use self::{file::KeysetFile, secrets_manager::ReplaceError, snapshot::StoreError};
+use super::keyset_edit::KeysetEdit;
 
 /// The place of the keyset.
 pub(super) enum KeysetStore {

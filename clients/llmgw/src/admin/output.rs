@@ -93,9 +93,8 @@ impl<'a> Output<'a> {
         writeln!(self.stderr, "{text}")
     }
 
-    /// Whether a person can be asked.
-    pub(super) fn asks(&self) -> bool {
-        self.terminal.stdin
+    pub(super) fn terminal(&self) -> Terminal {
+        self.terminal
     }
 
     /// Prints a question to stderr. The answer is typed on the same line.

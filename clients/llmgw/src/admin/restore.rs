@@ -13,15 +13,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
-use shared::{
-    causes::causes,
-    storage::{EmergencyRecord, Storage, StorageError},
-};
+use shared::{causes::causes, storage::StorageError};
 
 use self::find::find;
 use super::{
     output::Output,
     services::{Services, deadline},
+    storage::{AdminStorage, EmergencyRecord},
 };
 use crate::context::Outcome;
 
@@ -88,7 +86,10 @@ fn read(file: &Path, stdin: &mut dyn Read) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn restore(storage: &Storage, record: &EmergencyRecord) -> (RecordOutcome, Option<String>) {
+async fn restore(
+    storage: &AdminStorage,
+    record: &EmergencyRecord,
+) -> (RecordOutcome, Option<String>) {
     match storage.restore(record, deadline()).await {
         Ok(finished) if finished.by_this_call => (RecordOutcome::Restored, None),
         Ok(_) => (RecordOutcome::AlreadyClosed, None),

@@ -8,20 +8,15 @@ use std::{collections::BTreeMap, fmt};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
-use shared::{
-    storage::{
-        Storage,
-        administration::{
-            MOST_RESEALED, Reseal, ResealAction, ResealOutcome, SealedPage, StoredKey,
-        },
-    },
-    vault::{keyset::Keyset, secret::KeyId},
-};
+use shared::vault::{keyset::Keyset, secret::KeyId};
 
 use super::{
     output::{Output, Rows},
     row,
     services::{Services, deadline, rows_by_key, rows_of},
+    storage::{
+        AdminStorage, MOST_RESEALED, Reseal, ResealAction, ResealOutcome, SealedPage, StoredKey,
+    },
 };
 use crate::context::Outcome;
 
@@ -84,7 +79,7 @@ pub(super) async fn run(
 
 struct Run {
     keyset: Keyset,
-    storage: Storage,
+    storage: AdminStorage,
     args: RewrapArgs,
     total: u64,
     report: Report,

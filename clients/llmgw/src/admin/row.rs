@@ -1,12 +1,11 @@
 //! Opening the keys that the database stores.
 
-use shared::{
-    storage::administration::StoredKey,
-    vault::{
-        keyset::{Keyset, OpenError},
-        secret::{ApiKey, MalformedSealedKey, SealedKey},
-    },
+use shared::vault::{
+    keyset::{Keyset, OpenError},
+    secret::{ApiKey, MalformedSealedKey, SealedKey},
 };
+
+use super::storage::StoredKey;
 
 /// The reason why a row cannot be opened.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -8,7 +8,6 @@ use shared::{
     clock::Clock,
     config::{Env, SecretConfig, StorageConfig},
     http_client,
-    storage::{Storage, administration::SealCount},
     vault::{
         secret::KeyId,
         secrets_manager::{KEYSET_LIFETIME, SecretSource},
@@ -16,7 +15,10 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::keyset_store::KeysetStore;
+use super::{
+    keyset_store::KeysetStore,
+    storage::{AdminStorage, SealCount},
+};
 use crate::client::CONNECT_TIMEOUT;
 
 /// The timeout of one attempt: a batch of rows takes longer than a request.
@@ -59,10 +61,14 @@ impl Services {
     }
 
     /// The database.
-    pub(super) fn storage(&self) -> Result<Storage> {
+    pub(super) fn storage(&self) -> Result<AdminStorage> {
         let config = StorageConfig::read(Env::process())?;
-        Ok(Storage::new(self.http.clone(), &config.url, config.key)
-            .with_attempt_timeout(ATTEMPT_TIMEOUT))
+        Ok(AdminStorage::new(
+            self.http.clone(),
+            &config.url,
+            config.key,
+            ATTEMPT_TIMEOUT,
+        ))
     }
 
     /// The time for which functions use a keyset that they have read.
@@ -88,7 +94,7 @@ pub(super) fn rows_of(counts: &[SealCount], id: KeyId) -> u64 {
 }
 
 /// The number of rows that each key seals.
-pub(super) async fn rows_by_key(storage: &Storage) -> Result<Vec<SealCount>> {
+pub(super) async fn rows_by_key(storage: &AdminStorage) -> Result<Vec<SealCount>> {
     storage.keys_by_seal(deadline()).await.context(
         "the database does not return the number of rows that each key seals; `llmgw admin doctor` \
          diagnoses it",

@@ -2,28 +2,29 @@
 
 mod answer;
 mod conversation;
+mod editor;
 mod screen;
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    os::fd::AsFd,
-    thread,
-};
+use std::io::Read;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use tokio::{select, signal, sync::mpsc};
+use shared::request::MAX_BODY;
+use tokio::{select, signal};
 
-use self::{conversation::Conversation, screen::Screen};
+use self::{
+    conversation::Conversation,
+    editor::{Input, LineEditor},
+    screen::Screen,
+};
 use crate::{
     args::GatewayArgs,
     client::Client,
     context::{Context, Outcome, block_on},
 };
 
-const COMMANDS: &str = "/model NAME asks another model, /clear begins anew, /exit (or Ctrl-D) ends; \
-                        Ctrl-C stops an answer; a \\ at the end of a line continues it";
+const COMMANDS: &str = "/model NAME changes the model, /clear forgets the conversation, /exit (or \
+                        Ctrl-D) ends; Ctrl-C stops an answer; a \\ at the end of a line continues it";
 
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
@@ -35,13 +36,13 @@ pub struct ChatArgs {
     /// The model
     #[arg(short, long, env = "LLMGW_MODEL", value_name = "MODEL")]
     pub model: String,
-    /// What the model is told before everything else
+    /// The system prompt
     #[arg(short, long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// Show the answer as it was written, not as Markdown
+    /// Show the answer as it was written, without rendering Markdown
     #[arg(long)]
     pub raw: bool,
-    /// The question; without one it is read from stdin, or a conversation begins
+    /// The question [default: read from stdin, or on a terminal a conversation]
     pub question: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ const EXAMPLES: &str = "Examples:
   llmgw chat -m openai/gpt-4o-mini 'Summarize this:' < notes.txt > summary.md
   export LLMGW_MODEL=openai/gpt-4o-mini
 
-On a terminal Markdown is rendered, and what each answer cost is told. `llmgw models` lists models.";
+On a terminal, Markdown is rendered and the cost of each answer is shown. `llmgw models` lists models.";
 
 /// Asks one question, or begins a conversation.
 pub(super) fn run(args: ChatArgs, context: &mut Context<'_>) -> Result<Outcome> {
@@ -72,26 +73,39 @@ pub(super) fn run(args: ChatArgs, context: &mut Context<'_>) -> Result<Outcome> 
     })
 }
 
-/// The question that was given, by arguments, by a file or a pipe, or by both.
+/// The question of the arguments, of stdin, or of both. `None` begins a conversation.
 fn question(words: &[String], context: &mut Context<'_>) -> Result<Option<String>> {
     let mut parts = Vec::new();
     if !words.is_empty() {
         parts.push(words.join(" "));
     }
     if !context.terminal.stdin {
-        let mut text = String::new();
-        context
-            .stdin
-            .read_to_string(&mut text)
-            .context("cannot read the question from stdin")?;
-        if !text.trim().is_empty() {
-            parts.push(text);
-        }
-        if parts.is_empty() {
-            bail!("there is no question; give one as an argument or on stdin");
-        }
+        parts.push(read_question(context.stdin)?);
     }
-    Ok((!parts.is_empty()).then(|| parts.join("\n\n")))
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    if parts.is_empty() {
+        bail!("there is no question; give one as an argument or on stdin");
+    }
+    Ok(Some(parts.join("\n\n")))
+}
+
+/// Reads stdin, up to the size that a gateway accepts.
+fn read_question(stdin: &mut dyn Read) -> Result<String> {
+    let limit = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    stdin
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .context("cannot read the question from stdin")?;
+    ensure!(
+        bytes.len() <= MAX_BODY,
+        "the question on stdin is larger than the {} MiB that a gateway accepts",
+        MAX_BODY >> 20
+    );
+    String::from_utf8(bytes).context("the question on stdin is not text")
 }
 
 async fn once(
@@ -117,16 +131,15 @@ async fn converse(
     screen: &mut Screen<'_>,
 ) -> Result<Outcome> {
     writeln!(screen.err, "{}: {COMMANDS}.", conversation.model)?;
-    let mut lines = typed()?;
+    let mut editor = LineEditor::new(screen.terminal)?;
     loop {
-        screen.prompt()?;
-        let question = select! {
-            question = read_question(&mut lines) => question,
-            _ = signal::ctrl_c() => None,
-        };
-        let Some(question) = question else {
-            writeln!(screen.err)?;
-            return Ok(Outcome::Success);
+        let (next, input) = editor.read().await?;
+        editor = next;
+        let question = match input {
+            Input::Text(text) => text,
+            // The line is discarded.
+            Input::Interrupted => continue,
+            Input::End => return Ok(Outcome::Success),
         };
         let command = question.trim();
         match command.split_once(' ').unwrap_or((command, "")) {
@@ -155,36 +168,6 @@ async fn converse(
                     None => screen.stopped()?,
                 }
             }
-        }
-    }
-}
-
-/// Lines from the terminal, while other things happen. The thread ends with the program.
-fn typed() -> Result<mpsc::UnboundedReceiver<String>> {
-    // Not `io::stdin()`, which `main` holds locked; on a terminal nothing is read ahead there.
-    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let (sender, lines) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        for line in BufReader::new(stdin).lines() {
-            let Ok(line) = line else { break };
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    Ok(lines)
-}
-
-async fn read_question(lines: &mut mpsc::UnboundedReceiver<String>) -> Option<String> {
-    let mut question = String::new();
-    loop {
-        let line = lines.recv().await?;
-        match line.strip_suffix('\\') {
-            Some(begun) => {
-                question.push_str(begun);
-                question.push('\n');
-            }
-            None => return Some(question + &line),
         }
     }
 }

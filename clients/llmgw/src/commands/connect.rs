@@ -14,7 +14,6 @@ use crate::{
     api::{self, KEYS},
     args::GatewayArgs,
     context::{Context, Outcome, block_on},
-    terminal,
 };
 
 /// Arguments of `connect`.
@@ -96,7 +95,7 @@ fn read_key(context: &mut Context<'_>) -> Result<ApiKey> {
     if context.terminal.stdin {
         context.prompt("OpenRouter key (sk-or-…): ")?;
     }
-    let text = terminal::hidden(|| context.read_line())?;
+    let text = context.read_secret()?;
     let key = Zeroizing::new(text.trim().to_owned());
     match ApiKey::new(key) {
         Ok(key) => Ok(key),

@@ -91,13 +91,18 @@ async fn online(
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.unwrap_or_default();
     if status.is_success() {
+        let health: Option<Health> = serde_json::from_slice(&body).ok();
+        if !health.is_some_and(|it| it.success && it.data.status == "healthy") {
+            let text = "something else than LLM Gateway answers there; check its address";
+            return report.fail("gateway", text);
+        }
         report.ok("gateway", "healthy")?;
     } else {
         report.fail("gateway", ErrorResponse::new(status, &headers, &body))?;
     }
     skew(&headers, arrived, report)?;
 
-    if let Err(error) = api::fetch(client, api::get(USAGE, &[])?).await {
+    if let Err(error) = api::ask::<Usage>(client, api::get(USAGE, &[])?).await {
         return report.fail("signature", format!("{error:#}"));
     }
     report.ok("signature", "accepted")?;
@@ -122,6 +127,25 @@ async fn online(
         (_, _) => report.ok("balance", "no limit at the gateway")?,
     }
     openrouter(client, report).await
+}
+
+/// The part of a health report that other servers do not have.
+#[derive(Deserialize)]
+struct Health {
+    success: bool,
+    data: HealthData,
+}
+
+#[derive(Deserialize)]
+struct HealthData {
+    status: String,
+}
+
+/// The part of a usage report that other servers do not have.
+#[derive(Deserialize)]
+struct Usage {
+    #[expect(dead_code, reason = "only its presence matters")]
+    total_requests: u64,
 }
 
 fn skew(headers: &HeaderMap, now: Timestamp, report: &mut Report<'_>) -> Result<()> {

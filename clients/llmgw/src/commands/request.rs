@@ -2,10 +2,11 @@
 
 use std::{fs, io::Read, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, Method};
+use shared::request::MAX_BODY;
 
 use crate::{
     args::{Data, Header, RequestArgs},
@@ -101,8 +102,14 @@ fn read(data: &Data, stdin: &mut dyn Read) -> Result<Bytes> {
         Data::Stdin => {
             let mut body = Vec::new();
             stdin
+                .take(u64::try_from(MAX_BODY).unwrap_or(u64::MAX) + 1)
                 .read_to_end(&mut body)
                 .context("cannot read the body from stdin")?;
+            ensure!(
+                body.len() <= MAX_BODY,
+                "the body on stdin is larger than the {} MiB that a gateway accepts",
+                MAX_BODY >> 20
+            );
             Ok(body.into())
         }
     }

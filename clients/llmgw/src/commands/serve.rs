@@ -32,7 +32,7 @@ use tokio::{
 
 use self::{
     forward::{Log, Proxy},
-    guard::{Guard, Origin, Token},
+    guard::{Guard, Origin, Token, TokenParser},
 };
 use crate::{
     args::GatewayArgs,
@@ -63,6 +63,7 @@ pub struct ServeArgs {
         long,
         env = "LLMGW_SERVE_TOKEN",
         value_name = "TOKEN",
+        value_parser = TokenParser,
         hide_env_values = true
     )]
     pub token: Option<Token>,

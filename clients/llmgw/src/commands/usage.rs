@@ -303,13 +303,14 @@ impl Summary {
         } = self;
         writeln!(
             out,
-            "{cost} for {total_requests} requests ({failed_requests} failed), \
-             {total_input_tokens} tokens in, {total_output_tokens} out"
+            "{cost} for {} ({failed_requests} failed), {total_input_tokens} tokens in, \
+             {total_output_tokens} out",
+            requests_text(*total_requests)
         )?;
         if self.cost_pending_requests > 0 {
             let text = format!(
-                "The cost of {} requests is not known yet.",
-                self.cost_pending_requests
+                "The cost of {} is not known yet.",
+                requests_text(self.cost_pending_requests)
             );
             writeln!(out, "{}", terminal.paint(Style::Yellow, text))?;
         }
@@ -339,6 +340,14 @@ impl Group {
             _ => &self.hour,
         };
         printable(key.as_deref().unwrap_or("–"))
+    }
+}
+
+/// `1 request`, `2 requests`.
+fn requests_text(count: u64) -> String {
+    match count {
+        1 => "1 request".to_owned(),
+        _ => format!("{count} requests"),
     }
 }
 

@@ -173,3 +173,11 @@ fn debug_is_redacted() {
     let debug = format!("{identity:?}");
     assert_eq!(debug, format!("Identity {{ did: \"{DID}\", .. }}"));
 }
+
+#[test]
+fn a_directory_is_not_an_identity_and_keeps_its_permissions() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (error, _) = load_error(directory.path());
+    assert!(error.starts_with("PATH is not a file"), "{error}");
+}

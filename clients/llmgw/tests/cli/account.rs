@@ -375,10 +375,14 @@ fn a_question_is_answered_plainly_into_a_pipe() {
             {"role": "user", "content": "Say hello\n\nnotes\n"},
         ]})
     );
-    assert!(
-        desk.fail(&["chat", "-m", "m"], "")
-            .contains("there is no question")
-    );
+    for words in [&["chat", "-m", "m"][..], &["chat", "-m", "m", ""]] {
+        assert!(desk.fail(words, "").contains("there is no question"));
+    }
+    let mut endless = desk.user.command(&["chat", "-m", "m"]);
+    endless.stdin(std::fs::File::open("/dev/zero").unwrap());
+    let output = endless.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is larger than the "));
 
     desk.gateway.answer(
         CHAT,
@@ -430,7 +434,7 @@ fn usage_is_summed_up_for_people_and_passed_on_to_programs() {
     ];
     insta::assert_snapshot!(desk.succeed(&args, ""), @r"
     $0.0076509169000000005 for 5 requests (1 failed), 10 tokens in, 20 out
-    The cost of 1 requests is not known yet.
+    The cost of 1 request is not known yet.
     $9 of $10 remaining
 
     openai/gpt-4o-mini        $0.0076509169  4 req
@@ -507,6 +511,16 @@ fn the_doctor_finds_what_does_not_work() {
     ok   OpenRouter     accepts the key; $7.5 of its limit remaining
     ");
 
+    for (route, other) in [
+        ("GET /api/v1/health", "<html>Welcome to nginx!"),
+        ("GET /api/v1/usage", "{}"),
+    ] {
+        desk.gateway.answer(route, 200, other);
+        assert!(diagnosis(1).contains("BAD"), "{route}");
+        desk.gateway.answer("GET /api/v1/health", 200, health);
+    }
+    desk.gateway.answer("GET /api/v1/usage", 200, usage(&[]));
+
     let broke = DESCRIPTION.replace("\"remaining\":\"9.98\"", "\"remaining\":\"0\"");
     desk.gateway.answer("GET /api/v1/keys", 200, broke);
     desk.gateway.answer(
@@ -539,4 +553,27 @@ fn the_doctor_finds_what_does_not_work() {
         found.contains("create one with `llmgw identity new`"),
         "{found}"
     );
+}
+
+#[test]
+fn debug_shows_requests_and_no_secret() {
+    let desk = Desk::new();
+    desk.gateway.answer("GET /api/v1/usage", 200, usage(&[]));
+    let output = desk.run(&["--debug", "usage", "--json"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let log = text(&output.stderr);
+    for part in [
+        "signed a request",
+        "path=\"/api/v1/usage\"",
+        "audience=https://gw.example.com/Prod",
+        "received the response's headers",
+        "status=200",
+        "elapsed_ms=",
+    ] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    let received = desk.gateway.received();
+    let signature = received[0].raw.headers["x-did-signature"].to_str().unwrap();
+    assert!(!log.contains(signature), "{log}");
+    assert!(!log.contains(&desk.user.secret()), "{log}");
 }

@@ -1,11 +1,6 @@
 //! The operator's commands as they are run, against a real Secrets Manager API (moto) and a real
 //! PostgreSQL. The rotation under traffic is in `tools/e2e`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of a test fail as the test does"
-)]
-
 use std::{
     fs,
     io::{BufRead, BufReader, Write},

@@ -3,9 +3,8 @@
 //! its own and deletes their keys.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "the helpers of a test fail as the test does, and its environment is not the gateway's"
+    reason = "the tests' environment is not the gateway's"
 )]
 
 use std::{
@@ -15,18 +14,16 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::join_all};
+use llmgw::admin::storage::{
+    Access, AccountChange, AdminStorage, Changed, Feature, Insert, Reseal, ResealAction,
+    ResealOutcome::{self, Already, Gone, Inserted, Replaced, Resealed},
+    SealedPage, probe,
+};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::{
     http_client,
-    storage::{
-        Storage, StorageError, StorageKey,
-        administration::{
-            Access, AccountChange, Changed, Feature, Insert, Reseal, ResealAction,
-            ResealOutcome::{self, Already, Gone, Inserted, Replaced, Resealed},
-            SealedPage, probe,
-        },
-    },
+    storage::{StorageError, StorageKey},
     vault::{
         keyset::Keyset,
         secret::{ApiKey, KeyId},
@@ -57,7 +54,7 @@ struct Fixture {
     client: Client,
     url: Url,
     key: String,
-    storage: Storage,
+    storage: AdminStorage,
     dids: [String; 3],
 }
 
@@ -69,8 +66,12 @@ async fn with_dids(test: impl AsyncFnOnce(&Fixture)) {
     let mut random = [0; 8];
     getrandom::fill(&mut random).unwrap();
     let fixture = Fixture {
-        storage: Storage::new(client.clone(), &url, StorageKey::parse(&key).unwrap())
-            .with_attempt_timeout(Duration::from_secs(15)),
+        storage: AdminStorage::new(
+            client.clone(),
+            &url,
+            StorageKey::parse(&key).unwrap(),
+            Duration::from_secs(15),
+        ),
         dids: ["a", "b", "c"].map(|it| format!("did:key:admin-{}-{it}", hex::encode(random))),
         client,
         url,

@@ -7,6 +7,8 @@ mod admin;
 mod administration;
 mod commands;
 mod gateway;
+mod imports;
 mod profiles;
 mod serve;
+mod terminal;
 mod user;

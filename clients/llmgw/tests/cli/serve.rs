@@ -650,7 +650,7 @@ fn weak_tokens_and_odd_origins_are_refused_at_the_start() {
     let user = User::new();
     for (args, explanation) in [
         (
-            ["--token", "short"],
+            ["--token", "weak-secret"],
             "a token is 16 to 256 visible ASCII characters",
         ),
         (
@@ -663,6 +663,7 @@ fn weak_tokens_and_odd_origins_are_refused_at_the_start() {
         let output = user.run(&args);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(text(&output.stderr).contains(explanation), "{output:?}");
+        assert!(!text(&output.stderr).contains("weak-secret"), "{output:?}");
     }
 }
 

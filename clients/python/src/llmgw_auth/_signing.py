@@ -67,7 +67,7 @@ class Signer:
         return f"Signer(did={self.identity.did!r}, audience={self.audience!r})"
 
     def _must_be_ours(self, origin: str) -> None:
-        # Whoever gets a signature that was meant for the gateway could use it there first.
+        # A server that receives a signature for the gateway could use it there first.
         if origin != self._origin:
             raise ValueError(
                 f"{origin} is not the gateway at {self._origin}, and gets no signature; "

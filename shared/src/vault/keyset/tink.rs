@@ -11,6 +11,8 @@
 //! [tink.proto]: https://github.com/tink-crypto/tink/blob/master/proto/tink.proto
 //! [aes_siv.proto]: https://github.com/tink-crypto/tink/blob/master/proto/aes_siv.proto
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -68,17 +70,33 @@ pub enum KeysetFault {
     PrimaryNotEnabled(KeyId),
 }
 
-/// A key as the keyset's text holds it.
-pub(super) struct Entry {
-    pub(super) id: KeyId,
-    pub(super) state: State,
+/// A key of the keyset's text, for changing it. [`Keyset`] is for sealing and opening.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key's id.
+    pub id: KeyId,
+    /// Its status and its material.
+    pub state: State,
 }
 
-/// The permitted uses of a key.
-pub(super) enum State {
+/// The status of a key, with its material. `Debug` does not print the material.
+pub enum State {
+    /// It opens, and seals if it is the primary key.
     Enabled(Box<KeyMaterial>),
+    /// It may be enabled again.
     Disabled(Box<KeyMaterial>),
+    /// Its material is deleted.
     Destroyed,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled(_) => "Enabled(…)",
+            Self::Disabled(_) => "Disabled(…)",
+            Self::Destroyed => "Destroyed",
+        })
+    }
 }
 
 pub(super) fn parse(json: &str) -> Result<Keyset, KeysetFault> {
@@ -98,8 +116,8 @@ pub(super) fn parse(json: &str) -> Result<Keyset, KeysetFault> {
     Ok(Keyset { primary, others })
 }
 
-/// The primary key's id and all keys, in which the primary is one that is enabled.
-pub(super) fn entries(json: &str) -> Result<(KeyId, Vec<Entry>), KeysetFault> {
+/// Parses the primary key's id, which is that of an enabled key, and all keys.
+pub fn entries(json: &str) -> Result<(KeyId, Vec<Entry>), KeysetFault> {
     let RawKeyset {
         primary_key_id,
         key,
@@ -127,7 +145,9 @@ pub(super) fn generate(material: &KeyMaterial, id: KeyId) -> Zeroizing<String> {
     text
 }
 
-pub(super) fn write(primary: KeyId, entries: &[Entry]) -> Zeroizing<String> {
+/// Writes a keyset as JSON. The primary key must be enabled.
+#[must_use]
+pub fn write(primary: KeyId, entries: &[Entry]) -> Zeroizing<String> {
     let mut text = beginning(primary, entries.len());
     for (index, entry) in entries.iter().enumerate() {
         if index > 0 {

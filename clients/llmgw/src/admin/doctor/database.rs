@@ -8,10 +8,7 @@ use jiff::Timestamp;
 use shared::{
     causes::causes,
     config::{Env, StorageConfig},
-    storage::{
-        StorageKey,
-        administration::{Access, Feature, SealedPage, probe},
-    },
+    storage::StorageKey,
     vault::keyset::Keyset,
 };
 use url::Url;
@@ -21,6 +18,7 @@ use super::{
         output::Rows,
         row,
         services::{Services, deadline},
+        storage::{Access, Feature, SealedPage, probe},
     },
     findings::Findings,
 };

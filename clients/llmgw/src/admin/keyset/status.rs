@@ -4,10 +4,11 @@ use std::fmt;
 
 use anyhow::Result;
 use serde::Serialize;
-use shared::vault::{keyset::KeyStatus, secret::KeyId};
+use shared::vault::secret::KeyId;
 
 use super::{
     super::{
+        keyset_edit::KeyStatus,
         output::{Output, Rows},
         services::rows_of,
     },

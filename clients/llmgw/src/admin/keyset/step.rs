@@ -2,19 +2,15 @@
 
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
-use shared::{
-    storage::administration::SealCount,
-    vault::{
-        keyset::{Change, KeyMaterial, KeyStatus, KeysetEdit},
-        secret::KeyId,
-    },
-};
+use shared::vault::{keyset::KeyMaterial, secret::KeyId};
 
 use super::{
     super::{
+        keyset_edit::{Change, KeyStatus, KeysetEdit},
         keyset_store::{KeysetStore, Snapshot},
         output::{Output, Rows},
         services::{Services, rows_by_key, rows_of},
+        storage::SealCount,
     },
     report::{Are, Done, clock_time, span},
 };

@@ -4,12 +4,12 @@ use std::{io, path::PathBuf};
 
 use jiff::Timestamp;
 use shared::vault::{
-    keyset::{Keyset, KeysetEdit, KeysetFault},
+    keyset::{Keyset, KeysetFault},
     secrets_manager::FetchError,
 };
 use zeroize::Zeroizing;
 
-use super::secrets_manager::StoredKeyset;
+use super::{super::keyset_edit::KeysetEdit, secrets_manager::StoredKeyset};
 
 /// A keyset as it was read. Its replacement requires that it is still current.
 pub(in super::super) struct Snapshot {

@@ -1,43 +1,21 @@
 //! CloudWatch's exports as CSV (RFC 4180).
 
-/// The columns that hold a log line whole: Logs Insights calls it so, and the console's export of events.
+/// The column of the log lines: in Logs Insights, and in the console's export of events.
 const COLUMNS: [&str; 2] = ["@message", "message"];
 
-/// The log lines in an export; `None` where the text has no header that names their column.
+/// The log lines of an export; `None` for a text without a header that names their column.
 pub(super) fn messages(text: &str) -> Option<Vec<String>> {
-    let mut rows = rows(text.trim_start_matches('\u{feff}')).into_iter();
-    let column = rows
-        .next()?
-        .iter()
-        .position(|name| COLUMNS.contains(&name.as_str()))?;
-    Some(rows.filter_map(|row| row.into_iter().nth(column)).collect())
-}
-
-/// Every row's fields. In quotation marks a field may hold commas, line breaks, and marks if doubled.
-fn rows(text: &str) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut row = Vec::new();
-    let mut field = String::new();
-    let mut quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => quoted = !quoted,
-            ',' if !quoted => row.push(std::mem::take(&mut field)),
-            '\n' if !quoted => {
-                row.push(std::mem::take(&mut field));
-                rows.push(std::mem::take(&mut row));
-            }
-            '\r' if !quoted => {}
-            _ => field.push(character),
-        }
-    }
-    if !field.is_empty() || !row.is_empty() {
-        row.push(field);
-        rows.push(row);
-    }
-    rows
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let mut names = reader.headers().ok()?.iter();
+    let column = names.position(|name| COLUMNS.contains(&name))?;
+    // Text in memory: its rows can be neither unreadable nor, as `flexible`, of a wrong length.
+    let rows = reader.records().filter_map(Result::ok);
+    Some(
+        rows.filter_map(|row| row.get(column).map(str::to_owned))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

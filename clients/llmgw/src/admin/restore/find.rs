@@ -1,19 +1,19 @@
-//! Finds emergency records in whatever a log was exported as.
+//! Finding emergency records in logs and their exports.
 
+use super::super::storage::EmergencyRecord;
 use serde_json::{Deserializer, Value};
-use shared::storage::EmergencyRecord;
 
 use super::csv;
 
-/// The member of a log line that holds one.
+/// The field of a log line that contains a record.
 const MEMBER: &str = "emergency_record";
 
-/// What a text holds.
+/// The records of a text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The records, in order, each once.
+    /// The records in order, without duplicates.
     pub records: Vec<EmergencyRecord>,
-    /// Places that hold a record which cannot be read: torn lines, other formats.
+    /// The number of unreadable records: torn lines, other formats.
     pub unreadable: usize,
 }
 
@@ -89,7 +89,7 @@ impl Found {
         }
     }
 
-    /// What the gateway logged as one line.
+    /// A line that the gateway logged.
     fn log_line(&mut self, line: &Value) {
         match (line.get(MEMBER), line.get("level")) {
             (None, _) => {}
@@ -100,7 +100,7 @@ impl Found {
         }
     }
 
-    /// Takes a record, by its value: members may stand in any order.
+    /// Adds a record, unless it is there with its fields in another order.
     fn take(&mut self, record: &Value) {
         match EmergencyRecord::parse(&record.to_string()) {
             Ok(record) if self.records.contains(&record) => {}
@@ -114,13 +114,13 @@ fn values(text: &str) -> Result<Vec<Value>, serde_json::Error> {
     Deserializer::from_str(text).into_iter().collect()
 }
 
-/// Whether it is what CloudWatch's tools print before a message: time stamps, ids, the log stream.
+/// Whether it is the text that CloudWatch's tools print before a message: time stamps, ids, log streams.
 fn is_position(text: &str) -> bool {
     text.split_whitespace()
         .all(|word| word == "EVENTS" || word.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// The members that every record has and no log line.
+/// Whether a value has the fields of a record, which log lines do not have.
 fn is_bare(value: &Value) -> bool {
     ["id", "status", "cost_state", "response_time"]
         .iter()

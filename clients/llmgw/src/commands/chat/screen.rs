@@ -20,11 +20,6 @@ pub(super) struct Screen<'a> {
 }
 
 impl Screen<'_> {
-    pub(super) fn prompt(&mut self) -> io::Result<()> {
-        write!(self.err, "{}", self.terminal.paint(Style::Bold, "> "))?;
-        self.err.flush()
-    }
-
     pub(super) fn answer(&mut self, text: &str, renderer: &mut Renderer) -> io::Result<()> {
         if self.renders {
             self.out.write_all(renderer.push(text).as_bytes())?;

@@ -9,8 +9,9 @@
 //! * **`Origin`** and **`Sec-Fetch-Site`** keep out all other pages, also for requests whose response
 //!   the page could not read (cross-site request forgery). Programs other than browsers send neither.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{ffi::OsStr, fmt, net::IpAddr, str::FromStr};
 
+use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 use http::{
     HeaderMap, HeaderValue,
     header::{AUTHORIZATION, HOST, ORIGIN},
@@ -151,6 +152,30 @@ impl FromStr for Token {
         } else {
             Err(MalformedToken)
         }
+    }
+}
+
+/// Parses the argument. Unlike clap's own parsers, its error does not show the value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenParser;
+
+impl TypedValueParser for TokenParser {
+    type Value = Token;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Token, clap::Error> {
+        value
+            .to_str()
+            .ok_or(MalformedToken)
+            .and_then(str::parse)
+            .map_err(|error| {
+                let message = format!("--token or LLMGW_SERVE_TOKEN: {error}\n");
+                clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+            })
     }
 }
 

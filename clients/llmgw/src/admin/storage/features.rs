@@ -1,18 +1,17 @@
-//! The schema of the storage, and what a key may do with it.
+//! The schema of the database, and access to it.
 
 use std::{fmt, time::Duration};
 
 use http::header::{self, CONTENT_TYPE};
 use jiff::Timestamp;
 use serde::Deserialize;
+use shared::storage::{self, StorageError, StorageKey, Unavailable};
 use tokio::time::Instant;
 use url::Url;
 
-use super::super::{
-    ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, StorageKey, Unavailable, transport,
-};
+use super::client::AdminStorage;
 
-/// The schema as the storage describes it.
+/// The schema as the database describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Schema {
     /// The date of the last migration: `YYYYMMDDhhmmss`.
@@ -23,20 +22,14 @@ pub struct Schema {
     pub features: Vec<Feature>,
 }
 
-impl Storage {
-    /// The storage's schema.
+impl AdminStorage {
+    /// The schema.
     pub async fn schema(&self, deadline: Instant) -> Result<Schema, StorageError> {
-        self.call(
-            "gateway_schema_version",
-            &Argument::Request(()),
-            ATTEMPTS_IN_FRONT,
-            deadline,
-        )
-        .await
+        self.request("gateway_schema_version", (), deadline).await
     }
 }
 
-/// Something that a migration made.
+/// A column or a function.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Feature {
@@ -47,17 +40,17 @@ pub enum Feature {
         /// The column.
         column: String,
     },
-    /// A function that takes one jsonb.
+    /// A function with one jsonb argument.
     Function {
-        /// Its name.
+        /// The function's name.
         name: String,
-        /// Its argument's.
+        /// The argument's name.
         argument: String,
     },
 }
 
 impl Feature {
-    /// A request that uses it. The names are the migrations' own, which need no escaping.
+    /// A request that uses it. The migrations' names need no escaping.
     fn request(&self, client: &reqwest::Client, rest_url: &str) -> reqwest::RequestBuilder {
         match self {
             Self::Column { table, column } => {
@@ -80,19 +73,19 @@ impl fmt::Display for Feature {
     }
 }
 
-/// The access that a certain key gives to a [`Feature`].
+/// The access that a key has to a [`Feature`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Use it.
+    /// It may be used.
     Granted,
-    /// It is not for them.
+    /// It may not be used.
     Refused,
-    /// There is no such thing, as far as they can see.
+    /// It does not exist, or is invisible.
     Missing,
 }
 
-/// Asks for a feature with `key`, or with none at all, without changing or reading anything: no
-/// row, or a call that lacks its arguments. Also the time on the storage's clock, where it tells it.
+/// Requests a feature with `key`, or without one. Neither changes nor reads anything: it selects no row,
+/// or calls a function without its arguments. Returns also the `Date` of the response.
 pub async fn probe(
     client: &reqwest::Client,
     rest_url: &Url,
@@ -100,26 +93,26 @@ pub async fn probe(
     feature: &Feature,
     timeout: Duration,
 ) -> Result<(Access, Option<Timestamp>), Unavailable> {
-    let request = feature.request(client, transport::base(rest_url));
-    let answer = transport::probe(request, key, timeout).await?;
-    let date = answer
+    let request = feature.request(client, rest_url.as_str().trim_end_matches('/'));
+    let response = storage::probe(request, key, timeout).await?;
+    let date = response
         .headers
         .get(header::DATE)
         .and_then(|date| date.to_str().ok())
         .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
         .map(|date| date.timestamp());
-    let access = match (answer.status.as_u16(), answer.code.as_deref()) {
-        // The function itself refuses, for lack of arguments: it ran.
+    let access = match (response.status.as_u16(), response.code.as_deref()) {
+        // Raised by the function itself, so it ran.
         (_, Some(code)) if code.starts_with("PT") => Access::Granted,
-        // Undefined column, table or function, in PostgreSQL's words and PostgREST's.
+        // Undefined column, table or function, in the codes of PostgreSQL and PostgREST.
         (_, Some("42703" | "42P01" | "42883" | "PGRST202" | "PGRST204" | "PGRST205"))
         | (404, _) => Access::Missing,
         (200..=299, _) => Access::Granted,
         (401 | 403, _) => Access::Refused,
         _ => {
             return Err(Unavailable::Status {
-                status: answer.status,
-                code: answer.code,
+                status: response.status,
+                code: response.code,
             });
         }
     };

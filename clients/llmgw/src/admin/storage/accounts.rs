@@ -1,22 +1,16 @@
-//! Accounts, as their operator sees and changes them.
+//! Accounts.
 
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
+use shared::{metering::money::Usd, storage::StorageError, vault::secret::KeyId};
 use tokio::time::Instant;
 
-use super::{
-    super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError},
-    key_id,
-};
-use crate::{metering::money::Usd, vault::secret::KeyId};
+use super::client::{AdminStorage, key_id};
 
-/// An account as the operator sees it. Amounts are US dollars as decimal text.
+/// An account. Amounts are US dollars as decimal text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the columns of user_api_keys and accounts, which say it"
-)]
+#[expect(missing_docs, reason = "the columns of user_api_keys and accounts")]
 pub struct Account {
     pub did: String,
     pub key_name: String,
@@ -32,9 +26,9 @@ pub struct Account {
     pub updated_at: Option<String>,
 }
 
-/// The settings of a DID that has no key; its next one will have them. Amounts as in [`Account`].
+/// The settings of a DID without a key. Amounts as in [`Account`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of accounts, which say it")]
+#[expect(missing_docs, reason = "the columns of accounts")]
 pub struct Settings {
     pub did: String,
     pub credit_limit: Option<String>,
@@ -49,16 +43,16 @@ pub struct Settings {
 pub enum Changed {
     /// The DID has a key.
     Account(Account),
-    /// It has none now.
+    /// The DID has no key.
     Settings(Settings),
 }
 
-/// An account, and what happened to its keys.
+/// An account and the history of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountHistory {
-    /// `None` where no key is stored.
+    /// `None` if no key is stored.
     pub account: Option<Account>,
-    /// The settings for the next key, where none is stored; `None` where nothing is set.
+    /// The settings of a DID without a key, if it has any.
     #[serde(default)]
     pub settings: Option<Settings>,
     /// The last 50, newest first.
@@ -90,7 +84,7 @@ pub enum AccountChange {
     Disabled(bool),
 }
 
-impl Storage {
+impl AdminStorage {
     /// A page of accounts, in the order of their DIDs.
     pub async fn accounts(
         &self,
@@ -98,8 +92,7 @@ impl Storage {
         limit: u16,
         deadline: Instant,
     ) -> Result<Vec<Account>, StorageError> {
-        let argument = Argument::Request(AccountsJson { after, limit });
-        self.call("list_accounts", &argument, ATTEMPTS_IN_FRONT, deadline)
+        self.request("list_accounts", AccountsJson { after, limit }, deadline)
             .await
     }
 
@@ -109,39 +102,24 @@ impl Storage {
         did: &str,
         deadline: Instant,
     ) -> Result<AccountHistory, StorageError> {
-        self.call(
-            "show_account",
-            &Argument::Request(Of { did }),
-            ATTEMPTS_IN_FRONT,
-            deadline,
-        )
-        .await
+        self.request("show_account", Of { did }, deadline).await
     }
 
-    /// Changes one account; where no key is stored, what the next one will have.
+    /// Changes an account, or the settings of a DID without a key.
     pub async fn set_account(
         &self,
         did: &str,
         change: AccountChange,
         deadline: Instant,
     ) -> Result<Changed, StorageError> {
-        let argument = Argument::Request(SetAccountJson { did, change });
-        self.call("set_account", &argument, ATTEMPTS_IN_FRONT, deadline)
+        self.request("set_account", SetAccountJson { did, change }, deadline)
             .await
     }
 
-    /// Deletes a DID's key, those that were kept for reconciliation, and what was set for the DID; its
-    /// requests stay in the books. Whether there was anything: not to be relied upon after an attempt
-    /// whose answer was lost.
+    /// Deletes a DID's key, its retired keys and its settings; its requests stay in the database. Returns
+    /// whether there was anything to delete, which is unreliable if the response of an attempt was lost.
     pub async fn delete_account(&self, did: &str, deadline: Instant) -> Result<bool, StorageError> {
-        let deleted: Deleted = self
-            .call(
-                "delete_account",
-                &Argument::Request(Of { did }),
-                ATTEMPTS_IN_FRONT,
-                deadline,
-            )
-            .await?;
+        let deleted: Deleted = self.request("delete_account", Of { did }, deadline).await?;
         Ok(deleted.deleted)
     }
 }
@@ -170,36 +148,4 @@ struct Deleted {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_change_is_one_member() {
-        for (change, argument) in [
-            (
-                AccountChange::CreditLimit(Some("1.5".parse().unwrap())),
-                json!({"did": "did:a", "credit_limit": "1.5"}),
-            ),
-            (
-                AccountChange::CreditLimit(None),
-                json!({"did": "did:a", "credit_limit": null}),
-            ),
-            (
-                AccountChange::RequestsPerMinute(NonZeroU32::new(6)),
-                json!({"did": "did:a", "requests_per_minute": 6}),
-            ),
-            (
-                AccountChange::Disabled(true),
-                json!({"did": "did:a", "disabled": true}),
-            ),
-        ] {
-            let json = SetAccountJson {
-                did: "did:a",
-                change,
-            };
-            assert_eq!(serde_json::to_value(json).unwrap(), argument);
-        }
-    }
-}
+mod tests;

@@ -1,32 +1,34 @@
-//! The log's record of requests whose end the database did not receive.
+//! Emergency records: the ends of requests that the gateway logged because the database failed.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shared::{
+    metering::money::Usd,
+    storage::{Argument, Finished, Protocol, StorageError},
+    strict_json,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Argument, Finished, Protocol, Storage, StorageError};
-use crate::{metering::money::Usd, strict_json};
+use super::client::AdminStorage;
 
-/// A [`Finish`](super::Finish) in the log, because the database did not receive it: the argument of
-/// `finish_request`, as [`Finish::to_json`](super::Finish::to_json) wrote it.
+/// The argument of `finish_request` as the gateway logged it, by
+/// [`Finish::to_json`](shared::storage::Finish::to_json).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmergencyRecord {
     id: Uuid,
     json: String,
 }
 
-/// Why a text is no emergency record.
+/// The error for a text that is not an emergency record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no record of a finished request: id, status and cost_state are needed, and amounts as text"
-)]
+#[error("not an emergency record, which has id, status and cost_state, and amounts as text")]
 pub struct NotARecord;
 
 impl EmergencyRecord {
-    /// Reads one. Members that it does not know are kept: the database knows which it takes.
+    /// Parses a record. Unknown fields are kept for the database.
     pub fn parse(text: &str) -> Result<Self, NotARecord> {
         let members: RecordMembers<'_> = strict_json::from_str(text).map_err(|_| NotARecord)?;
         let id = members.id.parse().map_err(|_| NotARecord)?;
@@ -50,27 +52,27 @@ impl EmergencyRecord {
         self.id
     }
 
-    /// As it is; `None` only for what is no JSON, which no record is.
+    /// The record as JSON. `None` is impossible: it was parsed as JSON.
     fn json(&self) -> Option<&RawValue> {
         serde_json::from_str(&self.json).ok()
     }
 }
 
-impl Storage {
-    /// Closes the books of a request with what its function could only log. As
-    /// [`finish`](Self::finish), also where the row was given up as abandoned meanwhile.
+impl AdminStorage {
+    /// Finishes a request with its emergency record, also one that was given up as abandoned.
     pub async fn restore(
         &self,
         record: &EmergencyRecord,
         deadline: Instant,
     ) -> Result<Finished, StorageError> {
         let argument = Argument::Outcome(record.json().ok_or(Protocol::RequestNotBuilt)?);
-        self.call("finish_request", &argument, u32::MAX, deadline)
+        self.0
+            .call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }
 
-/// Amounts are text: as numbers they may have lost digits on their way.
+/// The fields of a record. Amounts are text: numbers may have lost digits.
 #[derive(Deserialize)]
 struct RecordMembers<'a> {
     #[serde(borrow)]
