@@ -95,7 +95,7 @@ impl Answer {
                 r#"{{"id":"{id}","object":"text_completion","created":{CREATED},"model":"{model}",  "choices":[{{"index":0,"text":{text},"finish_reason":"stop"}}],"usage":{usage}}}"#
             ),
             Endpoint::Responses => {
-                let output = self.output(&text);
+                let output = Self::output(&text);
                 format!(
                     r#"{{"id":"{id}","object":"response","created_at":{CREATED},"status":"completed","model":"{model}","output":[{output}],"usage":{usage}}}"#
                 )
@@ -266,7 +266,7 @@ impl Answer {
             }
             End::Failed { with_usage: false } => ("response.failed", "failed", failed, "null"),
         };
-        let output = self.output(&Value::from(text));
+        let output = Self::output(&Value::from(text));
         let item = format!(
             "data: {{\"type\":\"response.output_item.done\",\"sequence_number\":2,\"output_index\":0,\"item\":{output}}}\n\n"
         );
@@ -280,7 +280,7 @@ impl Answer {
     }
 
     /// The only output item of a response.
-    fn output(&self, text: &Value) -> String {
+    fn output(text: &Value) -> String {
         format!(
             r#"{{"id":"msg_1","type":"message","role":"assistant","status":"completed","content":[{{"type":"output_text","annotations":[],"text":{text}}}]}}"#
         )

@@ -1,5 +1,7 @@
 //! The stand-in of `cargo xtask dev`, as a client sees it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};

@@ -3,6 +3,8 @@
 //! An import is a path below `crate`, `super` or `self` outside of tests. Declarations (`mod x;`) and
 //! re-exports (`pub use`) are none.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
