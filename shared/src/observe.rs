@@ -56,7 +56,10 @@ pub fn caller(did: &str) {
 pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
-    span.record("http.path", clipped_without_keys(&request.raw_path, LONGEST_PATH));
+    span.record(
+        "http.path",
+        clipped_without_keys(&request.raw_path, LONGEST_PATH),
+    );
     record("trace.parent", trace_parent(&request.headers));
 }
 

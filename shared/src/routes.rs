@@ -92,9 +92,7 @@ impl Route {
         match self {
             Self::Banner => row("/", Some("GET, HEAD"), Health, Open),
             Self::Health => row("/api/v1/health", Some("GET, HEAD"), Health, Open),
-            Self::DatabaseHealth => {
-                row("/api/v1/health/database", Some("GET, HEAD"), Usage, Open)
-            }
+            Self::DatabaseHealth => row("/api/v1/health/database", Some("GET, HEAD"), Usage, Open),
             Self::OpenRouter => row("/api/v1/openrouter/{path}", None, Proxy, SignedAndBooked),
             Self::Usage => row("/api/v1/usage", Some("GET"), Usage, Signed),
             Self::UsageRequests => row("/api/v1/usage/requests", Some("GET"), Usage, Signed),

@@ -292,7 +292,10 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
 fn observed(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         observe::record("request.endpoint", books.endpoint);
-        observe::record("request.model", books.model.map(|it| clipped_without_keys(it, 256)));
+        observe::record(
+            "request.model",
+            books.model.map(|it| clipped_without_keys(it, 256)),
+        );
     }
     observe::record("storage.begin_ms", observe::milliseconds(took));
 }

@@ -221,7 +221,10 @@ fn observed(finish: &Finish<'_>, took: Duration) {
     record("request.status", finish.status.as_str());
     record("request.reason", finish.error.map(|failure| failure.reason));
     record("request.first_byte_ms", finish.first_byte.map(milliseconds));
-    record("request.served_model", finish.model.map(|it| clipped_without_keys(it, 256)));
+    record(
+        "request.served_model",
+        finish.model.map(|it| clipped_without_keys(it, 256)),
+    );
     record("usage.input_tokens", finish.tokens.input);
     record("usage.output_tokens", finish.tokens.output);
     record("usage.cost", finish.cost.openrouter);

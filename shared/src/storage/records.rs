@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys};
+use crate::{
+    identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]

@@ -150,7 +150,7 @@ impl Management {
         };
         if fields
             .keys()
-            .any(|name| !["name", "limit", "limit_reset"].contains(&name.as_str()))
+            .any(|name| !["name", "limit", "limit_reset", "include_byok_in_limit"].contains(&name.as_str()))
         {
             return Err((BAD, "unknown field"));
         }
@@ -230,7 +230,7 @@ fn data(created: &CreatedKey) -> Value {
     json!({
         "hash": created.hash, "name": created.name, "label": "sk-or-v1-abc...123", "disabled": false,
         "limit": created.order["limit"], "limit_remaining": created.order["limit"],
-        "limit_reset": created.order["limit_reset"], "usage": 0, "include_byok_in_limit": false,
+        "limit_reset": created.order["limit_reset"], "usage": 0, "include_byok_in_limit": created.order["include_byok_in_limit"],
     })
 }
 

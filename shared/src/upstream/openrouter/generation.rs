@@ -30,9 +30,9 @@ use crate::{
         meter::{whole_charge, whole_number},
         money::Usd,
     },
+    strict_json::{self, Object},
     upstream::endpoint::Job,
     vault::secret::ApiKey,
-    strict_json::{self, Object},
 };
 
 /// The longest answer that is read. Real ones have about 1 kB.
@@ -296,8 +296,12 @@ mod tests {
         assert!(read(br#"{"data":{"total_cost":1,"is_byok":false}}"#));
         assert!(!read(br#"{"data":[1,null,false,1,1,1,1,0,0,"m"]}"#));
         assert!(!read(br#"[{"total_cost":1,"is_byok":false}]"#));
-        assert!(!read(b"{\"data\":{\"total_cost\":1,\"is_byok\":false,\"app\":\"\xff\"}}"));
-        assert!(!read(br#"{"data":{"total_cost":1,"is_byok":false,"app":"\ud800"}}"#));
+        assert!(!read(
+            b"{\"data\":{\"total_cost\":1,\"is_byok\":false,\"app\":\"\xff\"}}"
+        ));
+        assert!(!read(
+            br#"{"data":{"total_cost":1,"is_byok":false,"app":"\ud800"}}"#
+        ));
     }
 
     #[test]

@@ -311,8 +311,7 @@ fn health_tells_how_it_is() {
             assert_eq!(answer.status(), 503, "{function}");
             let answer = answer.json_value().await;
             assert_eq!(
-                answer["error"]["metadata"]["checks"]["database"]["status"],
-                status,
+                answer["error"]["metadata"]["checks"]["database"]["status"], status,
                 "{function}"
             );
         }
