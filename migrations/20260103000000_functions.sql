@@ -35,14 +35,13 @@ DECLARE
   v_account public.accounts := public.lock_account(p_did);
 BEGIN
   IF v_account.did IS NULL THEN
-    -- One statement reads both tables, so it finds a request in exactly one of them, even while
-    -- expire_requests is moving it.
     INSERT INTO public.accounts (did, spent, held)
-    SELECT p_did, coalesce(logged.spent, 0) + coalesce(expired.spent, 0), coalesce(logged.held, 0)
-      FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
-                   sum(l.hold) FILTER (WHERE l.status = 'pending' OR l.cost_state = 'pending')     AS held
-              FROM public.request_logs AS l WHERE l.did = p_did) AS logged,
-           (SELECT sum(h.cost) AS spent FROM public.usage_history AS h WHERE h.did = p_did) AS expired
+    SELECT p_did,
+           -- The rollup also has what has expired.
+           coalesce((SELECT sum(h.cost) FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
+                      WHERE s.did = p_did), 0),
+           coalesce((SELECT sum(l.hold) FROM public.request_logs AS l
+                      WHERE l.did = p_did AND (l.status = 'pending' OR l.cost_state = 'pending')), 0)
     RETURNING * INTO v_account;
   END IF;
   RETURN v_account;
@@ -799,12 +798,13 @@ GRANT EXECUTE ON FUNCTION public.reserve_provisioning(jsonb), public.activate_pr
 --                     null or absent: 1200 (a function lives 15 minutes at most)
 --
 -- Returns an array of {"id", "did", "abandoned", "endpoint", "generation_id", "job_id", "age_seconds",
--- "attempts", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
+-- "attempts", "several_generations", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
 -- meanwhile; null where the DID has no key and that one was not kept. Forgets retired keys that are no
 -- longer needed.
 --
 -- Concurrent runs skip each other's rows, and a claimed row belongs to its claim until the lease is over.
--- It waits for no lock, so it can take rows in any order.
+-- It waits for no lock, so it can take rows in any order: of each DID one after the other, so that nobody's
+-- rows wait for all of another's.
 CREATE OR REPLACE FUNCTION public.claim_unsettled(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -828,16 +828,24 @@ BEGIN
 
   PERFORM public.forget_retired_keys(v_did, NULL, v_now);
 
-  WITH due AS (
-    SELECT l.id
+  WITH candidate AS (
+    SELECT l.id, row_number() OVER (PARTITION BY l.did
+                                    ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time) AS turn
       FROM public.request_logs AS l
      WHERE (l.cost_state = 'pending' OR l.status = 'pending')
        AND (l.status <> 'pending' OR l.request_time < v_now - v_abandoned * interval '1 second')
        AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
        AND (v_did IS NULL OR l.did = v_did)
-     ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time
+  ), due AS (
+    SELECT l.id
+      FROM candidate AS c
+      JOIN public.request_logs AS l ON l.id = c.id
+     -- Once more, of the row as it is when it is locked.
+     WHERE (l.cost_state = 'pending' OR l.status = 'pending')
+       AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
+     ORDER BY c.turn, l.next_reconcile_at NULLS FIRST, l.request_time
      LIMIT v_limit
-       FOR UPDATE SKIP LOCKED
+       FOR UPDATE OF l SKIP LOCKED
   ), leased AS (
     UPDATE public.request_logs AS l
        SET reconcile_attempts = l.reconcile_attempts + 1,
@@ -846,7 +854,7 @@ BEGIN
       FROM due
      WHERE l.id = due.id
     RETURNING l.id, l.did, l.status, l.endpoint, l.generation_id, l.job_id, l.request_time,
-              l.reconcile_attempts, l.retired_key_id
+              l.reconcile_attempts, l.several_generations, l.retired_key_id
   )
   SELECT coalesce(jsonb_agg(jsonb_build_object(
            'id',            l.id,
@@ -857,6 +865,7 @@ BEGIN
            'job_id',        l.job_id,
            'age_seconds',   greatest(floor(extract(epoch FROM v_now - l.request_time)), 0)::bigint::text,
            'attempts',      l.reconcile_attempts,
+           'several_generations', coalesce(l.several_generations, false),
            'sealed_key',    CASE WHEN l.retired_key_id IS NULL THEN k.encrypted_api_key
                                 ELSE r.encrypted_api_key END)), '[]')
     INTO v_answer
@@ -927,22 +936,30 @@ END
 $$;
 
 -- The hold of a new request: the highest cost among the DID's last 20 settled requests to the same
--- model, and at least p_least. Requests without a model learn from each other.
-CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_least numeric) RETURNS numeric
+-- model, for a model that it has not used yet among those to the same endpoint, and at least p_least.
+-- Requests without a model learn from each other.
+CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_endpoint text, p_least numeric) RETURNS numeric
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_dearest numeric;
 BEGIN
-  RETURN greatest(p_least, (
-    SELECT max(c.cost) FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
-     WHERE r.did = p_did AND r.model = coalesce(p_model, '')));
+  SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+   WHERE r.did = p_did AND r.model = coalesce(p_model, '');
+  IF v_dearest IS NULL THEN
+    SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+     WHERE r.did = p_did AND r.endpoint = coalesce(p_endpoint, '');
+  END IF;
+  RETURN greatest(p_least, v_dearest);
 END
 $$;
 
 -- What hold_for learns from: called under the lock of the DID, once for each cost that becomes final.
-CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_cost numeric) RETURNS void
+CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_endpoint text, p_cost numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  INSERT INTO public.recent_costs AS r (did, model, costs) VALUES (p_did, coalesce(p_model, ''), ARRAY[p_cost])
-  ON CONFLICT (did, model) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
+  INSERT INTO public.recent_costs AS r (did, model, endpoint, costs)
+  VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost])
+  ON CONFLICT (did, model, endpoint) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
 END
 $$;
 
@@ -1008,12 +1025,18 @@ $$;
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
+--   free                    true: the model costs nothing, so nothing is held and no credit limit refuses it
+--   several_generations     true: the request may make several generations
+--   max_open_jobs           the request creates a job, and the DID may have at most so many whose cost is not
+--                           known; null or absent: no limit
 --   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
+--   uncounted               true: no rate counts this request
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
 --   PT404 no_key_for_did, PT401 replayed_request, PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
+--   PT429 too_many_open_jobs (HINT: {"open_jobs", "max_open_jobs"}, numbers),
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
 --
@@ -1032,6 +1055,10 @@ DECLARE
   v_fingerprint bytea   := decode(v_in ->> 'fingerprint', 'hex');
   v_least       numeric := coalesce((v_in ->> 'hold')::numeric, 0);
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
+  v_uncounted   boolean := coalesce((v_in ->> 'uncounted')::boolean, false);
+  v_limited     boolean := v_billable AND NOT coalesce((v_in ->> 'free')::boolean, false);
+  v_max_jobs    integer := (v_in ->> 'max_open_jobs')::integer;
+  v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_account     public.accounts;
@@ -1053,6 +1080,10 @@ BEGIN
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
   -- implies that its fingerprint is seen, too.
   SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF v_uncounted THEN
+    v_rate := NULL;
+    v_account.requests_per_minute := NULL;
+  END IF;
   SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no key is stored for this DID'
@@ -1063,8 +1094,8 @@ BEGIN
     RAISE EXCEPTION 'this signed request has been used before'
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                 THEN public.hold_for(v_did, v_model, v_least) END;
+  v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                 THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
   IF v_passed IS NULL THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
@@ -1072,13 +1103,16 @@ BEGIN
   -- A look-up that is not counted waits for no other call.
   IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
     v_account := public.lock_account(v_did);
+    IF v_uncounted THEN
+      v_account.requests_per_minute := NULL;
+    END IF;
     SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                   THEN public.hold_for(v_did, v_model, v_least) END;
+    v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                   THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
   END IF;
 
   IF v_fingerprint IS NOT NULL THEN
@@ -1097,12 +1131,26 @@ BEGIN
 
   v_tat := public.judge_request(v_account, v_rate, v_hold);
 
+  -- Under the lock of the DID, as the credit limit.
+  IF v_billable AND v_max_jobs IS NOT NULL THEN
+    SELECT count(*) INTO v_jobs FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.endpoint IN ('videos', 'batches')
+       AND (l.status = 'pending' OR l.cost_state = 'pending');
+    IF v_jobs >= v_max_jobs THEN
+      RAISE EXCEPTION 'this DID has as many open jobs as it may'
+        USING ERRCODE = 'PT429', DETAIL = 'too_many_open_jobs',
+              HINT = jsonb_build_object('open_jobs', v_jobs, 'max_open_jobs', v_max_jobs)::text;
+    END IF;
+  END IF;
+
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, hold, request_time,
+       status)
     VALUES
       (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
-       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, coalesce(v_hold, 0), v_time, 'pending')
+       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
+       coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
@@ -1150,7 +1198,7 @@ $$;
 --
 --   id; status 'completed' | 'failed'; cost_state 'none' | 'pending' | 'final'; response_time (epoch ms)
 --   and, each of them null where unknown: http_status, model, input_tokens, output_tokens,
---   cached_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
+--   cached_tokens, cache_write_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
 --   error_message, first_byte_ms, and
 --   generation_id   null or absent keeps what note_generation stored
 --   job_id          null or absent: the request created no job. Where an earlier request of the DID
@@ -1228,6 +1276,7 @@ BEGIN
     input_tokens            = (v_in ->> 'input_tokens')::integer,
     output_tokens           = (v_in ->> 'output_tokens')::integer,
     cached_tokens           = (v_in ->> 'cached_tokens')::integer,
+    cache_write_tokens      = (v_in ->> 'cache_write_tokens')::integer,
     reasoning_tokens        = (v_in ->> 'reasoning_tokens')::integer,
     openrouter_cost         = v_openrouter,
     upstream_inference_cost = v_upstream,
@@ -1240,6 +1289,7 @@ BEGIN
     first_byte_ms           = (v_in ->> 'first_byte_ms')::integer,
     response_time           = timestamptz 'epoch' + (v_in ->> 'response_time')::bigint * interval '1 millisecond',
     unknown_cost_reason     = NULL,
+    known_cost              = NULL,
     reconcile_attempts      = 0,
     next_reconcile_at       = NULL,
     settled_at              = NULL
@@ -1250,20 +1300,20 @@ BEGIN
     held  = greatest(held - v_released, 0)
   WHERE did = v_did AND (v_total > 0 OR v_released > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   TO service_role;
@@ -1271,27 +1321,26 @@ GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, t
 -- =============================================================================================
 -- functions/retention.sql
 -- =============================================================================================
--- Retention: requests that are settled and old become sums, so that the table does not grow without bound
--- and no sum is lost.
+-- Retention: requests that are settled and old are deleted, so that the table does not grow without bound. No
+-- sum is lost: they stay in the rollup (rollup.sql).
 --
--- What stays true when rows go: `spent` is a column of the account and does not change; usage_report still
--- returns the sums. What goes: the single requests (usage_requests), percentiles and hours.
+-- What remains true when rows go: `spent` does not change, and usage_report returns the same sums, by the
+-- hour. What goes: the single requests (usage_requests), percentiles, and what hold_for learns from.
 
--- Takes settled requests that began before a time out of request_logs and adds them to usage_history,
--- the oldest first, in one transaction. Fields of `request`:
+-- Deletes settled requests that began before a time, the oldest first, in one transaction. Fields of
+-- `request`:
 --
 --   before   epoch ms; at least 35 days ago by the database's clock
 --   limit    maximum number of requests, 1 to 10000
 --
--- Never taken: a request that is pending, or whose cost is. One whose cost is unknown is taken 90 days
+-- Never deleted: a request that is pending, or whose cost is. One whose cost is unknown is deleted 90 days
 -- later than the others, because until then its emergency record may still turn up in a log.
 --
 -- Returns {"expired", "more": whether there may be more}. A call whose answer was lost has done its
 -- work; repeated, it does the next piece.
 --
--- Concurrent calls share the rows. It locks those rows, without waiting, and then sums in the
--- order of their key, and no DID: so it cannot deadlock with callers that lock the DID first, and
--- no request waits for more than the rows that it is itself about.
+-- Concurrent calls share the rows: it locks them without waiting. It locks no account and no sum, so no
+-- request waits for more than the rows that it is itself about.
 CREATE OR REPLACE FUNCTION public.expire_requests(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -1307,51 +1356,21 @@ BEGIN
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
 
-  WITH due AS (
-    SELECT l.id
-      FROM public.request_logs AS l
-     WHERE l.request_time < v_before
-       AND l.status <> 'pending'
-       AND (l.cost_state IN ('none', 'final')
-            OR (l.cost_state = 'unknown' AND l.request_time < v_before - interval '90 days'))
-     ORDER BY l.request_time
-     LIMIT v_limit
-       FOR UPDATE SKIP LOCKED
-  ), gone AS (
-    DELETE FROM public.request_logs AS l
-     USING due
-     WHERE l.id = due.id
-    RETURNING l.*
-  ), rolled AS (
-    INSERT INTO public.usage_history AS h
-      (did, day, model, endpoint, requests, successful, failed, cost_unknown,
-       input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost)
-    SELECT g.did, (g.request_time AT TIME ZONE 'UTC')::date, g.model, coalesce(g.endpoint, ''),
-           count(*),
-           count(*) FILTER (WHERE g.status = 'completed'),
-           count(*) FILTER (WHERE g.status = 'failed'),
-           count(*) FILTER (WHERE g.cost_state = 'unknown'),
-           coalesce(sum(g.input_tokens), 0),
-           coalesce(sum(g.output_tokens), 0),
-           coalesce(sum(g.cached_tokens), 0),
-           coalesce(sum(g.reasoning_tokens), 0),
-           -- The same rows as open_account counts: the original system's may hold anything.
-           coalesce(sum(g.total_cost) FILTER (WHERE g.total_cost > 0 AND g.total_cost < 'Infinity'), 0)
-      FROM gone AS g
-     GROUP BY 1, 2, 3, 4
-     ORDER BY 1, 2, 3, 4
-    ON CONFLICT (did, day, model, endpoint) DO UPDATE SET
-      requests         = h.requests         + EXCLUDED.requests,
-      successful       = h.successful       + EXCLUDED.successful,
-      failed           = h.failed           + EXCLUDED.failed,
-      cost_unknown     = h.cost_unknown     + EXCLUDED.cost_unknown,
-      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-      cost             = h.cost             + EXCLUDED.cost
-  )
-  SELECT count(*) INTO v_expired FROM gone;
+  -- From here on check_rollup expects that requests are missing.
+  UPDATE public.retention SET expired_before = v_before WHERE expired_before < v_before;
+
+  DELETE FROM public.request_logs AS l
+   USING (SELECT d.id
+            FROM public.request_logs AS d
+           WHERE d.request_time < v_before
+             AND d.status <> 'pending'
+             AND (d.cost_state IN ('none', 'final')
+                  OR (d.cost_state = 'unknown' AND d.request_time < v_before - interval '90 days'))
+           ORDER BY d.request_time
+           LIMIT v_limit
+             FOR UPDATE SKIP LOCKED) AS due
+   WHERE l.id = due.id;
+  GET DIAGNOSTICS v_expired = ROW_COUNT;
 
   RETURN jsonb_build_object('expired', v_expired, 'more', v_expired = v_limit);
 END
@@ -1496,6 +1515,252 @@ GRANT EXECUTE ON FUNCTION public.may_be_asked_for(text, text, text, timestamptz,
     public.provisioning_is_awaited(uuid, timestamptz),
     public.forget_retired_keys(text, uuid, timestamptz)
   TO service_role;
+
+-- =============================================================================================
+-- functions/rollup.sql
+-- =============================================================================================
+-- The rollup: sums of finished requests by DID, hour (UTC), model, endpoint, status and cost_state. Usage
+-- reports are added up from it, and it is what remains of requests that have expired.
+--
+-- A series (usage_series) is one combination of those without the hour; usage_hours has a row for each hour
+-- in which the series had requests. A trigger on request_logs keeps both in the transaction that finishes or
+-- settles a request, whichever statement does so:
+--
+--   * A pending request is in no series. Reports count it from request_logs.
+--   * A finished request is added to the hour of its request_time. One that changes afterwards (its cost is
+--     settled, a function that was given up finishes) leaves its series and enters another, in the same hour.
+--   * A deleted request stays in the sums. To erase a user, delete the DID's series, too.
+--
+-- Callers hold the lock of the DID's account, so the sums of one DID are changed by one transaction at a time,
+-- and transactions of different DIDs never meet.
+--
+-- Further dimensions (token, app, tag) become columns of usage_series and of its key; usage_hours stays as it
+-- is. Sums never outnumber requests, because a series has a row only for hours in which it was used. Values
+-- that the caller chooses freely (app, tag) are limited where a series is made: a DID that has 1,000 series
+-- gets no further ones for new values, which then count as '(other)'.
+
+-- Adds the new state of a request to its sums and takes the old one out of them.
+CREATE OR REPLACE FUNCTION public.roll_up_request() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  -- A row of the original system may hold anything.
+  v_cost   numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
+  v_series bigint;
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.status <> 'pending' THEN
+    PERFORM public.take_out_of_rollup(OLD.did, OLD.request_time, OLD.model, OLD.endpoint, OLD.status, OLD.cost_state,
+      OLD.input_tokens, OLD.output_tokens, OLD.cached_tokens, OLD.reasoning_tokens, OLD.total_cost);
+  END IF;
+  IF NEW.status = 'pending' THEN
+    RETURN NULL;
+  END IF;
+
+  LOOP
+    SELECT s.id INTO v_series FROM public.usage_series AS s
+     WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
+       AND s.status = NEW.status AND s.cost_state = NEW.cost_state;
+    EXIT WHEN FOUND;
+    -- Where another transaction makes the same one it is waited for, and found in the next round.
+    INSERT INTO public.usage_series (did, model, endpoint, status, cost_state)
+    VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state)
+    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING
+    RETURNING id INTO v_series;
+    EXIT WHEN FOUND;
+  END LOOP;
+  INSERT INTO public.usage_hours AS h
+    (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
+  VALUES
+    (v_series, date_trunc('hour', NEW.request_time, 'UTC'), 1,
+     coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
+     coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost)
+  ON CONFLICT (series_id, hour) DO UPDATE SET
+    requests         = h.requests         + 1,
+    input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
+    output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
+    cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
+    reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
+    cost             = h.cost             + EXCLUDED.cost,
+    highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
+  RETURN NULL;
+END
+$$;
+
+-- Takes one request, as it was, out of its sums. highest_cost stays: it is an upper bound.
+CREATE OR REPLACE FUNCTION public.take_out_of_rollup(
+  p_did text, p_request_time timestamptz, p_model text, p_endpoint text, p_status text, p_cost_state text,
+  p_input_tokens integer, p_output_tokens integer, p_cached_tokens integer, p_reasoning_tokens integer,
+  p_total_cost numeric) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_hour   timestamptz := date_trunc('hour', p_request_time, 'UTC');
+  v_series bigint := (
+    SELECT s.id FROM public.usage_series AS s
+     WHERE s.did = p_did AND s.model = p_model AND s.endpoint = coalesce(p_endpoint, '') AND s.status = p_status
+       AND s.cost_state = p_cost_state);
+BEGIN
+  DELETE FROM public.usage_hours AS h WHERE h.series_id = v_series AND h.hour = v_hour AND h.requests = 1;
+  IF NOT FOUND THEN
+    UPDATE public.usage_hours AS h SET
+      requests         = h.requests         - 1,
+      input_tokens     = h.input_tokens     - coalesce(p_input_tokens, 0),
+      output_tokens    = h.output_tokens    - coalesce(p_output_tokens, 0),
+      cached_tokens    = h.cached_tokens    - coalesce(p_cached_tokens, 0),
+      reasoning_tokens = h.reasoning_tokens - coalesce(p_reasoning_tokens, 0),
+      cost             = h.cost - CASE WHEN p_total_cost > 0 AND p_total_cost < 'Infinity' THEN p_total_cost ELSE 0 END
+    WHERE h.series_id = v_series AND h.hour = v_hour;
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER roll_up_inserted_request AFTER INSERT ON public.request_logs
+  FOR EACH ROW WHEN (NEW.status <> 'pending') EXECUTE FUNCTION public.roll_up_request();
+-- Without WHEN, which would be parsed at each statement: what changes these columns finishes a request, or
+-- settles it.
+CREATE OR REPLACE TRIGGER roll_up_changed_request
+  AFTER UPDATE OF did, request_time, model, endpoint, status, cost_state, input_tokens, output_tokens, cached_tokens,
+    reasoning_tokens, total_cost ON public.request_logs
+  FOR EACH ROW EXECUTE FUNCTION public.roll_up_request();
+
+-- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
+-- rollup is introduced, or has to be made anew while nothing has expired (TRUNCATE usage_series CASCADE).
+-- Writers wait meanwhile: two or three seconds for a million requests.
+CREATE OR REPLACE FUNCTION public.fill_rollup() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_requests bigint;
+BEGIN
+  LOCK TABLE public.request_logs IN SHARE ROW EXCLUSIVE MODE;
+  IF EXISTS (SELECT FROM public.usage_series) THEN
+    RAISE EXCEPTION 'the rollup is not empty' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  WITH summed AS MATERIALIZED (
+    SELECT l.did, l.model, coalesce(l.endpoint, '') AS endpoint, l.status, l.cost_state,
+           date_bin('1 hour', l.request_time, 'epoch') AS hour,
+           count(*)                             AS requests,
+           coalesce(sum(l.input_tokens), 0)     AS input_tokens,
+           coalesce(sum(l.output_tokens), 0)    AS output_tokens,
+           coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
+           coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+      FROM public.request_logs AS l
+     WHERE l.status <> 'pending'
+     GROUP BY 1, 2, 3, 4, 5, 6
+  ), series AS (
+    INSERT INTO public.usage_series AS s (did, model, endpoint, status, cost_state)
+    SELECT DISTINCT t.did, t.model, t.endpoint, t.status, t.cost_state FROM summed AS t
+    RETURNING s.*
+  ), hours AS (
+    INSERT INTO public.usage_hours
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
+    SELECT s.id, t.hour, t.requests, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cost,
+           t.highest_cost
+      FROM summed AS t
+      JOIN series AS s USING (did, model, endpoint, status, cost_state)
+     ORDER BY t.hour
+  )
+  SELECT coalesce(sum(t.requests), 0) INTO v_requests FROM summed AS t;
+  RETURN v_requests;
+END
+$$;
+
+-- Compares the rollup with the requests themselves, to the last digit. Fields of `request`:
+--
+--   start, end   RFC 3339; whole hours of request_time from `start` on and before `end`; null: all
+--   did          of this DID; null: of all
+--   limit        maximum number of differences to return, 0 to 1000
+--
+-- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
+-- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
+-- rows that differ, and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
+-- output_tokens, cached_tokens, reasoning_tokens and cost (text). Hours in which requests have expired differ
+-- where the rollup has less than is still logged.
+--
+-- One statement, so one snapshot: requests that run meanwhile make no difference.
+CREATE OR REPLACE FUNCTION public.check_rollup(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = ''
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_start timestamptz := date_trunc('hour', coalesce((v_in ->> 'start')::timestamptz, '-infinity'), 'UTC');
+  v_end   timestamptz := date_trunc('hour', coalesce((v_in ->> 'end')::timestamptz, 'infinity'), 'UTC');
+  v_did   text        := v_in ->> 'did';
+  v_limit integer     := (v_in ->> 'limit')::integer;
+BEGIN
+  IF v_limit IS NULL OR v_limit NOT BETWEEN 0 AND 1000 THEN
+    RAISE EXCEPTION 'check_rollup: limit is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  RETURN (
+    WITH logged AS (
+      SELECT l.did, l.model, coalesce(l.endpoint, '') AS endpoint, l.status, l.cost_state,
+             date_bin('1 hour', l.request_time, 'epoch') AS hour,
+             count(*)                             AS requests,
+             coalesce(sum(l.input_tokens), 0)     AS input_tokens,
+             coalesce(sum(l.output_tokens), 0)    AS output_tokens,
+             coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
+             coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
+             coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
+             coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+        FROM public.request_logs AS l
+       WHERE l.status <> 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+         AND (v_did IS NULL OR l.did = v_did)
+       GROUP BY 1, 2, 3, 4, 5, 6
+    ), rollup AS (
+      SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.*
+        FROM public.usage_hours AS h
+        JOIN public.usage_series AS s ON s.id = h.series_id
+       WHERE h.hour >= v_start AND h.hour < v_end AND (v_did IS NULL OR s.did = v_did)
+    ), compared AS (
+      SELECT did, hour, model, endpoint, status, cost_state, r.series_id, coalesce(l.requests, 0) AS requests,
+             ARRAY[r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens,
+                   trim_scale(r.cost)] AS rollup,
+             ARRAY[l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens,
+                   trim_scale(l.cost)] AS logged,
+             CASE WHEN hour >= date_trunc('hour', e.expired_before, 'UTC')
+                       AND (r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens, r.cost)
+                           IS DISTINCT FROM
+                           (l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, l.cost)
+                  THEN true
+                  WHEN l.requests IS NULL THEN false  -- all have expired
+                  ELSE coalesce(r.requests < l.requests OR r.input_tokens < l.input_tokens
+                                OR r.output_tokens < l.output_tokens OR r.cached_tokens < l.cached_tokens
+                                OR r.reasoning_tokens < l.reasoning_tokens OR r.cost < l.cost
+                                OR r.highest_cost < l.highest_cost, true)
+             END AS differs
+        FROM logged AS l
+        FULL JOIN rollup AS r USING (did, hour, model, endpoint, status, cost_state)
+       CROSS JOIN (SELECT max(k.expired_before) AS expired_before FROM public.retention AS k) AS e
+    ), examples AS (
+      SELECT jsonb_build_object(
+               'did', did, 'hour', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'model', model,
+               'endpoint', endpoint, 'status', status, 'cost_state', cost_state,
+               'rollup', rollup::text[], 'logged', logged::text[]) AS example
+        FROM compared
+       WHERE differs
+       ORDER BY hour, did, model, endpoint, status, cost_state
+       LIMIT v_limit
+    )
+    SELECT jsonb_build_object(
+             'requests',    coalesce(sum(requests), 0)::text,
+             'hours',       count(series_id)::text,
+             'differences', count(*) FILTER (WHERE differs)::text,
+             'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples))
+      FROM compared);
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.roll_up_request(),
+    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+    public.fill_rollup(), public.check_rollup(jsonb)
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+    public.check_rollup(jsonb)
+  TO service_role;
+
+-- A database that had requests before it had a rollup.
+DO $$ BEGIN IF NOT EXISTS (SELECT FROM public.usage_series) THEN PERFORM public.fill_rollup(); END IF; END $$;
 
 -- =============================================================================================
 -- functions/sealing.sql
@@ -1737,9 +2002,10 @@ GRANT EXECUTE ON FUNCTION public.seal_key_id_of(text), public.keys_by_seal(jsonb
 --
 --   id; cost_state 'final' | 'unknown'; settled_at (epoch ms)
 --   final:   openrouter_cost, and, each of them null where unknown: upstream_inference_cost,
---            is_byok, model, input_tokens, output_tokens, cached_tokens, reasoning_tokens. Where is_byok
+--            is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens. Where is_byok
 --            or the provider's charge is null, the row's own value is summed.
 --   unknown: unknown_cost_reason, and
+--            known_cost the part of the cost that is known, or null
 --            attempts   the claim (its "attempts") that found it out. A row that was finished, from the
 --                       log's emergency record, or claimed again since stays as it is. Null or absent:
 --                       any claim.
@@ -1759,6 +2025,7 @@ DECLARE
   v_openrouter numeric     := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric     := (v_in ->> 'upstream_inference_cost')::numeric;
   v_is_byok    boolean     := (v_in ->> 'is_byok')::boolean;
+  v_known      numeric     := (v_in ->> 'known_cost')::numeric;
   v_total      numeric;
   v_did        text;
   v_row        public.request_logs%ROWTYPE;
@@ -1769,6 +2036,7 @@ BEGIN
      OR (v_cost_state = 'unknown') <> (v_in ->> 'unknown_cost_reason' IS NOT NULL)
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_known, 0) >= 0 AND coalesce(v_known, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'settle_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -1806,6 +2074,7 @@ BEGIN
   UPDATE public.request_logs SET
     cost_state              = v_cost_state,
     unknown_cost_reason     = left(v_in ->> 'unknown_cost_reason', 255),
+    known_cost              = CASE v_cost_state WHEN 'unknown' THEN v_known END,
     openrouter_cost         = coalesce(v_openrouter, openrouter_cost),
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
@@ -1814,6 +2083,7 @@ BEGIN
     input_tokens            = coalesce((v_in ->> 'input_tokens')::integer, input_tokens),
     output_tokens           = coalesce((v_in ->> 'output_tokens')::integer, output_tokens),
     cached_tokens           = coalesce((v_in ->> 'cached_tokens')::integer, cached_tokens),
+    cache_write_tokens      = coalesce((v_in ->> 'cache_write_tokens')::integer, cache_write_tokens),
     reasoning_tokens        = coalesce((v_in ->> 'reasoning_tokens')::integer, reasoning_tokens),
     status                  = CASE status WHEN 'pending' THEN 'failed' ELSE status END,
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
@@ -1829,7 +2099,7 @@ BEGIN
     held  = greatest(held - v_row.hold, 0)
   WHERE did = v_did AND (v_total > 0 OR v_row.hold > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
@@ -1894,44 +2164,16 @@ GRANT EXECUTE ON FUNCTION public.settle_request(jsonb), public.settle_job(jsonb)
 CREATE OR REPLACE FUNCTION public.usage_summary(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  v_in    jsonb       := public.decoded(request);
-  v_did   text        := v_in ->> 'did';
-  v_start timestamptz := (v_in ->> 'start')::timestamptz;
-  v_end   timestamptz := (v_in ->> 'end')::timestamptz;
+  v_report jsonb := public.usage_report(public.decoded(request) || '{"group_by": [], "max_groups": 1000000}');
 BEGIN
-  IF v_did IS NULL THEN
-    RAISE EXCEPTION 'usage_summary: did is missing'
-      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
-  END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
-
-  RETURN (
-    WITH by_model AS (
-      SELECT l.model,
-             count(*)                                       AS requests,
-             count(*) FILTER (WHERE l.status = 'completed') AS completed,
-             count(*) FILTER (WHERE l.status = 'failed')    AS failed,
-             sum(l.input_tokens)  AS input_tokens,
-             sum(l.output_tokens) AS output_tokens,
-             sum(l.total_cost)    AS cost
-        FROM public.request_logs AS l
-       WHERE l.did = v_did
-         AND (v_start IS NULL OR l.request_time >= v_start)
-         AND (v_end   IS NULL OR l.request_time <  v_end)
-       GROUP BY l.model
-    )
-    SELECT jsonb_build_object(
-      'total_requests',      coalesce(sum(requests), 0)::text,
-      'successful_requests', coalesce(sum(completed), 0)::text,
-      'failed_requests',     coalesce(sum(failed), 0)::text,
-      'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
-      'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
-      'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
-      'requests_by_model',   coalesce(jsonb_object_agg(model, requests::text) FILTER (WHERE model IS NOT NULL), '{}'))
-      FROM by_model);
+  RETURN jsonb_build_object(
+    'total_requests',      v_report -> 'total_requests',
+    'successful_requests', v_report -> 'successful_requests',
+    'failed_requests',     v_report -> 'failed_requests',
+    'total_input_tokens',  v_report -> 'total_input_tokens',
+    'total_output_tokens', v_report -> 'total_output_tokens',
+    'total_cost',          v_report -> 'total_cost',
+    'requests_by_model',   v_report -> 'requests_by_model');
 END
 $$;
 
@@ -1965,6 +2207,7 @@ DECLARE
   v_status     text        := v_in ->> 'status';
   v_cost_state text        := v_in ->> 'cost_state';
   v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
+  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_min_cost::text) IS NOT NULL;
 BEGIN
   IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
@@ -1979,19 +2222,45 @@ BEGIN
   v_end := least(v_end, v_before + interval '1 microsecond');
 
   RETURN (
-    WITH page AS MATERIALIZED (
-      -- From the index alone, so that rows which a filter drops cost little.
-      SELECT l.request_time, l.id
+    WITH spans AS (
+      -- Without a filter one span of time. With one, the hours that have a request that passes it: the rollup
+      -- knows, so that a filter that nothing passes costs little.
+      SELECT v_start AS first, v_end AS until WHERE NOT v_filtered
+       UNION
+      SELECT h.hour, h.hour + interval '1 hour'
+        FROM public.usage_hours AS h
+       WHERE v_filtered
+         AND h.series_id = ANY (ARRAY(
+               SELECT s.id FROM public.usage_series AS s
+                WHERE s.did = v_did
+                  AND (v_model      IS NULL OR s.model      = v_model)
+                  AND (v_endpoint   IS NULL OR s.endpoint   = v_endpoint)
+                  AND (v_status     IS NULL OR s.status     = v_status)
+                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)))
+         AND (v_min_cost IS NULL OR h.highest_cost >= v_min_cost)
+         AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
+       UNION
+      SELECT date_trunc('hour', l.request_time, 'UTC'), date_trunc('hour', l.request_time, 'UTC') + interval '1 hour'
         FROM public.request_logs AS l
-       WHERE l.did = v_did
+       WHERE v_filtered AND l.did = v_did AND l.status = 'pending'
          AND l.request_time >= v_start AND l.request_time < v_end
-         AND (l.request_time, l.id) < (v_before, v_before_id)
-         AND (v_model      IS NULL OR l.model      = v_model)
-         AND (v_endpoint   IS NULL OR l.endpoint   = v_endpoint)
-         AND (v_status     IS NULL OR l.status     = v_status)
-         AND (v_cost_state IS NULL OR l.cost_state = v_cost_state)
-         AND (v_min_cost   IS NULL OR l.total_cost >= v_min_cost)
-       ORDER BY l.request_time DESC, l.id DESC
+    ), page AS MATERIALIZED (
+      SELECT l.request_time, l.id
+        FROM spans AS s
+       CROSS JOIN LATERAL (
+         SELECT r.request_time, r.id
+           FROM public.request_logs AS r
+          WHERE r.did = v_did
+            AND r.request_time >= greatest(v_start, s.first) AND r.request_time < least(v_end, s.until)
+            AND (r.request_time, r.id) < (v_before, v_before_id)
+            AND (v_model      IS NULL OR r.model      = v_model)
+            AND (v_endpoint   IS NULL OR r.endpoint   = v_endpoint)
+            AND (v_status     IS NULL OR r.status     = v_status)
+            AND (v_cost_state IS NULL OR r.cost_state = v_cost_state)
+            AND (v_min_cost   IS NULL OR r.total_cost >= v_min_cost)
+          ORDER BY r.request_time DESC, r.id DESC
+          LIMIT v_limit + 1) AS l
+       ORDER BY s.first DESC, l.request_time DESC, l.id DESC
        LIMIT v_limit + 1
     ), listed AS (
       SELECT row_number() OVER (ORDER BY p.request_time DESC, p.id DESC) AS place,
@@ -2064,17 +2333,20 @@ $$;
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
--- The sums of requests that have expired are in it, unless grouped by hour. Of those the day is known,
--- in UTC: it counts for the time in which its noon lies, so that of adjacent periods exactly one has it,
--- and it is named as it is, whatever the caller's time zone. Percentiles are those of the requests that
--- are kept.
+-- All of it is added up from the rollup, hour by hour. Only in hours that are split between groups or by
+-- `start` or `end` are the requests themselves looked at, and of those, too, which have expired: they count for
+-- the time in which the middle of their hour lies, so that of adjacent periods exactly one has them.
+-- Percentiles are those of the requests that are kept.
 CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- A plan for unknown values would not fold the CASEs away; compiling takes longer than the query; and
--- PostgreSQL's default price of a random page is that of a turning disk: with it the whole table is
--- read, rather than the index, where one DID has a good part of it.
-SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+-- PostgreSQL's default price of a random page is that of a turning disk. Sums of many series are read page by
+-- page, not series by series, which would return to each page for each of them: three times as fast. A year by
+-- day and model has some ten thousand sums at a time, which the default work_mem would write to disk.
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 SET enable_indexscan = off
+SET work_mem = '64MB' AS $$
 DECLARE
+  c_middle      CONSTANT interval := '30 minutes';
   v_in          jsonb       := public.decoded(request);
   v_did         text        := v_in ->> 'did';
   v_start       timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
@@ -2089,6 +2361,17 @@ DECLARE
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
+  -- A sum counts for the time in which the middle of its hour lies.
+  v_first       timestamptz   := v_start - c_middle;
+  v_last        timestamptz   := v_end - c_middle;
+  v_finest      interval      := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
+  v_series      bigint[];
+  -- Hours (UTC) that are split: between what is asked for and what is not, or between groups.
+  v_split       timestamptz[];
+  -- Hours (UTC) that have requests, where needed.
+  v_hours       timestamptz[];
+  v_uneven      boolean;
+  v_too_many    integer;
 BEGIN
   SELECT array_agg(coalesce((o ->> 'from')::timestamptz, '-infinity') ORDER BY n),
          array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
@@ -2107,69 +2390,131 @@ BEGIN
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
 
+  v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
+  v_split  := ARRAY(
+    SELECT DISTINCT b.hour
+      FROM (SELECT date_trunc('hour', u.bound, 'UTC') AS hour, u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)) AS b
+     WHERE isfinite(b.bound) AND b.hour <> b.bound);
+  v_uneven := (v_by_day OR v_by_hour) AND EXISTS (
+    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
+     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
+        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds);
+  IF v_by_hour OR v_uneven THEN
+    v_hours := ARRAY(
+      SELECT DISTINCT h.hour FROM public.usage_hours AS h
+       WHERE h.series_id = ANY (v_series) AND h.hour > v_start - interval '1 hour' AND h.hour < v_end);
+  END IF;
+  IF v_by_hour AND cardinality(v_hours) > 2 * v_max_groups THEN
+    -- Even if each local hour has two of them there are too many groups.
+    v_too_many := cardinality(v_hours);
+    v_group_by := '{}';
+    v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
+  ELSIF v_uneven THEN
+    -- Where the clock does not differ from UTC by whole hours, groups end within an hour.
+    v_split := ARRAY(
+      SELECT unnest(v_split)
+       UNION
+      SELECT t.hour
+        FROM (SELECT u.hour, u.hour + interval '1 hour' - interval '1 microsecond' AS last
+                FROM unnest(v_hours) AS u (hour)) AS t
+       WHERE width_bucket(t.hour, v_from) <> width_bucket(t.last, v_from)
+          OR date_bin(v_finest, t.hour + v_offset[width_bucket(t.hour, v_from)], 'epoch')
+             <> date_bin(v_finest, t.last + v_offset[width_bucket(t.last, v_from)], 'epoch'));
+  END IF;
+
   RETURN (
-  WITH cells AS MATERIALIZED (
-    -- The rows are read and added up once; all that follows adds up these few sums. A group may come
-    -- twice, once from each table.
-    SELECT l.model,
-           CASE WHEN v_by_endpoint THEN l.endpoint END AS endpoint,
-           -- Local time, in the shape of UTC.
-           CASE WHEN v_by_day
-                THEN date_bin('1 day', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS day,
-           CASE WHEN v_by_hour
-                THEN date_bin('1 hour', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS hour,
-           -- Where a clock is set back, the same hour comes twice.
-           CASE WHEN v_by_hour THEN width_bucket(l.request_time, v_from) END AS stretch,
-           count(*)                                          AS requests,
-           count(*) FILTER (WHERE l.status = 'completed')    AS completed,
-           count(*) FILTER (WHERE l.status = 'failed')       AS failed,
-           count(*) FILTER (WHERE l.status = 'pending')      AS pending,
-           count(*) FILTER (WHERE l.cost_state = 'pending')  AS cost_pending,
-           count(*) FILTER (WHERE l.cost_state = 'unknown')  AS cost_unknown,
-           sum(l.input_tokens)     AS input_tokens,
-           sum(l.output_tokens)    AS output_tokens,
-           sum(l.cached_tokens)    AS cached_tokens,
-           sum(l.reasoning_tokens) AS reasoning_tokens,
-           sum(l.total_cost)       AS cost
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
-     GROUP BY 1, 2, 3, 4, 5
+  WITH single AS (
+    -- In split hours, requests move from the time in which the middle lies to the time in which they began.
+    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign AS requests,
+           m.sign * l.input_tokens::bigint AS input_tokens, m.sign * l.output_tokens::bigint AS output_tokens,
+           m.sign * l.cached_tokens::bigint AS cached_tokens, m.sign * l.reasoning_tokens::bigint AS reasoning_tokens,
+           CASE WHEN l.total_cost > 0 AND l.total_cost < 'Infinity' THEN m.sign * l.total_cost END AS cost
+      FROM unnest(v_split) AS s (hour)
+     CROSS JOIN LATERAL (
+       SELECT r.* FROM public.request_logs AS r
+        WHERE r.did = v_did AND r.request_time >= s.hour AND r.request_time < s.hour + interval '1 hour'
+          AND r.status <> 'pending'
+       OFFSET 0) AS l  -- hour by hour, from the index
+     CROSS JOIN LATERAL (VALUES (l.request_time, 1), (s.hour + c_middle, -1)) AS m (at, sign)
+     WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
-    -- Nobody knows at what hour those were.
-    SELECT h.model,
-           CASE WHEN v_by_endpoint THEN nullif(h.endpoint, '') END,
-           CASE WHEN v_by_day THEN h.day::timestamp AT TIME ZONE 'UTC' END,
-           NULL, NULL,
-           h.requests, h.successful, h.failed, 0, 0, h.cost_unknown,
-           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
-      FROM public.usage_history AS h
-     WHERE h.did = v_did AND NOT v_by_hour
-       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' >= v_start
-       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' <  v_end
+    -- The rollup does not have what is not finished.
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.request_time, 1,
+           l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
+      FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+  ), totals AS MATERIALIZED (
+    SELECT p.model, sum(p.requests) AS requests,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
+           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
+           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
+           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(p.cost), 0)             AS cost
+      FROM (SELECT s.model, s.status, s.cost_state, h.*
+              FROM (SELECT h.series_id, sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
+                           sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
+                           sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+                      FROM public.usage_hours AS h
+                     WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+                     GROUP BY h.series_id) AS h
+              JOIN public.usage_series AS s ON s.id = h.series_id
+             UNION ALL
+            SELECT l.model, l.status, l.cost_state, NULL, l.requests, l.input_tokens, l.output_tokens,
+                   l.cached_tokens, l.reasoning_tokens, l.cost
+              FROM single AS l) AS p
+     GROUP BY p.model
+    HAVING sum(p.requests) <> 0
+  ), grouped AS (
+    SELECT p.model, p.endpoint, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
+           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
+           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
+           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(p.cost), 0)             AS cost
+      FROM (SELECT CASE WHEN v_by_model THEN s.model END AS model,
+                   CASE WHEN v_by_endpoint THEN nullif(s.endpoint, '') END AS endpoint,
+                   -- Local time, in the shape of UTC.
+                   CASE WHEN v_by_day
+                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
+                   CASE WHEN v_by_hour
+                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
+                   -- Where a clock is set back, the same hour comes twice.
+                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
+                   s.status, s.cost_state,
+                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
+                   sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+              FROM public.usage_hours AS h
+              JOIN public.usage_series AS s ON s.id = h.series_id
+             WHERE v_group_by <> '{}' AND h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+             GROUP BY 1, 2, 3, 4, 5, 6, 7
+             UNION ALL
+            SELECT CASE WHEN v_by_model THEN l.model END, CASE WHEN v_by_endpoint THEN nullif(l.endpoint, '') END,
+                   CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+                   CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+                   CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
+                   l.status, l.cost_state, l.requests, l.input_tokens, l.output_tokens, l.cached_tokens,
+                   l.reasoning_tokens, l.cost
+              FROM single AS l
+             WHERE v_group_by <> '{}') AS p
+     GROUP BY 1, 2, 3, 4, 5
+    HAVING sum(p.requests) <> 0
   ), models AS (
-    SELECT model, sum(requests) AS requests, count(*) OVER () AS how_many
-      FROM cells
-     GROUP BY model
-     ORDER BY sum(requests) DESC, model COLLATE "C"
+    SELECT model, requests, count(*) OVER () AS how_many
+      FROM totals
+     ORDER BY requests DESC, model COLLATE "C"
      LIMIT v_max_groups
   ), groups AS (
-    SELECT CASE WHEN v_by_model THEN model END AS model, endpoint, day, hour, stretch,
-           count(*) OVER ()   AS how_many,
-           sum(requests)      AS requests,
-           sum(completed)     AS completed,
-           sum(failed)        AS failed,
-           sum(pending)       AS pending,
-           sum(cost_pending)  AS cost_pending,
-           sum(cost_unknown)  AS cost_unknown,
-           coalesce(sum(input_tokens), 0)     AS input_tokens,
-           coalesce(sum(output_tokens), 0)    AS output_tokens,
-           coalesce(sum(cached_tokens), 0)    AS cached_tokens,
-           coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(cost), 0)             AS cost
-      FROM cells
-     WHERE v_group_by <> '{}'
-     GROUP BY 1, 2, 3, 4, 5
-     LIMIT v_max_groups
+    SELECT g.*, count(*) OVER () AS how_many FROM grouped AS g LIMIT v_max_groups
   ), listed AS (
     SELECT g.*, k.keys, k.place
       FROM groups AS g
@@ -2238,7 +2583,7 @@ BEGIN
            'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
            'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
            'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
-           'group_count',            (SELECT coalesce(max(how_many), 0)::text FROM groups),
+           'group_count',            coalesce(v_too_many, (SELECT coalesce(max(how_many), 0) FROM groups))::text,
            'groups', (
              SELECT coalesce(jsonb_agg(jsonb_build_object(
                       'keys',                  keys,
@@ -2254,7 +2599,7 @@ BEGIN
                       'reasoning_tokens',      g.reasoning_tokens::text,
                       'cost',                  trim_scale(g.cost)::text) ORDER BY place), '[]')
                FROM listed AS g))
-    FROM cells)
+    FROM totals)
     || coalesce((
       SELECT jsonb_build_object(
         'limit',     trim_scale(a.credit_limit)::text,
@@ -2284,9 +2629,9 @@ GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jso
 CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  c_version   CONSTANT text   := '20260103000000';
-  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_history,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
+  c_version   CONSTANT text   := '20260104000000';
+  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

@@ -29,14 +29,13 @@ DECLARE
   v_account public.accounts := public.lock_account(p_did);
 BEGIN
   IF v_account.did IS NULL THEN
-    -- One statement reads both tables, so it finds a request in exactly one of them, even while
-    -- expire_requests is moving it.
     INSERT INTO public.accounts (did, spent, held)
-    SELECT p_did, coalesce(logged.spent, 0) + coalesce(expired.spent, 0), coalesce(logged.held, 0)
-      FROM (SELECT sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS spent,
-                   sum(l.hold) FILTER (WHERE l.status = 'pending' OR l.cost_state = 'pending')     AS held
-              FROM public.request_logs AS l WHERE l.did = p_did) AS logged,
-           (SELECT sum(h.cost) AS spent FROM public.usage_history AS h WHERE h.did = p_did) AS expired
+    SELECT p_did,
+           -- The rollup also has what has expired.
+           coalesce((SELECT sum(h.cost) FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
+                      WHERE s.did = p_did), 0),
+           coalesce((SELECT sum(l.hold) FROM public.request_logs AS l
+                      WHERE l.did = p_did AND (l.status = 'pending' OR l.cost_state = 'pending')), 0)
     RETURNING * INTO v_account;
   END IF;
   RETURN v_account;

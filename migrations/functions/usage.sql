@@ -7,44 +7,16 @@
 CREATE OR REPLACE FUNCTION public.usage_summary(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  v_in    jsonb       := public.decoded(request);
-  v_did   text        := v_in ->> 'did';
-  v_start timestamptz := (v_in ->> 'start')::timestamptz;
-  v_end   timestamptz := (v_in ->> 'end')::timestamptz;
+  v_report jsonb := public.usage_report(public.decoded(request) || '{"group_by": [], "max_groups": 1000000}');
 BEGIN
-  IF v_did IS NULL THEN
-    RAISE EXCEPTION 'usage_summary: did is missing'
-      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
-  END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
-
-  RETURN (
-    WITH by_model AS (
-      SELECT l.model,
-             count(*)                                       AS requests,
-             count(*) FILTER (WHERE l.status = 'completed') AS completed,
-             count(*) FILTER (WHERE l.status = 'failed')    AS failed,
-             sum(l.input_tokens)  AS input_tokens,
-             sum(l.output_tokens) AS output_tokens,
-             sum(l.total_cost)    AS cost
-        FROM public.request_logs AS l
-       WHERE l.did = v_did
-         AND (v_start IS NULL OR l.request_time >= v_start)
-         AND (v_end   IS NULL OR l.request_time <  v_end)
-       GROUP BY l.model
-    )
-    SELECT jsonb_build_object(
-      'total_requests',      coalesce(sum(requests), 0)::text,
-      'successful_requests', coalesce(sum(completed), 0)::text,
-      'failed_requests',     coalesce(sum(failed), 0)::text,
-      'total_input_tokens',  coalesce(sum(input_tokens), 0)::text,
-      'total_output_tokens', coalesce(sum(output_tokens), 0)::text,
-      'total_cost',          trim_scale(coalesce(sum(cost), 0))::text,
-      'requests_by_model',   coalesce(jsonb_object_agg(model, requests::text) FILTER (WHERE model IS NOT NULL), '{}'))
-      FROM by_model);
+  RETURN jsonb_build_object(
+    'total_requests',      v_report -> 'total_requests',
+    'successful_requests', v_report -> 'successful_requests',
+    'failed_requests',     v_report -> 'failed_requests',
+    'total_input_tokens',  v_report -> 'total_input_tokens',
+    'total_output_tokens', v_report -> 'total_output_tokens',
+    'total_cost',          v_report -> 'total_cost',
+    'requests_by_model',   v_report -> 'requests_by_model');
 END
 $$;
 
@@ -78,6 +50,7 @@ DECLARE
   v_status     text        := v_in ->> 'status';
   v_cost_state text        := v_in ->> 'cost_state';
   v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
+  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_min_cost::text) IS NOT NULL;
 BEGIN
   IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
@@ -92,19 +65,45 @@ BEGIN
   v_end := least(v_end, v_before + interval '1 microsecond');
 
   RETURN (
-    WITH page AS MATERIALIZED (
-      -- From the index alone, so that rows which a filter drops cost little.
-      SELECT l.request_time, l.id
+    WITH spans AS (
+      -- Without a filter one span of time. With one, the hours that have a request that passes it: the rollup
+      -- knows, so that a filter that nothing passes costs little.
+      SELECT v_start AS first, v_end AS until WHERE NOT v_filtered
+       UNION
+      SELECT h.hour, h.hour + interval '1 hour'
+        FROM public.usage_hours AS h
+       WHERE v_filtered
+         AND h.series_id = ANY (ARRAY(
+               SELECT s.id FROM public.usage_series AS s
+                WHERE s.did = v_did
+                  AND (v_model      IS NULL OR s.model      = v_model)
+                  AND (v_endpoint   IS NULL OR s.endpoint   = v_endpoint)
+                  AND (v_status     IS NULL OR s.status     = v_status)
+                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)))
+         AND (v_min_cost IS NULL OR h.highest_cost >= v_min_cost)
+         AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
+       UNION
+      SELECT date_trunc('hour', l.request_time, 'UTC'), date_trunc('hour', l.request_time, 'UTC') + interval '1 hour'
         FROM public.request_logs AS l
-       WHERE l.did = v_did
+       WHERE v_filtered AND l.did = v_did AND l.status = 'pending'
          AND l.request_time >= v_start AND l.request_time < v_end
-         AND (l.request_time, l.id) < (v_before, v_before_id)
-         AND (v_model      IS NULL OR l.model      = v_model)
-         AND (v_endpoint   IS NULL OR l.endpoint   = v_endpoint)
-         AND (v_status     IS NULL OR l.status     = v_status)
-         AND (v_cost_state IS NULL OR l.cost_state = v_cost_state)
-         AND (v_min_cost   IS NULL OR l.total_cost >= v_min_cost)
-       ORDER BY l.request_time DESC, l.id DESC
+    ), page AS MATERIALIZED (
+      SELECT l.request_time, l.id
+        FROM spans AS s
+       CROSS JOIN LATERAL (
+         SELECT r.request_time, r.id
+           FROM public.request_logs AS r
+          WHERE r.did = v_did
+            AND r.request_time >= greatest(v_start, s.first) AND r.request_time < least(v_end, s.until)
+            AND (r.request_time, r.id) < (v_before, v_before_id)
+            AND (v_model      IS NULL OR r.model      = v_model)
+            AND (v_endpoint   IS NULL OR r.endpoint   = v_endpoint)
+            AND (v_status     IS NULL OR r.status     = v_status)
+            AND (v_cost_state IS NULL OR r.cost_state = v_cost_state)
+            AND (v_min_cost   IS NULL OR r.total_cost >= v_min_cost)
+          ORDER BY r.request_time DESC, r.id DESC
+          LIMIT v_limit + 1) AS l
+       ORDER BY s.first DESC, l.request_time DESC, l.id DESC
        LIMIT v_limit + 1
     ), listed AS (
       SELECT row_number() OVER (ORDER BY p.request_time DESC, p.id DESC) AS place,
@@ -177,17 +176,20 @@ $$;
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
--- The sums of requests that have expired are in it, unless grouped by hour. Of those the day is known,
--- in UTC: it counts for the time in which its noon lies, so that of adjacent periods exactly one has it,
--- and it is named as it is, whatever the caller's time zone. Percentiles are those of the requests that
--- are kept.
+-- All of it is added up from the rollup, hour by hour. Only in hours that are split between groups or by
+-- `start` or `end` are the requests themselves looked at, and of those, too, which have expired: they count for
+-- the time in which the middle of their hour lies, so that of adjacent periods exactly one has them.
+-- Percentiles are those of the requests that are kept.
 CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- A plan for unknown values would not fold the CASEs away; compiling takes longer than the query; and
--- PostgreSQL's default price of a random page is that of a turning disk: with it the whole table is
--- read, rather than the index, where one DID has a good part of it.
-SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+-- PostgreSQL's default price of a random page is that of a turning disk. Sums of many series are read page by
+-- page, not series by series, which would return to each page for each of them: three times as fast. A year by
+-- day and model has some ten thousand sums at a time, which the default work_mem would write to disk.
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 SET enable_indexscan = off
+SET work_mem = '64MB' AS $$
 DECLARE
+  c_middle      CONSTANT interval := '30 minutes';
   v_in          jsonb       := public.decoded(request);
   v_did         text        := v_in ->> 'did';
   v_start       timestamptz := coalesce((v_in ->> 'start')::timestamptz, '-infinity');
@@ -202,6 +204,17 @@ DECLARE
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
+  -- A sum counts for the time in which the middle of its hour lies.
+  v_first       timestamptz   := v_start - c_middle;
+  v_last        timestamptz   := v_end - c_middle;
+  v_finest      interval      := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
+  v_series      bigint[];
+  -- Hours (UTC) that are split: between what is asked for and what is not, or between groups.
+  v_split       timestamptz[];
+  -- Hours (UTC) that have requests, where needed.
+  v_hours       timestamptz[];
+  v_uneven      boolean;
+  v_too_many    integer;
 BEGIN
   SELECT array_agg(coalesce((o ->> 'from')::timestamptz, '-infinity') ORDER BY n),
          array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
@@ -220,69 +233,131 @@ BEGIN
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
 
+  v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
+  v_split  := ARRAY(
+    SELECT DISTINCT b.hour
+      FROM (SELECT date_trunc('hour', u.bound, 'UTC') AS hour, u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)) AS b
+     WHERE isfinite(b.bound) AND b.hour <> b.bound);
+  v_uneven := (v_by_day OR v_by_hour) AND EXISTS (
+    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
+     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
+        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds);
+  IF v_by_hour OR v_uneven THEN
+    v_hours := ARRAY(
+      SELECT DISTINCT h.hour FROM public.usage_hours AS h
+       WHERE h.series_id = ANY (v_series) AND h.hour > v_start - interval '1 hour' AND h.hour < v_end);
+  END IF;
+  IF v_by_hour AND cardinality(v_hours) > 2 * v_max_groups THEN
+    -- Even if each local hour has two of them there are too many groups.
+    v_too_many := cardinality(v_hours);
+    v_group_by := '{}';
+    v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
+  ELSIF v_uneven THEN
+    -- Where the clock does not differ from UTC by whole hours, groups end within an hour.
+    v_split := ARRAY(
+      SELECT unnest(v_split)
+       UNION
+      SELECT t.hour
+        FROM (SELECT u.hour, u.hour + interval '1 hour' - interval '1 microsecond' AS last
+                FROM unnest(v_hours) AS u (hour)) AS t
+       WHERE width_bucket(t.hour, v_from) <> width_bucket(t.last, v_from)
+          OR date_bin(v_finest, t.hour + v_offset[width_bucket(t.hour, v_from)], 'epoch')
+             <> date_bin(v_finest, t.last + v_offset[width_bucket(t.last, v_from)], 'epoch'));
+  END IF;
+
   RETURN (
-  WITH cells AS MATERIALIZED (
-    -- The rows are read and added up once; all that follows adds up these few sums. A group may come
-    -- twice, once from each table.
-    SELECT l.model,
-           CASE WHEN v_by_endpoint THEN l.endpoint END AS endpoint,
-           -- Local time, in the shape of UTC.
-           CASE WHEN v_by_day
-                THEN date_bin('1 day', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS day,
-           CASE WHEN v_by_hour
-                THEN date_bin('1 hour', l.request_time + v_offset[width_bucket(l.request_time, v_from)], 'epoch') END AS hour,
-           -- Where a clock is set back, the same hour comes twice.
-           CASE WHEN v_by_hour THEN width_bucket(l.request_time, v_from) END AS stretch,
-           count(*)                                          AS requests,
-           count(*) FILTER (WHERE l.status = 'completed')    AS completed,
-           count(*) FILTER (WHERE l.status = 'failed')       AS failed,
-           count(*) FILTER (WHERE l.status = 'pending')      AS pending,
-           count(*) FILTER (WHERE l.cost_state = 'pending')  AS cost_pending,
-           count(*) FILTER (WHERE l.cost_state = 'unknown')  AS cost_unknown,
-           sum(l.input_tokens)     AS input_tokens,
-           sum(l.output_tokens)    AS output_tokens,
-           sum(l.cached_tokens)    AS cached_tokens,
-           sum(l.reasoning_tokens) AS reasoning_tokens,
-           sum(l.total_cost)       AS cost
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
-     GROUP BY 1, 2, 3, 4, 5
+  WITH single AS (
+    -- In split hours, requests move from the time in which the middle lies to the time in which they began.
+    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign AS requests,
+           m.sign * l.input_tokens::bigint AS input_tokens, m.sign * l.output_tokens::bigint AS output_tokens,
+           m.sign * l.cached_tokens::bigint AS cached_tokens, m.sign * l.reasoning_tokens::bigint AS reasoning_tokens,
+           CASE WHEN l.total_cost > 0 AND l.total_cost < 'Infinity' THEN m.sign * l.total_cost END AS cost
+      FROM unnest(v_split) AS s (hour)
+     CROSS JOIN LATERAL (
+       SELECT r.* FROM public.request_logs AS r
+        WHERE r.did = v_did AND r.request_time >= s.hour AND r.request_time < s.hour + interval '1 hour'
+          AND r.status <> 'pending'
+       OFFSET 0) AS l  -- hour by hour, from the index
+     CROSS JOIN LATERAL (VALUES (l.request_time, 1), (s.hour + c_middle, -1)) AS m (at, sign)
+     WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
-    -- Nobody knows at what hour those were.
-    SELECT h.model,
-           CASE WHEN v_by_endpoint THEN nullif(h.endpoint, '') END,
-           CASE WHEN v_by_day THEN h.day::timestamp AT TIME ZONE 'UTC' END,
-           NULL, NULL,
-           h.requests, h.successful, h.failed, 0, 0, h.cost_unknown,
-           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
-      FROM public.usage_history AS h
-     WHERE h.did = v_did AND NOT v_by_hour
-       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' >= v_start
-       AND h.day::timestamp AT TIME ZONE 'UTC' + interval '12 hours' <  v_end
+    -- The rollup does not have what is not finished.
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.request_time, 1,
+           l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
+      FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+  ), totals AS MATERIALIZED (
+    SELECT p.model, sum(p.requests) AS requests,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
+           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
+           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
+           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(p.cost), 0)             AS cost
+      FROM (SELECT s.model, s.status, s.cost_state, h.*
+              FROM (SELECT h.series_id, sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
+                           sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
+                           sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+                      FROM public.usage_hours AS h
+                     WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+                     GROUP BY h.series_id) AS h
+              JOIN public.usage_series AS s ON s.id = h.series_id
+             UNION ALL
+            SELECT l.model, l.status, l.cost_state, NULL, l.requests, l.input_tokens, l.output_tokens,
+                   l.cached_tokens, l.reasoning_tokens, l.cost
+              FROM single AS l) AS p
+     GROUP BY p.model
+    HAVING sum(p.requests) <> 0
+  ), grouped AS (
+    SELECT p.model, p.endpoint, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
+           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
+           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
+           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
+           coalesce(sum(p.cost), 0)             AS cost
+      FROM (SELECT CASE WHEN v_by_model THEN s.model END AS model,
+                   CASE WHEN v_by_endpoint THEN nullif(s.endpoint, '') END AS endpoint,
+                   -- Local time, in the shape of UTC.
+                   CASE WHEN v_by_day
+                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
+                   CASE WHEN v_by_hour
+                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
+                   -- Where a clock is set back, the same hour comes twice.
+                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
+                   s.status, s.cost_state,
+                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
+                   sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+              FROM public.usage_hours AS h
+              JOIN public.usage_series AS s ON s.id = h.series_id
+             WHERE v_group_by <> '{}' AND h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+             GROUP BY 1, 2, 3, 4, 5, 6, 7
+             UNION ALL
+            SELECT CASE WHEN v_by_model THEN l.model END, CASE WHEN v_by_endpoint THEN nullif(l.endpoint, '') END,
+                   CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+                   CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+                   CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
+                   l.status, l.cost_state, l.requests, l.input_tokens, l.output_tokens, l.cached_tokens,
+                   l.reasoning_tokens, l.cost
+              FROM single AS l
+             WHERE v_group_by <> '{}') AS p
+     GROUP BY 1, 2, 3, 4, 5
+    HAVING sum(p.requests) <> 0
   ), models AS (
-    SELECT model, sum(requests) AS requests, count(*) OVER () AS how_many
-      FROM cells
-     GROUP BY model
-     ORDER BY sum(requests) DESC, model COLLATE "C"
+    SELECT model, requests, count(*) OVER () AS how_many
+      FROM totals
+     ORDER BY requests DESC, model COLLATE "C"
      LIMIT v_max_groups
   ), groups AS (
-    SELECT CASE WHEN v_by_model THEN model END AS model, endpoint, day, hour, stretch,
-           count(*) OVER ()   AS how_many,
-           sum(requests)      AS requests,
-           sum(completed)     AS completed,
-           sum(failed)        AS failed,
-           sum(pending)       AS pending,
-           sum(cost_pending)  AS cost_pending,
-           sum(cost_unknown)  AS cost_unknown,
-           coalesce(sum(input_tokens), 0)     AS input_tokens,
-           coalesce(sum(output_tokens), 0)    AS output_tokens,
-           coalesce(sum(cached_tokens), 0)    AS cached_tokens,
-           coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(cost), 0)             AS cost
-      FROM cells
-     WHERE v_group_by <> '{}'
-     GROUP BY 1, 2, 3, 4, 5
-     LIMIT v_max_groups
+    SELECT g.*, count(*) OVER () AS how_many FROM grouped AS g LIMIT v_max_groups
   ), listed AS (
     SELECT g.*, k.keys, k.place
       FROM groups AS g
@@ -351,7 +426,7 @@ BEGIN
            'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
            'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
            'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
-           'group_count',            (SELECT coalesce(max(how_many), 0)::text FROM groups),
+           'group_count',            coalesce(v_too_many, (SELECT coalesce(max(how_many), 0) FROM groups))::text,
            'groups', (
              SELECT coalesce(jsonb_agg(jsonb_build_object(
                       'keys',                  keys,
@@ -367,7 +442,7 @@ BEGIN
                       'reasoning_tokens',      g.reasoning_tokens::text,
                       'cost',                  trim_scale(g.cost)::text) ORDER BY place), '[]')
                FROM listed AS g))
-    FROM cells)
+    FROM totals)
     || coalesce((
       SELECT jsonb_build_object(
         'limit',     trim_scale(a.credit_limit)::text,

@@ -5,8 +5,8 @@
 --
 --   psql "$DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction -f migrations/optional/partition_request_logs.sql
 --
--- It copies nothing: what is there becomes the oldest partition. While it builds one index on that, it
--- locks the table. Afterwards run create_partitions every month (pg_cron, or by hand):
+-- It copies nothing: what is there becomes the oldest partition. It collects the ids while the gateway works
+-- on; then it locks the table, for the ids that came meanwhile and for building one index. Afterwards run create_partitions every month (pg_cron, or by hand):
 --
 --   SELECT public.create_partitions(3);                       -- this month and the next three
 --   SELECT public.detach_partition('request_logs_2026_01');   -- see there
@@ -23,6 +23,20 @@
 --     the index of each partition. That is cheap for some dozens of them; do not keep hundreds.
 --   * The partitions live in a schema of their own, which PostgREST does not serve, so that the
 --     default privileges of `public` give nobody a way around request_logs.
+
+-- ---------------------------------------------------------------------------------------------
+-- Ids, before anything is locked
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.request_ids (
+  id           uuid PRIMARY KEY,
+  request_time timestamptz NOT NULL
+);
+CREATE INDEX idx_request_ids_request_time ON public.request_ids (request_time);
+COMMENT ON TABLE public.request_ids IS 'Keeps the ids of request_logs unique, whichever partition they are in.';
+
+INSERT INTO public.request_ids (id, request_time)
+SELECT id, request_time FROM public.request_logs;
 
 -- ---------------------------------------------------------------------------------------------
 -- The parent, made like the table that is there
@@ -80,15 +94,10 @@ $$;
 -- Ids
 -- ---------------------------------------------------------------------------------------------
 
-CREATE TABLE public.request_ids (
-  id           uuid PRIMARY KEY,
-  request_time timestamptz NOT NULL
-);
-CREATE INDEX idx_request_ids_request_time ON public.request_ids (request_time);
-COMMENT ON TABLE public.request_ids IS 'Keeps the ids of request_logs unique, whichever partition they are in.';
-
+-- Those that came while the others were collected. An id whose request has gone since does no harm.
 INSERT INTO public.request_ids (id, request_time)
-SELECT id, request_time FROM request_log_parts.request_logs_until_now;
+SELECT l.id, l.request_time FROM request_log_parts.request_logs_until_now AS l
+ WHERE NOT EXISTS (SELECT FROM public.request_ids AS i WHERE i.id = l.id);
 
 CREATE FUNCTION public.take_request_id() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
@@ -161,15 +170,15 @@ BEGIN
 END
 $$;
 
--- Takes a whole partition out of request_logs, its requests added to usage_history as expire_requests
--- adds them; how many there were. The table stays as request_log_parts.<name>, to be exported and
--- dropped. For the owner. Refuses while a request in it is open, or its cost is unknown and may still be
--- told, or it is younger than 35 days.
+-- Takes a whole partition out of request_logs; how many requests it had. Their sums stay in the rollup. The table
+-- stays as request_log_parts.<name>, to be exported and dropped. For the owner. Refuses while a request in it is
+-- open, or its cost is unknown and may still be told, or it is younger than 35 days.
 CREATE FUNCTION public.detach_partition(partition_name text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_count bigint;
   v_open  bigint;
+  v_last  timestamptz;
 BEGIN
   -- Nobody may add to it, or read half of the change.
   LOCK TABLE public.request_logs IN ACCESS EXCLUSIVE MODE;
@@ -177,39 +186,14 @@ BEGIN
   EXECUTE format(
     'SELECT count(*), count(*) FILTER (WHERE status = ''pending'' OR cost_state = ''pending''
                                           OR request_time > now() - interval ''35 days''
-                                          OR (cost_state = ''unknown'' AND request_time > now() - interval ''125 days''))
-       FROM request_log_parts.%I', partition_name) INTO v_count, v_open;
+                                          OR (cost_state = ''unknown'' AND request_time > now() - interval ''125 days'')),
+            max(request_time)
+       FROM request_log_parts.%I', partition_name) INTO v_count, v_open, v_last;
   IF v_open > 0 THEN
     RAISE EXCEPTION '% of % requests are open or too young', v_open, v_count USING ERRCODE = 'object_in_use';
   END IF;
-  EXECUTE format($sums$
-    INSERT INTO public.usage_history AS h
-      (did, day, model, endpoint, requests, successful, failed, cost_unknown,
-       input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost)
-    SELECT g.did, (g.request_time AT TIME ZONE 'UTC')::date, g.model, coalesce(g.endpoint, ''),
-           count(*),
-           count(*) FILTER (WHERE g.status = 'completed'),
-           count(*) FILTER (WHERE g.status = 'failed'),
-           count(*) FILTER (WHERE g.cost_state = 'unknown'),
-           coalesce(sum(g.input_tokens), 0),
-           coalesce(sum(g.output_tokens), 0),
-           coalesce(sum(g.cached_tokens), 0),
-           coalesce(sum(g.reasoning_tokens), 0),
-           coalesce(sum(g.total_cost) FILTER (WHERE g.total_cost > 0 AND g.total_cost < 'Infinity'), 0)
-      FROM request_log_parts.%I AS g
-     GROUP BY 1, 2, 3, 4
-     ORDER BY 1, 2, 3, 4
-    ON CONFLICT (did, day, model, endpoint) DO UPDATE SET
-      requests         = h.requests         + EXCLUDED.requests,
-      successful       = h.successful       + EXCLUDED.successful,
-      failed           = h.failed           + EXCLUDED.failed,
-      cost_unknown     = h.cost_unknown     + EXCLUDED.cost_unknown,
-      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-      cost             = h.cost             + EXCLUDED.cost
-    $sums$, partition_name);
+  -- From here on check_rollup expects that requests are missing.
+  UPDATE public.retention SET expired_before = v_last + interval '1 microsecond' WHERE expired_before <= v_last;
   EXECUTE format('DELETE FROM public.request_ids AS i USING request_log_parts.%I AS g WHERE i.id = g.id', partition_name);
   RETURN v_count;
 END

@@ -1,5 +1,5 @@
-//! The scheduled run that finds out costs which were not known when their requests ended, and turns
-//! requests into sums that are older than the operator keeps them.
+//! The scheduled run that finds out costs which were not known when their requests ended, and deletes
+//! requests that are older than the operator keeps them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ pub struct Report {
     /// Provisioned keys that were due for deletion; absent where none can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<Swept>,
-    /// Requests of which only sums are left; absent where they are kept for ever.
+    /// Requests that were deleted, their sums kept; absent where they are kept for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     expired: Option<u32>,
 }
@@ -85,7 +85,7 @@ pub enum RunError {
     /// Some provisioned keys could not be deleted; a later run tries again.
     #[error("{} of {} provisioned keys could not be deleted", .0.failed, .0.claimed)]
     KeysLeft(Swept),
-    /// Requests that are old enough could not be turned into sums; a later run tries again.
+    /// Requests that are old enough could not be deleted; a later run tries again.
     #[error("old requests could not be expired")]
     NotExpired(#[source] StorageError),
 }
@@ -93,9 +93,9 @@ pub enum RunError {
 /// The most that an event may ask for.
 const LONGEST_ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
-/// Requests that one call turns into sums: some tenths of a second of work.
-const EXPIRED_AT_ONCE: u16 = 1000;
-/// Calls of one run. With the default schedule, 5.7 million requests a day.
+/// Requests that one call deletes: some tenths of a second of work.
+const EXPIRED_AT_ONCE: u16 = 10_000;
+/// Calls of one run, for 200,000 requests. With the default schedule, 57 million requests a day.
 const EXPIRIES: u8 = 20;
 
 /// One run. Any event starts it. For runs by hand it may have the members `did`, which restricts it to
@@ -107,12 +107,12 @@ pub async fn handle(
     invocation: Invocation,
 ) -> Result<Report, RunError> {
     let scope = scope(&event, reconcile.abandoned_after)?;
-    let until = invocation.closing_time();
-    let rows = reconcile.reconciler.run(scope, until);
+    let deadline = invocation.closing_time();
+    let rows = reconcile.reconciler.run(scope, deadline);
     let (rows, keys, expired) = tokio::join!(
         rows,
-        reconcile.clean_up(scope.did, until),
-        reconcile.expire(scope.did, until)
+        reconcile.clean_up(scope.did, deadline),
+        reconcile.expire(scope.did, deadline)
     );
     let (rows, keys) = (rows?, keys?);
     if rows.failed > 0 {
@@ -133,25 +133,32 @@ impl Reconcile {
     async fn clean_up(
         &self,
         did: Option<&str>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<Swept>, StorageError> {
         match &self.upstream_keys {
-            Some(keys) => keys.clean_up(&self.storage, did, until).await.map(Some),
+            Some(keys) => keys.clean_up(&self.storage, did, deadline).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Turns a bounded number of old requests into sums. A run for one user leaves that to the others.
-    async fn expire(&self, did: Option<&str>, until: Instant) -> Result<Option<u32>, StorageError> {
+    /// Deletes a bounded number of old requests, whose sums stay. A run for one user leaves that to the others.
+    async fn expire(
+        &self,
+        did: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Option<u32>, StorageError> {
         let Some(retention) = self.retention.filter(|_| did.is_none()) else {
             return Ok(None);
         };
         let before = retention.before(Clock::system().now());
         let mut all = 0;
         for _ in 0..EXPIRIES {
-            let expired = self.storage.expire(before, EXPIRED_AT_ONCE, until).await?;
+            let expired = self
+                .storage
+                .expire(before, EXPIRED_AT_ONCE, deadline)
+                .await?;
             all += expired.expired;
-            if !expired.more || Instant::now() >= until {
+            if !expired.more || Instant::now() >= deadline {
                 break;
             }
         }

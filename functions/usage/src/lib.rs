@@ -29,7 +29,7 @@ use tokio::time::Instant;
 /// The timeout for making a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest time that a user waits for a response. After it the database counts as unavailable.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the check of the database waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,7 +52,7 @@ impl Usage {
         Ok(Self {
             clock: Clock::system(),
             // Sums over a million rows take a small database seconds; asking again would not help.
-            storage: config.storage(client, PATIENCE),
+            storage: config.storage(client, ANSWER_TIMEOUT),
             audiences: config.audiences,
         })
     }
@@ -162,7 +162,7 @@ impl Usage {
         let asked = ask.about(question.period());
         let report = self
             .storage
-            .usage_report(&question.of(asked), Instant::now() + PATIENCE)
+            .usage_report(&question.of(asked), Instant::now() + ANSWER_TIMEOUT)
             .await?;
         let summary = question.answer(report)?;
         let id = ask.invocation.id;
@@ -178,7 +178,7 @@ impl Usage {
         let asked = ask.about(question.period());
         let page = self
             .storage
-            .usage_requests(&question.of(asked), Instant::now() + PATIENCE)
+            .usage_requests(&question.of(asked), Instant::now() + ANSWER_TIMEOUT)
             .await?;
         let page = question.answer(page);
         let id = ask.invocation.id;

@@ -62,10 +62,10 @@ impl Storage {
     pub async fn restore(
         &self,
         record: &EmergencyRecord,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Finished, StorageError> {
         let argument = Argument::Outcome(record.json().ok_or(Protocol::RequestNotBuilt)?);
-        self.call("finish_request", &argument, u32::MAX, until)
+        self.call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }

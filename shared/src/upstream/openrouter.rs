@@ -202,8 +202,8 @@ impl OpenRouter {
             .headers(headers)
             .body(request.body)
             .send();
-        let until = deadline.min(Instant::now() + self.timeouts.first_byte);
-        timeout_at(until, async {
+        let deadline = deadline.min(Instant::now() + self.timeouts.first_byte);
+        timeout_at(deadline, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
             if let Some(fault) = unusable(&head) {
@@ -375,7 +375,7 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
 /// treats repeated ones is not documented. Values that are not visible ASCII have no place in it. Those that
-/// do not fit into [`RETURNED_BYTES`] are left out, and counted in `x-gateway-omitted-headers`.
+/// do not fit into `RETURNED_BYTES` are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);

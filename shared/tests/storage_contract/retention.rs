@@ -63,7 +63,7 @@ async fn settled_requests_expire_into_sums() {
         assert_eq!(user.expire("1990-01-04T00:00:00Z", 2).await, (0, false));
 
         assert_eq!(user.kept().await, open.len());
-        assert_eq!(user.history().await, 4);
+        assert_eq!(user.history().await, 8);
         let after = user.report_of(&ONE_BY_ONE, ALL).await;
         assert_eq!(texts(&after), texts(&before));
         assert_eq!(after.total_input_tokens, 2 * 2_147_483_647 + 3);
@@ -183,9 +183,17 @@ async fn of_two_periods_one_has_an_expired_day() {
             let both = requests(start, middle).await + requests(middle, end).await;
             assert_eq!(both, 1, "{middle}");
         }
-        // Nobody knows its hour.
+        // Its hour is kept, not where in it.
         let hours = user.report_of(&[Dimension::Hour], ALL).await;
-        assert_eq!((hours.total_requests, hours.groups.len()), (0, 0));
+        assert_eq!((hours.total_requests, hours.groups.len()), (1, 1));
+        assert_eq!(
+            hours.groups[0].keys,
+            [Some("1990-01-02T23:00:00+00:00".to_owned())]
+        );
+        let [quarter_past, quarter_to] = ["1990-01-02T23:15:00Z", "1990-01-02T23:45:00Z"];
+        assert_eq!(requests("1990-01-02T00:00:00Z", quarter_past).await, 0);
+        assert_eq!(requests(quarter_past, quarter_to).await, 1);
+        assert_eq!(requests(quarter_to, "1990-01-03T00:00:00Z").await, 0);
     })
     .await;
 }
@@ -240,15 +248,16 @@ async fn the_public_sees_no_sums_and_expires_nothing() {
         .await;
         user.expire("1990-01-02T00:00:00Z", 10).await;
         let change = json!({"cost": 0});
-        let [get, _, patch, delete] = doors_of_table("usage_history", "day=lt.2000-01-01", &change);
+        let [get, _, patch, delete] = doors_of_table("usage_hours", "hour=lt.2000-01-01", &change);
+        let [series, ..] = doors_of_table("usage_series", "id=gt.0", &json!({}));
         let before = 631_400_000_000_u64;
         let arguments = json!({"request": {"before": before, "limit": 10}});
         let expire = door_of_function("expire_requests", arguments);
-        try_all(user, vec![get, delete, patch, expire], |text| {
+        try_all(user, vec![get, series, delete, patch, expire], |text| {
             !text.contains(&user.did)
         })
         .await;
-        assert_eq!((user.kept().await, user.history().await), (1, 1));
+        assert_eq!((user.kept().await, user.history().await), (1, 2));
         let report = user.report_of(&[], ALL).await;
         assert_eq!(report.total_cost.to_string(), "2");
     })
@@ -287,7 +296,7 @@ impl User {
 
     /// How many rows of sums it has.
     async fn history(&self) -> usize {
-        self.rows("usage_history", "day").await.len()
+        self.hours().await.len()
     }
 
     /// Also what the next key would take over from this one.

@@ -332,7 +332,7 @@ pub(crate) fn sums(asked: UsageQuery<'_>) -> ReportQuery<'_> {
 }
 
 /// The keys of each group, and how many requests it has.
-fn keys(report: &UsageReport) -> Vec<String> {
+pub(crate) fn keys(report: &UsageReport) -> Vec<String> {
     let line = |group: &shared::storage::UsageGroup| {
         let keys = group.keys.iter().map(|key| key.as_deref().unwrap_or("-"));
         let keys: Vec<_> = keys.collect();

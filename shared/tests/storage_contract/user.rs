@@ -24,7 +24,7 @@ use uuid::Uuid;
 /// What has rows of a DID; deleting from one may leave something in a later one.
 const TABLES: [&str; 7] = [
     "request_logs",
-    "usage_history",
+    "usage_series",
     "user_api_keys",
     "retired_keys",
     "accounts",
@@ -109,6 +109,7 @@ impl User {
             request_time,
             fingerprint: Some(fingerprint(request_time)),
             requests_per_minute: None,
+            is_counted: true,
             books: None,
         }
     }
@@ -258,6 +259,9 @@ pub(crate) fn books(hold: &str) -> Books<'static> {
         endpoint: "chat",
         model: Some("anthropic/claude-sonnet-4.6"),
         streamed: true,
+        is_free: false,
+        several_generations: false,
+        max_open_jobs: None,
         hold: hold.parse().unwrap(),
     }
 }
@@ -276,6 +280,7 @@ pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
             input: Some(12),
             output: Some(34),
             cached: Some(5),
+            cache_write: Some(3),
             reasoning: None,
         },
         cost: cost(usd),

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Free ports are looked for here: above the usual services, below 32768, where Linux takes the
-/// ports of outgoing connections from.
+/// The range of free ports: above the usual services, and below 32768, from where on Linux takes the
+/// ports of outgoing connections.
 const FREE: std::ops::Range<u16> = 25_000..32_000;
 
 /// Opening a link fails.
@@ -31,8 +31,8 @@ pub enum PortError {
     Reserve(#[from] io::Error),
 }
 
-/// A port that was free when it was taken, and that nobody else who takes ports through this type
-/// gets, in this process or another one, as long as the value lives.
+/// A port that was free when it was taken, and that is not given out again through this type, in this
+/// process or another one, as long as the value lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -42,7 +42,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// This very port. `option` is the command line option that the error message names.
+    /// Takes the port `number`. `option` is the command line option that the error message names.
     pub fn fixed(number: u16, option: &'static str) -> Result<Self, PortError> {
         Self::take(number, Some(option))?.ok_or(PortError::Busy {
             number,
@@ -104,8 +104,8 @@ impl Port {
     }
 }
 
-/// Opens, or makes, a file in a folder of `user`'s alone. Everybody may write to the folder above, so what
-/// stands there may be another user's, or a link to a file that is not to be touched.
+/// Opens, or makes, a file in a folder that only `user` can change. Every user can write to the folder above,
+/// so its entry may be another user's, or a link to a file that must not be touched.
 fn lock_file(folder: &Path, user: u32, name: &str) -> io::Result<File> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -119,7 +119,7 @@ fn lock_file(folder: &Path, user: u32, name: &str) -> io::Result<File> {
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
-    // Not truncated, and no link is followed: the lock is all that the file is for.
+    // Not truncated, and no link is followed: the file only serves the lock.
     File::options()
         .read(true)
         .write(true)

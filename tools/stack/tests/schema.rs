@@ -47,7 +47,7 @@ fn the_database_is_as_declared() {
     let functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace";
     assert_eq!(names(functions), once);
 
-    // What the migrations have made is what the folder says, to the letter.
+    // The migrations' functions equal those of the folder, to the letter.
     let before = query(FUNCTIONS);
     for source in &sources {
         server.apply(source).unwrap();
@@ -61,7 +61,7 @@ fn the_database_is_as_declared() {
            AND (prosecdef OR NOT coalesce('search_path=\"\"' = ANY (proconfig), false))";
     assert_eq!(query(lax), "");
 
-    // The public may use no table, no sequence and no function; functions of triggers, nobody.
+    // The public may use no table, sequence or function, and no role may use a trigger's function.
     let public = "
         SELECT kind || ' ' || name || ' ' || grantee::text
           FROM (SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'relation' END AS kind, c.relname AS name, (aclexplode(c.relacl)).grantee::regrole AS grantee

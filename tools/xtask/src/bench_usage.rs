@@ -11,13 +11,13 @@ use stack::{Database, Port, Postgres, RunDir, Tools, Workspace};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Requests of the user who asks
+    /// Requests of the user whose usage is queried
     #[arg(long, default_value_t = 1_000_000)]
     rows: u32,
     /// Requests of others, in between
     #[arg(long, default_value_t = 1_000_000)]
     noise: u32,
-    /// How often each question is asked; the median counts
+    /// Repetitions of each query; the median counts
     #[arg(long, default_value_t = 7)]
     runs: u32,
 }
@@ -226,7 +226,7 @@ fn measure(
     Ok(medians)
 }
 
-/// What PostgreSQL's `auto_explain` writes into the server's log about the query inside the function.
+/// The lines of PostgreSQL's `auto_explain` in the server's log about the query inside the function.
 fn explain(server: &Postgres, sql: &str) -> Result<String> {
     let log = server.process().log();
     let before = fs::read_to_string(log)?.len();

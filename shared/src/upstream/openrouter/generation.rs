@@ -54,6 +54,8 @@ pub struct Generation {
     pub output_tokens: Option<u64>,
     /// Tokens of the prompt, read from a cache.
     pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt, written to a cache; `GET /generation` does not tell them.
+    pub cache_write_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
     /// The model that answered.
@@ -127,7 +129,7 @@ impl OpenRouter {
         time: Duration,
         mut read: impl FnMut(&[u8]),
     ) -> Result<(), GenerationError> {
-        let asking = self
+        let caller_request = self
             .client
             .get(self.url(path, query)?)
             .header(header::AUTHORIZATION, key.authorization_header())
@@ -137,7 +139,7 @@ impl OpenRouter {
             )
             .send();
         timeout(time, async {
-            let mut answer = asking.await.map_err(classify)?;
+            let mut answer = caller_request.await.map_err(classify)?;
             match answer.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Err(GenerationError::NotFound),
@@ -178,6 +180,7 @@ impl Generation {
             input_tokens: count(data.native_tokens_prompt).or(count(data.tokens_prompt)),
             output_tokens: count(data.native_tokens_completion).or(count(data.tokens_completion)),
             cached_tokens: count(data.native_tokens_cached),
+            cache_write_tokens: None,
             reasoning_tokens: count(data.native_tokens_reasoning),
             model: read(data.model),
         };
@@ -284,6 +287,7 @@ mod tests {
                 input_tokens: Some(11),
                 output_tokens: Some(25),
                 cached_tokens: Some(3),
+                cache_write_tokens: None,
                 reasoning_tokens: Some(5),
                 model: Some("sao10k/l3-stheno-8b".to_owned()),
             }

@@ -1,4 +1,4 @@
-//! What goes well: bytes in are bytes out, and the books say what it cost.
+//! Successful requests: bytes in are bytes out, and the books tell the cost.
 
 use std::time::Instant;
 
