@@ -44,7 +44,10 @@ fn the_password_is_on_no_command_line_in_any_form_of_the_connection_string() {
     ] {
         let (line, password) = called(url);
         assert!(line.contains("db.example.com"), "{url}: {line}");
-        assert!(!line.contains("p@ss") && !line.contains("p%40ss"), "{url}: {line}");
+        assert!(
+            !line.contains("p@ss") && !line.contains("p%40ss"),
+            "{url}: {line}"
+        );
         assert_eq!(password, r"p@ss \w", "{url}");
     }
 }

@@ -148,10 +148,9 @@ impl Management {
         let (Some(fields), true) = (order.as_object(), is_json) else {
             return Err((BAD, "not JSON"));
         };
-        if fields
-            .keys()
-            .any(|name| !["name", "limit", "limit_reset", "include_byok_in_limit"].contains(&name.as_str()))
-        {
+        if fields.keys().any(|name| {
+            !["name", "limit", "limit_reset", "include_byok_in_limit"].contains(&name.as_str())
+        }) {
             return Err((BAD, "unknown field"));
         }
         if !order["limit"].as_f64().is_some_and(|limit| limit > 0.0) {
