@@ -2,10 +2,11 @@
 # Applies the migrations that the database does not have yet, in order, each in one transaction. It keeps
 # count where the Supabase CLI does, so that either may go on where the other has stopped.
 #
-#   DATABASE_URL=postgresql://… migrations/apply.sh
+#   DATABASE_URL=postgresql://… migrations/apply.sh [--dry-run]
 #
-# PSQL names the program, if it is not psql. The connection has to be encrypted, unless the string or
-# PGSSLMODE says otherwise, or it stays on this machine.
+# With --dry-run it only says which are applied and which are pending. PSQL names the program, if it is not
+# psql. The connection has to be encrypted, unless the string or PGSSLMODE says otherwise, or it stays on this
+# machine. Only sslmode=verify-full, with PGSSLROOTCERT, also proves who is at its other end.
 set -euo pipefail
 
 fail() {
@@ -17,15 +18,49 @@ fail() {
 psql=${PSQL:-psql}
 command -v "$psql" >/dev/null || fail "$psql is not installed (Debian: postgresql-client; Homebrew: libpq)"
 
-# The password goes by the environment: every user of the machine can read a command line.
+dry_run=
+case ${1-} in
+'') ;;
+--dry-run) dry_run=1 ;;
+*) fail "usage: DATABASE_URL=postgresql://… migrations/apply.sh [--dry-run]" ;;
+esac
+
+# The password goes by the environment: every user of the machine can read a command line. It stands after
+# the user, in a parameter of the URL, or in a list of keywords.
+decoded() {
+    [[ ! $1 =~ %([^0-9A-Fa-f]|.[^0-9A-Fa-f]|.?$) ]] || fail "in the password a % is written %25"
+    local text=${1//\\/\\\\}
+    printf '%b' "${text//%/\\x}"
+}
 if [[ $DATABASE_URL =~ ^([a-z]+://[^:@/]+):(.*)@([^@]*)$ ]]; then
     password=${BASH_REMATCH[2]}
     DATABASE_URL="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
     [ "$password" != "[YOUR-PASSWORD]" ] || fail "DATABASE_URL says [YOUR-PASSWORD]; put the password there"
-    [[ ! $password =~ %([^0-9A-Fa-f]|.[^0-9A-Fa-f]|.?$) ]] || fail "in the password a % is written %25"
-    password=${password//\\/\\\\}
-    printf -v PGPASSWORD '%b' "${password//%/\\x}"
+    PGPASSWORD=$(decoded "$password")
     export PGPASSWORD
+fi
+case $DATABASE_URL in
+*://*)
+    while [[ $DATABASE_URL =~ ^([^?]*\?)(.*\&)?password=([^\&]*)\&?(.*)$ ]]; do
+        PGPASSWORD=$(decoded "${BASH_REMATCH[3]}")
+        DATABASE_URL=${BASH_REMATCH[1]}${BASH_REMATCH[2]}${BASH_REMATCH[4]}
+        export PGPASSWORD
+    done
+    ;;
+*)
+    keyword="^(.*[[:space:]])?password[[:space:]]*=[[:space:]]*('(([^'\\]|\\\\.)*)'|[^[:space:]']*)(.*)$"
+    while [[ $DATABASE_URL =~ $keyword ]]; do
+        PGPASSWORD=${BASH_REMATCH[2]}
+        [[ $PGPASSWORD != \'* ]] || PGPASSWORD=${BASH_REMATCH[3]}
+        DATABASE_URL="${BASH_REMATCH[1]} ${BASH_REMATCH[5]}"
+        PGPASSWORD=$(sed 's/\\\(.\)/\1/g' <<<"$PGPASSWORD")
+        export PGPASSWORD
+    done
+    ;;
+esac
+# A spelling that was not thought of.
+if [[ $(decoded "$DATABASE_URL") =~ password[[:space:]]*= ]]; then
+    fail "DATABASE_URL holds a password in a form that cannot be kept off the command line; put it into PGPASSWORD"
 fi
 
 # By default libpq goes on in the clear where somebody on the way says that there is no TLS.
@@ -37,6 +72,20 @@ esac
 sql() {
     "$psql" "$DATABASE_URL" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 "$@"
 }
+
+if [ -n "$dry_run" ]; then
+    applied=
+    if [ "$(sql --command="SELECT to_regclass('supabase_migrations.schema_migrations') IS NOT NULL")" = t ]; then
+        applied=$(sql --command='SELECT version FROM supabase_migrations.schema_migrations')
+    fi
+    for file in "$(dirname "${BASH_SOURCE[0]}")"/*.sql; do
+        base=$(basename "$file" .sql)
+        state=pending
+        ! grep --quiet --line-regexp --fixed-strings "${base%%_*}" <<<"$applied" || state=applied
+        echo "$state $base"
+    done
+    exit
+fi
 
 sql <<'SQL'
 SET client_min_messages = warning;
@@ -50,15 +99,22 @@ SQL
 # Live tables have readers and writers: a statement that cannot lock them soon gives up, so that nobody
 # queues up behind it, and is tried again.
 attempts=30
+# Held while a migration is applied, so that of two runs the second waits, and then finds it applied.
+lock=4839214
 apply() { # file, version, name
     local output attempt
     for ((attempt = 1; ; attempt++)); do
         if output=$(sql --single-transaction \
             --command="SET LOCAL client_min_messages = warning" \
             --command="SET LOCAL statement_timeout = 0" --command="SET LOCAL lock_timeout = '2s'" \
+            --command="SELECT FROM pg_catalog.pg_advisory_xact_lock($lock)" \
             --command="INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('$2', '$3')" \
             --file="$1" 2>&1); then
             [ -z "$output" ] || echo "$output" >&2
+            return
+        fi
+        if [[ $output =~ schema_migrations_pkey ]]; then
+            echo "  applied by another run" >&2
             return
         fi
         if [[ $attempt -ge $attempts || ! $output =~ "lock timeout"|"deadlock detected" ]]; then

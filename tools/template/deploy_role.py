@@ -109,6 +109,11 @@ NEEDS: dict[str, tuple[str, str, str]] = {
         "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets",
         "arn:aws:route53:::hostedzone/Z0123456789",
     ),
+    "AWS::WAFv2::WebACLAssociation": (
+        "wafv2",
+        "AssociateWebACL DisassociateWebACL GetWebACLForResource",
+        "arn:aws:apigateway:{region}::/restapis/a1b2c3d4e5/stages/prod",
+    ),
     "AWS::ApiGateway::Account": ("apigateway", "GET PATCH", "arn:aws:apigateway:{region}::/account"),
     "AWS::ApiGateway::DomainName": (
         "apigateway",
@@ -300,6 +305,11 @@ def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]
         for action in actions.split():
             bounded = f"{service}:{action}" in BOUNDED
             yield f"{service}:{action}", arn, BOUNDARY if bounded else {}
+        if kind == "AWS::WAFv2::WebACLAssociation":
+            acl = f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/webacl/gw/0"
+            for action in "AssociateWebACL DisassociateWebACL GetWebACL".split():
+                yield f"wafv2:{action}", acl, {}
+            yield "apigateway:SetWebACL", arn, {}
         if "CapacityProviderConfig" in properties:
             yield "lambda:PublishVersion", arn, {}
             yield "lambda:PutFunctionScalingConfig", arn, {}

@@ -279,7 +279,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
 DEPLOY_ROLE: Place = ("Resources", "DeployRole", "Properties")
 DEPLOY_STATEMENTS: Place = (*DEPLOY_ROLE, "Policies", 0, "PolicyDocument", "Statement")
 # The statement about roles that may be made.
-BOUNDED_ROLES = 14
+BOUNDED_ROLES = 15
 FUNCTIONS_STATEMENT: Place = (*DEPLOY_STATEMENTS, 4)
 BOUNDARY_STATEMENTS: Place = ("Resources", "Boundary", "Properties", "PolicyDocument", "Statement")
 ROLE_FAULTS: dict[str, Change] = {

@@ -124,6 +124,22 @@ def function_url_streams(stack: Expansion) -> Iterator[str]:
 
 
 @rule
+def web_acl_guards_the_stage(stack: Expansion) -> Iterator[str]:
+    """Only where one is named, and in front of the one stage."""
+    associations = stack.of_type("AWS::WAFv2::WebACLAssociation")
+    if len(associations) != 1:
+        yield f"{len(associations)} associations"
+    for name, association in associations.items():
+        if stack.resources[name].get("Condition") != "HasWebAcl":
+            yield f"{name}: there without a web ACL"
+        if association["WebACLArn"] != {"Ref": "WebAclArn"}:
+            yield f"{name}: {association['WebACLArn']}"
+        (stage,) = stack.of_type("AWS::ApiGateway::Stage")
+        if not text(association["ResourceArn"]).endswith(f"::/restapis/${{Api}}/stages/${{{stage}}}"):
+            yield f"{name}: guards {association['ResourceArn']}"
+
+
+@rule
 def domain_is_an_audience(stack: Expansion) -> Iterator[str]:
     """A stack with a domain accepts signatures for it without a second parameter."""
     for name, (_, function) in stack.functions().items():
@@ -183,6 +199,11 @@ MUTATIONS |= {
         "always there": drop((*RESOURCES, "ProxyUrl", "Condition")),
         "half a permission": drop((*RESOURCES, "ProxyUrlInvokePermission")),
         "half a permission on Managed Instances": drop((*RESOURCES, "ManagedProxyUrlPermission")),
+    },
+    "web-acl-guards-the-stage": {
+        "always there": drop((*RESOURCES, "WebAcl", "Condition")),
+        "none": drop((*RESOURCES, "WebAcl")),
+        "another stage": edit((*RESOURCES, "WebAcl", "Properties", "ResourceArn"), "${Stage}", "Stage"),
     },
     "domain-is-an-audience": {
         "not the proxy's": put((*PROXY, "Environment", "Variables", "GATEWAY_AUDIENCES"), {"Ref": "Audiences"}),

@@ -485,6 +485,18 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
         "credits,": False,
         "creditskeys": False,
     },
+    "WebAclArn": {
+        "": True,
+        "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/gw/01234567-89ab-cdef-0123-456789abcdef": True,
+        "arn:aws:wafv2:us-east-1:123456789012:global/webacl/gw/01234567-89ab-cdef-0123-456789abcdef": False,
+        "gw": False,
+    },
+    "PermissionsBoundaryArn": {
+        "": True,
+        "arn:aws:iam::123456789012:policy/llm-gateway-deploy-Boundary-0123456789AB": True,
+        "arn:aws:iam::123456789012:role/x": False,
+        "*": False,
+    },
     "UpstreamIdleTimeoutMs": {"": True, "1": True, "899999": True, "900000": True, "900001": False, "0": False},
     "KeysetCacheSeconds": {"": True, "1": True, "300": True, "0": False, "301": False},
     "ManagedInstanceSubnets": {

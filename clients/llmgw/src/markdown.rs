@@ -7,11 +7,18 @@
 
 use std::mem;
 
+use crate::terminal::steers;
+
 const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[22m");
 const ITALIC: (&str, &str) = ("\u{1b}[3m", "\u{1b}[23m");
 const CODE: (&str, &str) = ("\u{1b}[36m", "\u{1b}[39m");
 const DIM: (&str, &str) = ("\u{1b}[2m", "\u{1b}[22m");
 const FENCE: &str = "```";
+/// The most blanks before the markup of a line. More of them are text, and are not held back.
+const LONGEST_INDENTATION: usize = 64;
+/// The most stars in a row, and the most bytes of a line of code, that are held back.
+const LONGEST_RUN: usize = 1024;
+const LONGEST_CODE: usize = 8192;
 
 /// The renderer of one text.
 #[derive(Debug, Default)]
@@ -60,7 +67,7 @@ impl Renderer {
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut out = String::with_capacity(piece.len() + 16);
         for character in piece.chars() {
-            if !character.is_control() || matches!(character, '\n' | '\t') {
+            if !steers(character) || matches!(character, '\n' | '\t') {
                 self.character(character, &mut out);
             }
         }
@@ -98,7 +105,12 @@ impl Renderer {
             }
             (Place::Line, _) => self.inline(character, out),
             (Place::CodeBlock, '\n') => self.code_line(out),
-            (Place::CodeBlock, _) => self.held.push(character),
+            (Place::CodeBlock, _) => {
+                self.held.push(character);
+                if self.held.len() >= LONGEST_CODE {
+                    self.code_line(out);
+                }
+            }
             (Place::FenceLine, '\n') => self.place = Place::CodeBlock,
             (Place::FenceLine, _) => {}
         }
@@ -143,6 +155,9 @@ impl Renderer {
     fn inline(&mut self, character: char, out: &mut String) {
         if character == '*' && !self.code {
             self.held.push('*');
+            if self.held.len() >= LONGEST_RUN {
+                self.stars(None, out);
+            }
             return;
         }
         self.stars(Some(character), out);
@@ -230,10 +245,12 @@ fn start(line: &str) -> Start {
     let indentation = line.len() - text.len();
     let hashes = text.len() - text.trim_start_matches('#').len();
     match text {
+        "" if indentation > LONGEST_INDENTATION => Start::Text,
         "" | "-" | "*" | "+" | ">" | "`" | "``" => Start::Open,
         "- " | "* " | "+ " => Start::Bullet(indentation),
         "> " => Start::Quote,
         FENCE => Start::Fence,
+        _ if indentation > LONGEST_INDENTATION => Start::Text,
         _ if (1..=6).contains(&hashes) && hashes == text.len() => Start::Open,
         _ if (1..=6).contains(&hashes) && text.get(hashes..) == Some(" ") => Start::Heading,
         _ => Start::Text,

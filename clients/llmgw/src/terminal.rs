@@ -124,5 +124,15 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 /// Replaces control characters in untrusted text, which would control the terminal.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    text.replace(steers, " ")
+}
+
+/// Whether a terminal does more with a character than show it: control characters, and those that reorder
+/// the text around them (Unicode's bidirectional controls, UAX #9), which can make it read differently.
+pub(crate) fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }

@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(clipped_without_keys("你好吗", 2), "你好");
     }
 
-    /// A quadratic one takes minutes for this.
+    /// A quadratic one takes a minute for this.
     #[test]
     fn the_work_grows_with_the_text() {
         for unit in [
@@ -334,7 +334,7 @@ mod tests {
             "é",
             "sk-or-v1-0123456789 ",
         ] {
-            let text = unit.repeat(8_000_000 / unit.len());
+            let text = unit.repeat(1_000_000 / unit.len());
             assert!(without_keys(&text).len() <= text.len(), "{unit}");
             assert!(
                 clipped_without_keys(&text, 64).chars().count() <= 64 + 3,

@@ -148,10 +148,9 @@ impl Management {
         let (Some(fields), true) = (order.as_object(), is_json) else {
             return Err((BAD, "not JSON"));
         };
-        if fields
-            .keys()
-            .any(|name| !["name", "limit", "limit_reset"].contains(&name.as_str()))
-        {
+        if fields.keys().any(|name| {
+            !["name", "limit", "limit_reset", "include_byok_in_limit"].contains(&name.as_str())
+        }) {
             return Err((BAD, "unknown field"));
         }
         if !order["limit"].as_f64().is_some_and(|limit| limit > 0.0) {
@@ -230,7 +229,7 @@ fn data(created: &CreatedKey) -> Value {
     json!({
         "hash": created.hash, "name": created.name, "label": "sk-or-v1-abc...123", "disabled": false,
         "limit": created.order["limit"], "limit_remaining": created.order["limit"],
-        "limit_reset": created.order["limit_reset"], "usage": 0, "include_byok_in_limit": false,
+        "limit_reset": created.order["limit_reset"], "usage": 0, "include_byok_in_limit": created.order["include_byok_in_limit"],
     })
 }
 

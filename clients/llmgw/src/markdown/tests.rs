@@ -76,3 +76,34 @@ proptest! {
         prop_assert_eq!(out, whole(&text));
     }
 }
+
+#[test]
+fn no_more_than_a_bounded_part_is_held_back() {
+    for (before, unit) in [
+        ("", " "),
+        ("", "*"),
+        ("a", "*"),
+        ("```\n", "x"),
+        ("", " *"),
+        ("", "#"),
+        ("", ">"),
+    ] {
+        let mut renderer = Renderer::default();
+        let _ = renderer.push(before);
+        let mut held: usize = 0;
+        // A quadratic renderer takes minutes.
+        for _ in 0..500 {
+            let piece = unit.repeat(2_000 / unit.len());
+            let out = renderer.push(&piece);
+            held = (held + piece.len()).saturating_sub(out.len());
+            assert!(held < 20_000, "{unit:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_reorders_the_text_on_the_terminal() {
+    let mut renderer = Renderer::default();
+    let out = renderer.push("a\u{202e}b\u{2066}c\u{200f}d\u{61c}e") + &renderer.finish();
+    assert_eq!(out, "abcde");
+}

@@ -4,7 +4,7 @@
 //! differ. Models, paths and messages come from outside, and a spreadsheet takes a cell that begins
 //! with `=`, `+`, `-` or `@` for a formula, wherever the file came from. Such a cell gets an
 //! apostrophe before it, which spreadsheets read as "this is text"; so does one that begins with an
-//! apostrophe, so that taking away one leading apostrophe always restores the text.
+//! apostrophe or a character that spreadsheets leave out, so that taking away one leading apostrophe always restores the text.
 //! <https://owasp.org/www-community/attacks/CSV_Injection>
 
 use std::fmt::{self, Write as _};
@@ -66,7 +66,7 @@ impl Table {
 
     fn text(&mut self, text: &str) {
         self.0.push('"');
-        if text.starts_with(is_dangerous) {
+        if text.starts_with(is_dangerous) || text.starts_with(is_dropped) {
             self.0.push('\'');
         }
         self.0.push_str(&text.replace('"', "\"\""));
@@ -79,8 +79,18 @@ impl Table {
 fn is_dangerous(first: char) -> bool {
     matches!(
         first,
-        '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '\'' | '＝' | '＋' | '－' | '＠'
+        '=' | '+' | '-' | '@' | '\'' | '＝' | '＋' | '－' | '＠'
     )
+}
+
+/// Characters that spreadsheets leave out at the beginning of a cell, so that what follows them begins it:
+/// control characters, and those without width.
+fn is_dropped(first: char) -> bool {
+    first.is_control()
+        || matches!(
+            first,
+            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]
@@ -112,8 +122,24 @@ mod tests {
     #[test]
     fn formulas_become_text() {
         for text in [
-            "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "＝1", "＋1", "－1",
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\n=1",
+            "'=1",
+            "＝1",
+            "＋1",
+            "－1",
             "＠1",
+            "\x13+1",
+            "\0=1",
+            "\x7f@1",
+            "\u{85}=1",
+            "\u{feff}=1",
+            "\u{200b}-1",
         ] {
             assert_eq!(
                 line(vec![Cell::Text(text)]),

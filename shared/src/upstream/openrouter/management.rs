@@ -287,11 +287,14 @@ impl KeyOrder<'_> {
             // A number, digit by digit.
             limit: Box<RawValue>,
             limit_reset: Option<&'a str>,
+            /// Otherwise what providers charge for a key of one's own is beyond the limit.
+            include_byok_in_limit: bool,
         }
         serde_json::to_string(&Json {
             name: self.name,
             limit: RawValue::from_string(self.limit.to_string()).ok()?,
             limit_reset: self.limit_reset,
+            include_byok_in_limit: true,
         })
         .ok()
     }
@@ -451,13 +454,13 @@ mod tests {
         };
         assert_eq!(
             order(Some("monthly")).to_json().unwrap(),
-            r#"{"name":"llm-gateway-1","limit":0.10000000000000000001,"limit_reset":"monthly"}"#
+            r#"{"name":"llm-gateway-1","limit":0.10000000000000000001,"limit_reset":"monthly","include_byok_in_limit":true}"#
         );
         assert!(
             order(None)
                 .to_json()
                 .unwrap()
-                .ends_with(r#""limit_reset":null}"#)
+                .ends_with(r#""limit_reset":null,"include_byok_in_limit":true}"#)
         );
     }
 

@@ -30,10 +30,16 @@ pub(super) fn find(text: &str) -> Found {
         for value in &values {
             found.entry(value);
         }
-    } else if let Some(messages) = csv::messages(text) {
+    } else if let Some(messages) = Some(text)
+        .filter(|text| has_csv_header(text))
+        .and_then(csv::messages)
+    {
         for message in &messages {
             found.message(message);
         }
+        // In rows that are torn, and in other columns.
+        let read: usize = messages.iter().map(|it| mentions(it)).sum();
+        found.unreadable += mentions(text).saturating_sub(read);
     } else {
         text.lines().for_each(|line| found.line(line));
     }
@@ -50,15 +56,26 @@ impl Found {
                 if let Some(Value::String(message)) = members.get("@message") {
                     self.message(message);
                 } else if let Some(Value::Array(events)) = members.get("events") {
-                    events
-                        .iter()
-                        .filter_map(|event| event.get("message")?.as_str())
-                        .for_each(|message| self.message(message));
-                } else {
+                    for event in events {
+                        match event.get("message") {
+                            Some(Value::String(message)) => self.message(message),
+                            _ => self.other(event),
+                        }
+                    }
+                } else if members.contains_key(MEMBER) || members.contains_key("level") {
                     self.log_line(value);
+                } else {
+                    self.other(value);
                 }
             }
-            _ => {}
+            _ => self.other(value),
+        }
+    }
+
+    /// A JSON value in an envelope that is not known, such as the answer to a query.
+    fn other(&mut self, value: &Value) {
+        if may_hold_one(&value.to_string()) {
+            self.unreadable += 1;
         }
     }
 
@@ -83,6 +100,9 @@ impl Found {
             Some(value) if before.trim().is_empty() && ends => self.entry(&value),
             Some(value) if !before.trim().is_empty() && is_position(before) => {
                 self.log_line(&value);
+                // The log stream's name may follow, but nothing that would be lost.
+                let rest = json.get(values.byte_offset()..).unwrap_or_default();
+                self.unreadable += usize::from(may_hold_one(rest));
             }
             _ if may_hold_one(line) => self.unreadable += 1,
             _ => {}
@@ -127,8 +147,25 @@ fn is_bare(value: &Value) -> bool {
         .all(|member| value.get(member).is_some())
 }
 
+/// Whether the first line names columns, as that of an export does. A log line may hold `",message,"`, too,
+/// because clients choose its path and model, but it holds JSON.
+fn has_csv_header(text: &str) -> bool {
+    let first = text.trim_start_matches('\u{feff}').lines().next();
+    first.is_some_and(|line| {
+        line.split(',').all(|name| {
+            let name = name.trim().trim_matches('"');
+            let is_part = |c: char| c.is_ascii_alphanumeric() || "@_.-$ ".contains(c);
+            !name.is_empty() && name.chars().all(is_part)
+        })
+    })
+}
+
+fn mentions(text: &str) -> usize {
+    text.matches(MEMBER).count()
+}
+
 fn may_hold_one(text: &str) -> bool {
-    text.contains(MEMBER) || text.contains("\"cost_state\"")
+    text.contains(MEMBER) || text.contains("\"cost_state\"") || text.contains("\\\"cost_state\\\"")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl Screen<'_> {
         if self.renders {
             self.out.write_all(renderer.push(text).as_bytes())?;
         } else if self.terminal.stdout {
-            let steers = |it: char| it.is_control() && !matches!(it, '\n' | '\t');
+            let steers = |it: char| crate::terminal::steers(it) && !matches!(it, '\n' | '\t');
             self.out.write_all(text.replace(steers, "").as_bytes())?;
         } else {
             self.out.write_all(text.as_bytes())?;

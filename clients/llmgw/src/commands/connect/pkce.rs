@@ -1,7 +1,12 @@
 //! OpenRouter's login for programs (OAuth with PKCE, RFC 7636), which creates a key in the user's own
 //! account: <https://openrouter.ai/docs/guides/overview/auth/oauth>.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use axum::{
@@ -11,12 +16,20 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
-use http::StatusCode;
+use futures_util::future::join_all;
+use http::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use shared::{http_client, identity::signing::Audience, vault::secret::ApiKey};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use shared::{
+    config::keeps_secrets, http_client, identity::signing::Audience, vault::secret::ApiKey,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -40,9 +53,20 @@ pub struct OpenRouterArgs {
         long,
         hide = true,
         env = "LLMGW_OPENROUTER",
-        default_value = "https://openrouter.ai"
+        default_value = "https://openrouter.ai",
+        value_parser = private_url
     )]
     pub openrouter: Audience,
+}
+
+/// Parses a URL to which secrets may be sent: plain http goes to this machine only.
+fn private_url(text: &str) -> Result<Audience> {
+    let audience: Audience = text.parse()?;
+    ensure!(
+        Url::parse(&audience.to_string()).is_ok_and(|url| keeps_secrets(&url)),
+        "it must begin with https:// (http:// only on this machine)"
+    );
+    Ok(audience)
 }
 
 /// Logs the user in with a browser, and returns the key that OpenRouter creates.
@@ -64,11 +88,9 @@ pub(super) fn log_in(
             ))?;
             parse_pasted(&context.read_line()?)?
         } else {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await;
-            let listener = listener.with_context(|| {
+            let (listeners, port) = listen(args.port).await.with_context(|| {
                 format!("port {} is taken; choose another with --port", args.port)
             })?;
-            let port = listener.local_addr()?.port();
             let callback = format!("http://localhost:{port}{path}");
             let address = verifier.address(&args.openrouter, &callback);
             writeln!(
@@ -76,7 +98,7 @@ pub(super) fn log_in(
                 "Open this address in a browser on this machine and log in (elsewhere: \
                  --headless):\n\n  {address}\n"
             )?;
-            receive_code(listener, path).await?
+            receive_code(listeners, port, path).await?
         };
         exchange(args, &code, &verifier).await
     })
@@ -136,10 +158,31 @@ fn code_of(query: &str) -> Option<String> {
     Some(code.into_owned())
 }
 
-/// Serves `path` until the browser brings the code.
-async fn receive_code(listener: TcpListener, path: String) -> Result<Zeroizing<String>> {
+/// Listens on every loopback address that the callback's `localhost` can mean, so that no other program
+/// on this machine gets what the browser brings there.
+async fn listen(port: u16) -> io::Result<(Vec<TcpListener>, u16)> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let port = first.local_addr()?.port();
+    let mut listeners = vec![first];
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+        Ok(second) => listeners.push(second),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        // A machine without IPv6.
+        Err(_) => {}
+    }
+    Ok((listeners, port))
+}
+
+/// Serves `path` until the browser brings the code. The path is the secret that OAuth calls `state`; a
+/// page that names this machine differently in `Host` is not the callback.
+async fn receive_code(
+    listeners: Vec<TcpListener>,
+    port: u16,
+    path: String,
+) -> Result<Zeroizing<String>> {
     struct Expected {
         path: String,
+        hosts: [String; 3],
         codes: mpsc::Sender<String>,
     }
 
@@ -147,9 +190,14 @@ async fn receive_code(listener: TcpListener, path: String) -> Result<Zeroizing<S
         State(expected): State<Arc<Expected>>,
         request: Request,
     ) -> (StatusCode, Html<&'static str>) {
+        let host = request.headers().get(header::HOST);
+        let is_expected = request.uri().path() == expected.path
+            && host.is_some_and(|host| expected.hosts.iter().any(|it| host == it.as_str()));
+        if is_expected && request.method() != Method::GET {
+            return (StatusCode::METHOD_NOT_ALLOWED, Html("<p>Not allowed."));
+        }
         let code = request.uri().query().and_then(code_of);
-        let code = code.filter(|_| request.uri().path() == expected.path);
-        match code {
+        match code.filter(|_| is_expected) {
             Some(code) => {
                 // Only the first code is used.
                 let _ = expected.codes.try_send(code);
@@ -160,23 +208,30 @@ async fn receive_code(listener: TcpListener, path: String) -> Result<Zeroizing<S
     }
 
     let (codes, mut first) = mpsc::channel(1);
+    let hosts = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"));
     let router = Router::new()
         .fallback(answer)
-        .with_state(Arc::new(Expected { path, codes }));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        // Sent or dropped: both mean to stop.
-        let _ = stopped.await;
-    });
-    let server = tokio::spawn(server.into_future());
+        .with_state(Arc::new(Expected { path, hosts, codes }));
+    let (stop, stopped) = watch::channel(false);
+    let servers: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let mut stopped = stopped.clone();
+            let server = axum::serve(listener, router.clone()).with_graceful_shutdown(async move {
+                // Sent or dropped: both mean to stop.
+                let _ = stopped.changed().await;
+            });
+            tokio::spawn(server.into_future())
+        })
+        .collect();
     let code = timeout(LOGIN_TIMEOUT, first.recv()).await;
     let code = code
         .ok()
         .flatten()
         .context("the login was not completed in time")?;
     // The browser still receives its response.
-    let _ = stop.send(());
-    let _ = timeout(Duration::from_secs(1), server).await;
+    let _ = stop.send(true);
+    let _ = timeout(Duration::from_secs(1), join_all(servers)).await;
     Ok(Zeroizing::new(code))
 }
 

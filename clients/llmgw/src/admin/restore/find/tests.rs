@@ -113,3 +113,59 @@ fn what_is_torn_is_counted_and_what_is_none_is_not() {
     let number = RECORD.replace("\"7.434e-07\"", "7.434e-07");
     assert_eq!(find(&number).unreadable, 1);
 }
+
+#[test]
+fn nothing_that_a_client_put_into_a_line_hides_the_records_below() {
+    let record: Value = serde_json::from_str(RECORD).unwrap();
+    let expected = [EmergencyRecord::parse(&record.to_string()).unwrap()];
+    for planted in [
+        "\",message,\"",
+        "\",@message,\"",
+        ",message,",
+        "message",
+        "\n@timestamp,@message\n",
+        "\"",
+    ] {
+        let first =
+            json!({"level": "INFO", "http.path": format!("/x{planted}"), "request.model": planted});
+        let raw = format!(r#"{{"level":"INFO","request.model":"{planted}"}}"#);
+        for first in [first.to_string(), raw.replace('\n', " ")] {
+            for text in [
+                // `aws logs tail`.
+                format!(
+                    "2026-11-23T00:30:19.165000+00:00 2026/11/23/[$LATEST]ab {first}\n2026-11-23T00:30:20 2026/11/23/[$LATEST]ab {}",
+                    line()
+                ),
+                // `--output text`.
+                format!("EVENTS\t1\t{first}\tstream\nEVENTS\t2\t{}\tstream", line()),
+                // JSON lines, with Lambda's own ones between them or a torn end.
+                format!("{first}\nREPORT RequestId: x, Duration: 3 ms\n{}", line()),
+                format!("{first}\n{}\n{{\"level\":", line()),
+            ] {
+                assert_eq!(find(&text).records, expected, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_record_that_is_there_is_found_or_reported() {
+    let quoted = line().replace('"', "\"\"");
+    for text in [
+        // A column less, another column, a torn end.
+        format!("@timestamp,@message\n\"{quoted}\"\n"),
+        format!("@message,@log\nplain,\"{quoted}\"\n"),
+        format!("@timestamp,@message\n1,\"{}", &quoted[..quoted.len() - 9]),
+        // The answer to a query, and other envelopes.
+        json!({"results": [[{"field": "@message", "value": line()}]]}).to_string(),
+        json!({"events": [{"text": line()}]}).to_string(),
+        json!({"@message": {"line": line()}}).to_string(),
+        json!([line()]).to_string(),
+        json!([[RECORD]]).to_string(),
+        // A second one in the same line.
+        format!("EVENTS\t1\t{{}}\t{}", line()),
+    ] {
+        let found = find(&text);
+        assert!(!found.records.is_empty() || found.unreadable > 0, "{text}");
+    }
+}

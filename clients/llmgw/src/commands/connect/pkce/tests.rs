@@ -37,3 +37,53 @@ fn what_people_paste() {
         assert!(parse_pasted(text).is_err(), "{text}");
     }
 }
+
+#[tokio::test]
+async fn the_callback_takes_its_own_request_only() {
+    let (listeners, port) = listen(0).await.unwrap();
+    for listener in &listeners {
+        assert!(listener.local_addr().unwrap().ip().is_loopback());
+        assert_eq!(listener.local_addr().unwrap().port(), port);
+    }
+    // Where there is IPv6, the port is taken there, too.
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|it| it.local_addr().unwrap())
+        .collect();
+    for address in &addresses {
+        assert!(TcpListener::bind(address).await.is_err(), "{address}");
+    }
+    let code = tokio::spawn(receive_code(listeners, port, "/secret".to_owned()));
+    let client = http_client::without_tls(Duration::from_secs(5)).unwrap();
+    let ask = async |method: Method, path: &str, host: String| {
+        let url = format!("http://{}{path}", addresses.last().unwrap());
+        let request = client.request(method, url).header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let own = format!("localhost:{port}");
+    assert_eq!(ask(Method::GET, "/other?code=a", own.clone()).await, 404);
+    assert_eq!(
+        ask(Method::GET, "/secret?code=a", "attacker.example".to_owned()).await,
+        404
+    );
+    assert_eq!(
+        ask(Method::GET, "/secret?code=a", "localhost".to_owned()).await,
+        404
+    );
+    assert_eq!(ask(Method::POST, "/secret?code=a", own.clone()).await, 405);
+    assert_eq!(ask(Method::GET, "/secret", own.clone()).await, 404);
+    assert_eq!(ask(Method::GET, "/secret?code=b", own).await, 200);
+    assert_eq!(code.await.unwrap().unwrap().as_str(), "b");
+}
+
+#[test]
+fn openrouter_is_asked_over_plain_http_on_this_machine_only() {
+    for (url, is_allowed) in [
+        ("https://openrouter.ai", true),
+        ("http://127.0.0.1:9", true),
+        ("http://openrouter.ai", false),
+        ("http://localhost.example.com", false),
+    ] {
+        assert_eq!(private_url(url).is_ok(), is_allowed, "{url}");
+    }
+}
