@@ -39,17 +39,19 @@ COMMENT ON COLUMN public.accounts.rate_tat IS
   'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
 COMMENT ON COLUMN public.accounts.disabled IS 'Whether requests and new keys are refused.';
 
--- The costs of a DID's last 20 settled requests to a model, the last one first: hold_for takes the highest.
+-- The costs of a DID's last 20 settled requests to a model at an endpoint, the last one first: hold_for takes
+-- the highest.
 CREATE TABLE public.recent_costs (
-  did   text NOT NULL,
-  model text NOT NULL,
-  costs numeric[] NOT NULL,
-  PRIMARY KEY (did, model)
+  did      text NOT NULL,
+  model    text NOT NULL,
+  endpoint text NOT NULL,
+  costs    numeric[] NOT NULL,
+  PRIMARY KEY (did, model, endpoint)
 )
 WITH (fillfactor = 50);
 
 COMMENT ON TABLE public.recent_costs IS
-  'Costs of each DID''s last 20 settled requests to a model. To erase a user, delete here, too.';
+  'Costs of each DID''s last 20 settled requests to a model at an endpoint. To erase a user, delete here, too.';
 COMMENT ON COLUMN public.recent_costs.model IS 'The model asked for; empty where none was named.';
 
 -- ---------------------------------------------------------------------------------------------
@@ -83,6 +85,7 @@ ALTER TABLE public.request_logs
   ADD COLUMN endpoint                text,
   ADD COLUMN requested_model         text,
   ADD COLUMN streamed                boolean,
+  ADD COLUMN several_generations     boolean,
   ADD COLUMN hold                    numeric NOT NULL DEFAULT 0,
   -- The response.
   ADD COLUMN generation_id           text,
@@ -91,6 +94,7 @@ ALTER TABLE public.request_logs
   ADD COLUMN first_byte_ms           integer,
   ADD COLUMN error_reason            text,
   ADD COLUMN cached_tokens           integer,
+  ADD COLUMN cache_write_tokens      integer,
   ADD COLUMN reasoning_tokens        integer,
   -- The cost.
   ADD COLUMN openrouter_cost         numeric,
@@ -99,6 +103,7 @@ ALTER TABLE public.request_logs
   -- For the rows that are there: a cost of the original system is never revised. No row is rewritten.
   ADD COLUMN cost_state              text NOT NULL DEFAULT 'final',
   ADD COLUMN unknown_cost_reason     text,
+  ADD COLUMN known_cost              numeric,
   -- Reconciliation.
   ADD COLUMN reconcile_attempts      integer NOT NULL DEFAULT 0,
   ADD COLUMN next_reconcile_at       timestamptz,
@@ -109,6 +114,7 @@ ALTER TABLE public.request_logs
     CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_upstream_inference_cost_check
     CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_known_cost_check CHECK (known_cost >= 0 AND known_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_cost_state_check
     CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')) NOT VALID;
 ALTER TABLE public.request_logs ALTER COLUMN cost_state SET DEFAULT 'none';
@@ -125,6 +131,12 @@ COMMENT ON COLUMN public.request_logs.openrouter_cost IS 'usage.cost as OpenRout
 COMMENT ON COLUMN public.request_logs.cost_state IS
   'none: nothing to pay; pending: the stream was cut before its cost was known (not free); final; unknown: asked for in vain (not free either).';
 COMMENT ON COLUMN public.request_logs.unknown_cost_reason IS 'Why the cost could not be found out, while cost_state is ''unknown''.';
+COMMENT ON COLUMN public.request_logs.known_cost IS
+  'A part of an unknown cost: the whole is that or more. In no sum. US dollars.';
+COMMENT ON COLUMN public.request_logs.several_generations IS
+  'The request may make several generations (tools that OpenRouter runs); generation_id names one of them.';
+COMMENT ON COLUMN public.request_logs.cache_write_tokens IS
+  'Tokens of the prompt written to the provider''s cache. Like cached_tokens, a part of input_tokens.';
 COMMENT ON COLUMN public.request_logs.next_reconcile_at IS
   'A run that claims the row moves it into the future: until then no other run takes it. Null: due at once, or settled.';
 COMMENT ON COLUMN public.request_logs.settled_at IS 'When reconciliation closed the row; null where the request did so itself.';

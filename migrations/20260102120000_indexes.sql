@@ -13,6 +13,7 @@ ALTER TABLE public.request_logs
   VALIDATE CONSTRAINT request_logs_hold_check,
   VALIDATE CONSTRAINT request_logs_openrouter_cost_check,
   VALIDATE CONSTRAINT request_logs_upstream_inference_cost_check,
+  VALIDATE CONSTRAINT request_logs_known_cost_check,
   VALIDATE CONSTRAINT request_logs_cost_state_check;
 
 -- One index for everything that one DID asks about its own requests: pages read it backwards, percentiles

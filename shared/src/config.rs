@@ -20,7 +20,10 @@ use crate::{
     identity::auth::Audiences,
     metering::money::Usd,
     storage::{Grant, Retention},
-    upstream::{endpoint::AllowedFamilies, openrouter::Timeouts},
+    upstream::{
+        endpoint::{AllowedFamilies, Endpoint},
+        openrouter::Timeouts,
+    },
 };
 
 /// Why a function does not start.
@@ -50,7 +53,9 @@ pub struct ProxyConfig {
     /// Limits for OpenRouter's answers.
     pub timeouts: Timeouts,
     /// The least that is reserved against a credit limit for a request.
-    pub hold: Usd,
+    pub holds: Holds,
+    /// How many jobs a DID may have whose cost is not known.
+    pub max_open_jobs: NonZeroU32,
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
     /// The timeout of closing a request's books.
@@ -59,6 +64,37 @@ pub struct ProxyConfig {
     pub allowed_families: AllowedFamilies,
     /// The way to make a key at a DID's first request, if that is on.
     pub provisioning: Option<ProvisioningConfig>,
+}
+
+/// What is at least reserved against a DID's credit limit, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holds {
+    /// For a request, and for each request in a batch.
+    pub request: Usd,
+    /// For a video.
+    pub video: Usd,
+}
+
+impl Holds {
+    /// The hold of a request; of one that creates a batch, for as many as are in it.
+    #[must_use]
+    pub fn of(self, endpoint: Endpoint, inline_requests: u32) -> Usd {
+        match endpoint {
+            Endpoint::Videos => self.video,
+            Endpoint::Batches => self.request.times(inline_requests.max(1)),
+            Endpoint::ChatCompletions
+            | Endpoint::Completions
+            | Endpoint::Responses
+            | Endpoint::Messages
+            | Endpoint::Embeddings
+            | Endpoint::Rerank
+            | Endpoint::Images
+            | Endpoint::Transcriptions
+            | Endpoint::Speech
+            | Endpoint::Systemone
+            | Endpoint::Other => self.request,
+        }
+    }
 }
 
 impl ProxyConfig {
@@ -79,7 +115,8 @@ impl ProxyConfig {
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
         let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
-        let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
+        let (holds, requests_per_minute) = (env.holds(), env.requests_per_minute());
+        let max_open_jobs = env.max_open_jobs();
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
             Some(Self {
@@ -89,7 +126,8 @@ impl ProxyConfig {
                 openrouter: openrouter?,
                 connect_timeout,
                 timeouts,
-                hold: hold?,
+                holds: holds?,
+                max_open_jobs: max_open_jobs?,
                 requests_per_minute,
                 ledger_timeout,
                 allowed_families: allowed_families?,

@@ -5,14 +5,16 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
-    accounting::ledger::{Entry, Ledger, Outcome},
+    accounting::{
+        ledger::{Entry, Ledger, Outcome},
+        reconcile::{Deletion, settle_before_deletion},
+    },
     clock::Clock,
-    config::{Env, ProxyConfig, StartError},
+    config::{Env, Holds, ProxyConfig, StartError},
     credentials::provisioning::Provisioner,
     error::Error,
     http_client,
     identity::auth::{self, Audiences, Authenticated},
-    metering::money::Usd,
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
@@ -33,6 +35,8 @@ use tokio::time::Instant;
 
 /// The timeout of beginning a request in the database. After it the request is refused.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The timeout of asking for the cost of a job that is to be deleted.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The timeout of making a DID's first key. After it the request is refused.
 const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -42,7 +46,8 @@ pub struct Proxy {
     clock: Clock,
     audiences: Audiences,
     allowed_families: AllowedFamilies,
-    hold: Usd,
+    holds: Holds,
+    max_open_jobs: NonZeroU32,
     requests_per_minute: Option<NonZeroU32>,
     ledger: Ledger,
     keyset: KeysetCache,
@@ -64,7 +69,8 @@ impl Proxy {
             provisioner: config.provisioner(client),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
-            hold: config.hold,
+            holds: config.holds,
+            max_open_jobs: config.max_open_jobs,
             requests_per_minute: config.requests_per_minute,
         })
     }
@@ -181,13 +187,23 @@ impl Proxy {
             request_time: self.clock.now(),
             fingerprint: caller.replay_guard(&call.request.method),
             requests_per_minute: self.requests_per_minute,
+            is_counted: !call.route.counts_tokens(),
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
                 endpoint: call.route.endpoint().as_str(),
                 model: call.payload.model.as_deref(),
                 streamed: call.payload.streamed,
-                hold: self.hold,
+                is_free: call.payload.is_free && !call.route.endpoint().creates_jobs(),
+                several_generations: call.payload.delegates,
+                max_open_jobs: call
+                    .route
+                    .endpoint()
+                    .creates_jobs()
+                    .then_some(self.max_open_jobs),
+                hold: self
+                    .holds
+                    .of(call.route.endpoint(), call.payload.inline_requests),
             }),
         };
         let deadline = Instant::now() + STORAGE_TIMEOUT;
@@ -236,6 +252,16 @@ impl Proxy {
         let did = call.authenticated.caller.did().as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
         let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
+        if let Some(job) = call.route.deleted_job() {
+            let deletion = Deletion {
+                did,
+                job,
+                key: &key,
+                time: self.clock.now(),
+            };
+            let until = call.arrived + DELETION_TIMEOUT;
+            settle_before_deletion(&self.ledger.storage, &self.openrouter, deletion, until).await?;
+        }
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),

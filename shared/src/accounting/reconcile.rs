@@ -493,6 +493,14 @@ pub struct Deletion<'a> {
 #[error("the cost of the job is not known yet")]
 pub struct JobOpen;
 
+impl JobOpen {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        "job_open"
+    }
+}
+
 /// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
 /// then on; a job that OpenRouter does not know may be deleted in vain.
 ///
@@ -583,9 +591,10 @@ fn charged(usage: &Usage, model: Option<String>) -> Generation {
         cost: usage.cost.unwrap_or_default(),
         upstream_inference_cost: usage.upstream_inference_cost,
         is_byok: usage.is_byok,
-        input_tokens: usage.input_tokens,
+        input_tokens: usage.prompt_tokens(),
         output_tokens: usage.output_tokens,
         cached_tokens: usage.cached_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         model,
     }
@@ -600,6 +609,7 @@ fn finding(generation: &Generation) -> Finding<'_> {
             input: generation.input_tokens,
             output: generation.output_tokens,
             cached: generation.cached_tokens,
+            cache_write: generation.cache_write_tokens,
             reasoning: generation.reasoning_tokens,
         },
         model: generation.model.as_deref(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::LimitReset;
+use crate::{storage::LimitReset, upstream::endpoint::Endpoint};
 
 fn complete(name: &str) -> Option<String> {
     Some(
@@ -29,7 +29,17 @@ fn reads_a_complete_environment_with_defaults() {
         "https://abc.supabase.co/rest/v1"
     );
     assert_eq!(config.timeouts.idle, Duration::from_secs(290));
-    assert_eq!(config.hold.to_string(), "0.01");
+    assert_eq!(config.max_open_jobs.get(), 20);
+    for (endpoint, requests, hold) in [
+        (Endpoint::ChatCompletions, 0, "0.01"),
+        (Endpoint::Videos, 0, "1"),
+        (Endpoint::Batches, 0, "0.01"),
+        (Endpoint::Batches, 1, "0.01"),
+        (Endpoint::Batches, 1000, "10"),
+    ] {
+        let held = config.holds.of(endpoint, requests);
+        assert_eq!(held.to_string(), hold, "{endpoint:?} {requests}");
+    }
     assert_eq!(config.requests_per_minute, None);
     assert_eq!(config.ledger_timeout, Duration::from_mins(1));
     assert!(

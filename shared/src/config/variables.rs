@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use jiff::SignedDuration;
 use url::Url;
 
-use super::{Env, Faults, keeps_secrets};
+use super::{Env, Faults, Holds, keeps_secrets};
 use crate::{
     accounting::reconcile::ABANDONED_AFTER,
     credentials::provisioning::Policy,
@@ -234,14 +234,36 @@ impl Env<'_> {
         })
     }
 
-    pub(super) fn hold(&mut self) -> Option<Usd> {
+    pub(super) fn holds(&mut self) -> Option<Holds> {
+        let request = self.amount("HOLD_USD", "0.01");
+        // What a video of some seconds costs.
+        let video = self.amount("VIDEO_HOLD_USD", "1");
+        Some(Holds {
+            request: request?,
+            video: video?,
+        })
+    }
+
+    fn amount(&mut self, variable: &'static str, default: &str) -> Option<Usd> {
         let value = self
-            .optional("HOLD_USD")
-            .unwrap_or_else(|| "0.01".to_owned());
-        self.parsed("HOLD_USD", Some(value), |value| {
+            .optional(variable)
+            .unwrap_or_else(|| default.to_owned());
+        self.parsed(variable, Some(value), |value| {
             value.parse::<Usd>().map_err(|error| {
                 format!("must be an amount of US dollars such as 0.01, but is {error}")
             })
+        })
+    }
+
+    pub(super) fn max_open_jobs(&mut self) -> Option<NonZeroU32> {
+        let value = self.optional("MAX_OPEN_JOBS");
+        let value = value.unwrap_or_else(|| "20".to_owned());
+        self.parsed("MAX_OPEN_JOBS", Some(value), |value| {
+            value
+                .parse::<NonZeroU32>()
+                .ok()
+                .filter(|jobs| jobs.get() <= 100_000)
+                .ok_or("must be a number from 1 to 100000")
         })
     }
 

@@ -233,6 +233,7 @@ struct FindingJson<'a> {
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     cached_tokens: Option<i32>,
+    cache_write_tokens: Option<i32>,
     reasoning_tokens: Option<i32>,
 }
 
@@ -289,6 +290,7 @@ impl<'a> FindingJson<'a> {
                 input_tokens: tokens.input.map(clamped),
                 output_tokens: tokens.output.map(clamped),
                 cached_tokens: tokens.cached.map(clamped),
+                cache_write_tokens: tokens.cache_write.map(clamped),
                 reasoning_tokens: tokens.reasoning.map(clamped),
                 ..common
             },

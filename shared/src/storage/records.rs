@@ -26,6 +26,8 @@ pub struct Begin<'a> {
     pub fingerprint: Option<ReplayGuard>,
     /// The rate of a DID whose key names none of its own; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Whether it counts towards a rate.
+    pub is_counted: bool,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
@@ -43,6 +45,12 @@ pub struct Books<'a> {
     pub model: Option<&'a str>,
     /// Whether the client asks for a stream.
     pub streamed: bool,
+    /// Whether the model costs nothing: then nothing is reserved, and no credit limit refuses it.
+    pub is_free: bool,
+    /// Whether it may make several generations.
+    pub several_generations: bool,
+    /// For a request that creates a job: how many the DID may have whose cost is not known.
+    pub max_open_jobs: Option<NonZeroU32>,
     /// What is at least reserved against the DID's credit limit, if it has one, until the
     /// request's cost is known. The storage reserves more where such requests have cost more.
     pub hold: Usd,
@@ -132,6 +140,8 @@ pub struct Tokens {
     pub output: Option<u64>,
     /// Of the prompt, read from a cache.
     pub cached: Option<u64>,
+    /// Of the prompt, written to a cache.
+    pub cache_write: Option<u64>,
     /// Of the answer, spent on reasoning.
     pub reasoning: Option<u64>,
 }
@@ -268,6 +278,9 @@ impl Serialize for Begin<'_> {
         let expires_at = self.fingerprint.map(|it| it.expires_at.as_millisecond());
         fields.serialize_entry("fingerprint_expires_at", &expires_at)?;
         fields.serialize_entry("requests_per_minute", &self.requests_per_minute)?;
+        if !self.is_counted {
+            fields.serialize_entry("uncounted", &true)?;
+        }
         fields.serialize_entry("billable", &self.books.is_some())?;
         if let Some(books) = &self.books {
             fields.serialize_entry("method", books.method)?;
@@ -275,6 +288,9 @@ impl Serialize for Begin<'_> {
             fields.serialize_entry("endpoint", books.endpoint)?;
             fields.serialize_entry("model", &books.model.map(chosen_by_the_client))?;
             fields.serialize_entry("streamed", &books.streamed)?;
+            fields.serialize_entry("free", &books.is_free)?;
+            fields.serialize_entry("several_generations", &books.several_generations)?;
+            fields.serialize_entry("max_open_jobs", &books.max_open_jobs)?;
             fields.serialize_entry("hold", &books.hold)?;
         }
         fields.end()
@@ -298,6 +314,8 @@ impl Serialize for Finish<'_> {
         fields.serialize_entry("input_tokens", &self.tokens.input.map(clamped))?;
         fields.serialize_entry("output_tokens", &self.tokens.output.map(clamped))?;
         fields.serialize_entry("cached_tokens", &self.tokens.cached.map(clamped))?;
+        let cache_write = self.tokens.cache_write.map(clamped);
+        fields.serialize_entry("cache_write_tokens", &cache_write)?;
         fields.serialize_entry("reasoning_tokens", &self.tokens.reasoning.map(clamped))?;
         fields.serialize_entry("cost_state", &self.cost.state)?;
         fields.serialize_entry("openrouter_cost", &self.cost.openrouter)?;
@@ -389,6 +407,7 @@ mod tests {
             request_time: Timestamp::UNIX_EPOCH,
             fingerprint: None,
             requests_per_minute: NonZeroU32::new(60),
+            is_counted: true,
             books: None,
         };
         let json = serde_json::to_value(&begin).unwrap();

@@ -104,6 +104,7 @@ fn begin() -> Begin<'static> {
         request_time: Timestamp::UNIX_EPOCH,
         fingerprint: None,
         requests_per_minute: None,
+        is_counted: true,
         books: None,
     }
 }

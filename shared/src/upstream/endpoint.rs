@@ -179,7 +179,8 @@ impl Endpoint {
     }
 
     /// Whether a request creates an asynchronous [`Job`].
-    pub(crate) fn creates_jobs(self) -> bool {
+    #[must_use]
+    pub fn creates_jobs(self) -> bool {
         self.description().creates_jobs
     }
 

@@ -54,6 +54,8 @@ pub struct Generation {
     pub output_tokens: Option<u64>,
     /// Tokens of the prompt, read from a cache.
     pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt, written to a cache; `GET /generation` does not tell them.
+    pub cache_write_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
     /// The model that answered.
@@ -178,6 +180,7 @@ impl Generation {
             input_tokens: count(data.native_tokens_prompt).or(count(data.tokens_prompt)),
             output_tokens: count(data.native_tokens_completion).or(count(data.tokens_completion)),
             cached_tokens: count(data.native_tokens_cached),
+            cache_write_tokens: None,
             reasoning_tokens: count(data.native_tokens_reasoning),
             model: read(data.model),
         };
@@ -284,6 +287,7 @@ mod tests {
                 input_tokens: Some(11),
                 output_tokens: Some(25),
                 cached_tokens: Some(3),
+                cache_write_tokens: None,
                 reasoning_tokens: Some(5),
                 model: Some("sao10k/l3-stheno-8b".to_owned()),
             }
