@@ -1,5 +1,9 @@
--- The gateway's tables, columns, constraints, indexes, row level security and grants. The functions
--- follow in the next migration. README.md has the rules that stand above all of it.
+-- The gateway's tables, columns, constraints, row level security and grants. The indexes and the functions
+-- follow in the next migrations. README.md has the rules that stand above all of it.
+--
+-- The original's tables may have millions of rows and writers at work, so nothing here reads or rewrites
+-- them: each statement on them holds its lock for a moment. Constraints are checked for new rows only, and
+-- for the others by the next migration.
 --
 -- Money is unconstrained `numeric`, in US dollars. OpenRouter's costs are printed doubles (19 decimals
 -- and `7.434e-07` have been recorded), and any numeric(p,s) would round some of them. The checks
@@ -35,17 +39,19 @@ COMMENT ON COLUMN public.accounts.rate_tat IS
   'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
 COMMENT ON COLUMN public.accounts.disabled IS 'Whether requests and new keys are refused.';
 
--- The costs of a DID's last 20 settled requests to a model, the last one first: hold_for takes the highest.
+-- The costs of a DID's last 20 settled requests to a model at an endpoint, the last one first: hold_for takes
+-- the highest.
 CREATE TABLE public.recent_costs (
-  did   text NOT NULL,
-  model text NOT NULL,
-  costs numeric[] NOT NULL,
-  PRIMARY KEY (did, model)
+  did      text NOT NULL,
+  model    text NOT NULL,
+  endpoint text NOT NULL,
+  costs    numeric[] NOT NULL,
+  PRIMARY KEY (did, model, endpoint)
 )
 WITH (fillfactor = 50);
 
 COMMENT ON TABLE public.recent_costs IS
-  'Costs of each DID''s last 20 settled requests to a model. To erase a user, delete here, too.';
+  'Costs of each DID''s last 20 settled requests to a model at an endpoint. To erase a user, delete here, too.';
 COMMENT ON COLUMN public.recent_costs.model IS 'The model asked for; empty where none was named.';
 
 -- ---------------------------------------------------------------------------------------------
@@ -66,9 +72,6 @@ COMMENT ON COLUMN public.user_api_keys.seal_key_id IS
 COMMENT ON COLUMN public.user_api_keys.provisioning_id IS
   'The key_provisionings row of a key that the gateway made; null for one that the user brought.';
 
--- The same as the index of UNIQUE (did).
-DROP INDEX public.idx_user_api_keys_did;
-
 -- ---------------------------------------------------------------------------------------------
 -- request_logs: each request, its answer and its cost
 -- ---------------------------------------------------------------------------------------------
@@ -82,7 +85,8 @@ ALTER TABLE public.request_logs
   ADD COLUMN endpoint                text,
   ADD COLUMN requested_model         text,
   ADD COLUMN streamed                boolean,
-  ADD COLUMN hold                    numeric NOT NULL DEFAULT 0 CHECK (hold >= 0 AND hold < 'Infinity'),
+  ADD COLUMN several_generations     boolean,
+  ADD COLUMN hold                    numeric NOT NULL DEFAULT 0,
   -- The response.
   ADD COLUMN generation_id           text,
   ADD COLUMN job_id                  text,
@@ -90,18 +94,30 @@ ALTER TABLE public.request_logs
   ADD COLUMN IF NOT EXISTS first_byte_ms integer,  -- may be added beforehand, for an index: README.md
   ADD COLUMN error_reason            text,
   ADD COLUMN cached_tokens           integer,
+  ADD COLUMN cache_write_tokens      integer,
   ADD COLUMN reasoning_tokens        integer,
   -- The cost.
-  ADD COLUMN openrouter_cost         numeric CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity'),
-  ADD COLUMN upstream_inference_cost numeric CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity'),
+  ADD COLUMN openrouter_cost         numeric,
+  ADD COLUMN upstream_inference_cost numeric,
   ADD COLUMN is_byok                 boolean,
-  ADD COLUMN cost_state              text NOT NULL DEFAULT 'none' CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')),
+  -- For the rows that are there: a cost of the original system is never revised. No row is rewritten.
+  ADD COLUMN cost_state              text NOT NULL DEFAULT 'final',
   ADD COLUMN unknown_cost_reason     text,
+  ADD COLUMN known_cost              numeric,
   -- Reconciliation.
   ADD COLUMN reconcile_attempts      integer NOT NULL DEFAULT 0,
   ADD COLUMN next_reconcile_at       timestamptz,
   ADD COLUMN settled_at              timestamptz,
-  ADD COLUMN retired_key_id          uuid;
+  ADD COLUMN retired_key_id          uuid,
+  ADD CONSTRAINT request_logs_hold_check CHECK (hold >= 0 AND hold < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_openrouter_cost_check
+    CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_upstream_inference_cost_check
+    CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_known_cost_check CHECK (known_cost >= 0 AND known_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_cost_state_check
+    CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')) NOT VALID;
+ALTER TABLE public.request_logs ALTER COLUMN cost_state SET DEFAULT 'none';
 
 COMMENT ON COLUMN public.request_logs.model IS
   'The model that answered; until that is known the one asked for, or ''unknown''.';
@@ -115,47 +131,17 @@ COMMENT ON COLUMN public.request_logs.openrouter_cost IS 'usage.cost as OpenRout
 COMMENT ON COLUMN public.request_logs.cost_state IS
   'none: nothing to pay; pending: the stream was cut before its cost was known (not free); final; unknown: asked for in vain (not free either).';
 COMMENT ON COLUMN public.request_logs.unknown_cost_reason IS 'Why the cost could not be found out, while cost_state is ''unknown''.';
+COMMENT ON COLUMN public.request_logs.known_cost IS
+  'A part of an unknown cost: the whole is that or more. In no sum. US dollars.';
+COMMENT ON COLUMN public.request_logs.several_generations IS
+  'The request may make several generations (tools that OpenRouter runs); generation_id names one of them.';
+COMMENT ON COLUMN public.request_logs.cache_write_tokens IS
+  'Tokens of the prompt written to the provider''s cache. Like cached_tokens, a part of input_tokens.';
 COMMENT ON COLUMN public.request_logs.next_reconcile_at IS
   'A run that claims the row moves it into the future: until then no other run takes it. Null: due at once, or settled.';
 COMMENT ON COLUMN public.request_logs.settled_at IS 'When reconciliation closed the row; null where the request did so itself.';
 COMMENT ON COLUMN public.request_logs.retired_key_id IS
   'The key that made the request, if it was retired while the request was open. No foreign key: that row is deleted.';
-
--- Rows of the original system carry a cost that is never revised, and it counts towards the limit. A
--- model that would not fit into an index row is cut as begin_request cuts it.
-UPDATE public.request_logs SET cost_state = 'final' WHERE total_cost IS NOT NULL;
-UPDATE public.request_logs SET model = left(model, 255) WHERE length(model) > 255;
-INSERT INTO public.accounts (did, credit_limit, spent, created_at)
-SELECT k.did, k.credit_limit, coalesce(past.spent, 0), coalesce(k.created_at, now())
-  FROM public.user_api_keys AS k
-  LEFT JOIN (SELECT did, sum(total_cost) AS spent
-               FROM public.request_logs
-              WHERE total_cost > 0 AND total_cost < 'Infinity'
-              GROUP BY did) AS past USING (did);
-ALTER TABLE public.user_api_keys
-  ADD CONSTRAINT user_api_keys_account FOREIGN KEY (did) REFERENCES public.accounts;
-
--- One index for everything that one DID asks about its own requests: pages read it backwards, percentiles
--- from it alone. Sums come from the rollup, so it needs no further columns.
---
--- On a large live table, build it beforehand, without blocking writes (CREATE INDEX CONCURRENTLY,
--- under the same name): then nothing is done here.
-CREATE INDEX IF NOT EXISTS idx_request_logs_usage
-  ON public.request_logs (did, request_time, id) INCLUDE (response_time, first_byte_ms);
--- The same key without the columns.
-DROP INDEX public.idx_request_logs_did;
--- Three values that nothing selects by alone; the indexes below have the rare ones.
-DROP INDEX public.idx_request_logs_status;
--- A DID's open requests, for all that looks for them while its key changes. Their number does not grow
--- with the table.
-CREATE INDEX idx_request_logs_open ON public.request_logs (did)
-  WHERE status = 'pending' OR cost_state IN ('pending', 'unknown');
--- What reconciliation looks for, in the order in which it takes it.
-CREATE INDEX idx_request_logs_unsettled ON public.request_logs (next_reconcile_at NULLS FIRST, request_time)
-  WHERE cost_state = 'pending' OR status = 'pending';
--- How settle_job finds the row of a job, and finish_request an earlier one.
-CREATE INDEX idx_request_logs_job ON public.request_logs (did, job_id) WHERE job_id IS NOT NULL;
-CREATE INDEX idx_request_logs_retired_key ON public.request_logs (retired_key_id) WHERE retired_key_id IS NOT NULL;
 
 -- To read from an index alone takes a table that was vacuumed since it was written to. The default is
 -- to wait until it has grown by a fifth.

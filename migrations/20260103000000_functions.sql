@@ -327,10 +327,12 @@ GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accou
 
 -- The object in a function's argument. It may arrive as a string that holds the object: @supabase/lite's
 -- `postgres` driver encodes a jsonb argument twice.
+--
+-- An expression that is parsed here, not in each call, so that it needs no search_path of its own, which
+-- would cost more than all of it.
 CREATE OR REPLACE FUNCTION public.decoded(argument jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SECURITY INVOKER SET search_path = '' AS $$
-  SELECT CASE jsonb_typeof(argument) WHEN 'string' THEN (argument #>> '{}')::jsonb ELSE argument END
-$$;
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE jsonb_typeof(argument) WHEN 'string' THEN (argument #>> '{}')::jsonb ELSE argument END;
 
 REVOKE ALL ON FUNCTION public.decoded(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
@@ -798,12 +800,13 @@ GRANT EXECUTE ON FUNCTION public.reserve_provisioning(jsonb), public.activate_pr
 --                     null or absent: 1200 (a function lives 15 minutes at most)
 --
 -- Returns an array of {"id", "did", "abandoned", "endpoint", "generation_id", "job_id", "age_seconds",
--- "attempts", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
+-- "attempts", "several_generations", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
 -- meanwhile; null where the DID has no key and that one was not kept. Forgets retired keys that are no
 -- longer needed.
 --
 -- Concurrent runs skip each other's rows, and a claimed row belongs to its claim until the lease is over.
--- It waits for no lock, so it can take rows in any order.
+-- It waits for no lock, so it can take rows in any order: of each DID one after the other, so that nobody's
+-- rows wait for all of another's.
 CREATE OR REPLACE FUNCTION public.claim_unsettled(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -827,16 +830,24 @@ BEGIN
 
   PERFORM public.forget_retired_keys(v_did, NULL, v_now);
 
-  WITH due AS (
-    SELECT l.id
+  WITH candidate AS (
+    SELECT l.id, row_number() OVER (PARTITION BY l.did
+                                    ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time) AS turn
       FROM public.request_logs AS l
      WHERE (l.cost_state = 'pending' OR l.status = 'pending')
        AND (l.status <> 'pending' OR l.request_time < v_now - v_abandoned * interval '1 second')
        AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
        AND (v_did IS NULL OR l.did = v_did)
-     ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time
+  ), due AS (
+    SELECT l.id
+      FROM candidate AS c
+      JOIN public.request_logs AS l ON l.id = c.id
+     -- Once more, of the row as it is when it is locked.
+     WHERE (l.cost_state = 'pending' OR l.status = 'pending')
+       AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
+     ORDER BY c.turn, l.next_reconcile_at NULLS FIRST, l.request_time
      LIMIT v_limit
-       FOR UPDATE SKIP LOCKED
+       FOR UPDATE OF l SKIP LOCKED
   ), leased AS (
     UPDATE public.request_logs AS l
        SET reconcile_attempts = l.reconcile_attempts + 1,
@@ -845,7 +856,7 @@ BEGIN
       FROM due
      WHERE l.id = due.id
     RETURNING l.id, l.did, l.status, l.endpoint, l.generation_id, l.job_id, l.request_time,
-              l.reconcile_attempts, l.retired_key_id
+              l.reconcile_attempts, l.several_generations, l.retired_key_id
   )
   SELECT coalesce(jsonb_agg(jsonb_build_object(
            'id',            l.id,
@@ -856,6 +867,7 @@ BEGIN
            'job_id',        l.job_id,
            'age_seconds',   greatest(floor(extract(epoch FROM v_now - l.request_time)), 0)::bigint::text,
            'attempts',      l.reconcile_attempts,
+           'several_generations', coalesce(l.several_generations, false),
            'sealed_key',    CASE WHEN l.retired_key_id IS NULL THEN k.encrypted_api_key
                                 ELSE r.encrypted_api_key END)), '[]')
     INTO v_answer
@@ -926,22 +938,30 @@ END
 $$;
 
 -- The hold of a new request: the highest cost among the DID's last 20 settled requests to the same
--- model, and at least p_least. Requests without a model learn from each other.
-CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_least numeric) RETURNS numeric
+-- model, for a model that it has not used yet among those to the same endpoint, and at least p_least.
+-- Requests without a model learn from each other.
+CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_endpoint text, p_least numeric) RETURNS numeric
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_dearest numeric;
 BEGIN
-  RETURN greatest(p_least, (
-    SELECT max(c.cost) FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
-     WHERE r.did = p_did AND r.model = coalesce(p_model, '')));
+  SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+   WHERE r.did = p_did AND r.model = coalesce(p_model, '');
+  IF v_dearest IS NULL THEN
+    SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+     WHERE r.did = p_did AND r.endpoint = coalesce(p_endpoint, '');
+  END IF;
+  RETURN greatest(p_least, v_dearest);
 END
 $$;
 
 -- What hold_for learns from: called under the lock of the DID, once for each cost that becomes final.
-CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_cost numeric) RETURNS void
+CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_endpoint text, p_cost numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  INSERT INTO public.recent_costs AS r (did, model, costs) VALUES (p_did, coalesce(p_model, ''), ARRAY[p_cost])
-  ON CONFLICT (did, model) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
+  INSERT INTO public.recent_costs AS r (did, model, endpoint, costs)
+  VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost])
+  ON CONFLICT (did, model, endpoint) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
 END
 $$;
 
@@ -1007,12 +1027,18 @@ $$;
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
+--   free                    true: the model costs nothing, so nothing is held and no credit limit refuses it
+--   several_generations     true: the request may make several generations
+--   max_open_jobs           the request creates a job, and the DID may have at most so many whose cost is not
+--                           known; null or absent: no limit
 --   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
+--   uncounted               true: no rate counts this request
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
 --   PT404 no_key_for_did, PT401 replayed_request, PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
+--   PT429 too_many_open_jobs (HINT: {"open_jobs", "max_open_jobs"}, numbers),
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
 --
@@ -1020,7 +1046,7 @@ $$;
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
--- refused anyway keeps nobody waiting; then once more under the lock of the DID.
+-- refused anyway keeps nobody waiting; then, if the account has changed, once more under the lock of the DID.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -1031,11 +1057,17 @@ DECLARE
   v_fingerprint bytea   := decode(v_in ->> 'fingerprint', 'hex');
   v_least       numeric := coalesce((v_in ->> 'hold')::numeric, 0);
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
+  v_uncounted   boolean := coalesce((v_in ->> 'uncounted')::boolean, false);
+  v_limited     boolean := v_billable AND NOT coalesce((v_in ->> 'free')::boolean, false);
+  v_max_jobs    integer := (v_in ->> 'max_open_jobs')::integer;
+  v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_account     public.accounts;
+  v_locked      public.accounts;
   v_key         public.user_api_keys;
   v_passed      uuid;
+  v_judged      boolean;
   v_use         text;
   v_hold        numeric;
   v_tat         timestamptz;
@@ -1052,6 +1084,10 @@ BEGIN
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
   -- implies that its fingerprint is seen, too.
   SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF v_uncounted THEN
+    v_rate := NULL;
+    v_account.requests_per_minute := NULL;
+  END IF;
   SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no key is stored for this DID'
@@ -1062,22 +1098,31 @@ BEGIN
     RAISE EXCEPTION 'this signed request has been used before'
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                 THEN public.hold_for(v_did, v_model, v_least) END;
-  IF v_passed IS NULL THEN
+  v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                 THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+  v_judged := v_passed IS NULL;
+  IF v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
 
   -- A look-up that is not counted waits for no other call.
   IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
-    v_account := public.lock_account(v_did);
+    v_locked := public.lock_account(v_did);
+    IF v_uncounted THEN
+      v_locked.requests_per_minute := NULL;
+    END IF;
     SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                   THEN public.hold_for(v_did, v_model, v_least) END;
+    -- Nothing has been begun or finished since, so the judgement stands.
+    IF v_locked IS DISTINCT FROM v_account THEN
+      v_judged  := false;
+      v_account := v_locked;
+      v_hold    := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                        THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+    END IF;
   END IF;
 
   IF v_fingerprint IS NOT NULL THEN
@@ -1094,14 +1139,30 @@ BEGIN
     END IF;
   END IF;
 
-  v_tat := public.judge_request(v_account, v_rate, v_hold);
+  IF NOT v_judged THEN
+    v_tat := public.judge_request(v_account, v_rate, v_hold);
+  END IF;
+
+  -- Under the lock of the DID, as the credit limit.
+  IF v_billable AND v_max_jobs IS NOT NULL THEN
+    SELECT count(*) INTO v_jobs FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.endpoint IN ('videos', 'batches')
+       AND (l.status = 'pending' OR l.cost_state = 'pending');
+    IF v_jobs >= v_max_jobs THEN
+      RAISE EXCEPTION 'this DID has as many open jobs as it may'
+        USING ERRCODE = 'PT429', DETAIL = 'too_many_open_jobs',
+              HINT = jsonb_build_object('open_jobs', v_jobs, 'max_open_jobs', v_max_jobs)::text;
+    END IF;
+  END IF;
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, hold, request_time,
+       status)
     VALUES
       (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
-       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, coalesce(v_hold, 0), v_time, 'pending')
+       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
+       coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
@@ -1149,7 +1210,7 @@ $$;
 --
 --   id; status 'completed' | 'failed'; cost_state 'none' | 'pending' | 'final'; response_time (epoch ms)
 --   and, each of them null where unknown: http_status, model, input_tokens, output_tokens,
---   cached_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
+--   cached_tokens, cache_write_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
 --   error_message, first_byte_ms, and
 --   generation_id   null or absent keeps what note_generation stored
 --   job_id          null or absent: the request created no job. Where an earlier request of the DID
@@ -1227,6 +1288,7 @@ BEGIN
     input_tokens            = (v_in ->> 'input_tokens')::integer,
     output_tokens           = (v_in ->> 'output_tokens')::integer,
     cached_tokens           = (v_in ->> 'cached_tokens')::integer,
+    cache_write_tokens      = (v_in ->> 'cache_write_tokens')::integer,
     reasoning_tokens        = (v_in ->> 'reasoning_tokens')::integer,
     openrouter_cost         = v_openrouter,
     upstream_inference_cost = v_upstream,
@@ -1239,6 +1301,7 @@ BEGIN
     first_byte_ms           = (v_in ->> 'first_byte_ms')::integer,
     response_time           = timestamptz 'epoch' + (v_in ->> 'response_time')::bigint * interval '1 millisecond',
     unknown_cost_reason     = NULL,
+    known_cost              = NULL,
     reconcile_attempts      = 0,
     next_reconcile_at       = NULL,
     settled_at              = NULL
@@ -1249,20 +1312,20 @@ BEGIN
     held  = greatest(held - v_released, 0)
   WHERE did = v_did AND (v_total > 0 OR v_released > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   TO service_role;
@@ -1951,9 +2014,10 @@ GRANT EXECUTE ON FUNCTION public.seal_key_id_of(text), public.keys_by_seal(jsonb
 --
 --   id; cost_state 'final' | 'unknown'; settled_at (epoch ms)
 --   final:   openrouter_cost, and, each of them null where unknown: upstream_inference_cost,
---            is_byok, model, input_tokens, output_tokens, cached_tokens, reasoning_tokens. Where is_byok
+--            is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens. Where is_byok
 --            or the provider's charge is null, the row's own value is summed.
 --   unknown: unknown_cost_reason, and
+--            known_cost the part of the cost that is known, or null
 --            attempts   the claim (its "attempts") that found it out. A row that was finished, from the
 --                       log's emergency record, or claimed again since stays as it is. Null or absent:
 --                       any claim.
@@ -1973,6 +2037,7 @@ DECLARE
   v_openrouter numeric     := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric     := (v_in ->> 'upstream_inference_cost')::numeric;
   v_is_byok    boolean     := (v_in ->> 'is_byok')::boolean;
+  v_known      numeric     := (v_in ->> 'known_cost')::numeric;
   v_total      numeric;
   v_did        text;
   v_row        public.request_logs%ROWTYPE;
@@ -1983,6 +2048,7 @@ BEGIN
      OR (v_cost_state = 'unknown') <> (v_in ->> 'unknown_cost_reason' IS NOT NULL)
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_known, 0) >= 0 AND coalesce(v_known, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'settle_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -2020,6 +2086,7 @@ BEGIN
   UPDATE public.request_logs SET
     cost_state              = v_cost_state,
     unknown_cost_reason     = left(v_in ->> 'unknown_cost_reason', 255),
+    known_cost              = CASE v_cost_state WHEN 'unknown' THEN v_known END,
     openrouter_cost         = coalesce(v_openrouter, openrouter_cost),
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
@@ -2028,6 +2095,7 @@ BEGIN
     input_tokens            = coalesce((v_in ->> 'input_tokens')::integer, input_tokens),
     output_tokens           = coalesce((v_in ->> 'output_tokens')::integer, output_tokens),
     cached_tokens           = coalesce((v_in ->> 'cached_tokens')::integer, cached_tokens),
+    cache_write_tokens      = coalesce((v_in ->> 'cache_write_tokens')::integer, cache_write_tokens),
     reasoning_tokens        = coalesce((v_in ->> 'reasoning_tokens')::integer, reasoning_tokens),
     status                  = CASE status WHEN 'pending' THEN 'failed' ELSE status END,
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
@@ -2043,7 +2111,7 @@ BEGIN
     held  = greatest(held - v_row.hold, 0)
   WHERE did = v_did AND (v_total > 0 OR v_row.hold > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);
@@ -2573,7 +2641,7 @@ GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jso
 CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  c_version   CONSTANT text   := '20260103000000';
+  c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
   c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
 BEGIN
@@ -2588,7 +2656,7 @@ BEGIN
                WHERE NOT EXISTS (
                  SELECT FROM pg_catalog.pg_proc AS p
                   WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
-                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+                    AND (p.prorettype <> 'jsonb'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
     'features', (
       SELECT coalesce(jsonb_agg(m.feature), '[]')
         FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature

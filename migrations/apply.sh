@@ -47,15 +47,62 @@ ALTER TABLE supabase_migrations.schema_migrations
   ADD COLUMN IF NOT EXISTS name text;
 SQL
 
+# Live tables have readers and writers: a statement that cannot lock them soon gives up, so that nobody
+# queues up behind it, and is tried again.
+attempts=30
+apply() { # file, version, name
+    local output attempt
+    for ((attempt = 1; ; attempt++)); do
+        if output=$(sql --single-transaction \
+            --command="SET LOCAL client_min_messages = warning" \
+            --command="SET LOCAL statement_timeout = 0" --command="SET LOCAL lock_timeout = '2s'" \
+            --command="INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('$2', '$3')" \
+            --file="$1" 2>&1); then
+            [ -z "$output" ] || echo "$output" >&2
+            return
+        fi
+        if [[ $attempt -ge $attempts || ! $output =~ "lock timeout"|"deadlock detected" ]]; then
+            echo "$output" >&2
+            fail "$(basename "$1") is not applied"
+        fi
+        echo "  waits for other transactions ($attempt of $attempts)" >&2
+        sleep 1
+    done
+}
+
+# The indexes of a migration, one by one and without blocking writers; then it finds them there.
+build_indexes() { # file
+    local statement
+    # Left by a run that was interrupted.
+    sql --command="SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM pg_catalog.pg_index
+                    WHERE indrelid = 'public.request_logs'::regclass AND NOT indisvalid" |
+        while read -r statement; do
+            sql --command="SET statement_timeout = 0" --command="$statement" </dev/null
+        done
+    awk '/^(UPDATE|CREATE INDEX IF NOT EXISTS) /, /;$/ { print }' "$1" |
+        sed 's/^CREATE INDEX IF NOT EXISTS/CREATE INDEX CONCURRENTLY IF NOT EXISTS/' |
+        { echo "SET client_min_messages = warning; SET statement_timeout = 0;"; cat; } |
+        sql --file=-
+}
+
 applied=$(sql --command='SELECT version FROM supabase_migrations.schema_migrations')
 count=0
 for file in "$(dirname "${BASH_SOURCE[0]}")"/*.sql; do
     base=$(basename "$file" .sql)
     version=${base%%_*}
+    name=${base#*_}
     grep --quiet --line-regexp --fixed-strings "$version" <<<"$applied" && continue
+    if [ "$name" = original_schema ] &&
+        [ "$(sql --command="SELECT to_regclass('public.user_api_keys') IS NOT NULL AND to_regclass('public.request_logs') IS NOT NULL")" = t ]; then
+        echo "$base is there already"
+        sql --command="INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('$version', '$name')"
+        continue
+    fi
     echo "$base"
-    sql --single-transaction --file="$file" \
-        --command="INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('$version', '${base#*_}')"
+    if [ "$name" = indexes ] && [ "$(sql --command="SELECT pg_relation_size('public.request_logs') > 10000000")" = t ]; then
+        build_indexes "$file"
+    fi
+    apply "$file" "$version" "$name"
     count=$((count + 1))
 done
 echo "$count applied"

@@ -3,9 +3,8 @@
 
     python tools/events.py                                    the committed ones, at the tests' clock
     python tools/events.py --now --audience URL --out DIR     fresh ones, which a running gateway accepts
-    python tools/events.py --vectors x_did_v1.json            compares the signer with known signatures
 
-Needs only `cryptography`. Signing is x-did-v1, written out in `signing_string`.
+Signs with the Python client (clients/python), which needs `cryptography`.
 """
 
 from __future__ import annotations
@@ -18,19 +17,26 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "clients" / "python" / "src"))
+
+from llmgw_auth import Identity, signing_string  # noqa: E402
 
 # RFC 8032, section 7.1, test 1: published, so it protects nothing.
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
-DID_KEY = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw"
-# 2025-01-01T00:00:00Z, where the clock of the tests stands.
+IDENTITY = Identity.from_seed(SEED)
+# Another DID of the same key.
+DID_JWK = (
+    "did:jwk:eyJrdHkiOiJPS1AiLCJjcnYiOiJFZDI1NTE5IiwieCI6IjExcVlBWUt4Q3JmVlNfN1R5V1FIT2c3aGN2UGFwaU1s"
+    "cndJYWFQY0hVUm8ifQ"
+)
+# 2025-01-01T00:00:00Z, the time of the tests' clock.
 TEST_CLOCK = 1_735_689_600
 TEST_AUDIENCE = "https://gw.example.com"
 
@@ -44,12 +50,12 @@ REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
 # The API's paths that are not greedy.
-EXACT = ("/", "/api/v1/health", USAGE, REQUESTS, KEYS)
+EXACT = ("/", "/api/v1/health", "/api/v1/health/database", USAGE, REQUESTS, KEYS)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """When and for whom events are signed."""
+    """The time and the audience for which events are signed."""
 
     now: int
     audience: str
@@ -58,33 +64,33 @@ class Clock:
 
 @dataclass(frozen=True)
 class Credentials:
-    """How a request is signed; the defaults make a request that passes."""
+    """The credentials of a request; the defaults make a request that passes."""
 
-    did: str = DID_KEY
+    did: str = IDENTITY.did
     offset: int = 0
-    """Seconds between the clock and the signature."""
+    """Seconds from the clock to the signature's time."""
     audience: str | None = None
-    """Another gateway's, instead of this one's."""
+    """The audience of another gateway, in place of this one."""
     signed_body: bytes | None = None
-    """What is signed instead of the body that is sent."""
+    """The body that is signed in place of the one that is sent."""
     sent: dict[str, str] = field(default_factory=dict)
-    """Credential headers that are sent instead of the right ones."""
+    """Credential headers that replace the right ones."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One request and what the gateway answers to it."""
+    """A request, and the gateway's answer."""
 
     name: str
     method: str
     path: str
-    """As the client sends it, still percent-encoded."""
+    """The path as the client sends it, percent-encoded."""
     query: tuple[tuple[str, str], ...] = ()
     raw_query: str | None = None
-    """Sent in place of `query`, in v2 events: these hold it encoded."""
+    """The query in place of `query`, in v2 events, which hold it encoded."""
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    """Beyond those that every client sends; a body is JSON unless they say otherwise."""
+    """Headers beyond the usual ones; the content type of a body is JSON unless one is given."""
     credentials: Credentials | None = None
     status: int = 200
     reason: str | None = None
@@ -92,16 +98,17 @@ class Sample:
 
     @property
     def function(self) -> str:
-        """The function that gets it."""
+        """The function that receives it."""
         return "health" if self.name.startswith("root-") else self.name.split("-")[0]
 
     @property
     def version(self) -> int:
-        """1: REST API, unless the name ends in -v2: Function URL, HTTP API, `cargo lambda watch`."""
+        """The format of the event: 1 for a REST API; 2, if the name ends in -v2, for a Function URL, an HTTP API
+        and `cargo lambda watch`."""
         return 2 if self.name.endswith("-v2") else 1
 
     def all_headers(self, fixed: dict[str, str], clock: Clock) -> dict[str, str]:
-        """What the event holds, given the headers that its format always has."""
+        """All headers of the event, given those that its format always has."""
         body_type = {"content-type": "application/json"} if self.body else {}
         return fixed | body_type | self.headers | credential_headers(self, clock)
 
@@ -116,7 +123,7 @@ def chat(stream: bool = False, **more: object) -> bytes:
 
 
 def messages() -> bytes:
-    """A small request of Anthropic's kind, whose SDKs say v1 once more in the path."""
+    """A small request to the Messages API, whose SDKs add v1 to the path."""
     ask = {"role": "user", "content": "Hello!"}
     return json.dumps({"model": "anthropic/claude-sonnet-4.6", "max_tokens": 64, "messages": [ask]}).encode()
 
@@ -127,14 +134,6 @@ def transcription() -> bytes:
         b'--boundary\r\nContent-Disposition: form-data; name="model"\r\n\r\nopenai/whisper-1\r\n'
         b'--boundary\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
         b"Content-Type: audio/wav\r\n\r\nRIFF\xff\xfe\x00\x80WAVE\r\n--boundary--\r\n"
-    )
-
-
-def did_jwk() -> str:
-    """The same key, as did:jwk."""
-    public = Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
-    return "did:jwk:" + base64url(
-        json.dumps({"kty": "OKP", "crv": "Ed25519", "x": base64url(public)}, separators=(",", ":")).encode()
     )
 
 
@@ -149,13 +148,13 @@ JANUARY = (("start_date", "2025-01-01"), ("end_date", "2025-01-31"))
 NO_DAY = (("start_date", "2025-02-30"),)
 BY_DAY = (*JANUARY, ("time_zone", "Europe/Berlin"), ("group_by", "day,model"))
 FAILED = (("status", "failed"), ("min_cost", "0.01"), ("limit", "100"))
-# No key of anyone's.
-BROUGHT = b'{"api_key":"sk-or-v1-for-the-samples-only","key_name":"sample","verify":false}'
+# Not a real key.
+STORED_KEY = b'{"api_key":"sk-or-v1-for-the-samples-only","key_name":"sample","verify":false}'
 P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 
 def samples() -> list[Sample]:
-    """All of them."""
+    """All samples."""
     any_other = "every path without a function of its own is health's"
     return [
         Sample("root-v1", "GET", "/"),
@@ -164,6 +163,7 @@ def samples() -> list[Sample]:
         Sample(
             "health-deep", "GET", "/api/v1/health", (("deep", "true"),), note="asks what it depends on too"
         ),
+        Sample("usage-health-v1", "GET", "/api/v1/health/database", note="with the deployed key"),
         Sample("health-not-found-v1", "GET", "/api/v2/chat", status=404, reason="not_found", note=any_other),
         Sample(
             "health-not-found-authorization-v1",
@@ -184,13 +184,13 @@ def samples() -> list[Sample]:
         post(
             "proxy-chat-form-content-type-v1", chat(), headers=FORM, note="`curl -d` without a content type"
         ),
-        post("proxy-chat-did-jwk-v1", chat(), credentials=Credentials(did=did_jwk()), note="the same key"),
+        post("proxy-chat-did-jwk-v1", chat(), credentials=Credentials(did=DID_JWK), note="the same key"),
         post(
             "proxy-messages-v1",
             messages(),
             f"{OPENROUTER}/v1/messages",
             headers=ANTHROPIC,
-            note="v1 once more",
+            note="with a second v1",
         ),
         post(
             "proxy-transcription-v1", transcription(), f"{OPENROUTER}/audio/transcriptions", headers=MULTIPART
@@ -254,7 +254,7 @@ def samples() -> list[Sample]:
             (("cursor", "AAAA"),),
             status=400,
             reason="invalid_parameter",
-            note="a cursor of nobody's",
+            note="an unknown cursor",
         ),
         get("usage-bad-date", USAGE, NO_DAY, status=400, reason="invalid_parameter", note="no such day"),
         post(
@@ -265,8 +265,8 @@ def samples() -> list[Sample]:
             reason="method_not_allowed",
         ),
         #
-        put("keys-put-v1", BROUGHT, note="not checked with OpenRouter"),
-        put("keys-put-v2", BROUGHT, note="not checked with OpenRouter"),
+        put("keys-put-v1", STORED_KEY, note="not checked with OpenRouter"),
+        put("keys-put-v2", STORED_KEY, note="not checked with OpenRouter"),
         get("keys-get-v1", KEYS),
         get("keys-get-v2", KEYS),
         post(
@@ -314,27 +314,9 @@ def post(name: str, body: bytes, path: str = COMPLETIONS, **more: Any) -> Sample
 
 
 def refused(name: str, credentials: Credentials | None, reason: str | None = None, note: str = "") -> Sample:
-    """A chat request that is refused for its credentials, for the reason it is named after."""
+    """A chat request that is refused for its credentials, for the reason in its name."""
     reason = reason or name.replace("-", "_")
     return post(f"proxy-{name}", chat(), credentials=credentials, status=401, reason=reason, note=note)
-
-
-def signing_string(
-    audience: str, did: str, timestamp: str, nonce: str, method: str, path: str, query: str, body: bytes
-) -> bytes:
-    """The bytes that are signed; path and query in canonical form."""
-    digest = hashlib.sha256(body).hexdigest()
-    return "\n".join(["x-did-v1", audience, did, timestamp, nonce, method, path, query, digest]).encode()
-
-
-def canonical_query(pairs: tuple[tuple[str, str], ...]) -> str:
-    """RFC 3986 encoding, always with `=`, sorted by encoded name, then value."""
-    encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
-    return "&".join(f"{name}={value}" for name, value in encoded)
-
-
-def sign(message: bytes) -> str:
-    return base64url(Ed25519PrivateKey.from_private_bytes(SEED).sign(message))
 
 
 def base64url(data: bytes) -> str:
@@ -346,7 +328,7 @@ def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
     credentials = sample.credentials
     if credentials is None:
         return {}
-    # Fresh events can be sent again and again; the committed ones never change.
+    # Fresh events have new nonces; the committed ones never change.
     nonce = (
         secrets.token_urlsafe(16)
         if clock.fresh
@@ -354,27 +336,28 @@ def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
     )
     timestamp = str(clock.now + credentials.offset)
     body = sample.body if credentials.signed_body is None else credentials.signed_body
-    message = signing_string(
-        credentials.audience or clock.audience,
-        credentials.did,
-        timestamp,
-        nonce,
-        sample.method,
-        unquote(sample.path),
-        canonical_query(sample.query),
-        body,
+    text = signing_string(
+        audience=credentials.audience or clock.audience,
+        did=credentials.did,
+        timestamp=timestamp,
+        nonce=nonce,
+        method=sample.method,
+        # A malformed path is refused before the signature is read.
+        path="/" if sample.reason == "malformed_path" else sample.path,
+        query=urlencode(sample.query),
+        body=body,
     )
     right = {
         "x-did": credentials.did,
         "x-did-timestamp": timestamp,
         "x-did-nonce": nonce,
-        "x-did-signature": sign(message),
+        "x-did-signature": base64url(IDENTITY.sign(text.encode())),
     }
     return right | credentials.sent
 
 
 def event(sample: Sample, clock: Clock) -> dict[str, object]:
-    """The event that the function gets."""
+    """The event that the function receives."""
     return (rest_event if sample.version == 1 else url_event)(sample, clock)
 
 
@@ -401,7 +384,7 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
     many: dict[str, list[str]] = {}
     for name, value in sample.query:
         many.setdefault(name, []).append(value)
-    # The most specific of the API's greedy paths, unless the path is one of its own.
+    # The most specific greedy path of the API, unless the API has this very path.
     greedy = f"{OPENROUTER}/" if sample.path.startswith(f"{OPENROUTER}/") else "/"
     if sample.path in EXACT:
         greedy = ""
@@ -412,7 +395,7 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
         "httpMethod": sample.method,
         "headers": headers,
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        # Of a repeated name the last value.
+        # The last value of a repeated name.
         "queryStringParameters": {name: values[-1] for name, values in many.items()} or None,
         "multiValueQueryStringParameters": many or None,
         "pathParameters": {"proxy": sample.path.removeprefix(greedy)} if greedy else None,
@@ -509,7 +492,7 @@ def url_event(sample: Sample, clock: Clock) -> dict[str, object]:
 
 
 def scheduled_event(clock: Clock) -> dict[str, object]:
-    """What EventBridge Scheduler sends to a target without an input of its own.
+    """The event that EventBridge Scheduler sends to a target without an input of its own.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets.html
     """
@@ -531,12 +514,12 @@ def trace_id(sample: Sample, clock: Clock) -> str:
 
 
 def request_time(clock: Clock) -> str:
-    """As API Gateway writes it, e.g. 01/Jan/2025:00:00:00 +0000."""
+    """The time as API Gateway writes it, e.g. 01/Jan/2025:00:00:00 +0000."""
     return datetime.fromtimestamp(clock.now, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
 
 
 def files(clock: Clock) -> dict[str, str]:
-    """Everything to write, by file name."""
+    """The content of each file, by its name."""
     every = samples()
     written = {f"{sample.name}.json": as_json(event(sample, clock)) for sample in every}
     expected = {
@@ -566,7 +549,7 @@ def as_json(value: object) -> str:
 
 
 def differences(directory: Path) -> list[str]:
-    """How the committed events differ from what this program writes."""
+    """The differences between the committed events and the output of this program."""
     right = files(Clock(TEST_CLOCK, TEST_AUDIENCE, fresh=False))
     there = (
         {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
@@ -578,35 +561,6 @@ def differences(directory: Path) -> list[str]:
         for name in sorted(right.keys() | there.keys())
         if right.get(name) != there.get(name)
     ]
-
-
-def check_vectors(path: Path) -> list[str]:
-    """The cases of a vector file that this program would sign otherwise."""
-    vectors = json.loads(path.read_text(encoding="utf-8"))
-    if bytes.fromhex(vectors["secret_key_seed_hex"]) != SEED or not vectors["cases"]:
-        return ["made with another key, or empty"]
-    wrong = []
-    for number, case in enumerate(vectors["cases"]):
-        pairs = tuple(split_query(case["query"]))
-        message = signing_string(
-            case["aud"],
-            case["did"],
-            case["ts"],
-            case["nonce"],
-            case["method"],
-            unquote(case["path"]),
-            canonical_query(pairs),
-            case["body"].encode(),
-        )
-        if message.decode() != case["canonical"] or sign(message) != case["sig"]:
-            wrong.append(f"case {number}: signs {message.decode()!r} as {sign(message)}")
-    return wrong
-
-
-def split_query(query: str) -> Iterator[tuple[str, str]]:
-    for pair in filter(None, query.split("&")):
-        name, _, value = pair.partition("=")
-        yield unquote(name.replace("+", " ")), unquote(value.replace("+", " "))
 
 
 README = """\
@@ -654,17 +608,10 @@ def main() -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(__file__).resolve().parent.parent / "events",
+        default=ROOT / "events",
         help="folder to write to",
     )
-    parser.add_argument(
-        "--vectors", type=Path, metavar="FILE", help="only compare the signer with x-did-v1 vectors"
-    )
     options = parser.parse_args()
-    if options.vectors:
-        wrong = check_vectors(options.vectors)
-        print("\n".join(wrong) or "every signature agrees")
-        return 1 if wrong else 0
     clock = Clock(int(time.time()) if options.now else TEST_CLOCK, options.audience, fresh=options.now)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in files(clock).items():

@@ -12,12 +12,13 @@
 --                     null or absent: 1200 (a function lives 15 minutes at most)
 --
 -- Returns an array of {"id", "did", "abandoned", "endpoint", "generation_id", "job_id", "age_seconds",
--- "attempts", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
+-- "attempts", "several_generations", "sealed_key"}. sealed_key is the key that made the request, also if it was retired
 -- meanwhile; null where the DID has no key and that one was not kept. Forgets retired keys that are no
 -- longer needed.
 --
 -- Concurrent runs skip each other's rows, and a claimed row belongs to its claim until the lease is over.
--- It waits for no lock, so it can take rows in any order.
+-- It waits for no lock, so it can take rows in any order: of each DID one after the other, so that nobody's
+-- rows wait for all of another's.
 CREATE OR REPLACE FUNCTION public.claim_unsettled(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -41,16 +42,24 @@ BEGIN
 
   PERFORM public.forget_retired_keys(v_did, NULL, v_now);
 
-  WITH due AS (
-    SELECT l.id
+  WITH candidate AS (
+    SELECT l.id, row_number() OVER (PARTITION BY l.did
+                                    ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time) AS turn
       FROM public.request_logs AS l
      WHERE (l.cost_state = 'pending' OR l.status = 'pending')
        AND (l.status <> 'pending' OR l.request_time < v_now - v_abandoned * interval '1 second')
        AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
        AND (v_did IS NULL OR l.did = v_did)
-     ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time
+  ), due AS (
+    SELECT l.id
+      FROM candidate AS c
+      JOIN public.request_logs AS l ON l.id = c.id
+     -- Once more, of the row as it is when it is locked.
+     WHERE (l.cost_state = 'pending' OR l.status = 'pending')
+       AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
+     ORDER BY c.turn, l.next_reconcile_at NULLS FIRST, l.request_time
      LIMIT v_limit
-       FOR UPDATE SKIP LOCKED
+       FOR UPDATE OF l SKIP LOCKED
   ), leased AS (
     UPDATE public.request_logs AS l
        SET reconcile_attempts = l.reconcile_attempts + 1,
@@ -59,7 +68,7 @@ BEGIN
       FROM due
      WHERE l.id = due.id
     RETURNING l.id, l.did, l.status, l.endpoint, l.generation_id, l.job_id, l.request_time,
-              l.reconcile_attempts, l.retired_key_id
+              l.reconcile_attempts, l.several_generations, l.retired_key_id
   )
   SELECT coalesce(jsonb_agg(jsonb_build_object(
            'id',            l.id,
@@ -70,6 +79,7 @@ BEGIN
            'job_id',        l.job_id,
            'age_seconds',   greatest(floor(extract(epoch FROM v_now - l.request_time)), 0)::bigint::text,
            'attempts',      l.reconcile_attempts,
+           'several_generations', coalesce(l.several_generations, false),
            'sealed_key',    CASE WHEN l.retired_key_id IS NULL THEN k.encrypted_api_key
                                 ELSE r.encrypted_api_key END)), '[]')
     INTO v_answer

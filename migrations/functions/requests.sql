@@ -49,22 +49,30 @@ END
 $$;
 
 -- The hold of a new request: the highest cost among the DID's last 20 settled requests to the same
--- model, and at least p_least. Requests without a model learn from each other.
-CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_least numeric) RETURNS numeric
+-- model, for a model that it has not used yet among those to the same endpoint, and at least p_least.
+-- Requests without a model learn from each other.
+CREATE OR REPLACE FUNCTION public.hold_for(p_did text, p_model text, p_endpoint text, p_least numeric) RETURNS numeric
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_dearest numeric;
 BEGIN
-  RETURN greatest(p_least, (
-    SELECT max(c.cost) FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
-     WHERE r.did = p_did AND r.model = coalesce(p_model, '')));
+  SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+   WHERE r.did = p_did AND r.model = coalesce(p_model, '');
+  IF v_dearest IS NULL THEN
+    SELECT max(c.cost) INTO v_dearest FROM public.recent_costs AS r CROSS JOIN unnest(r.costs) AS c (cost)
+     WHERE r.did = p_did AND r.endpoint = coalesce(p_endpoint, '');
+  END IF;
+  RETURN greatest(p_least, v_dearest);
 END
 $$;
 
 -- What hold_for learns from: called under the lock of the DID, once for each cost that becomes final.
-CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_cost numeric) RETURNS void
+CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_endpoint text, p_cost numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  INSERT INTO public.recent_costs AS r (did, model, costs) VALUES (p_did, coalesce(p_model, ''), ARRAY[p_cost])
-  ON CONFLICT (did, model) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
+  INSERT INTO public.recent_costs AS r (did, model, endpoint, costs)
+  VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost])
+  ON CONFLICT (did, model, endpoint) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
 END
 $$;
 
@@ -130,12 +138,18 @@ $$;
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
+--   free                    true: the model costs nothing, so nothing is held and no credit limit refuses it
+--   several_generations     true: the request may make several generations
+--   max_open_jobs           the request creates a job, and the DID may have at most so many whose cost is not
+--                           known; null or absent: no limit
 --   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
+--   uncounted               true: no rate counts this request
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
 --   PT404 no_key_for_did, PT401 replayed_request, PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
+--   PT429 too_many_open_jobs (HINT: {"open_jobs", "max_open_jobs"}, numbers),
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
 --
@@ -143,7 +157,7 @@ $$;
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
--- refused anyway keeps nobody waiting; then once more under the lock of the DID.
+-- refused anyway keeps nobody waiting; then, if the account has changed, once more under the lock of the DID.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -154,11 +168,17 @@ DECLARE
   v_fingerprint bytea   := decode(v_in ->> 'fingerprint', 'hex');
   v_least       numeric := coalesce((v_in ->> 'hold')::numeric, 0);
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
+  v_uncounted   boolean := coalesce((v_in ->> 'uncounted')::boolean, false);
+  v_limited     boolean := v_billable AND NOT coalesce((v_in ->> 'free')::boolean, false);
+  v_max_jobs    integer := (v_in ->> 'max_open_jobs')::integer;
+  v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_account     public.accounts;
+  v_locked      public.accounts;
   v_key         public.user_api_keys;
   v_passed      uuid;
+  v_judged      boolean;
   v_use         text;
   v_hold        numeric;
   v_tat         timestamptz;
@@ -175,6 +195,10 @@ BEGIN
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
   -- implies that its fingerprint is seen, too.
   SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF v_uncounted THEN
+    v_rate := NULL;
+    v_account.requests_per_minute := NULL;
+  END IF;
   SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no key is stored for this DID'
@@ -185,22 +209,31 @@ BEGIN
     RAISE EXCEPTION 'this signed request has been used before'
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                 THEN public.hold_for(v_did, v_model, v_least) END;
-  IF v_passed IS NULL THEN
+  v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                 THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+  v_judged := v_passed IS NULL;
+  IF v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
 
   -- A look-up that is not counted waits for no other call.
   IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
-    v_account := public.lock_account(v_did);
+    v_locked := public.lock_account(v_did);
+    IF v_uncounted THEN
+      v_locked.requests_per_minute := NULL;
+    END IF;
     SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = v_did;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    v_hold := CASE WHEN v_billable AND v_account.credit_limit IS NOT NULL
-                   THEN public.hold_for(v_did, v_model, v_least) END;
+    -- Nothing has been begun or finished since, so the judgement stands.
+    IF v_locked IS DISTINCT FROM v_account THEN
+      v_judged  := false;
+      v_account := v_locked;
+      v_hold    := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+                        THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
+    END IF;
   END IF;
 
   IF v_fingerprint IS NOT NULL THEN
@@ -217,14 +250,30 @@ BEGIN
     END IF;
   END IF;
 
-  v_tat := public.judge_request(v_account, v_rate, v_hold);
+  IF NOT v_judged THEN
+    v_tat := public.judge_request(v_account, v_rate, v_hold);
+  END IF;
+
+  -- Under the lock of the DID, as the credit limit.
+  IF v_billable AND v_max_jobs IS NOT NULL THEN
+    SELECT count(*) INTO v_jobs FROM public.request_logs AS l
+     WHERE l.did = v_did AND l.endpoint IN ('videos', 'batches')
+       AND (l.status = 'pending' OR l.cost_state = 'pending');
+    IF v_jobs >= v_max_jobs THEN
+      RAISE EXCEPTION 'this DID has as many open jobs as it may'
+        USING ERRCODE = 'PT429', DETAIL = 'too_many_open_jobs',
+              HINT = jsonb_build_object('open_jobs', v_jobs, 'max_open_jobs', v_max_jobs)::text;
+    END IF;
+  END IF;
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, model, requested_model, method, path, endpoint, streamed, hold, request_time, status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, hold, request_time,
+       status)
     VALUES
       (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
-       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, coalesce(v_hold, 0), v_time, 'pending')
+       v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
+       coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
@@ -272,7 +321,7 @@ $$;
 --
 --   id; status 'completed' | 'failed'; cost_state 'none' | 'pending' | 'final'; response_time (epoch ms)
 --   and, each of them null where unknown: http_status, model, input_tokens, output_tokens,
---   cached_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
+--   cached_tokens, cache_write_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
 --   error_message, first_byte_ms, and
 --   generation_id   null or absent keeps what note_generation stored
 --   job_id          null or absent: the request created no job. Where an earlier request of the DID
@@ -350,6 +399,7 @@ BEGIN
     input_tokens            = (v_in ->> 'input_tokens')::integer,
     output_tokens           = (v_in ->> 'output_tokens')::integer,
     cached_tokens           = (v_in ->> 'cached_tokens')::integer,
+    cache_write_tokens      = (v_in ->> 'cache_write_tokens')::integer,
     reasoning_tokens        = (v_in ->> 'reasoning_tokens')::integer,
     openrouter_cost         = v_openrouter,
     upstream_inference_cost = v_upstream,
@@ -362,6 +412,7 @@ BEGIN
     first_byte_ms           = (v_in ->> 'first_byte_ms')::integer,
     response_time           = timestamptz 'epoch' + (v_in ->> 'response_time')::bigint * interval '1 millisecond',
     unknown_cost_reason     = NULL,
+    known_cost              = NULL,
     reconcile_attempts      = 0,
     next_reconcile_at       = NULL,
     settled_at              = NULL
@@ -372,20 +423,20 @@ BEGIN
     held  = greatest(held - v_released, 0)
   WHERE did = v_did AND (v_total > 0 OR v_released > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('finished', true, 'status', v_status);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, numeric),
-    public.note_cost(text, text, numeric), public.judge_request(public.accounts, integer, numeric),
+GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+    public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   TO service_role;

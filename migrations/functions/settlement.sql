@@ -9,9 +9,10 @@
 --
 --   id; cost_state 'final' | 'unknown'; settled_at (epoch ms)
 --   final:   openrouter_cost, and, each of them null where unknown: upstream_inference_cost,
---            is_byok, model, input_tokens, output_tokens, cached_tokens, reasoning_tokens. Where is_byok
+--            is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens. Where is_byok
 --            or the provider's charge is null, the row's own value is summed.
 --   unknown: unknown_cost_reason, and
+--            known_cost the part of the cost that is known, or null
 --            attempts   the claim (its "attempts") that found it out. A row that was finished, from the
 --                       log's emergency record, or claimed again since stays as it is. Null or absent:
 --                       any claim.
@@ -31,6 +32,7 @@ DECLARE
   v_openrouter numeric     := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric     := (v_in ->> 'upstream_inference_cost')::numeric;
   v_is_byok    boolean     := (v_in ->> 'is_byok')::boolean;
+  v_known      numeric     := (v_in ->> 'known_cost')::numeric;
   v_total      numeric;
   v_did        text;
   v_row        public.request_logs%ROWTYPE;
@@ -41,6 +43,7 @@ BEGIN
      OR (v_cost_state = 'unknown') <> (v_in ->> 'unknown_cost_reason' IS NOT NULL)
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_known, 0) >= 0 AND coalesce(v_known, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'settle_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -78,6 +81,7 @@ BEGIN
   UPDATE public.request_logs SET
     cost_state              = v_cost_state,
     unknown_cost_reason     = left(v_in ->> 'unknown_cost_reason', 255),
+    known_cost              = CASE v_cost_state WHEN 'unknown' THEN v_known END,
     openrouter_cost         = coalesce(v_openrouter, openrouter_cost),
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
@@ -86,6 +90,7 @@ BEGIN
     input_tokens            = coalesce((v_in ->> 'input_tokens')::integer, input_tokens),
     output_tokens           = coalesce((v_in ->> 'output_tokens')::integer, output_tokens),
     cached_tokens           = coalesce((v_in ->> 'cached_tokens')::integer, cached_tokens),
+    cache_write_tokens      = coalesce((v_in ->> 'cache_write_tokens')::integer, cache_write_tokens),
     reasoning_tokens        = coalesce((v_in ->> 'reasoning_tokens')::integer, reasoning_tokens),
     status                  = CASE status WHEN 'pending' THEN 'failed' ELSE status END,
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
@@ -101,7 +106,7 @@ BEGIN
     held  = greatest(held - v_row.hold, 0)
   WHERE did = v_did AND (v_total > 0 OR v_row.hold > 0);
   IF v_total IS NOT NULL THEN
-    PERFORM public.note_cost(v_did, v_row.requested_model, v_total);
+    PERFORM public.note_cost(v_did, v_row.requested_model, v_row.endpoint, v_total);
   END IF;
 
   RETURN jsonb_build_object('settled', true, 'cost_state', v_cost_state);

@@ -11,7 +11,7 @@ use url::Url;
 
 pub use self::{
     env::{Env, Fault, Faults},
-    variables::{KeysetConfig, ProvisioningConfig, StorageConfig},
+    variables::{ProvisioningConfig, SecretConfig, StorageConfig},
 };
 use crate::{
     accounting::ledger,
@@ -20,7 +20,10 @@ use crate::{
     identity::auth::Audiences,
     metering::money::Usd,
     storage::{Grant, Retention},
-    upstream::{endpoint::AllowedFamilies, openrouter::Timeouts},
+    upstream::{
+        endpoint::{AllowedFamilies, Endpoint},
+        openrouter::Timeouts,
+    },
 };
 
 /// Why a function does not start.
@@ -42,7 +45,7 @@ pub struct ProxyConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// Limit for making a connection to anything.
@@ -50,15 +53,48 @@ pub struct ProxyConfig {
     /// Limits for OpenRouter's answers.
     pub timeouts: Timeouts,
     /// The least that is reserved against a credit limit for a request.
-    pub hold: Usd,
+    pub holds: Holds,
+    /// How many jobs a DID may have whose cost is not known.
+    pub max_open_jobs: NonZeroU32,
     /// The rate of DIDs whose key names none of its own.
     pub requests_per_minute: Option<NonZeroU32>,
     /// The timeout of closing a request's books.
-    pub ledger_patience: Duration,
+    pub ledger_timeout: Duration,
     /// Refused path families that are allowed here.
     pub allowed_families: AllowedFamilies,
     /// The way to make a key at a DID's first request, if that is on.
     pub provisioning: Option<ProvisioningConfig>,
+}
+
+/// What is at least reserved against a DID's credit limit, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holds {
+    /// For a request, and for each request in a batch.
+    pub request: Usd,
+    /// For a video.
+    pub video: Usd,
+}
+
+impl Holds {
+    /// The hold of a request; of one that creates a batch, for as many as are in it.
+    #[must_use]
+    pub fn of(self, endpoint: Endpoint, inline_requests: u32) -> Usd {
+        match endpoint {
+            Endpoint::Videos => self.video,
+            Endpoint::Batches => self.request.times(inline_requests.max(1)),
+            Endpoint::ChatCompletions
+            | Endpoint::Completions
+            | Endpoint::Responses
+            | Endpoint::Messages
+            | Endpoint::Embeddings
+            | Endpoint::Rerank
+            | Endpoint::Images
+            | Endpoint::Transcriptions
+            | Endpoint::Speech
+            | Endpoint::Systemone
+            | Endpoint::Other => self.request,
+        }
+    }
 }
 
 impl ProxyConfig {
@@ -78,8 +114,9 @@ impl ProxyConfig {
             // Some models reason for minutes without a comment in between, so this is no shorter.
             idle: env.milliseconds("UPSTREAM_IDLE_TIMEOUT_MS", Duration::from_secs(290)),
         };
-        let ledger_patience = env.milliseconds("LEDGER_PATIENCE_MS", ledger::PATIENCE);
-        let (hold, requests_per_minute) = (env.hold(), env.requests_per_minute());
+        let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
+        let (holds, requests_per_minute) = (env.holds(), env.requests_per_minute());
+        let max_open_jobs = env.max_open_jobs();
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
             Some(Self {
@@ -89,9 +126,10 @@ impl ProxyConfig {
                 openrouter: openrouter?,
                 connect_timeout,
                 timeouts,
-                hold: hold?,
+                holds: holds?,
+                max_open_jobs: max_open_jobs?,
                 requests_per_minute,
-                ledger_patience,
+                ledger_timeout,
                 allowed_families: allowed_families?,
                 provisioning,
             })
@@ -128,12 +166,12 @@ pub struct KeysConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The management key's secret, if there is one. Without it provisioned keys are not deleted
     /// either.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// For whom keys are made.
     pub policy: Policy,
     /// The spending limit of those keys.
@@ -168,7 +206,7 @@ pub struct ReconcileConfig {
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
-    pub keyset: KeysetConfig,
+    pub keyset: SecretConfig,
     /// OpenRouter's API root.
     pub openrouter: Url,
     /// The age from which on a pending row counts as abandoned, and the least that a run may be asked
@@ -176,7 +214,7 @@ pub struct ReconcileConfig {
     /// tests, whose functions end sooner, set it.
     pub abandoned_after: Duration,
     /// The management key's secret, for deleting provisioned keys.
-    pub management: Option<KeysetConfig>,
+    pub management: Option<SecretConfig>,
     /// The period for which settled requests are kept one by one; `None`: for ever.
     pub retention: Option<Retention>,
 }

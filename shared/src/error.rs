@@ -2,7 +2,7 @@
 //! turns these into HTTP.
 
 use crate::{
-    accounting::usage::ParameterError,
+    accounting::{reconcile::JobOpen, usage::ParameterError},
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     identity::{
         auth::AuthError,
@@ -62,6 +62,9 @@ pub enum Error {
     /// No key was provisioned.
     #[error("no key was provisioned")]
     Provisioning(#[from] ProvisioningError),
+    /// A job is to be deleted whose cost is not known.
+    #[error(transparent)]
+    JobOpen(#[from] JobOpen),
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {
@@ -92,6 +95,7 @@ impl Error {
             Self::Upstream(error) => error.reason(),
             Self::KeyCheck(error) => error.reason(),
             Self::Provisioning(error) => error.reason(),
+            Self::JobOpen(error) => error.reason(),
             Self::Unhealthy { .. } => "unhealthy",
             Self::Panicked => "internal",
         }

@@ -12,7 +12,7 @@
 //!                  └─ metering (JSON, events, usage, money) · identity (DIDs, signatures)
 //!                       └─ observe (the request's line in the log)
 //!                            └─ vault (keys, keyset, Secrets Manager)
-//!                                 └─ routes · request · http_client · clock · causes
+//!                                 └─ routes · request · http_client · clock · causes · strict_json
 //! ```
 
 #![warn(missing_docs)]
@@ -32,5 +32,6 @@ pub mod request;
 pub mod respond;
 pub mod routes;
 pub mod storage;
+pub mod strict_json;
 pub mod upstream;
 pub mod vault;

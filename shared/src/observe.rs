@@ -9,7 +9,10 @@ use http::HeaderMap;
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
-use crate::{request::Incoming, vault::secret::without_keys};
+use crate::{request::Incoming, vault::secret::clipped_without_keys};
+
+/// The most characters of a path in a line.
+const LONGEST_PATH: usize = 1_000;
 
 /// The span's name.
 pub const REQUEST: &str = "request";
@@ -53,7 +56,10 @@ pub fn caller(did: &str) {
 pub fn asked(request: &Incoming) {
     let span = Span::current();
     span.record("http.method", request.method.as_str());
-    span.record("http.path", without_keys(&request.raw_path));
+    span.record(
+        "http.path",
+        clipped_without_keys(&request.raw_path, LONGEST_PATH),
+    );
     record("trace.parent", trace_parent(&request.headers));
 }
 

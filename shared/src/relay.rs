@@ -129,7 +129,7 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
         idle: relayed.idle,
         format,
         first_byte: relayed.arrived.elapsed(),
-        until: invocation.closing_time(),
+        deadline: invocation.closing_time(),
         tail: Tail::default(),
         // Broken JSON shows itself.
         last_word: (format != AnswerFormat::Json)
@@ -169,7 +169,7 @@ struct Pump {
     format: AnswerFormat,
     tail: Tail,
     first_byte: Duration,
-    until: Instant,
+    deadline: Instant,
     /// The head's `x-generation-id`.
     generation_id: Option<String>,
     cache_hit: bool,
@@ -252,8 +252,8 @@ impl Pump {
     async fn forward(&mut self) -> Ending {
         loop {
             let idle_until = Instant::now() + self.idle;
-            let patience = self.until.min(self.over_at.unwrap_or(idle_until));
-            let chunk = match timeout_at(patience, self.head.chunk()).await {
+            let deadline = self.deadline.min(self.over_at.unwrap_or(idle_until));
+            let chunk = match timeout_at(deadline, self.head.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ending::Complete,
                 Ok(Err(error)) => {
@@ -261,7 +261,7 @@ impl Pump {
                     return Ending::Cut;
                 }
                 Err(_) if self.over_at.is_some() => return Ending::Complete,
-                Err(_) if self.until <= idle_until => return Ending::DeadlineReached,
+                Err(_) if self.deadline <= idle_until => return Ending::DeadlineReached,
                 Err(_) => return Ending::Stalled,
             };
             self.observe(&chunk);
@@ -316,7 +316,7 @@ impl Pump {
         let Some(sender) = &self.sender else {
             return true;
         };
-        match timeout_at(self.until, sender.send(Frame::data(chunk))).await {
+        match timeout_at(self.deadline, sender.send(Frame::data(chunk))).await {
             Ok(Ok(())) => true,
             Ok(Err(_gone)) => {
                 self.sender = None;

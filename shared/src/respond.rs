@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
+    accounting::reconcile::JobOpen,
     causes::causes,
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     error::Error,
@@ -29,6 +30,8 @@ const EXPOSED_HEADERS: &str =
     "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
 /// The pause before a client should try a failed dependency again, in seconds.
 const RETRY_AFTER: u32 = 5;
+/// The pause where a job must end first, in seconds.
+const RETRY_OPEN_JOB: u32 = 60;
 /// The pause while another call does the same work, in seconds.
 const RETRY_IN_PROGRESS: u32 = 2;
 
@@ -220,6 +223,11 @@ impl Failure {
             Error::Upstream(error) => of_upstream(error),
             Error::KeyCheck(error) => of_key_check(error),
             Error::Provisioning(error) => of_provisioning(error),
+            Error::JobOpen(JobOpen) => Self::new(
+                StatusCode::CONFLICT,
+                "The cost of this job is not known yet, so it was not deleted; delete it when it is over.",
+            )
+            .retry_after(RETRY_OPEN_JOB),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The gateway runs, but something it stands on does not answer; see metadata.checks.",
@@ -355,6 +363,13 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .with("requests_per_minute", *requests_per_minute)
         .with("retry_after", *retry_after)
         .retry_after(*retry_after),
+        Refusal::TooManyOpenJobs { open_jobs, max_open_jobs } => Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("This DID has {open_jobs} jobs whose cost is not known, and may have {max_open_jobs}; ask how far they are, then try again."),
+        )
+        .with("open_jobs", *open_jobs)
+        .with("max_open_jobs", *max_open_jobs)
+        .retry_after(RETRY_OPEN_JOB),
         Refusal::KeyExists => Failure::new(
             StatusCode::CONFLICT,
             "This DID has brought an OpenRouter key of its own; DELETE it before asking for one.",

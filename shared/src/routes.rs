@@ -12,6 +12,8 @@ pub enum Route {
     Banner,
     /// Whether the gateway works.
     Health,
+    /// Whether the database answers with the deployed key.
+    DatabaseHealth,
     /// OpenRouter's own endpoints.
     OpenRouter,
     /// Sums over the caller's requests.
@@ -68,9 +70,10 @@ struct Description {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Banner,
         Self::Health,
+        Self::DatabaseHealth,
         Self::OpenRouter,
         Self::Usage,
         Self::UsageRequests,
@@ -89,6 +92,7 @@ impl Route {
         match self {
             Self::Banner => row("/", Some("GET, HEAD"), Health, Open),
             Self::Health => row("/api/v1/health", Some("GET, HEAD"), Health, Open),
+            Self::DatabaseHealth => row("/api/v1/health/database", Some("GET, HEAD"), Usage, Open),
             Self::OpenRouter => row("/api/v1/openrouter/{path}", None, Proxy, SignedAndBooked),
             Self::Usage => row("/api/v1/usage", Some("GET"), Usage, Signed),
             Self::UsageRequests => row("/api/v1/usage/requests", Some("GET"), Usage, Signed),

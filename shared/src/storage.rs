@@ -35,8 +35,8 @@ pub use emergency::{EmergencyRecord, NotARecord};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use keys::{
-    Asking, Condemned, Grant, KeyDescription, KeySource, LimitReset, NewKey, Reserved, RevokedKey,
-    StoredKey,
+    CallerRequest, Grant, KeyDescription, KeySource, LimitReset, NewKey, PendingDeletion, Reserved,
+    RevokedKey, StoredKey,
 };
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use records::{
@@ -99,16 +99,18 @@ impl Storage {
         self
     }
 
-    /// Calls one database function, at most `attempts` times and not beyond `until`. All of them
+    /// Calls one database function, at most `attempts` times and not beyond `deadline`. All of them
     /// are idempotent, so an attempt whose answer was lost is repeated.
     async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,
         arguments: &Argument<impl Serialize>,
         attempts: u32,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<T, StorageError> {
-        self.attempt(function, arguments, attempts, until).await.0
+        self.attempt(function, arguments, attempts, deadline)
+            .await
+            .0
     }
 
     /// As [`call`](Self::call); also whether the answer is that of a repetition, so that an earlier
@@ -118,7 +120,7 @@ impl Storage {
         function: &'static str,
         arguments: &Argument<impl Serialize>,
         attempts: u32,
-        until: Instant,
+        deadline: Instant,
     ) -> (Result<T, StorageError>, bool) {
         let Ok(body) = serde_json::to_vec(arguments) else {
             return (Err(Protocol::RequestNotBuilt.into()), false);
@@ -129,7 +131,7 @@ impl Storage {
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             let answer = self
                 .transport
                 .rpc(function, body.clone(), left.min(self.attempt_timeout))
@@ -138,7 +140,7 @@ impl Storage {
                 Err(StorageError::Unavailable(error))
                     if (patient || error.is_transient())
                         && attempt < attempts
-                        && Instant::now() + pause < until =>
+                        && Instant::now() + pause < deadline =>
                 {
                     tracing::warn!(
                         function,

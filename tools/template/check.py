@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Checks template.yaml offline: both linters, then rules on what it expands to, and whether
-.github/deploy-role.yaml may deploy just that.
+"""Checks template.yaml offline: with both linters, with rules for its expansion, and against the permissions
+of .github/deploy-role.yaml.
 
     pip install aws-sam-cli cfn-lint cryptography
     python tools/template/check.py [--checkov path/to/checkov]
 
 Prints one line per check and exits with 1 if any failed. checkov, the security linter, lives in an
-environment of its own (requirements.txt) and is run if it is named. Linters know CloudFormation, not this
-stack: they pass a proxy that buffers its streams and a role that reads every secret. So the rules
-(rules.py) run on the expanded template, and each rule has to fail on a template with a fault of its
+environment of its own (requirements.txt) and is run if it is named. Linters know CloudFormation and not
+this stack: they accept a proxy that buffers its streams and a role that reads every secret. Therefore the
+rules (rules.py) run on the expanded template, and each rule has to fail on a template with a fault of its
 kind (mutations.py).
 """
 
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 
-# Nothing here talks to AWS, but the tools want to know a region and who is asking.
+# Nothing here connects to AWS, but the tools require a region and credentials.
 OFFLINE = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "offline",
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
-    """Every check's name and what it found."""
+    """The name of each check, and its problems."""
     yield "sam validate --lint", run("sam", "validate", "--lint", "--template", str(TEMPLATE))
     for template in (TEMPLATE, DEPLOY_ROLE):
         name = template.relative_to(ROOT)
@@ -101,13 +101,13 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
 
 
 def broken(name: str, stacks: list[Expansion]) -> list[str]:
-    """What a rule finds wrong, wherever the proxy runs; each fault once."""
+    """The problems that a rule finds in any of the expansions, each once."""
     found = (problem for stack in stacks for problem in RULES[name](stack))
     return list(dict.fromkeys(found))
 
 
 def run(program: str, *arguments: str) -> list[str]:
-    """A tool's output if it fails. It is looked for beside this interpreter first."""
+    """The output of a tool that fails. The tool is looked for beside this interpreter first."""
     beside = Path(sys.executable).parent / program
     command = [str(beside) if beside.is_file() else program, *arguments]
     try:

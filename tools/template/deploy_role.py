@@ -1,8 +1,9 @@
-"""Whether .github/deploy-role.yaml lets CloudFormation do all that template.yaml takes, and keeps from GitHub
-what is none of its business.
+"""Checks that .github/deploy-role.yaml permits all actions of a deployment of template.yaml, and denies GitHub
+everything else.
 
-What CloudFormation does for a resource is from its registry (`aws cloudformation describe-type`, the handlers'
-permissions), less what concerns properties that the template does not use, such as VPCs and code signing.
+The actions of CloudFormation for a resource are from its registry (`aws cloudformation describe-type`, the
+handlers' permissions), without those for properties that the template does not use, such as VPCs and code
+signing.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ VALUES = {
 }
 
 ROLE_POLICY = "AttachRolePolicy DetachRolePolicy".split()
-# What IAM lets depend on the boundary of the role it is done to.
+# Actions whose permission depends on the boundary of the role.
 BOUNDED = {"iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"}
 BOUNDARY = {"iam:PermissionsBoundary": VALUES["Boundary"]}
-# Actions by type of resource, and what they are done to: `{name}` is the resource's, given or generated.
+# For each type of resource its actions and their target: `{name}` is the resource's, given or generated.
 NEEDS: dict[str, tuple[str, str, str]] = {
     "AWS::Lambda::Function": (
         "lambda",
@@ -137,7 +138,7 @@ NEEDS: dict[str, tuple[str, str, str]] = {
 }
 NAMES = ("FunctionName", "LogGroupName", "Name", "AlarmName", "DashboardName")
 
-# What the role must not be able to do: action, resource, and what IAM would know of the request.
+# Requests that the role must not permit: action, resource, and IAM's context of the request.
 OWN_ROLE = f"arn:aws:iam::{ACCOUNT}:role/{STACK}-deploy-DeployRole-0123456789AB"
 PROXY_ROLE = f"arn:aws:iam::{ACCOUNT}:role/{STACK}-ProxyFunctionRole-0123456789AB"
 FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
@@ -200,7 +201,7 @@ MANAGED: dict[str, list[tuple[str, str]]] = {
 
 
 def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
-    """What the role of one template lacks for deploying the other, and what it has too much of."""
+    """The permissions that the role lacks for deploying the template, and those that it must not have."""
     role = template["Resources"]["DeployRole"]["Properties"]
     statements = [
         statement for policy in resolve(role["Policies"]) for statement in policy["PolicyDocument"]["Statement"]
@@ -215,7 +216,7 @@ def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
     for action, resource, context in FORBIDDEN:
         if allows(statements, action, resource, context):
             yield f"may {action} {resource} {context or ''}"
-    # IAM's bound for a role's inline policies; it does not count white space.
+    # IAM's limit for a role's inline policies, which does not count white space.
     size = len(json.dumps(statements, separators=(",", ":")))
     if size > 10_000:
         yield f"the policy has {size} characters"
@@ -270,7 +271,7 @@ def as_text(resource: Any) -> str:
 
 
 def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Each action that a deployment of these resources takes, on what, and what IAM knows of it."""
+    """The requests of a deployment of these resources: action, resource and IAM's context."""
     stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/0"
     for action in "CreateChangeSet DescribeChangeSet DescribeStackEvents DescribeStacks ExecuteChangeSet".split():
         yield f"cloudformation:{action}", stack, {}
@@ -291,7 +292,7 @@ def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]
             continue
         service, actions, pattern = NEEDS[kind]
         given = next((properties[key] for key in NAMES if key in properties), None)
-        # Permissions and the like name a function by Ref.
+        # Permissions, among others, name a function by Ref.
         name = resolve(given) if not isinstance(given, dict) or given.get("Ref") not in resources else None
         if name is None:
             name = f"{STACK}-proxy" if ":function:" in pattern else f"{STACK}-{logical_id}-0123456789AB"
@@ -307,7 +308,7 @@ def needs(resources: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]
 
 
 def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """AWS's policies are attached to the role, and it is handed to the service that works under it."""
+    """The requests that attach AWS's policies to a role and pass it to its service."""
     for policy in resolve(properties.get("ManagedPolicyArns", [])):
         for action in ROLE_POLICY:
             yield f"iam:{action}", arn, BOUNDARY | {"iam:PolicyARN": policy}
@@ -318,7 +319,7 @@ def role_needs(arn: str, properties: dict[str, Any]) -> Iterator[tuple[str, str,
 
 
 def allows(statements: list[dict[str, Any]], action: str, resource: str, context: dict[str, str]) -> bool:
-    """Whether IAM would, by these statements alone; all of them allow."""
+    """Whether IAM permits a request by these statements, all of which allow."""
     return any(
         statement["Effect"] == "Allow"
         and any(matches(pattern, action) for pattern in as_list(statement["Action"]))
@@ -333,12 +334,12 @@ def allows(statements: list[dict[str, Any]], action: str, resource: str, context
 
 
 def matches(pattern: str, value: str) -> bool:
-    """IAM's wildcards: any text, and any character."""
+    """Whether a text matches a pattern with IAM's wildcards for any text and any character."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value) is not None
 
 
 def resolve(value: Any) -> Any:
-    """CloudFormation's functions worked out, with VALUES for parameters and every condition true."""
+    """A value with CloudFormation's functions evaluated, with VALUES for parameters and every condition true."""
     if isinstance(value, list):
         return [resolve(item) for item in value if item != {"Ref": "AWS::NoValue"}]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: packaged by SAM, expanded by SAM's translator."""
+"""The template as CloudFormation receives it: packaged by SAM, expanded by SAM's translator."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-# It warns that it knows no feature toggles, whatever the template.
+# The translator always warns that it has no feature toggles.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 MANAGED_POLICIES = {
     "AWSLambdaBasicExecutionRole": "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 }
-# For parameters without a default.
+# Values of parameters without a default.
 PARAMETERS = {"SupabaseUrl": "https://project.supabase.co"}
 
 
-# Whether there are Managed Instances, and whether they serve.
+# The deployments: whether Managed Instances exist, and whether they serve requests.
 DEPLOYMENTS = ((False, False), (True, False), (True, True))
 NOTHING = {"Ref": "AWS::NoValue"}
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """A template before SAM's transformation, and after it for one of the deployments."""
+    """A template before SAM's transformation, and after it, for one of the deployments."""
 
     source: dict[str, Any]
     resources: dict[str, Any]
@@ -53,11 +53,11 @@ class Expansion:
         }
 
     def role_of(self, function: dict[str, Any]) -> dict[str, Any]:
-        """Properties of the role that a function runs under."""
+        """Properties of a function's execution role."""
         return self.resources[function["Role"]["Fn::GetAtt"][0]]["Properties"]
 
     def api(self) -> dict[str, Any]:
-        """The one REST API's OpenAPI definition."""
+        """The OpenAPI definition of the only REST API."""
         (api,) = self.of_type("AWS::ApiGateway::RestApi").values()
         return api["Body"]
 
@@ -70,20 +70,20 @@ class Expansion:
 
 
 def read(path: str) -> dict[str, Any]:
-    """A template file, with YAML aliases resolved and nothing shared between their places."""
+    """A template file, with YAML aliases replaced by copies."""
     with open(path, encoding="utf-8") as file:
         return packaged(yaml_parse(file.read()))
 
 
 def packaged(source: dict[str, Any]) -> dict[str, Any]:
-    """A deep copy by way of the writer of `sam build` and `sam package`."""
+    """A deep copy, written and read as by `sam build` and `sam package`."""
     return yaml_parse(yaml_dump(source))
 
 
 def transformed(source: dict[str, Any]) -> dict[str, Any]:
-    """Every resource that a template may come to; raises samtranslator's exceptions where it is not valid."""
+    """All resources of a template; raises samtranslator's exceptions if it is not valid."""
     uploaded = packaged(source)
-    # `sam package` replaces the folder by the place it uploaded the build to.
+    # `sam package` replaces the folder by the address of the uploaded build.
     uploaded["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     output = Translator(MANAGED_POLICIES, Parser()).translate(uploaded, dict(PARAMETERS))
     return json.loads(json.dumps(output))["Resources"]
@@ -96,7 +96,7 @@ def expand(source: dict[str, Any]) -> list[Expansion]:
 
 
 def deployed(source: dict[str, Any], resources: dict[str, Any], has_instances: bool, they_serve: bool) -> Expansion:
-    """The expansion with the conditions about Managed Instances decided."""
+    """The expansion with fixed conditions about Managed Instances."""
     decided = {
         "HasManagedInstances": has_instances,
         "HasManagedFunctionUrl": has_instances,
@@ -111,7 +111,7 @@ def deployed(source: dict[str, Any], resources: dict[str, Any], has_instances: b
 
 
 def settled(value: Any, decided: dict[str, bool]) -> Any:
-    """A value without the choices that depend on conditions which are decided."""
+    """A value without the choices that depend on fixed conditions."""
     if isinstance(value, list):
         items = (settled(item, decided) for item in value)
         return [item for item in items if item != NOTHING]
@@ -148,7 +148,7 @@ def text(value: Any) -> str:
 
 
 def references(value: Any) -> Iterator[str]:
-    """Logical ids that a value mentions by Ref, Fn::GetAtt, Fn::Sub or DependsOn."""
+    """The logical ids to which a value refers by Ref, Fn::GetAtt, Fn::Sub or DependsOn."""
     if isinstance(value, list):
         for item in value:
             yield from references(item)

@@ -1,4 +1,4 @@
-"""Faults put into the template in memory, and the rule that has to notice each."""
+"""Faults that are put into the template in memory, each with the rule that has to notice it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SECRET_KEY: Place = (*USAGE, *VARIABLES, "SUPABASE_SECRET_KEY")
 
 
 def look(template: Template, place: Place) -> Any:
-    """What stands at a place; a KeyError if the template has changed and nothing does."""
+    """The value at a place; raises KeyError if the template has changed and there is none."""
     value: Any = template
     for step in place:
         value = value[step]
@@ -55,7 +55,7 @@ def put(place: Place, value: Any) -> Change:
 
 
 def drop(*places: Place) -> Change:
-    """Removes what stands there."""
+    """Removes the value at a place."""
 
     def change(template: Template) -> None:
         for place in places:
@@ -65,12 +65,12 @@ def drop(*places: Place) -> Change:
 
 
 def copy(source: Place, to: Place) -> Change:
-    """Puts what stands in one place into another too."""
+    """Copies the value at one place to another."""
     return lambda template: put(to, deepcopy(look(template, source)))(template)
 
 
 def edit(place: Place, old: str, new: str) -> Change:
-    """Changes a part of a string under Fn::Sub, of which it may be the first argument."""
+    """Changes a part of a string, also one that is the first argument of Fn::Sub."""
 
     def change(template: Template) -> None:
         inner = (*place, "Fn::Sub")
@@ -85,7 +85,7 @@ def edit(place: Place, old: str, new: str) -> Change:
 
 
 def both(first: Change, second: Change) -> Change:
-    """One change after the other."""
+    """Makes several changes in order."""
 
     def change(template: Template) -> None:
         first(template)
@@ -95,7 +95,7 @@ def both(first: Change, second: Change) -> Change:
 
 
 def generated_by_sam(mode: str) -> Change:
-    """SAM's own way to stream: an event property, whose wrong value passes every linter."""
+    """Changes SAM's event property for streaming, whose wrong value passes every linter."""
 
     def change(template: Template) -> None:
         put((*API, "MergeDefinitions"), True)(template)
@@ -108,7 +108,7 @@ def generated_by_sam(mode: str) -> Change:
     return change
 
 
-# By the name of the rule: the fault in words, and the change that makes it.
+# By the name of the rule: the description of a fault, and the change that makes it.
 MUTATIONS: dict[str, dict[str, Change]] = {
     "proxy-streams": {
         "SAM's event property with STREAM": generated_by_sam("STREAM"),
@@ -275,7 +275,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
     },
 }
 
-# The same of .github/deploy-role.yaml.
+# The faults of .github/deploy-role.yaml.
 DEPLOY_ROLE: Place = ("Resources", "DeployRole", "Properties")
 DEPLOY_STATEMENTS: Place = (*DEPLOY_ROLE, "Policies", 0, "PolicyDocument", "Statement")
 # The statement about roles that may be made.

@@ -1,4 +1,4 @@
-"""Rules about what operators need: alarms, dashboard, access log, domain, Function URL; and their faults."""
+"""Rules for operations: alarms, dashboard, access log, domain, Function URL; and their faults."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ALARMS = {
     "unknown-costs",
     "slow-requests",
 }
-# What the functions put into their log lines as metrics: METRICS in functions/adapter/src/log.rs.
+# The metrics in the functions' log lines: METRICS in functions/adapter/src/log.rs.
 OWN_NAMESPACE = "LlmGateway"
 # Variables that an access log must not quote: the query, headers and paths may hold the client's secrets, and
-# API Gateway escapes nothing, so text that a client may choose could forge members. `requestId` is such a text:
+# API Gateway escapes nothing, so text that a client may choose could forge fields. `requestId` is such a text:
 # "Clients can override this request ID."
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html
 UNSAFE_VARIABLES = re.compile(
     r"requestOverride|userAgent|querystring|header|body|authorizer|error\.message\b|^path$|^requestId$|customDomain"
 )
-# Variables that a line must have, by the name of their member: the first joins it with the function's log.
+# Variables that a line must have, by the name of their field: the first joins it with the function's log.
 LOGGED = {
     "request.id": "$context.integration.requestId",
     "api.request_id": "$context.extendedRequestId",
@@ -39,7 +39,7 @@ LOGGED = {
 
 @rule
 def alarms_are_complete(stack: Expansion) -> Iterator[str]:
-    """Each named alarm is there, reaches whom it should, and watches functions that exist."""
+    """Each named alarm exists, notifies the topic, and watches functions that exist."""
     alarms = stack.of_type("AWS::CloudWatch::Alarm")
     found = {text(alarm["AlarmName"]).removeprefix("${AWS::StackName}-") for alarm in alarms.values()}
     for name in sorted(ALARMS ^ found):
@@ -49,7 +49,7 @@ def alarms_are_complete(stack: Expansion) -> Iterator[str]:
         if alarm.get("TreatMissingData") != "notBreaching":
             yield f"{name}: silence is an alarm"
         if "SendsAlarms" not in json.dumps(alarm.get("AlarmActions")):
-            yield f"{name}: tells nobody"
+            yield f"{name}: notifies nobody"
         watched = {text(value) for value in function_dimensions(alarm)}
         for function in sorted(watched - known):
             yield f"{name}: watches {function}, which does not exist"
@@ -59,7 +59,7 @@ def alarms_are_complete(stack: Expansion) -> Iterator[str]:
 
 @rule
 def dashboard_is_sound(stack: Expansion) -> Iterator[str]:
-    """JSON, of functions that exist."""
+    """The dashboard is JSON and shows functions that exist."""
     (dashboard,) = stack.of_type("AWS::CloudWatch::Dashboard").values()
     body = text(dashboard["DashboardBody"])
     try:
@@ -75,7 +75,7 @@ def dashboard_is_sound(stack: Expansion) -> Iterator[str]:
 
 @rule
 def access_log_is_clean(stack: Expansion) -> Iterator[str]:
-    """One JSON object per request, of values that API Gateway itself makes."""
+    """A line of the access log is a JSON object of values that API Gateway itself makes."""
     (stage,) = stack.of_type("AWS::ApiGateway::Stage").values()
     setting = stage.get("AccessLogSetting", {})
     condition, enabled, _ = setting.get("Fn::If", [None, {}, None])
@@ -98,7 +98,7 @@ def access_log_is_clean(stack: Expansion) -> Iterator[str]:
 
 @rule
 def function_url_streams(stack: Expansion) -> Iterator[str]:
-    """Only where it is asked for, only the proxies', streamed; open to whoever signs."""
+    """Only the proxies have a Function URL, only if it is wanted; it streams and needs no IAM signature."""
     conditions = {"proxy": "HasFunctionUrl", "managed-proxy": "HasManagedFunctionUrl"}
     proxies = {
         stack.functions()[function][0]: condition
@@ -125,7 +125,7 @@ def function_url_streams(stack: Expansion) -> Iterator[str]:
 
 @rule
 def domain_is_an_audience(stack: Expansion) -> Iterator[str]:
-    """A stack with a domain accepts what is signed for it, without being told so twice."""
+    """A stack with a domain accepts signatures for it without a second parameter."""
     for name, (_, function) in stack.functions().items():
         audiences = function["Environment"]["Variables"].get("GATEWAY_AUDIENCES")
         if audiences is not None and "https://${DomainName}," not in json.dumps(audiences):
@@ -137,7 +137,7 @@ def domain_is_an_audience(stack: Expansion) -> Iterator[str]:
 
 
 def function_dimensions(alarm: dict[str, Any]) -> Iterator[Any]:
-    """The names of the functions that an alarm's metrics are about."""
+    """The names of the functions whose metrics an alarm watches."""
     metrics = [alarm, *(query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", []))]
     for metric in metrics:
         for dimension in metric.get("Dimensions", []):
@@ -146,7 +146,7 @@ def function_dimensions(alarm: dict[str, Any]) -> Iterator[Any]:
 
 
 def logged(more: dict[str, str]) -> str:
-    """A format with what it must have, and more."""
+    """A log format with the required variables, and more."""
     return json.dumps(LOGGED | more)
 
 

@@ -1,4 +1,4 @@
-"""What the deployed stack must be. Each rule takes an expansion and yields what is wrong with it."""
+"""The rules for the deployed stack. Each takes an expansion and yields the problems that it finds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 ROUTES: dict[str, str] = json.loads((HERE / "routes.json").read_text())
-# What the functions read is held to the same file by tools/e2e/tests/gateway/environment.rs.
+# tools/e2e/tests/gateway/environment.rs compares the variables that the functions read with the same file.
 ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())["set"]
 
 SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
@@ -37,7 +37,7 @@ OWN_ERRORS: dict[str, str | None] = {
 MAY_BE_BILLED = {"INTEGRATION_TIMEOUT", "DEFAULT_5XX"}
 SECRET_ARN = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${%s}-??????"
 SEALS_OR_OPENS_KEYS = {"proxy", "keys", "reconcile"}
-# Who reads the management key, and under which condition.
+# The functions that read the management key, and the condition under which they do.
 MANAGES_KEYS = {"keys": "HasManagementKey", "reconcile": "HasManagementKey", "proxy": "ProxyMakesKeys"}
 CONDITIONS = {
     "HasManagementKey": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ManagementKeySecretName"}, ""]}]},
@@ -48,12 +48,12 @@ CONDITIONS = {
         ]
     },
 }
-# The longest that a run's rows are its own: the first of shared::reconcile::LEASES.
+# The time for which a run's rows are its own: the first of shared::reconcile::LEASES.
 LEASE_SECONDS = 120
-# The longest that API Gateway waits for a buffered answer without a raised quota.
+# API Gateway's timeout for a buffered answer without a raised quota.
 BUFFERED_SECONDS = 29
 
-# Properties in which the two proxies may differ. What their roles grant is compared by itself.
+# Properties in which the two proxies may differ. Their roles are compared separately.
 WHERE_IT_RUNS = {
     "CapacityProviderConfig",
     "Description",
@@ -83,7 +83,8 @@ def rule(function: Rule) -> Rule:
 
 @rule
 def proxy_streams(stack: Expansion) -> Iterator[str]:
-    """Mode, URI and timeouts: any one of them missing buffers or cuts the stream, silently."""
+    """The proxy's integrations have the mode, URI and timeouts that a stream needs: it would be buffered or cut
+    silently."""
     integration = integrations_of(stack, stack.proxy)
     if not integration:
         yield "no route"
@@ -103,7 +104,7 @@ def proxy_streams(stack: Expansion) -> Iterator[str]:
 
 @rule
 def others_are_buffered(stack: Expansion) -> Iterator[str]:
-    """lambda_http's plain `run` behind a streaming integration answers garbage."""
+    """The other functions' integrations do not stream, which lambda_http's plain `run` could not answer."""
     for name, (_, function) in stack.functions().items():
         if binary_of(name) == "proxy":
             continue
@@ -117,7 +118,7 @@ def others_are_buffered(stack: Expansion) -> Iterator[str]:
 
 @rule
 def routes_are_complete(stack: Expansion) -> Iterator[str]:
-    """Exactly the routes of routes.json, each with its function."""
+    """The routes are exactly those of routes.json, each with its function."""
     found = {
         f"{method} {path}": bound_function(stack, integration)
         for method, path, integration in stack.methods()
@@ -146,7 +147,7 @@ def local_api_has_the_same_routes(stack: Expansion) -> Iterator[str]:
 
 @rule
 def api_may_invoke(stack: Expansion) -> Iterator[str]:
-    """Each function is open to API Gateway on its own routes, and to nobody else."""
+    """Only API Gateway may invoke a function, and only on the function's own routes."""
     logical = {name: binary for binary, (name, _) in stack.functions().items()}
     found = set()
     for permission in stack.of_type("AWS::Lambda::Permission").values():
@@ -174,8 +175,8 @@ def api_may_invoke(stack: Expansion) -> Iterator[str]:
 
 @rule
 def preflight_needs_no_function(stack: Expansion) -> Iterator[str]:
-    """Browsers cannot sign a preflight: API Gateway answers it on every route, so that a page can read
-    the 404s and 405s, too."""
+    """Browsers cannot sign a preflight: API Gateway answers it on every route, so that a page can also read
+    404s and 405s."""
     preflights = {path: found for method, path, found in stack.methods() if method == "OPTIONS"}
     for path in sorted({route.split(" ")[1] for route in ROUTES} - preflights.keys()):
         yield f"{path}: no preflight"
@@ -195,20 +196,20 @@ def preflight_needs_no_function(stack: Expansion) -> Iterator[str]:
 
 @rule
 def bodies_stay_bytes(stack: Expansion) -> Iterator[str]:
-    """As text, API Gateway would decode multipart and audio bodies as UTF-8."""
+    """All media types are binary: API Gateway would decode multipart and audio bodies as UTF-8."""
     if (types := stack.api().get("x-amazon-apigateway-binary-media-types")) != ["*/*"]:
         yield f"binary media types are {types}"
 
 
 @rule
 def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
-    """What API Gateway answers by itself reads like the functions' errors, also in a browser."""
+    """API Gateway's own errors have the form of the functions' errors, also in a browser."""
     responses = stack.api().get("x-amazon-apigateway-gateway-responses", {})
     for kind in sorted(OWN_ERRORS.keys() - responses.keys()):
         yield f"{kind}: not given"
     for kind, response in responses.items():
         template = response["responseTemplates"]["application/json"]
-        # Any other variable could hold what a client wrote, and none of them is escaped.
+        # Any other variable could hold a client's text, and none of them is escaped.
         body = json.loads(template.replace("$context.extendedRequestId", "id"))
         if "$" in json.dumps(body):
             yield f"{kind}: quotes {template}"
@@ -237,7 +238,7 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
 
 @rule
 def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
-    """Own statements name their resources; managed policies are for logs and traces."""
+    """Own statements name their resources; AWS's policies are only for logs and traces."""
     for name, role in stack.of_type("AWS::IAM::Role").items():
         for policy in role.get("ManagedPolicyArns", []):
             if text(policy).rsplit("/", 1)[-1] not in MANAGED_POLICIES:
@@ -252,7 +253,7 @@ def iam_has_no_wildcards(stack: Expansion) -> Iterator[str]:
 
 @rule
 def only_who_needs_a_secret_reads_it(stack: Expansion) -> Iterator[str]:
-    """Of the keyset and the management key; and no other. The latter only where there is one."""
+    """Functions read only the secrets that they need: the keyset, and the management key if there is one."""
     for function, (_, properties) in stack.functions().items():
         granted = {
             (condition, action, text(resource))
@@ -276,7 +277,7 @@ def only_who_needs_a_secret_reads_it(stack: Expansion) -> Iterator[str]:
 
 @rule
 def reconciliation_is_scheduled(stack: Expansion) -> Iterator[str]:
-    """By one schedule, which may invoke that function and nothing else; no run outlives its leases."""
+    """Only one schedule runs reconciliation, and may invoke nothing else; no run outlives its leases."""
     name, function = stack.functions()["reconcile"]
     arn = {"Fn::GetAtt": [name, "Arn"]}
     schedules = list(stack.of_type("AWS::Scheduler::Schedule").values())
@@ -310,7 +311,7 @@ def reconciliation_is_scheduled(stack: Expansion) -> Iterator[str]:
 
 @rule
 def environment_is_exact(stack: Expansion) -> Iterator[str]:
-    """Each function gets the variables of environment.json, no more and no less."""
+    """Each function has exactly the variables of environment.json."""
     functions = stack.functions()
     for binary in sorted(ENVIRONMENT.keys() - functions.keys()):
         yield f"{binary}: there is no such function"
@@ -322,7 +323,7 @@ def environment_is_exact(stack: Expansion) -> Iterator[str]:
 
 @rule
 def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
-    """A secret's value stands in no template; health has none at all."""
+    """No template contains a secret's value; health has no secret."""
     for function, (_, properties) in stack.functions().items():
         for name, value in variables(properties).items():
             secret = "SECRET_KEY" in name
@@ -335,7 +336,7 @@ def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
 
 @rule
 def logs_expire(stack: Expansion) -> Iterator[str]:
-    """Every program logs to a group of its own with a retention."""
+    """Each function logs to a group of its own with a retention."""
     used: dict[str, str] = {}
     for name, (_, function) in stack.functions().items():
         group = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
@@ -350,7 +351,7 @@ def logs_expire(stack: Expansion) -> Iterator[str]:
 
 @rule
 def binaries_exist(stack: Expansion) -> Iterator[str]:
-    """What `sam build` is told to build is a crate, and API Gateway calls it by its name."""
+    """Each function that `sam build` builds is a crate, and API Gateway calls it by its name."""
     for function, (name, properties) in stack.functions().items():
         metadata = stack.resources[name]["Metadata"]
         binary = metadata["BuildProperties"]["Binary"]
@@ -365,7 +366,7 @@ def binaries_exist(stack: Expansion) -> Iterator[str]:
 
 @rule
 def proxies_are_alike(stack: Expansion) -> Iterator[str]:
-    """The one on Managed Instances differs from the other in where it runs, and in nothing else."""
+    """The two proxies differ only in their compute."""
     functions = stack.functions()
     if stack.proxy not in functions:
         yield f"there is no {stack.proxy}"
@@ -382,7 +383,7 @@ def proxies_are_alike(stack: Expansion) -> Iterator[str]:
 
 @rule
 def managed_instances_are_bounded(stack: Expansion) -> Iterator[str]:
-    """Only where they are asked for, of the right processor, and no more than a parameter says."""
+    """Managed Instances exist only if they are wanted; their architecture fits and a parameter bounds them."""
     providers = stack.of_type("AWS::Lambda::CapacityProvider")
     for name, (_, function) in stack.functions().items():
         config = function.get("CapacityProviderConfig", {}).get("LambdaManagedInstancesCapacityProviderConfig")
@@ -409,7 +410,7 @@ def managed_instances_are_bounded(stack: Expansion) -> Iterator[str]:
 
 @rule
 def endpoint_lets_streams_idle(stack: Expansion) -> Iterator[str]:
-    """Regional: 5 minutes of silence. Edge-optimised: 30 seconds."""
+    """The endpoint is regional, which permits 5 minutes of silence; edge-optimised permits 30 seconds."""
     (api,) = stack.of_type("AWS::ApiGateway::RestApi").values()
     if api.get("EndpointConfiguration", {}).get("Types") != ["REGIONAL"]:
         yield f"{api.get('EndpointConfiguration')}"
@@ -420,14 +421,14 @@ def endpoint_lets_streams_idle(stack: Expansion) -> Iterator[str]:
 
 @rule
 def parameters_reach_the_stage(stack: Expansion) -> Iterator[str]:
-    """Without it a new AllowedOrigin or ProxyCompute changes the definition, but not what the stage serves."""
+    """A new AllowedOrigin or ProxyCompute makes a new deployment, without which the stage would not change."""
     if stack.source["Resources"]["Api"]["Properties"].get("AlwaysDeploy") is not True:
-        yield "the stage is deployed anew only where the definition's text differs"
+        yield "the stage is deployed again only if the definition's text differs"
 
 
 @rule
 def nothing_waits_for_itself(stack: Expansion) -> Iterator[str]:
-    """CloudFormation refuses circular dependencies, but only when it deploys."""
+    """There are no circular dependencies, which CloudFormation refuses only when it deploys."""
     graph = {
         name: {other for other in references(resource) if other in stack.resources} - {name}
         for name, resource in stack.resources.items()
@@ -440,7 +441,7 @@ def nothing_waits_for_itself(stack: Expansion) -> Iterator[str]:
 
 @rule
 def parameters_guard_themselves(stack: Expansion) -> Iterator[str]:
-    """All are described; the patterns take what is right and refuse what would fail at run time."""
+    """All parameters are described; their patterns accept good values and refuse those that would fail later."""
     parameters = stack.source["Parameters"]
     for name, parameter in parameters.items():
         if not parameter.get("Description"):
@@ -448,7 +449,7 @@ def parameters_guard_themselves(stack: Expansion) -> Iterator[str]:
         if parameter["Type"] == "String" and not {"AllowedPattern", "AllowedValues"} & parameter.keys():
             yield f"{name}: takes anything"
     for name, cases in PARAMETER_CASES.items():
-        # CloudFormation matches the whole value.
+        # CloudFormation matches a pattern with the whole value.
         pattern = re.compile(parameters[name]["AllowedPattern"])
         for value, allowed in cases.items():
             if bool(pattern.fullmatch(value)) != allowed:
@@ -525,7 +526,7 @@ PARAMETER_CASES: dict[str, dict[str, bool]] = {
 
 
 def integrations_of(stack: Expansion, binary: str) -> dict[str, dict[str, Any]]:
-    """The integrations that end at one function, by route."""
+    """The integrations that invoke a function, by route."""
     return {
         f"{method} {path}": found
         for method, path, found in stack.methods()
@@ -546,18 +547,18 @@ def bound_function(stack: Expansion, integration: dict[str, Any]) -> str | None:
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:
-    """A function's environment."""
+    """The variables of a function's environment."""
     return function.get("Environment", {}).get("Variables", {})
 
 
 def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """All statements of a role's own policies, whatever the condition."""
+    """All statements of a role's own policies, under any condition."""
     return [statement for _, statement in conditional_statements(role)]
 
 
 def conditional_statements(role: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same, each with its condition: its name, with an exclamation mark where it must not hold,
-    or nothing."""
+    """All statements with their conditions: a name, with an exclamation mark if it must not hold, or an empty
+    text."""
     for policy in role.get("Policies", []):
         for statement in as_list(policy["PolicyDocument"]["Statement"]):
             if "Fn::If" not in statement:
@@ -570,7 +571,7 @@ def conditional_statements(role: dict[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def as_list(value: Any) -> list[Any]:
-    """IAM writes a list of one as the one."""
+    """A list, for which IAM may write its only item."""
     return value if isinstance(value, list) else [value]
 
 

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use url::Url;
 
 /// The timeout of each part of a deep check.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
@@ -41,10 +41,10 @@ impl Health {
     /// Builds it from the environment.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
         let config = HealthConfig::read(env)?;
-        let client = http_client::build(http_client::web_roots(), PATIENCE)?;
+        let client = http_client::build(http_client::web_roots(), CHECK_TIMEOUT)?;
         let timeouts = Timeouts {
-            first_byte: PATIENCE,
-            idle: PATIENCE,
+            first_byte: CHECK_TIMEOUT,
+            idle: CHECK_TIMEOUT,
         };
         Ok(Self {
             clock: Clock::system(),
@@ -72,15 +72,19 @@ impl Health {
     async fn report(&self, request: &Incoming) -> Result<Value, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
-        // Every route here has the same methods.
-        Route::Health.check_method(&request.method)?;
-        match self.route(&path, request.stage.as_deref()) {
-            Some(Route::Banner) => Ok(self.banner()),
-            Some(Route::Health) if is_deep(&query) => self.deep().await,
-            Some(Route::Health) => Ok(self.healthy(&Value::Null)),
-            Some(Route::OpenRouter | Route::Usage | Route::UsageRequests | Route::Keys) | None => {
-                Err(Error::NotFound)
-            }
+        // Every path that is no other function's comes here.
+        let stage = request.stage.as_deref();
+        let route = self.route(&path, stage).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        match route {
+            Route::Banner => Ok(self.banner()),
+            Route::Health if is_deep(&query) => self.deep().await,
+            Route::Health => Ok(self.healthy(&Value::Null)),
+            Route::DatabaseHealth
+            | Route::OpenRouter
+            | Route::Usage
+            | Route::UsageRequests
+            | Route::Keys => Err(Error::NotFound),
         }
     }
 
@@ -113,8 +117,8 @@ impl Health {
 
     async fn deep(&self) -> Result<Value, Error> {
         let (storage, openrouter) = tokio::join!(
-            timed(storage::ping(&self.client, &self.storage, PATIENCE)),
-            timed(self.openrouter.ping(PATIENCE)),
+            timed(storage::ping(&self.client, &self.storage, CHECK_TIMEOUT)),
+            timed(self.openrouter.ping(CHECK_TIMEOUT)),
         );
         let checks = json!({"storage": storage.to_json(), "openrouter": openrouter.to_json()});
         if storage.up && openrouter.up {

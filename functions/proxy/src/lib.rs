@@ -5,19 +5,21 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
 use shared::{
-    accounting::ledger::{Entry, Ledger, Outcome},
+    accounting::{
+        ledger::{Entry, Ledger, Outcome},
+        reconcile::{Deletion, settle_before_deletion},
+    },
     clock::Clock,
-    config::{Env, ProxyConfig, StartError},
+    config::{Env, Holds, ProxyConfig, StartError},
     credentials::provisioning::Provisioner,
     error::Error,
     http_client,
     identity::auth::{self, Audiences, Authenticated},
-    metering::money::Usd,
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Asking, Begin, Begun, Books, Protocol, Refusal, StorageError},
+    storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
     upstream::{
         endpoint::{AllowedFamilies, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
@@ -25,16 +27,18 @@ use shared::{
     },
     vault::{
         keyset::Keyset,
-        secret::{SealedKey, without_keys},
+        secret::{SealedKey, clipped_without_keys},
         secrets_manager::{KeysetCache, KeysetError, VaultError},
     },
 };
 use tokio::time::Instant;
 
 /// The timeout of beginning a request in the database. After it the request is refused.
-const PATIENCE_FOR_STORAGE: Duration = Duration::from_secs(8);
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The timeout of asking for the cost of a job that is to be deleted.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The timeout of making a DID's first key. After it the request is refused.
-const PATIENCE_FOR_KEY: Duration = Duration::from_secs(20);
+const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
@@ -42,7 +46,8 @@ pub struct Proxy {
     clock: Clock,
     audiences: Audiences,
     allowed_families: AllowedFamilies,
-    hold: Usd,
+    holds: Holds,
+    max_open_jobs: NonZeroU32,
     requests_per_minute: Option<NonZeroU32>,
     ledger: Ledger,
     keyset: KeysetCache,
@@ -64,7 +69,8 @@ impl Proxy {
             provisioner: config.provisioner(client),
             audiences: config.audiences,
             allowed_families: config.allowed_families,
-            hold: config.hold,
+            holds: config.holds,
+            max_open_jobs: config.max_open_jobs,
             requests_per_minute: config.requests_per_minute,
         })
     }
@@ -152,16 +158,22 @@ impl Proxy {
     }
 
     async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
-        let asking = Asking {
+        let caller_request = CallerRequest {
             id: call.invocation.id,
             did: call.authenticated.caller.did().as_str(),
             request_time: self.clock.now(),
             // The request itself is what passes once.
             fingerprint: None,
         };
-        let until = call.arrived + PATIENCE_FOR_KEY;
+        let deadline = call.arrived + KEY_TIMEOUT;
         provisioner
-            .provision(&self.ledger.storage, &self.keyset, &asking, None, until)
+            .provision(
+                &self.ledger.storage,
+                &self.keyset,
+                &caller_request,
+                None,
+                deadline,
+            )
             .await?;
         Ok(())
     }
@@ -175,21 +187,31 @@ impl Proxy {
             request_time: self.clock.now(),
             fingerprint: caller.replay_guard(&call.request.method),
             requests_per_minute: self.requests_per_minute,
+            is_counted: !call.route.counts_tokens(),
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
                 endpoint: call.route.endpoint().as_str(),
                 model: call.payload.model.as_deref(),
                 streamed: call.payload.streamed,
-                hold: self.hold,
+                is_free: call.payload.is_free && !call.route.endpoint().creates_jobs(),
+                several_generations: call.payload.delegates,
+                max_open_jobs: call
+                    .route
+                    .endpoint()
+                    .creates_jobs()
+                    .then_some(self.max_open_jobs),
+                hold: self
+                    .holds
+                    .of(call.route.endpoint(), call.payload.inline_requests),
             }),
         };
-        let until = Instant::now() + PATIENCE_FOR_STORAGE;
+        let deadline = Instant::now() + STORAGE_TIMEOUT;
         // A refusal does not wait for the keyset; the keyset's failure waits for the books.
         let warming = async { Ok(self.keyset.get(asked.request_time).await) };
         let beginning = async {
             let since = Instant::now();
-            let begun = self.ledger.storage.begin(&asked, until).await;
+            let begun = self.ledger.storage.begin(&asked, deadline).await;
             observed(&asked, since.elapsed());
             begun
         };
@@ -230,6 +252,16 @@ impl Proxy {
         let did = call.authenticated.caller.did().as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
         let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
+        if let Some(job) = call.route.deleted_job() {
+            let deletion = Deletion {
+                did,
+                job,
+                key: &key,
+                time: self.clock.now(),
+            };
+            let until = call.arrived + DELETION_TIMEOUT;
+            settle_before_deletion(&self.ledger.storage, &self.openrouter, deletion, until).await?;
+        }
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),
@@ -238,12 +270,12 @@ impl Proxy {
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
         };
-        // API Gateway's patience began with the request, whatever was waited for since.
-        let patience = call.arrived + self.openrouter.timeouts().first_byte;
-        let until = call.invocation.closing_time().min(patience);
+        // API Gateway's timeout began with the request, whatever was waited for since.
+        let first_byte = call.arrived + self.openrouter.timeouts().first_byte;
+        let deadline = call.invocation.closing_time().min(first_byte);
         Ok(self
             .openrouter
-            .send(request, &key, until, |id| {
+            .send(request, &key, deadline, |id| {
                 if let Some(entry) = entry {
                     entry.note_generation(id);
                 }
@@ -292,7 +324,10 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
 fn observed(begin: &Begin<'_>, took: Duration) {
     if let Some(books) = &begin.books {
         observe::record("request.endpoint", books.endpoint);
-        observe::record("request.model", books.model.map(without_keys));
+        observe::record(
+            "request.model",
+            books.model.map(|it| clipped_without_keys(it, 256)),
+        );
     }
     observe::record("storage.begin_ms", observe::milliseconds(took));
 }

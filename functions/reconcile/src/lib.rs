@@ -107,12 +107,12 @@ pub async fn handle(
     invocation: Invocation,
 ) -> Result<Report, RunError> {
     let scope = scope(&event, reconcile.abandoned_after)?;
-    let until = invocation.closing_time();
-    let rows = reconcile.reconciler.run(scope, until);
+    let deadline = invocation.closing_time();
+    let rows = reconcile.reconciler.run(scope, deadline);
     let (rows, keys, expired) = tokio::join!(
         rows,
-        reconcile.clean_up(scope.did, until),
-        reconcile.expire(scope.did, until)
+        reconcile.clean_up(scope.did, deadline),
+        reconcile.expire(scope.did, deadline)
     );
     let (rows, keys) = (rows?, keys?);
     if rows.failed > 0 {
@@ -133,25 +133,32 @@ impl Reconcile {
     async fn clean_up(
         &self,
         did: Option<&str>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<Swept>, StorageError> {
         match &self.upstream_keys {
-            Some(keys) => keys.clean_up(&self.storage, did, until).await.map(Some),
+            Some(keys) => keys.clean_up(&self.storage, did, deadline).await.map(Some),
             None => Ok(None),
         }
     }
 
     /// Deletes a bounded number of old requests, whose sums stay. A run for one user leaves that to the others.
-    async fn expire(&self, did: Option<&str>, until: Instant) -> Result<Option<u32>, StorageError> {
+    async fn expire(
+        &self,
+        did: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Option<u32>, StorageError> {
         let Some(retention) = self.retention.filter(|_| did.is_none()) else {
             return Ok(None);
         };
         let before = retention.before(Clock::system().now());
         let mut all = 0;
         for _ in 0..EXPIRIES {
-            let expired = self.storage.expire(before, EXPIRED_AT_ONCE, until).await?;
+            let expired = self
+                .storage
+                .expire(before, EXPIRED_AT_ONCE, deadline)
+                .await?;
             all += expired.expired;
-            if !expired.more || Instant::now() >= until {
+            if !expired.more || Instant::now() >= deadline {
                 break;
             }
         }

@@ -1,29 +1,40 @@
 //! `GET /api/v1/usage`, what the caller has used, summed in the database, and
-//! `GET /api/v1/usage/requests`, the requests it is the sum of.
+//! `GET /api/v1/usage/requests`, the requests it is the sum of. Also `GET /api/v1/health/database`,
+//! whether the database answers: this function has the key for it, and `health` has no secret.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
+use serde_json::json;
 use shared::{
     accounting::usage::{Format, RequestsQuestion, SummaryQuestion},
+    causes::causes,
     clock::Clock,
     config::{Env, StartError, UsageConfig},
     error::Error,
     http_client,
-    identity::auth::{self, Audiences, Authenticated},
+    identity::{
+        auth::{self, Audiences, Authenticated},
+        canonical::CanonicalPath,
+    },
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Period, Storage, UsageQuery},
+    storage::{Period, Storage, UsageQuery, administration::Schema},
 };
 use tokio::time::Instant;
 
 /// The timeout for making a connection to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest time that a user waits for a response. After it the database counts as unavailable.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the check of the database waits.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The version of the schema that this function needs: the date of the last migration.
+const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
@@ -41,7 +52,7 @@ impl Usage {
         Ok(Self {
             clock: Clock::system(),
             // Sums over a million rows take a small database seconds; asking again would not help.
-            storage: config.storage(client, PATIENCE),
+            storage: config.storage(client, ANSWER_TIMEOUT),
             audiences: config.audiences,
         })
     }
@@ -66,6 +77,9 @@ impl Usage {
         invocation: &Invocation,
     ) -> Result<Response<Bytes>, Error> {
         let now = self.clock.now();
+        if self.is_health(request)? {
+            return self.health(request, invocation).await;
+        }
         let authenticated = auth::authenticate(request, &self.audiences, request::MAX_BODY, now)?;
         let ask = Ask {
             request,
@@ -79,7 +93,66 @@ impl Usage {
         match route {
             Route::Usage => self.summary(ask).await,
             Route::UsageRequests => self.requests(ask).await,
-            Route::Banner | Route::Health | Route::OpenRouter | Route::Keys => Err(Error::NotFound),
+            Route::Banner
+            | Route::Health
+            | Route::DatabaseHealth
+            | Route::OpenRouter
+            | Route::Keys => Err(Error::NotFound),
+        }
+    }
+
+    /// Whether the request is for the check of the database, below any of the gateway's addresses.
+    fn is_health(&self, request: &Incoming) -> Result<bool, Error> {
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
+        let is_it = |path: &CanonicalPath| path.as_str() == Route::DatabaseHealth.path();
+        Ok(self.audiences.iter().any(|audience| {
+            let (likely, whole) = auth::paths_below(audience, request.stage.as_deref(), &path);
+            is_it(&likely) || whole.is_some_and(|whole| is_it(&whole))
+        }))
+    }
+
+    /// Calls a function of the database with the deployed key, through PostgREST and everything before
+    /// it, and compares the schema's version with the one that this function needs.
+    async fn health(
+        &self,
+        request: &Incoming,
+        invocation: &Invocation,
+    ) -> Result<Response<Bytes>, Error> {
+        Route::DatabaseHealth.check_method(&request.method)?;
+        let asked = Instant::now();
+        let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
+        let latency = asked.elapsed().as_millis();
+        let (status, version) = match &schema {
+            Ok(schema) if is_outdated(schema) => {
+                tracing::warn!(
+                    schema.version,
+                    needed = SCHEMA_VERSION,
+                    missing = schema.missing.join(", "),
+                    "the database lacks migrations"
+                );
+                ("outdated", Some(schema.version.as_str()))
+            }
+            Ok(schema) => ("up", Some(schema.version.as_str())),
+            Err(error) => {
+                tracing::warn!(error = causes(error), "the database does not answer");
+                ("down", None)
+            }
+        };
+        let checks = json!({"database": {
+            "status": status,
+            "latency_ms": latency,
+            "schema_version": version,
+            "needed_version": SCHEMA_VERSION,
+        }});
+        if status == "up" {
+            let data = json!({
+                "status": "healthy",
+                "timestamp": self.clock.now().to_string(),
+                "checks": checks,
+            });
+            Ok(respond::data(&data, invocation.id))
+        } else {
+            Err(Error::Unhealthy { checks })
         }
     }
 
@@ -89,7 +162,7 @@ impl Usage {
         let asked = ask.about(question.period());
         let report = self
             .storage
-            .usage_report(&question.of(asked), Instant::now() + PATIENCE)
+            .usage_report(&question.of(asked), Instant::now() + ANSWER_TIMEOUT)
             .await?;
         let summary = question.answer(report)?;
         let id = ask.invocation.id;
@@ -105,7 +178,7 @@ impl Usage {
         let asked = ask.about(question.period());
         let page = self
             .storage
-            .usage_requests(&question.of(asked), Instant::now() + PATIENCE)
+            .usage_requests(&question.of(asked), Instant::now() + ANSWER_TIMEOUT)
             .await?;
         let page = question.answer(page);
         let id = ask.invocation.id;
@@ -118,6 +191,12 @@ impl Usage {
             None => response,
         })
     }
+}
+
+/// Whether the database lacks something that this function was built with. A later schema is fine:
+/// migrations only add.
+fn is_outdated(schema: &Schema) -> bool {
+    schema.version.as_str() < SCHEMA_VERSION || !schema.missing.is_empty()
 }
 
 /// A request whose sender is known.

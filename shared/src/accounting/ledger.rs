@@ -22,7 +22,7 @@ use crate::{
     request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
     upstream::endpoint::{Endpoint, Job},
-    vault::secret::without_keys,
+    vault::secret::clipped_without_keys,
 };
 
 use self::record::Record;
@@ -33,14 +33,14 @@ pub use self::{
 
 /// The default timeout of closing an entry: an outage of the database must not keep every
 /// environment busy, and billed, until its deadline.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The timeout of naming the generation. It is of use only before the entry is closed, which names
 /// it, too; and an outage of the database must not fill environments with it.
-const PATIENCE_FOR_NOTES: Duration = Duration::from_secs(5);
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Kept free before the deadline, for writing the emergency record.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
 /// The timeout of closing an entry that may not exist.
-const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(10);
+const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -52,7 +52,7 @@ pub struct Ledger {
     /// Says when something was written.
     pub clock: Clock,
     /// The timeout of closing an entry. It ends at the latest with the invocation's deadline.
-    pub patience: Duration,
+    pub close_timeout: Duration,
 }
 
 /// An open row of `request_logs`. Dropped without [`Entry::close`], it closes itself as failed, in
@@ -68,7 +68,7 @@ struct Row {
     ledger: Ledger,
     id: Uuid,
     endpoint: Endpoint,
-    until: Instant,
+    deadline: Instant,
     /// Whether the database is known to hold the row.
     certain: bool,
     /// As it was noted.
@@ -84,7 +84,7 @@ impl Ledger {
                 ledger: self.clone(),
                 id: invocation.id,
                 endpoint,
-                until: last_moment(invocation),
+                deadline: last_moment(invocation),
                 certain: true,
                 generation_id: None,
             }),
@@ -116,7 +116,7 @@ impl Entry {
         }
         row.generation_id = Some(generation_id.to_owned());
         let (storage, id) = (Arc::clone(&row.ledger.storage), row.id);
-        let until = row.until.min(Instant::now() + PATIENCE_FOR_NOTES);
+        let deadline = row.deadline.min(Instant::now() + NOTE_TIMEOUT);
         let generation_id = generation_id.to_owned();
         self.tasks.spawn(async move {
             // The client's stream goes first.
@@ -125,7 +125,7 @@ impl Entry {
                 id,
                 generation_id: &generation_id,
             };
-            if let Err(error) = storage.note_generation(&note, until).await {
+            if let Err(error) = storage.note_generation(&note, deadline).await {
                 tracing::warn!(
                     request.id = %id,
                     error = causes(&error),
@@ -148,12 +148,12 @@ impl Entry {
     pub fn in_doubt(mut self) -> Self {
         if let Some(row) = &mut self.row {
             row.certain = false;
-            row.until = row.until.min(Instant::now() + PATIENCE_IN_DOUBT);
+            row.deadline = row.deadline.min(Instant::now() + DOUBT_TIMEOUT);
         }
         self
     }
 
-    /// Writes how the request ended. Retries as long as the ledger's patience lasts, at the longest
+    /// Writes how the request ended. Retries until the ledger's timeout, at the longest
     /// until the deadline; then the record goes to the log, whole, so that nothing is lost.
     pub async fn close(mut self, outcome: Outcome) {
         if let Some(row) = self.row.take() {
@@ -179,12 +179,14 @@ impl Row {
         let record =
             Record::of(self.endpoint, outcome).with_generation(self.generation_id.as_deref());
         let finish = record.finish(self.id, self.ledger.clock.now());
-        let until = self.until.min(Instant::now() + self.ledger.patience);
+        let deadline = self
+            .deadline
+            .min(Instant::now() + self.ledger.close_timeout);
         if let Some(malformed) = record.malformed() {
             tracing::warn!(request.id = %self.id, %malformed, "an answer is not as documented");
         }
         let begun = Instant::now();
-        let written = self.finish(&finish, until).await;
+        let written = self.finish(&finish, deadline).await;
         observed(&finish, begun.elapsed());
         match written {
             Ok(Finished { by_this_call, .. }) => observe::record("books.recorded", by_this_call),
@@ -201,11 +203,15 @@ impl Row {
 
     /// A row in doubt may still be on its way into the database, so its absence is not believed at
     /// once.
-    async fn finish(&self, finish: &Finish<'_>, until: Instant) -> Result<Finished, StorageError> {
+    async fn finish(
+        &self,
+        finish: &Finish<'_>,
+        deadline: Instant,
+    ) -> Result<Finished, StorageError> {
         loop {
-            match self.ledger.storage.finish(finish, until).await {
+            match self.ledger.storage.finish(finish, deadline).await {
                 Err(StorageError::NoSuchRequest)
-                    if !self.certain && Instant::now() + DOUBT_PAUSE < until =>
+                    if !self.certain && Instant::now() + DOUBT_PAUSE < deadline =>
                 {
                     sleep(DOUBT_PAUSE).await;
                 }
@@ -221,7 +227,10 @@ fn observed(finish: &Finish<'_>, took: Duration) {
     record("request.status", finish.status.as_str());
     record("request.reason", finish.error.map(|failure| failure.reason));
     record("request.first_byte_ms", finish.first_byte.map(milliseconds));
-    record("request.served_model", finish.model.map(without_keys));
+    record(
+        "request.served_model",
+        finish.model.map(|it| clipped_without_keys(it, 256)),
+    );
     record("usage.input_tokens", finish.tokens.input);
     record("usage.output_tokens", finish.tokens.output);
     record("usage.cost", finish.cost.openrouter);

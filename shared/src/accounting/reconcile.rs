@@ -4,7 +4,7 @@
 //! A [run](Reconciler::run) claims a bounded number of rows, asks OpenRouter for each with the key
 //! that made the request, and closes it exactly once. The storage keeps that key for it, where its owner
 //! has replaced or revoked it meanwhile. What is not told yet is left to a later run; after
-//! [`PATIENCE`], or [`PATIENCE_FOR_JOBS`], its cost is unknown, with the reason. Runs may overlap: none
+//! [`GIVE_UP_AFTER`], or [`GIVE_UP_JOBS_AFTER`], its cost is unknown, with the reason. Runs may overlap: none
 //! gets another's rows.
 //!
 //! A row that created an asynchronous job is asked for at the job's own address, which is made of the
@@ -36,9 +36,9 @@ use crate::{
 };
 
 /// From a request's beginning until its cost counts as unknown.
-pub const PATIENCE: Duration = Duration::from_hours(24);
+pub const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 /// The same period for requests that created a job: a batch may run for 96 hours.
-pub const PATIENCE_FOR_JOBS: Duration = Duration::from_hours(7 * 24);
+pub const GIVE_UP_JOBS_AFTER: Duration = Duration::from_hours(7 * 24);
 
 /// From a request's beginning until nobody can be at work on it any more, unless configured: a
 /// function lives 15 minutes at most.
@@ -60,9 +60,9 @@ const FOR_A_BATCH: Duration = Duration::from_secs(15);
 /// Questions at the same time.
 const CONCURRENCY: usize = 8;
 /// The timeout of a question about a generation.
-const ASKING: Duration = Duration::from_secs(10);
+const GENERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of a question about a job: the answer holds all results of a batch.
-const ASKING_FOR_JOB: Duration = Duration::from_secs(30);
+const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
 /// one asks again within the run.
@@ -89,7 +89,7 @@ pub struct Summary {
 
 /// The result of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum RowResult {
     Settled,
     GivenUp,
     Retried,
@@ -97,12 +97,12 @@ enum Fate {
 }
 
 impl Summary {
-    fn add(mut self, fate: Fate) -> Self {
-        let count = match fate {
-            Fate::Settled => &mut self.settled,
-            Fate::GivenUp => &mut self.given_up,
-            Fate::Retried => &mut self.retried,
-            Fate::Failed => &mut self.failed,
+    fn add(mut self, result: RowResult) -> Self {
+        let count = match result {
+            RowResult::Settled => &mut self.settled,
+            RowResult::GivenUp => &mut self.given_up,
+            RowResult::Retried => &mut self.retried,
+            RowResult::Failed => &mut self.failed,
         };
         *count += 1;
         self
@@ -179,8 +179,8 @@ impl Obstacle {
     }
 
     /// The consequence, `age` after the request began, if the cost may be asked for until
-    /// `patience`.
-    fn verdict(&self, age: Duration, patience: Duration) -> Verdict {
+    /// `give_up_after`.
+    fn verdict(&self, age: Duration, give_up_after: Duration) -> Verdict {
         match self {
             // Nothing can ever be asked.
             Self::NoGenerationId
@@ -189,7 +189,9 @@ impl Obstacle {
                 may_be_told: false, ..
             } => Verdict::GiveUp,
             // What is over is not waited for as long as what may go on.
-            Self::JobCostNotTold(_) | Self::ProviderChargeNotTold { .. } if age >= PATIENCE => {
+            Self::JobCostNotTold(_) | Self::ProviderChargeNotTold { .. }
+                if age >= GIVE_UP_AFTER =>
+            {
                 Verdict::GiveUp
             }
             // The gateway's own failure is no reason to write anything off.
@@ -204,7 +206,7 @@ impl Obstacle {
                 may_be_told: true, ..
             }
             | Self::JobRunning => {
-                if age >= patience {
+                if age >= give_up_after {
                     Verdict::GiveUp
                 } else {
                     Verdict::Retry
@@ -257,12 +259,12 @@ impl Reconciler {
         }
     }
 
-    /// One run over the rows of `scope`: one batch after the other, until none is due or `until` is near.
-    /// It begins nothing new after `until`.
+    /// One run over the rows of `scope`: one batch after the other, until none is due or `deadline` is near.
+    /// It begins nothing new after `deadline`.
     ///
     /// Only a first claim that fails is an error; what goes wrong later, or with single rows, is in the
     /// summary and in the log.
-    pub async fn run(&self, scope: Scope<'_>, until: Instant) -> Result<Summary, StorageError> {
+    pub async fn run(&self, scope: Scope<'_>, deadline: Instant) -> Result<Summary, StorageError> {
         let mut summary = Summary::default();
         loop {
             let claim = Claim {
@@ -272,7 +274,7 @@ impl Reconciler {
                 abandoned_after: Some(scope.abandoned_after),
                 did: scope.did,
             };
-            let rows = match self.storage.claim_unsettled(&claim, until).await {
+            let rows = match self.storage.claim_unsettled(&claim, deadline).await {
                 Err(error) if summary.claimed > 0 => {
                     tracing::warn!(error = causes(&error), "no further rows could be claimed");
                     break;
@@ -282,12 +284,12 @@ impl Reconciler {
             let count = rows.len();
             summary.claimed += u32::try_from(count).unwrap_or(u32::MAX);
             summary = stream::iter(rows)
-                .map(|row| self.reconcile(row, until))
+                .map(|row| self.reconcile(row, deadline))
                 .buffer_unordered(CONCURRENCY)
                 .fold(summary, async |summary, fate| summary.add(fate))
                 .await;
             let is_last = count < usize::from(BATCH);
-            summary.unfinished = !is_last && Instant::now() + FOR_A_BATCH >= until;
+            summary.unfinished = !is_last && Instant::now() + FOR_A_BATCH >= deadline;
             if is_last || summary.unfinished {
                 break;
             }
@@ -304,21 +306,21 @@ impl Reconciler {
         Ok(summary)
     }
 
-    async fn reconcile(&self, row: Unsettled, until: Instant) -> Fate {
-        match self.ask(&row, until).await {
+    async fn reconcile(&self, row: Unsettled, deadline: Instant) -> RowResult {
+        match self.ask(&row, deadline).await {
             Ok(generation) => {
-                let fate = self.close(&row, finding(&generation), until).await;
-                if fate == Fate::Settled {
+                let result = self.close(&row, finding(&generation), deadline).await;
+                if result == RowResult::Settled {
                     tracing::info!(request.id = %row.id, usage.cost = %generation.cost, "cost settled");
                 }
-                fate
+                result
             }
             Err(obstacle) => {
-                let verdict = obstacle.verdict(row.age, patience(&row));
+                let verdict = obstacle.verdict(row.age, give_up_after(&row));
                 report(&row, &obstacle, verdict);
                 match verdict {
-                    Verdict::Retry => Fate::Retried,
-                    Verdict::Fail => Fate::Failed,
+                    Verdict::Retry => RowResult::Retried,
+                    Verdict::Fail => RowResult::Failed,
                     Verdict::GiveUp => {
                         let reason = obstacle.reason();
                         let attempts = Some(row.attempts);
@@ -327,17 +329,17 @@ impl Reconciler {
                             attempts,
                             known: obstacle.known(),
                         };
-                        self.close(&row, finding, until).await
+                        self.close(&row, finding, deadline).await
                     }
                 }
             }
         }
     }
 
-    async fn ask(&self, row: &Unsettled, until: Instant) -> Result<Generation, Obstacle> {
+    async fn ask(&self, row: &Unsettled, deadline: Instant) -> Result<Generation, Obstacle> {
         if let Some(job) = job(row) {
             let key = self.key(row).await?;
-            return job_cost(&self.openrouter, &job, &key, until).await;
+            return job_cost(&self.openrouter, &job, &key, deadline).await;
         }
         let id = row
             .generation_id
@@ -345,7 +347,7 @@ impl Reconciler {
             .filter(|id| !id.is_empty())
             .ok_or(Obstacle::NoGenerationId)?;
         let key = self.key(row).await?;
-        self.ask_generation(row, id, &key, until).await
+        self.ask_generation(row, id, &key, deadline).await
     }
 
     async fn ask_generation(
@@ -353,7 +355,7 @@ impl Reconciler {
         row: &Unsettled,
         id: &str,
         key: &ApiKey,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Generation, Obstacle> {
         let pauses: &[Duration] = if row.age < YOUNG {
             &PAUSES_WHILE_YOUNG
@@ -362,13 +364,17 @@ impl Reconciler {
         };
         let mut pauses = pauses.iter();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Obstacle::OutOfTime);
             }
-            match self.openrouter.generation(id, key, left.min(ASKING)).await {
+            match self
+                .openrouter
+                .generation(id, key, left.min(GENERATION_TIMEOUT))
+                .await
+            {
                 Err(GenerationError::NotFound) => match pauses.next() {
-                    Some(pause) if Instant::now() + *pause < until => sleep(*pause).await,
+                    Some(pause) if Instant::now() + *pause < deadline => sleep(*pause).await,
                     _ => return Err(GenerationError::NotFound.into()),
                 },
                 answer => return whole(row, answer?),
@@ -383,22 +389,22 @@ impl Reconciler {
         Ok(self.keyset.open(&row.did, &sealed, now).await?)
     }
 
-    async fn close(&self, row: &Unsettled, finding: Finding<'_>, until: Instant) -> Fate {
+    async fn close(&self, row: &Unsettled, finding: Finding<'_>, deadline: Instant) -> RowResult {
         let settle = Settle {
             id: row.id,
             time: self.clock.now(),
             finding,
         };
-        match (self.storage.settle(&settle, until).await, finding) {
-            (Ok(_), Finding::Final { .. }) => Fate::Settled,
-            (Ok(_), Finding::Unknown { .. }) => Fate::GivenUp,
+        match (self.storage.settle(&settle, deadline).await, finding) {
+            (Ok(_), Finding::Final { .. }) => RowResult::Settled,
+            (Ok(_), Finding::Unknown { .. }) => RowResult::GivenUp,
             (Err(error), _) => {
                 tracing::error!(
                     request.id = %row.id,
                     error = causes(&error),
                     "a cost that was found out could not be written: a later run does it"
                 );
-                Fate::Failed
+                RowResult::Failed
             }
         }
     }
@@ -422,15 +428,15 @@ async fn job_cost(
     openrouter: &OpenRouter,
     job: &Job,
     key: &ApiKey,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<Generation, Obstacle> {
-    let left = || match until.saturating_duration_since(Instant::now()) {
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(Obstacle::OutOfTime),
         left => Ok(left),
     };
     let mut meter = JobMeter::default();
     openrouter
-        .job(job, key, left()?.min(ASKING_FOR_JOB), |chunk| {
+        .job(job, key, left()?.min(JOB_TIMEOUT), |chunk| {
             meter.feed(chunk);
         })
         .await
@@ -446,7 +452,7 @@ async fn job_cost(
     // generation may.
     let error = match &reading.generation_id {
         Some(id) => {
-            let time = left()?.min(ASKING);
+            let time = left()?.min(GENERATION_TIMEOUT);
             match openrouter.generation(id, key, time).await {
                 Ok(generation) => return Ok(generation),
                 Err(error) => error,
@@ -487,6 +493,14 @@ pub struct Deletion<'a> {
 #[error("the cost of the job is not known yet")]
 pub struct JobOpen;
 
+impl JobOpen {
+    /// The stable name that clients see.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        "job_open"
+    }
+}
+
 /// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
 /// then on; a job that OpenRouter does not know may be deleted in vain.
 ///
@@ -497,9 +511,9 @@ pub async fn settle_before_deletion(
     storage: &Storage,
     openrouter: &OpenRouter,
     deletion: Deletion<'_>,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<(), JobOpen> {
-    let found = job_cost(openrouter, deletion.job, deletion.key, until).await;
+    let found = job_cost(openrouter, deletion.job, deletion.key, deadline).await;
     let finding = match &found {
         Ok(generation) => finding(generation),
         Err(Obstacle::Job(GenerationError::NotFound)) => return Ok(()),
@@ -530,7 +544,7 @@ pub async fn settle_before_deletion(
         finding,
     };
     storage
-        .settle_job(&settle, until)
+        .settle_job(&settle, deadline)
         .await
         .map(|_| ())
         .map_err(|error| {
@@ -548,11 +562,11 @@ fn job(row: &Unsettled) -> Option<Job> {
     Job::of_row(row.endpoint.as_deref()?, row.job_id.as_deref()?)
 }
 
-fn patience(row: &Unsettled) -> Duration {
+fn give_up_after(row: &Unsettled) -> Duration {
     if row.job_id.is_some() {
-        PATIENCE_FOR_JOBS
+        GIVE_UP_JOBS_AFTER
     } else {
-        PATIENCE
+        GIVE_UP_AFTER
     }
 }
 
@@ -577,9 +591,10 @@ fn charged(usage: &Usage, model: Option<String>) -> Generation {
         cost: usage.cost.unwrap_or_default(),
         upstream_inference_cost: usage.upstream_inference_cost,
         is_byok: usage.is_byok,
-        input_tokens: usage.input_tokens,
+        input_tokens: usage.prompt_tokens(),
         output_tokens: usage.output_tokens,
         cached_tokens: usage.cached_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         model,
     }
@@ -594,6 +609,7 @@ fn finding(generation: &Generation) -> Finding<'_> {
             input: generation.input_tokens,
             output: generation.output_tokens,
             cached: generation.cached_tokens,
+            cache_write: generation.cache_write_tokens,
             reasoning: generation.reasoning_tokens,
         },
         model: generation.model.as_deref(),
@@ -632,34 +648,39 @@ mod tests {
             Obstacle::JobRunning,
         ];
         for obstacle in asked {
-            for patience in [PATIENCE, PATIENCE_FOR_JOBS] {
-                let before = patience.saturating_sub(Duration::from_secs(1));
+            for give_up_after in [GIVE_UP_AFTER, GIVE_UP_JOBS_AFTER] {
+                let before = give_up_after.saturating_sub(Duration::from_secs(1));
                 assert_eq!(
-                    obstacle.verdict(before, patience),
+                    obstacle.verdict(before, give_up_after),
                     Verdict::Retry,
                     "{obstacle:?}"
                 );
                 assert_eq!(
-                    obstacle.verdict(patience, patience),
+                    obstacle.verdict(give_up_after, give_up_after),
                     Verdict::GiveUp,
                     "{obstacle:?}"
                 );
             }
         }
         assert_eq!(
-            Obstacle::NoGenerationId.verdict(Duration::ZERO, PATIENCE),
+            Obstacle::NoGenerationId.verdict(Duration::ZERO, GIVE_UP_AFTER),
             Verdict::GiveUp
         );
         assert_eq!(
-            Obstacle::OutOfTime.verdict(PATIENCE * 2, PATIENCE),
+            Obstacle::OutOfTime.verdict(GIVE_UP_AFTER * 2, GIVE_UP_AFTER),
             Verdict::Retry
         );
     }
 
     #[test]
     fn every_fate_is_counted_once() {
-        let fates = [Fate::Settled, Fate::GivenUp, Fate::Retried, Fate::Failed];
-        let summary = fates.into_iter().fold(Summary::default(), Summary::add);
+        let results = [
+            RowResult::Settled,
+            RowResult::GivenUp,
+            RowResult::Retried,
+            RowResult::Failed,
+        ];
+        let summary = results.into_iter().fold(Summary::default(), Summary::add);
         assert_eq!(
             serde_json::to_string(&summary).unwrap(),
             r#"{"claimed":0,"settled":1,"given_up":1,"retried":1,"failed":1}"#

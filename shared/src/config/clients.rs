@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use reqwest::Client;
 use url::Url;
 
-use super::{KeysConfig, KeysetConfig, ProxyConfig, ReconcileConfig, StorageConfig, UsageConfig};
+use super::{KeysConfig, ProxyConfig, ReconcileConfig, SecretConfig, StorageConfig, UsageConfig};
 use crate::{
     accounting::{ledger::Ledger, reconcile::Reconciler},
     clock::Clock,
     credentials::provisioning::{Provisioner, UpstreamKeys},
     storage::Storage,
     upstream::openrouter::{OpenRouter, Timeouts},
-    vault::secrets_manager::{KeysetCache, KeysetSource, ManagementKeyCache},
+    vault::secrets_manager::{KeysetCache, ManagementKeyCache, SecretSource},
 };
 
 impl StorageConfig {
@@ -23,7 +23,7 @@ impl StorageConfig {
     }
 }
 
-impl KeysetConfig {
+impl SecretConfig {
     /// The keyset, where the secret is one.
     #[must_use]
     pub fn keyset(&self, client: Client) -> KeysetCache {
@@ -37,8 +37,8 @@ impl KeysetConfig {
         UpstreamKeys::new(Clock::system(), openrouter, management_key)
     }
 
-    fn source(&self, client: Client) -> KeysetSource {
-        KeysetSource::new(client, self.location.clone(), &self.credentials)
+    fn source(&self, client: Client) -> SecretSource {
+        SecretSource::new(client, self.location.clone(), &self.credentials)
     }
 }
 
@@ -64,7 +64,7 @@ impl ProxyConfig {
         Ledger {
             storage: Arc::new(self.storage.storage(client)),
             clock: Clock::system(),
-            patience: self.ledger_patience,
+            close_timeout: self.ledger_timeout,
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::LimitReset;
+use crate::{storage::LimitReset, upstream::endpoint::Endpoint};
 
 fn complete(name: &str) -> Option<String> {
     Some(
@@ -29,9 +29,19 @@ fn reads_a_complete_environment_with_defaults() {
         "https://abc.supabase.co/rest/v1"
     );
     assert_eq!(config.timeouts.idle, Duration::from_secs(290));
-    assert_eq!(config.hold.to_string(), "0.01");
+    assert_eq!(config.max_open_jobs.get(), 20);
+    for (endpoint, requests, hold) in [
+        (Endpoint::ChatCompletions, 0, "0.01"),
+        (Endpoint::Videos, 0, "1"),
+        (Endpoint::Batches, 0, "0.01"),
+        (Endpoint::Batches, 1, "0.01"),
+        (Endpoint::Batches, 1000, "10"),
+    ] {
+        let held = config.holds.of(endpoint, requests);
+        assert_eq!(held.to_string(), hold, "{endpoint:?} {requests}");
+    }
     assert_eq!(config.requests_per_minute, None);
-    assert_eq!(config.ledger_patience, Duration::from_mins(1));
+    assert_eq!(config.ledger_timeout, Duration::from_mins(1));
     assert!(
         !format!("{config:?}").to_lowercase().contains("planted"),
         "{config:?}"
@@ -69,6 +79,29 @@ fn reports_every_fault_at_once_and_no_value() {
         ]
     );
     assert!(!faults.to_string().contains("anted"), "{faults}");
+}
+
+#[test]
+fn no_fault_quotes_the_value_of_any_variable() {
+    for planted in [
+        "sk-or-v1-planted",
+        "https://user:planted@x/?planted#planted",
+        "did:key:planted",
+        "1planted",
+        "credits,planted",
+    ] {
+        let env = || Env::new(|_| Some(planted.to_owned()));
+        for faults in [
+            ProxyConfig::read(env()).map(drop),
+            KeysConfig::read(env()).map(drop),
+            UsageConfig::read(env()).map(drop),
+            HealthConfig::read(env()).map(drop),
+            ReconcileConfig::read(env()).map(drop),
+        ] {
+            let said = faults.unwrap_err().to_string();
+            assert!(!said.contains("planted"), "{planted}: {said}");
+        }
+    }
 }
 
 #[test]

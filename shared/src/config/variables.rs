@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use jiff::SignedDuration;
 use url::Url;
 
-use super::{Env, Faults, keeps_secrets};
+use super::{Env, Faults, Holds, keeps_secrets};
 use crate::{
     accounting::reconcile::ABANDONED_AFTER,
     credentials::provisioning::Policy,
@@ -13,7 +13,7 @@ use crate::{
     metering::money::Usd,
     storage::{Grant, LimitReset, Retention, StorageKey},
     upstream::endpoint::AllowedFamilies,
-    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
+    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, SecretLocation},
 };
 
 /// The database's address, and the credentials to use it.
@@ -35,14 +35,14 @@ impl StorageConfig {
 
 /// The place of the master keyset, or of another secret, and the credentials to read it.
 #[derive(Debug, Clone)]
-pub struct KeysetConfig {
+pub struct SecretConfig {
     /// The secret.
-    pub location: KeysetLocation,
+    pub location: SecretLocation,
     /// The function's own credentials.
     pub credentials: AwsCredentials,
 }
 
-impl KeysetConfig {
+impl SecretConfig {
     /// Reads it, for whoever needs nothing else.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let keyset = env.keyset();
@@ -54,7 +54,7 @@ impl KeysetConfig {
 #[derive(Debug, Clone)]
 pub struct ProvisioningConfig {
     /// The management key's secret.
-    pub management: KeysetConfig,
+    pub management: SecretConfig,
     /// For whom.
     pub policy: Policy,
     /// The keys' spending limit.
@@ -115,7 +115,7 @@ impl Env<'_> {
         self.parsed("OPENROUTER_BASE_URL", Some(url), http_url)
     }
 
-    pub(super) fn keyset(&mut self) -> Option<KeysetConfig> {
+    pub(super) fn keyset(&mut self) -> Option<SecretConfig> {
         let secret_name = self.required(
             "KEYSET_SECRET_NAME",
             "the name or ARN of the keyset's secret in Secrets Manager",
@@ -128,8 +128,8 @@ impl Env<'_> {
         let access_key_id = self.required("AWS_ACCESS_KEY_ID", "set by Lambda");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY", "set by Lambda");
         let session_token = self.optional("AWS_SESSION_TOKEN");
-        Some(KeysetConfig {
-            location: KeysetLocation {
+        Some(SecretConfig {
+            location: SecretLocation {
                 secret_id: secret_name?,
                 region: region?,
                 endpoint_url: endpoint
@@ -159,7 +159,7 @@ impl Env<'_> {
     }
 
     /// The management key's secret, which is in the same place as the keyset's.
-    pub(super) fn management(&self, keyset: Option<&KeysetConfig>) -> Option<KeysetConfig> {
+    pub(super) fn management(&self, keyset: Option<&SecretConfig>) -> Option<SecretConfig> {
         let secret_id = self.optional("MANAGEMENT_KEY_SECRET_NAME")?;
         let mut secret = keyset?.clone();
         secret.location.secret_id = secret_id;
@@ -182,7 +182,7 @@ impl Env<'_> {
 
     pub(super) fn on_first_request(
         &mut self,
-        keyset: Option<&KeysetConfig>,
+        keyset: Option<&SecretConfig>,
     ) -> Option<ProvisioningConfig> {
         let variable = "PROVISION_ON_FIRST_REQUEST";
         let value = self
@@ -234,14 +234,36 @@ impl Env<'_> {
         })
     }
 
-    pub(super) fn hold(&mut self) -> Option<Usd> {
+    pub(super) fn holds(&mut self) -> Option<Holds> {
+        let request = self.amount("HOLD_USD", "0.01");
+        // What a video of some seconds costs.
+        let video = self.amount("VIDEO_HOLD_USD", "1");
+        Some(Holds {
+            request: request?,
+            video: video?,
+        })
+    }
+
+    fn amount(&mut self, variable: &'static str, default: &str) -> Option<Usd> {
         let value = self
-            .optional("HOLD_USD")
-            .unwrap_or_else(|| "0.01".to_owned());
-        self.parsed("HOLD_USD", Some(value), |value| {
+            .optional(variable)
+            .unwrap_or_else(|| default.to_owned());
+        self.parsed(variable, Some(value), |value| {
             value.parse::<Usd>().map_err(|error| {
                 format!("must be an amount of US dollars such as 0.01, but is {error}")
             })
+        })
+    }
+
+    pub(super) fn max_open_jobs(&mut self) -> Option<NonZeroU32> {
+        let value = self.optional("MAX_OPEN_JOBS");
+        let value = value.unwrap_or_else(|| "20".to_owned());
+        self.parsed("MAX_OPEN_JOBS", Some(value), |value| {
+            value
+                .parse::<NonZeroU32>()
+                .ok()
+                .filter(|jobs| jobs.get() <= 100_000)
+                .ok_or("must be a number from 1 to 100000")
         })
     }
 
@@ -258,9 +280,7 @@ impl Env<'_> {
 
     pub(super) fn allowed_families(&mut self) -> Option<AllowedFamilies> {
         let list = self.optional("ALLOWED_PATH_FAMILIES").unwrap_or_default();
-        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), |list| {
-            AllowedFamilies::parse(list).map_err(|name| format!("`{name}` is not a refused family"))
-        })
+        self.parsed("ALLOWED_PATH_FAMILIES", Some(list), AllowedFamilies::parse)
     }
 
     pub(super) fn abandoned_after(&mut self) -> Duration {

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
-use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
+use crate::vault::secret::{ApiKey, ApiKeyFault, clipped_without_keys, without_keys};
 
 /// The prefix of OpenRouter's keys. Another provider's key must not travel there to be checked.
 const PREFIX: &str = "sk-or-";
@@ -20,7 +20,7 @@ const LONGEST_NAME: usize = 100;
 
 /// The body of a `PUT`: a key that its user brings.
 #[derive(Debug)]
-pub struct Brought {
+pub struct StoreKeyBody {
     /// The key.
     pub api_key: ApiKey,
     /// The user's name for it.
@@ -31,7 +31,7 @@ pub struct Brought {
 
 /// The body of a `POST`: what a provisioned key is to be called.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct ProvisionKeyBody {
     /// The user's name for it.
     pub name: Option<KeyName>,
 }
@@ -67,7 +67,7 @@ impl BodyError {
     }
 }
 
-impl Brought {
+impl StoreKeyBody {
     /// Reads a body, and wipes it where nobody else holds it.
     pub fn from_body(body: Bytes) -> Result<Self, BodyError> {
         let brought = Self::read(&body);
@@ -104,7 +104,7 @@ impl Brought {
     }
 }
 
-impl Wanted {
+impl ProvisionKeyBody {
     /// Reads a body, which may be empty.
     pub fn from_body(body: &[u8]) -> Result<Self, BodyError> {
         let mut name = None;
@@ -199,7 +199,7 @@ fn wrong(member: &str, problem: &'static str) -> BodyError {
 
 /// A member that the client named: it is cut, and may itself be a key in the wrong place.
 fn unknown(member: &str, problem: &'static str) -> BodyError {
-    let name: String = without_keys(member).chars().take(64).collect();
+    let name = clipped_without_keys(member, 64);
     BodyError::Member { name, problem }
 }
 
@@ -241,8 +241,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 mod tests {
     use super::*;
 
-    fn brought(body: &str) -> Result<Brought, BodyError> {
-        Brought::from_body(Bytes::from(body.to_owned()))
+    fn brought(body: &str) -> Result<StoreKeyBody, BodyError> {
+        StoreKeyBody::from_body(Bytes::from(body.to_owned()))
     }
 
     #[test]
@@ -319,11 +319,14 @@ mod tests {
     #[test]
     fn a_post_needs_no_body() {
         for body in ["", " \n", "{}", r#"{"key_name":null}"#] {
-            assert_eq!(Wanted::from_body(body.as_bytes()).unwrap().name, None);
+            assert_eq!(
+                ProvisionKeyBody::from_body(body.as_bytes()).unwrap().name,
+                None
+            );
         }
-        let named = Wanted::from_body(br#"{"key_name":"given"}"#).unwrap();
+        let named = ProvisionKeyBody::from_body(br#"{"key_name":"given"}"#).unwrap();
         assert_eq!(named.name.unwrap().as_str(), "given");
-        assert!(Wanted::from_body(br#"{"limit":1000}"#).is_err());
-        assert!(Wanted::from_body(b"[]").is_err());
+        assert!(ProvisionKeyBody::from_body(br#"{"limit":1000}"#).is_err());
+        assert!(ProvisionKeyBody::from_body(b"[]").is_err());
     }
 }

@@ -26,8 +26,8 @@ use crate::{
     causes::causes,
     identity::did::Did,
     storage::{
-        Asking, Condemned, Grant, KeyDescription, LimitReset, NewKey, Reserved, Storage,
-        StorageError,
+        CallerRequest, Grant, KeyDescription, LimitReset, NewKey, PendingDeletion, Reserved,
+        Storage, StorageError,
     },
     upstream::openrouter::{KeyOrder, ManagementError},
     vault::secrets_manager::{KeysetCache, KeysetError, ManagementKeyError},
@@ -155,62 +155,64 @@ impl Provisioner {
         &self,
         storage: &Storage,
         keyset: &KeysetCache,
-        asking: &Asking<'_>,
+        caller_request: &CallerRequest<'_>,
         name: Option<&str>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<KeyDescription, ProvisioningError> {
-        if !self.allows(asking.did) {
+        if !self.allows(caller_request.did) {
             return Err(ProvisioningError::NotAllowed);
         }
         // Whatever can fail before the key is made does so now.
         let management = self.upstream.management_key().await?;
-        let keyset = keyset.get(asking.request_time).await?;
+        let keyset = keyset.get(caller_request.request_time).await?;
         let reserved = storage
-            .reserve_provisioning(asking, self.grant, LEASE, until)
+            .reserve_provisioning(caller_request, self.grant, LEASE, deadline)
             .await
             .map_err(ProvisioningError::NotReserved)?;
         if let Reserved::Already(key) = reserved {
             return Ok(*key);
         }
         let order = KeyOrder {
-            name: &key_name(asking.id),
+            name: &key_name(caller_request.id),
             limit: self.grant.limit,
             limit_reset: self.grant.reset.map(LimitReset::as_str),
         };
-        let made = match self.upstream.make(&management, order, until).await {
+        let made = match self.upstream.make(&management, order, deadline).await {
             Ok(made) => made,
             Err(error) => {
-                abandon(storage, asking.id, &error, until).await;
+                abandon(storage, caller_request.id, &error, deadline).await;
                 return Err(error.into());
             }
         };
-        let sealed = keyset.seal(asking.did, &made.key);
+        let sealed = keyset.seal(caller_request.did, &made.key);
         let key = NewKey {
             hash: made.hash.as_str(),
             sealed: &sealed,
             name,
         };
         let stored = storage
-            .activate_provisioning(asking.id, asking.did, &key, until)
+            .activate_provisioning(caller_request.id, caller_request.did, &key, deadline)
             .await
             // The reservation ends by itself, if the key is not stored after all.
             .map_err(ProvisioningError::InDoubt)?;
         if let Some(description) = stored {
             return Ok(description);
         }
-        let unwanted = Condemned {
-            id: asking.id,
+        let unwanted = PendingDeletion {
+            id: caller_request.id,
             upstream_hash: Some(made.hash.as_str().to_owned()),
             age: None,
         };
-        self.upstream.try_to_remove(storage, &unwanted, until).await;
+        self.upstream
+            .try_to_remove(storage, &unwanted, deadline)
+            .await;
         Err(ProvisioningError::Overtaken)
     }
 }
 
-async fn abandon(storage: &Storage, id: Uuid, error: &ManagementError, until: Instant) {
+async fn abandon(storage: &Storage, id: Uuid, error: &ManagementError, deadline: Instant) {
     let abandoned = storage
-        .abandon_provisioning(id, error.may_have_happened(), until)
+        .abandon_provisioning(id, error.may_have_happened(), deadline)
         .await;
     if let Err(error) = abandoned {
         tracing::warn!(provisioning.id = %id, error = causes(&error), "a reservation ends by itself");

@@ -17,7 +17,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// An absolute path of `A-Za-z0-9-._~!$&'()*+,;=:@/` without `.`, `..` and empty inner segments.
+/// An absolute path of `A-Za-z0-9-._~!$&'()*+,=:@/` without `.`, `..` and empty inner segments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalPath(String);
 
@@ -81,7 +81,7 @@ pub enum PathError {
     #[error("the path contains an encoded slash or backslash")]
     EncodedSeparator,
     /// Something outside the alphabet is left after decoding once.
-    #[error("the path contains a character other than A-Za-z0-9-._~!$&'()*+,;=:@/")]
+    #[error("the path contains a character other than A-Za-z0-9-._~!$&'()*+,=:@/")]
     ForbiddenCharacter,
     /// `.` or `..`, encoded or not.
     #[error("the path contains a dot segment")]
@@ -190,7 +190,7 @@ fn escapes_a_separator(after_percent: &str) -> bool {
 
 /// RFC 3986 §3.3: `pchar` without escapes, and the slash.
 fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte)
 }
 
 fn decode(text: &str) -> Result<String, QueryError> {

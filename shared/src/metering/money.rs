@@ -63,6 +63,21 @@ impl Usd {
             .parse()
     }
 
+    /// The exact product; the largest amount where it would reach 10¹².
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        (0..u32::BITS)
+            .rev()
+            .try_fold(Self::ZERO, |product, bit| {
+                let doubled = product.checked_add(product)?;
+                match factor >> bit & 1 {
+                    0 => Some(doubled),
+                    _ => doubled.checked_add(self),
+                }
+            })
+            .unwrap_or(Self([LIMB_BASE - 1; LIMBS]))
+    }
+
     /// The exact sum, or nothing where it would reach 10¹².
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

@@ -155,7 +155,7 @@ async fn exchange(
     let ledger = Ledger {
         storage: Arc::new(storage),
         clock: Clock::system(),
-        patience: Duration::from_secs(5),
+        close_timeout: Duration::from_secs(5),
     };
     let mut entry = ledger.opened(endpoint, &invocation);
     let request = UpstreamRequest {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Argument, Finished, Protocol, Storage, StorageError};
-use crate::metering::money::Usd;
+use crate::{metering::money::Usd, strict_json};
 
 /// What a [`Finish`](super::Finish) left in the log because the database did not hear it: the argument of
 /// `finish_request`, as [`Finish::to_json`](super::Finish::to_json) wrote it.
@@ -28,7 +28,7 @@ pub struct NotARecord;
 impl EmergencyRecord {
     /// Reads one. Members that it does not know are kept: the database knows which it takes.
     pub fn parse(text: &str) -> Result<Self, NotARecord> {
-        let members: RecordMembers<'_> = serde_json::from_str(text).map_err(|_| NotARecord)?;
+        let members: RecordMembers<'_> = strict_json::from_str(text).map_err(|_| NotARecord)?;
         let id = members.id.parse().map_err(|_| NotARecord)?;
         let is_record = ["none", "pending", "final"].contains(&members.cost_state.as_ref())
             && ["completed", "failed"].contains(&members.status.as_ref())
@@ -62,10 +62,10 @@ impl Storage {
     pub async fn restore(
         &self,
         record: &EmergencyRecord,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Finished, StorageError> {
         let argument = Argument::Outcome(record.json().ok_or(Protocol::RequestNotBuilt)?);
-        self.call("finish_request", &argument, u32::MAX, until)
+        self.call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }

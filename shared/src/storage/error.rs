@@ -56,6 +56,7 @@ impl Refusal {
             Self::Replayed => "replayed_request",
             Self::CreditLimitReached { .. } => "credit_limit_reached",
             Self::RateLimited { .. } => "rate_limited",
+            Self::TooManyOpenJobs { .. } => "too_many_open_jobs",
             Self::KeyExists => "key_exists",
             Self::ProvisioningInProgress => "provisioning_in_progress",
             Self::ProvisioningUsedUp { .. } => "provisioning_used_up",
@@ -95,6 +96,14 @@ pub enum Refusal {
         requests_per_minute: u32,
         /// Seconds until the next request would pass, rounded up.
         retry_after: u32,
+    },
+    /// The DID has as many jobs whose cost is not known as it may.
+    #[error("{open_jobs} of {max_open_jobs} jobs are open")]
+    TooManyOpenJobs {
+        /// Its open jobs.
+        open_jobs: u32,
+        /// How many it may have.
+        max_open_jobs: u32,
     },
     /// A key was to be provisioned for a DID that has brought one.
     #[error("this DID has brought a key")]

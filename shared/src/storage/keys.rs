@@ -20,7 +20,7 @@ use crate::{
 /// Who asks, and the request by which they do. The storage insists on a fingerprint wherever
 /// something changes.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct CallerRequest<'a> {
     /// The gateway's id of the request.
     pub id: Uuid,
     /// The verified caller, without a fragment.
@@ -87,7 +87,7 @@ pub enum KeySource {
 
 /// A provisioned key that is to be deleted with OpenRouter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Condemned {
+pub struct PendingDeletion {
     /// The provisioning.
     #[serde(deserialize_with = "uuid")]
     pub id: Uuid,
@@ -105,7 +105,7 @@ pub struct StoredKey {
     pub key: KeyDescription,
     /// The provisioned key whose place it took; `None` also while a cost of its requests is open, which
     /// only that key can be asked for: reconciliation deletes it afterwards.
-    pub condemned: Option<Condemned>,
+    pub condemned: Option<PendingDeletion>,
 }
 
 /// What revoking a key left.
@@ -114,7 +114,7 @@ pub struct RevokedKey {
     /// OpenRouter's hash of the key that is gone.
     pub hash: String,
     /// The same, if it was provisioned; see [`StoredKey::condemned`].
-    pub condemned: Option<Condemned>,
+    pub condemned: Option<PendingDeletion>,
 }
 
 /// When the limit of a provisioned key begins anew, in UTC.
@@ -152,37 +152,37 @@ impl Storage {
     /// What the caller may know of their key.
     pub async fn describe_key(
         &self,
-        asking: &Asking<'_>,
-        until: Instant,
+        caller_request: &CallerRequest<'_>,
+        deadline: Instant,
     ) -> Result<KeyDescription, StorageError> {
-        let argument = Argument::Request(AskingJson::from(asking));
-        self.call("describe_key", &argument, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(CallerRequestJson::from(caller_request));
+        self.call("describe_key", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Stores the caller's key, or puts it in the place of their last one; their account stays.
     pub async fn store_key(
         &self,
-        asking: &Asking<'_>,
+        caller_request: &CallerRequest<'_>,
         key: &NewKey<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<StoredKey, StorageError> {
         let argument = Argument::Request(StoreJson {
-            asking: asking.into(),
+            caller_request: caller_request.into(),
             key: key.into(),
         });
-        self.call("store_key", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("store_key", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Deletes the caller's key; their account stays.
     pub async fn revoke_key(
         &self,
-        asking: &Asking<'_>,
-        until: Instant,
+        caller_request: &CallerRequest<'_>,
+        deadline: Instant,
     ) -> Result<RevokedKey, StorageError> {
-        let argument = Argument::Request(AskingJson::from(asking));
-        self.call("revoke_key", &argument, ATTEMPTS_IN_FRONT, until)
+        let argument = Argument::Request(CallerRequestJson::from(caller_request));
+        self.call("revoke_key", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
@@ -190,32 +190,32 @@ impl Storage {
     /// provisioning's id is that of the request.
     pub async fn reserve_provisioning(
         &self,
-        asking: &Asking<'_>,
+        caller_request: &CallerRequest<'_>,
         grant: Grant,
         lease: Duration,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Reserved, StorageError> {
         let function = "reserve_provisioning";
         let argument = Argument::Request(ReserveJson {
-            asking: asking.into(),
+            caller_request: caller_request.into(),
             lease: lease.as_secs(),
             limit: grant.limit,
             limit_reset: grant.reset,
         });
         let answer: ReserveAnswer = self
-            .call(function, &argument, ATTEMPTS_IN_FRONT, until)
+            .call(function, &argument, ATTEMPTS_IN_FRONT, deadline)
             .await?;
         Ok(answer.read().ok_or(Protocol::UnexpectedBody { function })?)
     }
 
     /// Stores a provisioned key. `None`: its reservation was given up, or the DID has brought a key
-    /// meanwhile; then the new one is to be deleted. Retries until `until`: the key exists.
+    /// meanwhile; then the new one is to be deleted. Retries until `deadline`: the key exists.
     pub async fn activate_provisioning(
         &self,
         id: Uuid,
         did: &str,
         key: &NewKey<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<KeyDescription>, StorageError> {
         let argument = Argument::Request(ActivateJson {
             id: id.to_string(),
@@ -224,7 +224,7 @@ impl Storage {
             key: key.into(),
         });
         let answer: ActivateAnswer = self
-            .call("activate_provisioning", &argument, u32::MAX, until)
+            .call("activate_provisioning", &argument, u32::MAX, deadline)
             .await?;
         Ok(answer.key)
     }
@@ -234,14 +234,19 @@ impl Storage {
         &self,
         id: Uuid,
         made: bool,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<(), StorageError> {
         let argument = Argument::Request(AbandonJson {
             id: id.to_string(),
             made,
         });
         let Done {} = self
-            .call("abandon_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
+            .call(
+                "abandon_provisioning",
+                &argument,
+                ATTEMPTS_IN_FRONT,
+                deadline,
+            )
             .await?;
         Ok(())
     }
@@ -251,25 +256,39 @@ impl Storage {
     pub async fn claim_provisionings(
         &self,
         claim: &Claim<'_>,
-        until: Instant,
-    ) -> Result<Vec<Condemned>, StorageError> {
+        deadline: Instant,
+    ) -> Result<Vec<PendingDeletion>, StorageError> {
         let argument = Argument::Request(ClaimJson::from(claim));
-        self.call("claim_provisionings", &argument, ATTEMPTS_IN_FRONT, until)
-            .await
+        self.call(
+            "claim_provisionings",
+            &argument,
+            ATTEMPTS_IN_FRONT,
+            deadline,
+        )
+        .await
     }
 
     /// Notes that OpenRouter has a provisioning's key no more.
-    pub async fn finish_provisioning(&self, id: Uuid, until: Instant) -> Result<(), StorageError> {
+    pub async fn finish_provisioning(
+        &self,
+        id: Uuid,
+        deadline: Instant,
+    ) -> Result<(), StorageError> {
         let argument = Argument::Request(FinishJson { id: id.to_string() });
         let Done {} = self
-            .call("finish_provisioning", &argument, ATTEMPTS_IN_FRONT, until)
+            .call(
+                "finish_provisioning",
+                &argument,
+                ATTEMPTS_IN_FRONT,
+                deadline,
+            )
             .await?;
         Ok(())
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct AskingJson<'a> {
+pub(super) struct CallerRequestJson<'a> {
     id: String,
     did: &'a str,
     request_time: i64,
@@ -277,14 +296,16 @@ pub(super) struct AskingJson<'a> {
     fingerprint_expires_at: Option<i64>,
 }
 
-impl<'a> From<&Asking<'a>> for AskingJson<'a> {
-    fn from(asking: &Asking<'a>) -> Self {
+impl<'a> From<&CallerRequest<'a>> for CallerRequestJson<'a> {
+    fn from(caller_request: &CallerRequest<'a>) -> Self {
         Self {
-            id: asking.id.to_string(),
-            did: asking.did,
-            request_time: asking.request_time.as_millisecond(),
-            fingerprint: asking.fingerprint.map(|f| hex::encode(f.digest)),
-            fingerprint_expires_at: asking.fingerprint.map(|f| f.expires_at.as_millisecond()),
+            id: caller_request.id.to_string(),
+            did: caller_request.did,
+            request_time: caller_request.request_time.as_millisecond(),
+            fingerprint: caller_request.fingerprint.map(|f| hex::encode(f.digest)),
+            fingerprint_expires_at: caller_request
+                .fingerprint
+                .map(|f| f.expires_at.as_millisecond()),
         }
     }
 }
@@ -311,7 +332,7 @@ impl<'a> From<&NewKey<'a>> for NewKeyJson<'a> {
 #[derive(Serialize)]
 struct StoreJson<'a> {
     #[serde(flatten)]
-    asking: AskingJson<'a>,
+    caller_request: CallerRequestJson<'a>,
     #[serde(flatten)]
     key: NewKeyJson<'a>,
 }
@@ -319,7 +340,7 @@ struct StoreJson<'a> {
 #[derive(Serialize)]
 struct ReserveJson<'a> {
     #[serde(flatten)]
-    asking: AskingJson<'a>,
+    caller_request: CallerRequestJson<'a>,
     lease: u64,
     limit: Usd,
     limit_reset: Option<LimitReset>,
@@ -426,8 +447,8 @@ mod tests {
     }
 
     #[test]
-    fn a_condemned_key_may_have_no_hash_and_no_age() {
-        let read = |text: &str| serde_json::from_str::<Condemned>(text).unwrap();
+    fn a_key_pending_deletion_may_have_no_hash_and_no_age() {
+        let read = |text: &str| serde_json::from_str::<PendingDeletion>(text).unwrap();
         let id = "fd8b67e2-5797-4521-81a0-426af37311db";
         let known = read(&format!(r#"{{"id":"{id}","upstream_hash":"ab"}}"#));
         assert_eq!(known.age, None);

@@ -145,33 +145,33 @@ impl Storage {
     pub async fn claim_unsettled(
         &self,
         claim: &Claim<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<Unsettled>, StorageError> {
         let argument = Argument::Request(ClaimJson::from(claim));
-        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("claim_unsettled", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
-    /// Closes a claimed row, exactly once however often it is called. Retries until `until`.
+    /// Closes a claimed row, exactly once however often it is called. Retries until `deadline`.
     pub async fn settle(
         &self,
         settle: &Settle<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Settled, StorageError> {
         let argument = Argument::Outcome(SettleJson::from(settle));
-        self.call("settle_request", &argument, u32::MAX, until)
+        self.call("settle_request", &argument, u32::MAX, deadline)
             .await
     }
 
     /// Closes the row that created a job, exactly once however often it is called. Retries until
-    /// `until`.
+    /// `deadline`.
     pub async fn settle_job(
         &self,
         settle: &SettleJob<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Settled, StorageError> {
         let argument = Argument::Outcome(SettleJobJson::from(settle));
-        self.call("settle_job", &argument, u32::MAX, until).await
+        self.call("settle_job", &argument, u32::MAX, deadline).await
     }
 }
 
@@ -233,6 +233,7 @@ struct FindingJson<'a> {
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     cached_tokens: Option<i32>,
+    cache_write_tokens: Option<i32>,
     reasoning_tokens: Option<i32>,
 }
 
@@ -289,6 +290,7 @@ impl<'a> FindingJson<'a> {
                 input_tokens: tokens.input.map(clamped),
                 output_tokens: tokens.output.map(clamped),
                 cached_tokens: tokens.cached.map(clamped),
+                cache_write_tokens: tokens.cache_write.map(clamped),
                 reasoning_tokens: tokens.reasoning.map(clamped),
                 ..common
             },

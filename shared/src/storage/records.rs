@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd, vault::secret::without_keys};
+use crate::{
+    identity::auth::ReplayGuard, metering::money::Usd, vault::secret::clipped_without_keys,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Begin<'a> {
     pub fingerprint: Option<ReplayGuard>,
     /// The rate of a DID whose key names none of its own; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Whether it counts towards a rate.
+    pub is_counted: bool,
     /// What a billable request leaves in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
 }
@@ -41,6 +45,12 @@ pub struct Books<'a> {
     pub model: Option<&'a str>,
     /// Whether the client asks for a stream.
     pub streamed: bool,
+    /// Whether the model costs nothing: then nothing is reserved, and no credit limit refuses it.
+    pub is_free: bool,
+    /// Whether it may make several generations.
+    pub several_generations: bool,
+    /// For a request that creates a job: how many the DID may have whose cost is not known.
+    pub max_open_jobs: Option<NonZeroU32>,
     /// What is at least reserved against the DID's credit limit, if it has one, until the
     /// request's cost is known. The storage reserves more where such requests have cost more.
     pub hold: Usd,
@@ -130,6 +140,8 @@ pub struct Tokens {
     pub output: Option<u64>,
     /// Of the prompt, read from a cache.
     pub cached: Option<u64>,
+    /// Of the prompt, written to a cache.
+    pub cache_write: Option<u64>,
     /// Of the answer, spent on reasoning.
     pub reasoning: Option<u64>,
 }
@@ -214,13 +226,13 @@ impl Storage {
     /// request, opens its books and takes the hold, all in one transaction.
     ///
     /// Repeating it with the same id, DID and fingerprint is safe, and is done here up to twice
-    /// until `until`. After [`StorageError::Unavailable`] the request may or may not have begun:
+    /// until `deadline`. After [`StorageError::Unavailable`] the request may or may not have begun:
     /// the caller does not go upstream, and [finishes](Self::finish) a billable request as failed
     /// ([`StorageError::NoSuchRequest`] then says that it never began).
-    pub async fn begin(&self, begin: &Begin<'_>, until: Instant) -> Result<Begun, StorageError> {
+    pub async fn begin(&self, begin: &Begin<'_>, deadline: Instant) -> Result<Begun, StorageError> {
         let argument = Argument::Request(begin);
         let (answer, is_repeated) = self
-            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, until)
+            .attempt("begin_request", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await;
         answer.map_err(|error| match error {
             StorageError::Refused(refusal) if is_repeated => StorageError::RefusedInDoubt(refusal),
@@ -230,26 +242,26 @@ impl Storage {
 
     /// Names the generation of a request that is still running, so that its cost can be asked for
     /// should the function not live to finish it. May come before [`finish`](Self::finish), after it,
-    /// or twice; it is only of use before, so it is repeated at most twice, until `until`.
+    /// or twice; it is only of use before, so it is repeated at most twice, until `deadline`.
     pub async fn note_generation(
         &self,
         note: &NoteGeneration<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Noted, StorageError> {
         let argument = Argument::Request(note);
-        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("note_generation", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Closes the books of one request, exactly once however often it is called. Retries until
-    /// `until`, because nobody else knows what the request cost.
+    /// `deadline`, because nobody else knows what the request cost.
     pub async fn finish(
         &self,
         finish: &Finish<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Finished, StorageError> {
         let argument = Argument::Outcome(finish);
-        self.call("finish_request", &argument, u32::MAX, until)
+        self.call("finish_request", &argument, u32::MAX, deadline)
             .await
     }
 }
@@ -266,6 +278,9 @@ impl Serialize for Begin<'_> {
         let expires_at = self.fingerprint.map(|it| it.expires_at.as_millisecond());
         fields.serialize_entry("fingerprint_expires_at", &expires_at)?;
         fields.serialize_entry("requests_per_minute", &self.requests_per_minute)?;
+        if !self.is_counted {
+            fields.serialize_entry("uncounted", &true)?;
+        }
         fields.serialize_entry("billable", &self.books.is_some())?;
         if let Some(books) = &self.books {
             fields.serialize_entry("method", books.method)?;
@@ -273,6 +288,9 @@ impl Serialize for Begin<'_> {
             fields.serialize_entry("endpoint", books.endpoint)?;
             fields.serialize_entry("model", &books.model.map(chosen_by_the_client))?;
             fields.serialize_entry("streamed", &books.streamed)?;
+            fields.serialize_entry("free", &books.is_free)?;
+            fields.serialize_entry("several_generations", &books.several_generations)?;
+            fields.serialize_entry("max_open_jobs", &books.max_open_jobs)?;
             fields.serialize_entry("hold", &books.hold)?;
         }
         fields.end()
@@ -296,6 +314,8 @@ impl Serialize for Finish<'_> {
         fields.serialize_entry("input_tokens", &self.tokens.input.map(clamped))?;
         fields.serialize_entry("output_tokens", &self.tokens.output.map(clamped))?;
         fields.serialize_entry("cached_tokens", &self.tokens.cached.map(clamped))?;
+        let cache_write = self.tokens.cache_write.map(clamped);
+        fields.serialize_entry("cache_write_tokens", &cache_write)?;
         fields.serialize_entry("reasoning_tokens", &self.tokens.reasoning.map(clamped))?;
         fields.serialize_entry("cost_state", &self.cost.state)?;
         fields.serialize_entry("openrouter_cost", &self.cost.openrouter)?;
@@ -317,10 +337,12 @@ impl Serialize for NoteGeneration<'_> {
     }
 }
 
+/// The most characters of a text that others chose.
+const LONGEST: usize = 2000;
+
 /// Text that others chose, fit for a `text` column: `PostgreSQL` has no NUL, and one in a model's
 /// name would make the books unwritable. The storage cuts each column to its own length.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 2000;
     let text = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -334,7 +356,7 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
 
 /// As [`storable`]. Clients have put keys into paths and models; those are nowhere in the clear.
 fn chosen_by_the_client(text: &str) -> Cow<'static, str> {
-    Cow::Owned(storable(&without_keys(text)).into_owned())
+    Cow::Owned(storable(&clipped_without_keys(text, LONGEST)).into_owned())
 }
 
 /// The columns are `integer`. An absurd count must not cost us the row that holds the cost.
@@ -385,6 +407,7 @@ mod tests {
             request_time: Timestamp::UNIX_EPOCH,
             fingerprint: None,
             requests_per_minute: NonZeroU32::new(60),
+            is_counted: true,
             books: None,
         };
         let json = serde_json::to_value(&begin).unwrap();

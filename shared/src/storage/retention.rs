@@ -69,18 +69,18 @@ impl Storage {
     /// Deletes at most `limit` (1 to 10000) settled requests that began before a time, the oldest first;
     /// their sums stay. What is still open stays; what has an unknown cost stays 90 days longer.
     ///
-    /// Repeated up to twice until `until`; an attempt whose answer was lost may have expired others.
+    /// Repeated up to twice until `deadline`; an attempt whose answer was lost may have expired others.
     pub async fn expire(
         &self,
         before: Timestamp,
         limit: u16,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Expired, StorageError> {
         let argument = Argument::Request(ExpireJson {
             before: before.as_millisecond(),
             limit,
         });
-        self.call("expire_requests", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("expire_requests", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 }

@@ -104,6 +104,7 @@ fn begin() -> Begin<'static> {
         request_time: Timestamp::UNIX_EPOCH,
         fingerprint: None,
         requests_per_minute: None,
+        is_counted: true,
         books: None,
     }
 }
@@ -195,8 +196,8 @@ async fn begin_gives_up_after_three_attempts() {
 #[tokio::test]
 async fn begin_gives_up_in_time() {
     let script = Script::play(&[Act::Hang; 3]);
-    let until = within(Duration::from_secs(3));
-    let answer = script.impatient_storage().begin(&begin(), until).await;
+    let deadline = within(Duration::from_secs(3));
+    let answer = script.impatient_storage().begin(&begin(), deadline).await;
     assert!(matches!(
         answer,
         Err(StorageError::Unavailable(Unavailable::Timeout))
@@ -377,7 +378,7 @@ async fn nobody_there_is_unavailable() {
             .unwrap()
     };
     let storage = Storage::new(client(), &url, StorageKey::parse(KEY).unwrap());
-    let until = soon();
+    let deadline = soon();
     assert!(matches!(
         storage
             .usage_report(
@@ -394,7 +395,7 @@ async fn nobody_there_is_unavailable() {
                     max_groups: 1,
                     percentiles: false,
                 },
-                until
+                deadline
             )
             .await,
         Err(StorageError::Unavailable(Unavailable::Transport(_)))

@@ -211,6 +211,13 @@ struct RateLimit {
     retry_after: u32,
 }
 
+/// The hint of `too_many_open_jobs`.
+#[derive(Deserialize)]
+struct OpenJobs {
+    open_jobs: u32,
+    max_open_jobs: u32,
+}
+
 /// The hint of `provisioning_used_up`.
 #[derive(Deserialize)]
 struct UsedUp {
@@ -242,6 +249,12 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
             hinted(function, hint, |it: RateLimit| Refusal::RateLimited {
                 requests_per_minute: it.requests_per_minute,
                 retry_after: it.retry_after,
+            })
+        }
+        (429, Some("too_many_open_jobs")) => {
+            hinted(function, hint, |it: OpenJobs| Refusal::TooManyOpenJobs {
+                open_jobs: it.open_jobs,
+                max_open_jobs: it.max_open_jobs,
             })
         }
         (409, Some("key_exists")) => Refusal::KeyExists.into(),

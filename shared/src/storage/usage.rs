@@ -19,10 +19,10 @@ impl Storage {
     pub async fn usage_report(
         &self,
         query: &ReportQuery<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<UsageReport, StorageError> {
         let argument = Argument::Request(ReportJson::from(query));
-        self.call("usage_report", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("usage_report", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
@@ -30,10 +30,10 @@ impl Storage {
     pub async fn usage_requests(
         &self,
         query: &RequestsQuery<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<RequestPage, StorageError> {
         let argument = Argument::Request(RequestsJson::from(query));
-        self.call("usage_requests", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("usage_requests", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 }

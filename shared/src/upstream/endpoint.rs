@@ -179,7 +179,8 @@ impl Endpoint {
     }
 
     /// Whether a request creates an asynchronous [`Job`].
-    pub(crate) fn creates_jobs(self) -> bool {
+    #[must_use]
+    pub fn creates_jobs(self) -> bool {
         self.description().creates_jobs
     }
 
@@ -238,21 +239,28 @@ pub enum RouteError {
 pub struct AllowedFamilies(Vec<&'static str>);
 
 impl AllowedFamilies {
-    /// Parses a comma-separated list, e.g. `credits,keys`; the error is the first unknown name.
-    pub fn parse(list: &str) -> Result<Self, String> {
+    /// Parses a comma-separated list, e.g. `credits,keys`. The error is the place of the first unknown
+    /// name, not the name, because a misplaced secret could stand there.
+    pub fn parse(list: &str) -> Result<Self, UnknownFamily> {
         list.split(',')
             .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(|name| {
+            .enumerate()
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(index, name)| {
                 REFUSED_FAMILIES
                     .into_iter()
                     .find(|family| *family == name)
-                    .ok_or_else(|| name.to_owned())
+                    .ok_or(UnknownFamily(index + 1))
             })
             .collect::<Result<_, _>>()
             .map(Self)
     }
 }
+
+/// The place in a list, from 1, of a name that is no refused family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("name {0} of the list is not a refused family")]
+pub struct UnknownFamily(usize);
 
 /// The destination of a proxied request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -558,7 +566,19 @@ mod tests {
         let allowed = AllowedFamilies::parse("credits, auth/keys").unwrap();
         assert!(Route::parse(&Method::GET, "/api/v1/openrouter/credits", &allowed).is_ok());
         assert!(Route::parse(&Method::GET, "/api/v1/openrouter/keys", &allowed).is_err());
-        assert_eq!(AllowedFamilies::parse("credit").unwrap_err(), "credit");
+        assert_eq!(
+            AllowedFamilies::parse("credits,credit").unwrap_err(),
+            UnknownFamily(2)
+        );
+    }
+
+    #[test]
+    fn any_number_of_versions_is_looked_behind_in_one_go() {
+        let path = format!("/{}keys", "v1/".repeat(1_000_000));
+        assert!(matches!(
+            route(&Method::GET, &path),
+            Err(RouteError::PathNotAllowed { family: "keys" })
+        ));
     }
 
     #[test]

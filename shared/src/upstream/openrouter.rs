@@ -4,7 +4,7 @@
 mod generation;
 mod management;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -202,8 +202,8 @@ impl OpenRouter {
             .headers(headers)
             .body(request.body)
             .send();
-        let until = deadline.min(Instant::now() + self.timeouts.first_byte);
-        timeout_at(until, async {
+        let deadline = deadline.min(Instant::now() + self.timeouts.first_byte);
+        timeout_at(deadline, async {
             let mut head = sending.await.map_err(classify)?;
             let generation_id = generation_id(head.headers()).map(str::to_owned);
             if let Some(fault) = unusable(&head) {
@@ -291,8 +291,10 @@ pub const HOP_BY_HOP: [&str; 9] = [
 
 /// Never sent upstream: the client's proof of identity and credentials, what describes the hop to
 /// the gateway, and what the HTTP client writes itself.
-const NOT_FORWARDED: [&str; 18] = [
+const NOT_FORWARDED: [&str; 24] = [
     "accept-encoding",
+    "api-key",
+    "apikey",
     "authorization",
     "content-digest",
     "content-length",
@@ -300,7 +302,11 @@ const NOT_FORWARDED: [&str; 18] = [
     "expect",
     "forwarded",
     "host",
+    "ocp-apim-subscription-key",
+    "x-access-token",
     "x-api-key",
+    "x-auth-token",
+    "x-goog-api-key",
     "x-real-ip",
     "true-client-ip",
     "via",
@@ -369,7 +375,7 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 
 /// OpenRouter's headers that go back to the client, each name once: how Lambda's streaming prelude
 /// treats repeated ones is not documented. Values that are not visible ASCII have no place in it. Those that
-/// do not fit into [`RETURNED_BYTES`] are left out, and counted in `x-gateway-omitted-headers`.
+/// do not fit into `RETURNED_BYTES` are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
@@ -404,7 +410,7 @@ pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap {
-    let listed: Vec<String> = headers
+    let listed: HashSet<String> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -416,7 +422,7 @@ fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap 
         !HOP_BY_HOP.contains(&name)
             && !names.contains(&name)
             && !prefixes.iter().any(|prefix| name.starts_with(prefix))
-            && !listed.iter().any(|listed| listed == name)
+            && !listed.contains(name)
     };
     headers
         .iter()
@@ -474,6 +480,19 @@ mod tests {
     }
 
     #[test]
+    fn many_names_in_connection_are_looked_up_not_searched() {
+        let mut sent = HeaderMap::new();
+        for number in 0..10_000 {
+            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+            sent.append(name, HeaderValue::from_static("1"));
+        }
+        let listed: Vec<_> = (0..10_000).map(|number| format!("x-{number}")).collect();
+        let listed = HeaderValue::try_from(listed.join(",")).unwrap();
+        sent.insert(header::CONNECTION, listed);
+        assert_eq!(names(&forwarded_headers(&sent)), ["accept-encoding"]);
+    }
+
+    #[test]
     fn nothing_that_identifies_or_authorises_the_client_goes_upstream() {
         let sent = forwarded_headers(&headers(&[
             ("x-did", "did:key:z"),
@@ -483,6 +502,12 @@ mod tests {
             ("content-digest", "d"),
             ("authorization", "Bearer sk-other"),
             ("x-api-key", "sk"),
+            ("api-key", "sk"),
+            ("apikey", "sk"),
+            ("x-goog-api-key", "sk"),
+            ("ocp-apim-subscription-key", "sk"),
+            ("x-access-token", "sk"),
+            ("x-auth-token", "sk"),
             ("cookie", "a=b"),
             ("host", "gw"),
             ("forwarded", "for=1"),

@@ -18,8 +18,13 @@ pub struct Payload {
     /// The request may make several generations, each billed by itself: it has tools that OpenRouter runs
     /// (subagent, advisor, fusion, search). What a preset adds is not seen.
     pub delegates: bool,
+    /// Whether the model costs nothing (`…:free`), and nothing else in the body may cost something: no other
+    /// model to fall back to, no preset, plugin or tool that OpenRouter or the provider runs.
+    pub is_free: bool,
     /// How many requests a batch holds.
     pub inline_requests: u32,
+    /// Something besides the model may cost something.
+    has_extras: bool,
 }
 
 /// Longer model names are not recorded: none exists, and the books are not a place to store data.
@@ -38,6 +43,8 @@ static BODY: Want<Member> = Want::Members(&[
         "plugins",
         Want::Elements(&Want::Members(&[("id", Want::Value(Member::Plugin))])),
     ),
+    ("preset", Want::Value(Member::Extra)),
+    ("web_search_options", Want::Value(Member::Extra)),
     ("requests", Want::Elements(&Want::Value(Member::Request))),
 ]);
 
@@ -48,6 +55,7 @@ enum Member {
     Stream,
     Tool,
     Plugin,
+    Extra,
     Request,
 }
 
@@ -63,6 +71,8 @@ impl Payload {
         if scanner.status() != Status::Complete || !is_object {
             return Self::default();
         }
+        let is_free_model = |model: &String| model.ends_with(FREE);
+        payload.is_free = !payload.has_extras && payload.model.as_ref().is_some_and(is_free_model);
         payload.is_mislabelled_json = !says_what_it_is(headers);
         payload
     }
@@ -80,19 +90,30 @@ impl Payload {
                     .map(Into::into);
                 self.delegates |= names(text, |model| model.starts_with(FUSION));
             }
-            Member::Fallback => self.delegates |= names(text, |model| model.starts_with(FUSION)),
+            Member::Fallback => {
+                self.has_extras |= !names(text, |model| model.ends_with(FREE));
+                self.delegates |= names(text, |model| model.starts_with(FUSION));
+            }
+            Member::Extra => self.has_extras |= text != b"null",
             Member::Stream => self.streamed = text == b"true",
             // OpenRouter runs its own tools within the request, and Anthropic's advisor likewise.
             Member::Tool => {
+                self.has_extras |= !names(text, |tool| matches!(tool, "function" | "custom"));
                 self.delegates |= names(text, |tool| {
                     tool.starts_with("openrouter:") || tool.starts_with("advisor")
                 });
             }
-            Member::Plugin => self.delegates |= names(text, |plugin| plugin == "fusion"),
+            Member::Plugin => {
+                self.has_extras = true;
+                self.delegates |= names(text, |plugin| plugin == "fusion");
+            }
             Member::Request => self.inline_requests = self.inline_requests.saturating_add(1),
         }
     }
 }
+
+/// The end of the names of models that cost nothing.
+const FREE: &str = ":free";
 
 /// The model behind whose name a panel of models answers.
 const FUSION: &str = "openrouter/fusion";
@@ -217,6 +238,36 @@ mod tests {
             ),
         ] {
             assert_eq!(read(None, body).delegates, delegates, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_a_free_model_alone_is_free() {
+        for (body, is_free) in [
+            (r#"{"model":"m:free"}"#, true),
+            (
+                r#"{"model":"m:free","models":["n:free"],"tools":[{"type":"function"}],"preset":null}"#,
+                true,
+            ),
+            (r#"{"model":"m"}"#, false),
+            (r#"{"models":["m:free"]}"#, false),
+            (r#"{"model":"m:free","model":"m"}"#, false),
+            (r#"{"model":"m:free","models":["n"]}"#, false),
+            (
+                r#"{"model":"m:free","tools":[{"type":"openrouter:web_search"}]}"#,
+                false,
+            ),
+            (
+                r#"{"model":"m:free","tools":[{"type":"web_search_20250305"}]}"#,
+                false,
+            ),
+            (r#"{"model":"m:free","plugins":[{"id":"web"}]}"#, false),
+            (r#"{"model":"m:free","web_search_options":{}}"#, false),
+            (r#"{"model":"m:free","preset":"p"}"#, false),
+            (r#"{"model":"m:free@preset/p"}"#, false),
+            (r#"{"model":"m:free""#, false),
+        ] {
+            assert_eq!(read(None, body).is_free, is_free, "{body}");
         }
     }
 

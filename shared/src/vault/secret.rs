@@ -101,31 +101,74 @@ pub enum ApiKeyFault {
 
 /// Shorter than any key, and longer than most names that merely begin like one.
 const SHORTEST_KEY: usize = 16;
+/// Of OpenAI's, Anthropic's and OpenRouter's keys.
+const KEY_PREFIX: &str = "sk-";
+const OPENROUTER_KEY_PREFIX: &str = "sk-or-";
 
-/// `text` with everything that looks like an API key (a word that begins with `sk-`) made unreadable:
-/// other people's error messages sometimes quote the key that they refuse. A model's name is left as
-/// it is: `task-…` is no key.
+/// `text` with everything that looks like an API key made unreadable: other people's error messages
+/// sometimes quote the key that they refuse. A key is what follows `sk-` at the beginning of a word, or
+/// `sk-or-` anywhere, in either case. A model's name is left as it is: `task-…` is no key.
+///
+/// Each character is looked at a bounded number of times, because strangers choose the text.
 #[must_use]
 pub fn without_keys(text: &str) -> String {
+    masked(text, false)
+}
+
+/// The first `longest` characters of `text` without keys, also without the beginning of one that does
+/// not end there. No more of `text` is read.
+#[must_use]
+pub fn clipped_without_keys(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => masked(text.split_at(end).0, true),
+        None => masked(text, false),
+    }
+}
+
+/// [`without_keys`]; a text that `is_cut` may end within a key, which is then a short one.
+fn masked(text: &str, is_cut: bool) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("sk-") {
-        let (before, key) = rest.split_at(start);
-        let is_inside_a_word = before
-            .chars()
-            .next_back()
-            .or_else(|| safe.chars().next_back())
-            .is_some_and(char::is_alphanumeric);
-        let end = key
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
-            .unwrap_or(key.len());
-        let is_key = end >= SHORTEST_KEY && !is_inside_a_word;
+    while let Some(start) = rest.find(is_part) {
+        let (before, from_word) = rest.split_at(start);
         safe.push_str(before);
-        safe.push_str(if is_key { "sk-…" } else { "sk-" });
-        rest = key.split_at(if is_key { end } else { "sk-".len() }).1;
+        let end = from_word.find(|c| !is_part(c)).unwrap_or(from_word.len());
+        let (word, after) = from_word.split_at(end);
+        let shortest = if is_cut && after.is_empty() {
+            KEY_PREFIX.len()
+        } else {
+            SHORTEST_KEY
+        };
+        let is_inside_a_word = safe.chars().next_back().is_some_and(char::is_alphanumeric);
+        match key_in(word, is_inside_a_word).filter(|at| word.len() - at >= shortest) {
+            Some(at) => {
+                safe.push_str(word.split_at(at).0);
+                safe.push_str("sk-…");
+            }
+            None => safe.push_str(word),
+        }
+        rest = after;
     }
     safe.push_str(rest);
     safe
+}
+
+/// Where a key may begin in `word`, which is ASCII without blanks.
+fn key_in(word: &str, is_inside_a_word: bool) -> Option<usize> {
+    let bytes = word.as_bytes();
+    let begins = |at: usize, prefix: &str| {
+        bytes
+            .get(at..at + prefix.len())
+            .is_some_and(|found| found.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    (0..bytes.len()).find(|&at| {
+        let is_within = match at.checked_sub(1) {
+            Some(previous) => bytes.get(previous).is_some_and(u8::is_ascii_alphanumeric),
+            None => is_inside_a_word,
+        };
+        begins(at, KEY_PREFIX) && (!is_within || begins(at, OPENROUTER_KEY_PREFIX))
+    })
 }
 
 /// The number by which a ciphertext names the master key that sealed it; Tink's key id.
@@ -256,9 +299,47 @@ mod tests {
             ),
             ("sk-learn", "sk-learn"),
             ("ask-", "ask-"),
+            ("xsk-or-v1-0123456789abcdef", "xsk-…"),
+            ("ésk-or-v1-0123456789abcdef", "ésk-…"),
+            ("SK-OR-V1-0123456789ABCDEF", "sk-…"),
+            ("Sk-Proj-0123456789abcdef", "sk-…"),
+            ("a=1&sk-or-v1-0123456789=2", "a=1&sk-…=2"),
+            ("_sk-or-v1-0123456789", "_sk-…"),
+            ("sk-learn-sk-or-v1-0123456789", "sk-…"),
+            ("ésk-proj-0123456789abc", "ésk-proj-0123456789abc"),
             ("", ""),
         ] {
             assert_eq!(without_keys(text), safe, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_clipped_before_it_is_cleaned() {
+        assert_eq!(clipped_without_keys("a sk-or-v1-0123456789", 9), "a sk-…");
+        assert_eq!(clipped_without_keys("a sk-or-v1-0123456789", 400), "a sk-…");
+        assert_eq!(clipped_without_keys("a sk-or-v1-0123456789", 3), "a s");
+        assert_eq!(clipped_without_keys("ask-x", 4), "ask-");
+        assert_eq!(clipped_without_keys("你好吗", 2), "你好");
+    }
+
+    /// A quadratic one takes minutes for this.
+    #[test]
+    fn the_work_grows_with_the_text() {
+        for unit in [
+            "ask-",
+            "sk-",
+            "sk-or",
+            "xsk-or-",
+            "_",
+            "é",
+            "sk-or-v1-0123456789 ",
+        ] {
+            let text = unit.repeat(8_000_000 / unit.len());
+            assert!(without_keys(&text).len() <= text.len(), "{unit}");
+            assert!(
+                clipped_without_keys(&text, 64).chars().count() <= 64 + 3,
+                "{unit}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! AWS Secrets Manager, which keeps the master keyset and OpenRouter's management key.
 //!
-//! [`KeysetSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
+//! [`SecretSource`] reads a secret, [`KeysetCache`] and [`ManagementKeyCache`] decide when.
 
 mod cache;
 #[cfg(test)]
@@ -40,7 +40,7 @@ const MAX_ATTEMPTS: u32 = 3;
 pub const KEYSET_LIFETIME: SignedDuration = SignedDuration::from_secs(300);
 
 /// A source of the keyset's text, or of another secret's.
-pub trait FetchKeyset: Send + Sync {
+pub trait FetchSecret: Send + Sync {
     /// Reads the current text, from the source and not from a cache.
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>>;
 
@@ -69,7 +69,7 @@ impl fmt::Debug for AwsCredentials {
 
 /// The secret, and how to reach it.
 #[derive(Debug, Clone)]
-pub struct KeysetLocation {
+pub struct SecretLocation {
     /// The secret's name or ARN.
     pub secret_id: String,
     /// For example `us-east-1`.
@@ -83,18 +83,18 @@ pub struct KeysetLocation {
 
 /// The secret that holds the keyset, or another one, at version stage AWSCURRENT.
 #[derive(Debug, Clone)]
-pub struct KeysetSource {
+pub struct SecretSource {
     client: Client,
     secret_id: String,
     lifetime: SignedDuration,
 }
 
-impl KeysetSource {
+impl SecretSource {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(
         http: reqwest::Client,
-        location: KeysetLocation,
+        location: SecretLocation,
         credentials: &AwsCredentials,
     ) -> Self {
         let credentials = Credentials::new(
@@ -133,7 +133,7 @@ impl KeysetSource {
     }
 }
 
-impl FetchKeyset for KeysetSource {
+impl FetchSecret for SecretSource {
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
         Box::pin(async move {
             let request = self.client.get_secret_value().secret_id(&self.secret_id);

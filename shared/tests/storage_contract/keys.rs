@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Asking, KeyDescription, KeySource, NewKey, Refusal, RevokedKey, StorageError, StoredKey,
+        CallerRequest, KeyDescription, KeySource, NewKey, Refusal, RevokedKey, StorageError,
+        StoredKey,
     },
     vault::secret::SealedKey,
 };
@@ -45,11 +46,11 @@ async fn a_key_is_stored_described_replaced_and_revoked() {
 
         user.change_account(json!({"credit_limit": "2.50", "spent": "0.75", "held": "0.5"}))
             .await;
-        let asking = user.asking();
+        let caller_request = user.caller_request();
         let replaced = user
             .storage
             .store_key(
-                &asking,
+                &caller_request,
                 &new_key("hash-2", &OTHER_SEALED.parse().unwrap(), None),
                 soon(),
             )
@@ -92,7 +93,7 @@ async fn a_key_is_stored_described_replaced_and_revoked() {
                 ("user", "revoked")
             ]
         );
-        assert_eq!(events[1]["request_id"], asking.id.to_string());
+        assert_eq!(events[1]["request_id"], caller_request.id.to_string());
         assert_eq!(events[1]["key_hash"], "hash-2");
         assert_eq!(events[1]["details"]["replaced_key_hash"], "hash-1");
         assert!(
@@ -107,17 +108,17 @@ async fn a_key_is_stored_described_replaced_and_revoked() {
 #[ignore = "needs STORAGE_URL"]
 async fn a_signed_change_passes_once_and_its_repetition_changes_nothing() {
     with_newcomer(async |user| {
-        let (sealed, asking) = (SEALED.parse().unwrap(), user.asking());
-        let store = async |asking: &Asking<'_>| {
+        let (sealed, caller_request) = (SEALED.parse().unwrap(), user.caller_request());
+        let store = async |caller_request: &CallerRequest<'_>| {
             let key = new_key("hash", &sealed, None);
-            user.storage.store_key(asking, &key, soon()).await
+            user.storage.store_key(caller_request, &key, soon()).await
         };
-        let first = store(&asking).await.unwrap();
+        let first = store(&caller_request).await.unwrap();
         // The client repeats a call whose answer was lost.
-        assert_eq!(store(&asking).await.unwrap().key, first.key);
-        let same = Asking {
+        assert_eq!(store(&caller_request).await.unwrap().key, first.key);
+        let same = CallerRequest {
             id: user.id(),
-            ..asking
+            ..caller_request
         };
         let replays = join_all((0..5).map(|_| store(&same))).await;
         assert!(
@@ -125,25 +126,32 @@ async fn a_signed_change_passes_once_and_its_repetition_changes_nothing() {
                 .into_iter()
                 .all(|it| refusal(it) == Refusal::Replayed)
         );
-        let unsigned = Asking {
+        let unsigned = CallerRequest {
             fingerprint: None,
-            ..user.asking()
+            ..user.caller_request()
         };
         assert!(matches!(
             store(&unsigned).await,
             Err(StorageError::Protocol(_))
         ));
 
-        let asking = user.asking();
-        let first = user.storage.revoke_key(&asking, soon()).await.unwrap();
+        let caller_request = user.caller_request();
+        let first = user
+            .storage
+            .revoke_key(&caller_request, soon())
+            .await
+            .unwrap();
         assert_eq!(
-            user.storage.revoke_key(&asking, soon()).await.unwrap(),
+            user.storage
+                .revoke_key(&caller_request, soon())
+                .await
+                .unwrap(),
             first
         );
         user.store("hash", None).await.unwrap();
-        let same = Asking {
+        let same = CallerRequest {
             id: user.id(),
-            ..asking
+            ..caller_request
         };
         assert_eq!(
             refusal(user.storage.revoke_key(&same, soon()).await),
@@ -292,11 +300,11 @@ fn doors_of_keys(user: &User) -> Vec<Door> {
 
 impl User {
     pub(crate) async fn describe(&self) -> Result<KeyDescription, StorageError> {
-        let asking = Asking {
+        let caller_request = CallerRequest {
             fingerprint: None,
-            ..self.asking()
+            ..self.caller_request()
         };
-        self.storage.describe_key(&asking, soon()).await
+        self.storage.describe_key(&caller_request, soon()).await
     }
 
     pub(crate) async fn store(
@@ -306,17 +314,21 @@ impl User {
     ) -> Result<StoredKey, StorageError> {
         let sealed = SEALED.parse().unwrap();
         let key = new_key(hash, &sealed, name);
-        self.storage.store_key(&self.asking(), &key, soon()).await
+        self.storage
+            .store_key(&self.caller_request(), &key, soon())
+            .await
     }
 
     pub(crate) async fn revoke(&self) -> Result<RevokedKey, StorageError> {
-        self.storage.revoke_key(&self.asking(), soon()).await
+        self.storage
+            .revoke_key(&self.caller_request(), soon())
+            .await
     }
 
     /// A request, signed anew.
-    pub(crate) fn asking(&self) -> Asking<'_> {
+    pub(crate) fn caller_request(&self) -> CallerRequest<'_> {
         let request_time = Clock::system().now();
-        Asking {
+        CallerRequest {
             id: self.id(),
             did: &self.did,
             request_time,

@@ -22,6 +22,7 @@ mod abandoned;
 mod access;
 mod beginning;
 mod jobs;
+mod jobs_and_limits;
 mod keys;
 mod limits;
 mod money;

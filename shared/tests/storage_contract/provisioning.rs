@@ -8,8 +8,8 @@ use serde_json::json;
 use shared::{
     clock::Clock,
     storage::{
-        Asking, Claim, Condemned, Grant, KeyDescription, KeySource, LimitReset, Refusal, Reserved,
-        StorageError,
+        CallerRequest, Claim, Grant, KeyDescription, KeySource, LimitReset, PendingDeletion,
+        Refusal, Reserved, StorageError,
     },
 };
 use uuid::Uuid;
@@ -25,24 +25,31 @@ const LEASE: Duration = Duration::from_mins(2);
 #[ignore = "needs STORAGE_URL"]
 async fn a_provisioning_goes_from_reservation_to_deletion() {
     with_newcomer(async |user| {
-        let asking = user.asking();
-        assert_eq!(user.reserve_as(&asking).await.unwrap(), Reserved::Go);
+        let caller_request = user.caller_request();
+        assert_eq!(
+            user.reserve_as(&caller_request).await.unwrap(),
+            Reserved::Go
+        );
         // Nothing is handed out before there is a key.
         assert_eq!(refusal(user.describe().await), Refusal::NoKeyForDid);
         assert_eq!(
-            user.reserve_as(&asking).await.unwrap(),
+            user.reserve_as(&caller_request).await.unwrap(),
             Reserved::Go,
             "a lost answer"
         );
 
-        let key = user.activate(asking.id, "up-1").await.unwrap().unwrap();
+        let key = user
+            .activate(caller_request.id, "up-1")
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(
             (key.source, key.hash.as_str()),
             (KeySource::Provisioned, "up-1")
         );
         assert_eq!(key.openrouter_limit.as_deref(), Some("1.5"));
         assert_eq!(key.openrouter_limit_reset.as_deref(), Some("daily"));
-        let again = user.activate(asking.id, "up-1").await.unwrap();
+        let again = user.activate(caller_request.id, "up-1").await.unwrap();
         assert_eq!(again.as_ref(), Some(&key), "a lost answer");
         assert_eq!(
             user.reserve().await.unwrap(),
@@ -51,8 +58,8 @@ async fn a_provisioning_goes_from_reservation_to_deletion() {
         assert_eq!(user.condemned(far_future()).await, []);
 
         let revoked = user.revoke().await.unwrap();
-        let condemned = Condemned {
-            id: asking.id,
+        let condemned = PendingDeletion {
+            id: caller_request.id,
             upstream_hash: Some("up-1".to_owned()),
             age: None,
         };
@@ -70,7 +77,7 @@ async fn a_provisioning_goes_from_reservation_to_deletion() {
         );
         for _ in 0..2 {
             user.storage
-                .finish_provisioning(asking.id, soon())
+                .finish_provisioning(caller_request.id, soon())
                 .await
                 .unwrap();
         }
@@ -106,11 +113,11 @@ async fn of_reservations_at_once_one_goes_on() {
 #[ignore = "needs STORAGE_URL"]
 async fn a_replayed_reservation_is_refused() {
     with_newcomer(async |user| {
-        let asking = user.asking();
-        user.reserve_as(&asking).await.unwrap();
-        let same = Asking {
+        let caller_request = user.caller_request();
+        user.reserve_as(&caller_request).await.unwrap();
+        let same = CallerRequest {
             id: user.id(),
-            ..asking
+            ..caller_request
         };
         assert_eq!(refusal(user.reserve_as(&same).await), Refusal::Replayed);
     })
@@ -180,9 +187,9 @@ async fn what_did_not_become_live_is_deleted() {
 async fn a_reservation_whose_lease_is_over_keeps_nobody_waiting() {
     with_newcomer(async |user| {
         let dead = user.reserved().await;
-        let later = Asking {
+        let later = CallerRequest {
             request_time: Clock::system().now() + SignedDuration::try_from(LEASE).unwrap(),
-            ..user.asking()
+            ..user.caller_request()
         };
         assert_eq!(user.reserve_as(&later).await.unwrap(), Reserved::Go);
         assert_eq!(user.activate(dead, "up-dead").await.unwrap(), None);
@@ -289,18 +296,21 @@ async fn a_limit_is_given_once_in_its_time() {
     ] {
         with_newcomer(async |user| {
             let grant = Grant { reset, ..grant() };
-            let asking = user.asking();
-            let reserve = async |asking: &Asking<'_>| {
+            let caller_request = user.caller_request();
+            let reserve = async |caller_request: &CallerRequest<'_>| {
                 user.storage
-                    .reserve_provisioning(asking, grant, LEASE, soon())
+                    .reserve_provisioning(caller_request, grant, LEASE, soon())
                     .await
             };
-            reserve(&asking).await.unwrap();
-            user.activate(asking.id, "up-1").await.unwrap().unwrap();
+            reserve(&caller_request).await.unwrap();
+            user.activate(caller_request.id, "up-1")
+                .await
+                .unwrap()
+                .unwrap();
             user.revoke().await.unwrap();
 
             let Refusal::ProvisioningUsedUp { available_at } =
-                refusal(reserve(&user.asking()).await)
+                refusal(reserve(&user.caller_request()).await)
             else {
                 panic!("{reset:?}: not used up");
             };
@@ -311,17 +321,17 @@ async fn a_limit_is_given_once_in_its_time() {
             let now = Clock::system().now();
             assert!(at > now && at <= now + next, "{reset:?}: {at}");
             assert_eq!(at.as_second() % 86_400, 0, "midnight in UTC");
-            let moment = Asking {
+            let moment = CallerRequest {
                 request_time: at - SignedDuration::from_millis(1),
-                ..user.asking()
+                ..user.caller_request()
             };
             assert!(matches!(
                 refusal(reserve(&moment).await),
                 Refusal::ProvisioningUsedUp { .. }
             ));
-            let moment = Asking {
+            let moment = CallerRequest {
                 request_time: at,
-                ..user.asking()
+                ..user.caller_request()
             };
             assert_eq!(reserve(&moment).await.unwrap(), Reserved::Go, "{reset:?}");
         })
@@ -348,20 +358,26 @@ async fn an_account_lives_on_in_a_provisioned_key() {
 
 impl User {
     pub(crate) async fn reserve(&self) -> Result<Reserved, StorageError> {
-        self.reserve_as(&self.asking()).await
+        self.reserve_as(&self.caller_request()).await
     }
 
-    async fn reserve_as(&self, asking: &Asking<'_>) -> Result<Reserved, StorageError> {
+    async fn reserve_as(
+        &self,
+        caller_request: &CallerRequest<'_>,
+    ) -> Result<Reserved, StorageError> {
         self.storage
-            .reserve_provisioning(asking, grant(), LEASE, soon())
+            .reserve_provisioning(caller_request, grant(), LEASE, soon())
             .await
     }
 
     /// The id of a new reservation.
     pub(crate) async fn reserved(&self) -> Uuid {
-        let asking = self.asking();
-        assert_eq!(self.reserve_as(&asking).await.unwrap(), Reserved::Go);
-        asking.id
+        let caller_request = self.caller_request();
+        assert_eq!(
+            self.reserve_as(&caller_request).await.unwrap(),
+            Reserved::Go
+        );
+        caller_request.id
     }
 
     pub(crate) async fn activate(
@@ -376,7 +392,7 @@ impl User {
             .await
     }
 
-    pub(crate) async fn condemned(&self, now: Timestamp) -> Vec<Condemned> {
+    pub(crate) async fn condemned(&self, now: Timestamp) -> Vec<PendingDeletion> {
         let claim = Claim {
             now,
             limit: 100,

@@ -258,7 +258,9 @@ impl User {
     async fn put(&self, hash: &str, sealed: &str) -> Result<StoredKey, StorageError> {
         let sealed = sealed.parse().unwrap();
         let key = new_key(hash, &sealed, None);
-        self.storage.store_key(&self.asking(), &key, soon()).await
+        self.storage
+            .store_key(&self.caller_request(), &key, soon())
+            .await
     }
 
     /// Begins a billable request; its id, and the key that it got.

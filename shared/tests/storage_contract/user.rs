@@ -109,6 +109,7 @@ impl User {
             request_time,
             fingerprint: Some(fingerprint(request_time)),
             requests_per_minute: None,
+            is_counted: true,
             books: None,
         }
     }
@@ -258,6 +259,9 @@ pub(crate) fn books(hold: &str) -> Books<'static> {
         endpoint: "chat",
         model: Some("anthropic/claude-sonnet-4.6"),
         streamed: true,
+        is_free: false,
+        several_generations: false,
+        max_open_jobs: None,
         hold: hold.parse().unwrap(),
     }
 }
@@ -276,6 +280,7 @@ pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
             input: Some(12),
             output: Some(34),
             cached: Some(5),
+            cache_write: Some(3),
             reasoning: None,
         },
         cost: cost(usd),

@@ -79,6 +79,13 @@ impl Page {
         Self { lines }
     }
 
+    /// All of its text, with one space for each line break.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let lines = self.lines.iter().map(|line| line.text.trim());
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
     /// The text outside of code blocks, with code spans blanked.
     #[must_use]
     pub fn prose(&self) -> String {

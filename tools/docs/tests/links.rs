@@ -1,4 +1,4 @@
-//! What the Markdown files refer to exists.
+//! The targets of all links in the Markdown files exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use docs::{Page, files, pages, root, spans};
 
-/// The README is read at one sitting; more belongs on a page of its own.
+/// The limit of the README's size, in bytes: more belongs on a page of its own.
 const LONGEST_README: usize = 6 * 1024;
 
 #[test]
@@ -106,7 +106,7 @@ fn every_path_that_is_named_exists() {
     };
     let mut missing = Vec::new();
     for page in pages().unwrap() {
-        // It tells what is gone, too.
+        // The changelog also names what was removed.
         if page == Path::new("CHANGELOG.md") {
             continue;
         }

@@ -168,6 +168,15 @@ fn refused_families_are_documented() {
 }
 
 #[test]
+fn free_posts_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const FREE_POSTS").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let page = Page::read("docs/use/api.md").unwrap();
+    assert_eq!(page.marked("free"), literals(list).collect());
+}
+
+#[test]
 fn endpoints_are_documented() {
     let source = read("shared/src/upstream/endpoint.rs");
     let (_, list) = source.split_once("const ENDPOINTS").unwrap();
@@ -273,7 +282,7 @@ fn reasons_are_documented() {
             .collect();
         documented.extend(spans(&text).into_iter().filter(|it| is_reason(it)));
     }
-    // What the books say beside the API: `upstream_status` and the like, and a status.
+    // Reasons of the books alone, such as `upstream_status`, and a status.
     let booked = column(&books, "event", 2);
     let statuses = names(["completed", "failed", "pending", "job_id"]);
     // Written by the database.
@@ -327,7 +336,7 @@ fn log_fields_are_documented() {
         .map(|(name, _)| name.trim().to_owned())
         .filter(|name| name.contains('.'))
         .collect();
-    // What the log adds to them.
+    // Fields that the log adds to them.
     let added = names(["faas.name", "request.duration_ms", "usage.cost_usd"]);
     assert_eq!(column(&page, "field", 0), &recorded | &added);
 }
@@ -369,6 +378,19 @@ fn alarms_are_documented() {
 }
 
 #[test]
+fn settings_of_the_deployment_are_documented() {
+    let workflow = read(".github/workflows/deploy.yml");
+    let settings: Names = ["${{ vars.", "${{ secrets."]
+        .iter()
+        .flat_map(|kind| workflow.split(kind).skip(1))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let page = Page::read("docs/operate/update.md").unwrap();
+    assert_eq!(column(&page, "name", 0), settings);
+}
+
+#[test]
 fn commands_are_documented() {
     let page = Page::read("docs/use/command-line.md").unwrap();
     let defined: Names = llmgw::commands::Cli::command()
@@ -378,7 +400,7 @@ fn commands_are_documented() {
     assert_eq!(column(&page, "command", 0), defined);
 }
 
-/// Wherever a command is named, it can be run.
+/// Every command that is named can be run.
 #[test]
 fn every_command_that_is_named_exists() {
     let cli = llmgw::commands::Cli::command();

@@ -1,4 +1,4 @@
-// What the scripts for Node's SDKs share.
+// The common part of the scripts for Node's SDKs.
 
 import { createSigningFetch } from "llmgw-auth";
 import { readIdentity } from "llmgw-auth/node";

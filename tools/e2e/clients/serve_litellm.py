@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import litellm
 
-# It would print advice to stdout.
+# Otherwise it prints advice to stdout.
 litellm.suppress_debug_info = True
 
 MESSAGES = [{"role": "user", "content": "Say hello"}]

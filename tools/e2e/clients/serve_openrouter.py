@@ -49,7 +49,7 @@ seen = {
     "embedding": vectors.data[0].embedding,
     "tool": f"{call.function.name}({call.function.arguments})",
     "transcription": ai.stt.create_transcription_multipart(model="sdk/transcription", file=AUDIO).text,
-    # It repeats only 5xx.
+    # It retries only 5xx.
     "retried": ai.chat.send(model="sdk/once-503", messages=MESSAGES).choices[0].message.content,
     "refused_upstream": refusal(ai, "sdk/unpaid"),
     "wrong_token": refusal(client(own, "sk-wrong")),

@@ -63,7 +63,7 @@ pub enum Fault {
 pub struct Call {
     /// The name of the function, the last segment of the path.
     pub function: String,
-    /// Its arguments.
+    /// The arguments.
     pub body: Bytes,
 }
 

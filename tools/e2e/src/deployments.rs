@@ -1,4 +1,4 @@
-//! The functions as they are deployed: under several configurations, some of which fail on purpose.
+//! The deployments of the functions, under several configurations, some of which fail on purpose.
 
 use std::{
     fs,
@@ -30,14 +30,14 @@ pub(crate) const PROVISIONING: [(&[&str], Fault); 8] = [
         Fault::DeletesNothing,
     ),
 ];
-/// A port on which nobody listens.
+/// A port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:9";
 
 /// Functions with one configuration, behind an API Gateway stand-in of their own: it serves only
 /// functions that are named like an executable of the workspace.
 #[derive(Debug)]
 pub struct Deployed {
-    /// What tests call the functions: the executable's name, then a dash and the configuration's.
+    /// The functions' names in tests: the executable's, a dash and the configuration's.
     pub(crate) names: Vec<&'static str>,
     pub(crate) watch: Watch,
     pub(crate) run: RunDir,
@@ -51,7 +51,7 @@ impl Deployed {
         format!("{}/lambda-url/{function}{path}", self.watch.url())
     }
 
-    /// Where an event for the executable `function` goes.
+    /// The URL for events of the executable `function`.
     pub(crate) fn invocations(&self, function: &str) -> String {
         let url = self.watch.url();
         format!("{url}/2015-03-31/functions/{function}/invocations")
@@ -77,7 +77,7 @@ impl Deployed {
         Ok(())
     }
 
-    /// All that its instances of the executable `function` have logged.
+    /// The log of its instances of the executable `function`.
     pub fn log(&self, function: &str) -> Result<String> {
         let log = fs::read(self.run.path().join(format!("{function}.log")))?;
         Ok(String::from_utf8_lossy(&log).into_owned())
@@ -89,13 +89,13 @@ impl Deployed {
     }
 }
 
-/// What deploys functions.
+/// The means of deploying functions.
 #[derive(Clone, Copy)]
 pub(crate) struct Deployer<'a> {
     pub(crate) workspace: &'a Workspace,
     pub(crate) tools: &'a Tools,
     pub(crate) functions: &'a Functions,
-    /// What they are configured with where nothing is said.
+    /// The functions' default configuration.
     pub(crate) env: &'a Env,
 }
 
@@ -160,6 +160,11 @@ impl Deployer<'_> {
                 &[("SUPABASE_REST_URL", NOBODY)],
             )?,
             self.deploy(
+                &["usage-stale"],
+                &["usage"],
+                &[("SUPABASE_SECRET_KEY", "sb_secret_rotated_away")],
+            )?,
+            self.deploy(
                 &["proxy-keyless", "keys-keyless", "reconcile-keyless"],
                 &["proxy", "keys", "reconcile"],
                 &[("KEYSET_SECRET_NAME", "no/such/secret")],
@@ -175,7 +180,7 @@ impl Deployer<'_> {
         secret: &str,
     ) -> Result<Deployed> {
         let binaries: Vec<_> = names.iter().map(|name| Deployed::function(name)).collect();
-        // Several of those that do not fail, for races.
+        // Several instances of those that do not fail, for races.
         let instances = if fault == Fault::None { 4 } else { 1 };
         self.deploy(names, &binaries.repeat(instances), &provisions(secret))
     }

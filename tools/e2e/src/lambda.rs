@@ -1,4 +1,4 @@
-//! The gateway in a Lambda as strict, and as narrow, as the real one.
+//! The gateway in a Lambda with the limits of the real one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ impl World {
     /// The proxy with the usual configuration but for `changes`, in one environment with `limits`.
     pub fn lambda(&self, limits: Limits, changes: &[(&'static str, &str)]) -> Result<Lambda> {
         let mut env = self.env().clone();
-        // What is written of each of a long answer's pieces is megabytes.
+        // At a lower level the pieces of a long answer fill megabytes.
         env.push(("RUST_LOG", "info".to_owned()));
         env.extend(
             changes
@@ -44,7 +44,7 @@ impl World {
 }
 
 impl Lambda {
-    /// Invokes it with an event, which must be done after `time`.
+    /// Invokes it with an event, which is killed after `timeout`.
     #[must_use]
     pub fn invoke(&self, (id, event): (Uuid, Vec<u8>), timeout: Duration) -> Answer {
         Answer {
@@ -61,51 +61,51 @@ impl Lambda {
         }
     }
 
-    /// Whether nothing runs in it.
+    /// Whether no invocation runs in it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.0.unfinished() == 0
     }
 
-    /// How many environments it took so far: one, as long as none was killed.
+    /// The number of environments so far: one, as long as none was killed.
     #[must_use]
     pub fn environments(&self) -> u64 {
         self.0.processes()
     }
 
-    /// The process of its only environment, once that has come to life.
+    /// The process of its only environment, once that has started.
     pub fn process(&self) -> Result<Pid> {
         let birth = self.0.births().first().copied();
         Ok(birth.context("nothing was invoked")?.process)
     }
 
-    /// What it did that a runtime must not do.
+    /// The rules of the platform that it broke.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.0.violations()
     }
 }
 
-/// An answer as it comes.
+/// An answer as it arrives.
 #[derive(Debug)]
 pub struct Answer {
     parts: mpsc::Receiver<Part>,
-    /// Its status, once it is there.
+    /// The status, once it has arrived.
     pub status: Option<StatusCode>,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// What came of its body.
+    /// The part of its body that has arrived.
     pub body: Vec<u8>,
 }
 
-/// How the platform ended an answer.
+/// The end of an answer, as the platform sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// It is whole, as far as the platform can tell.
+    /// The answer is whole, as far as the platform can tell.
     Clean,
-    /// It is not.
+    /// The answer has failed.
     Failed(Failure),
-    /// It is still going on.
+    /// The answer goes on.
     NotYet,
 }
 

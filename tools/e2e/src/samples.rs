@@ -1,4 +1,4 @@
-//! The sample events in `events/`, freshly signed, and what they are answered.
+//! The sample events in `events/`, freshly signed, with their answers.
 
 use std::{fs, process::Command};
 
@@ -37,7 +37,7 @@ pub fn samples(world: &World) -> Result<Vec<Sample>> {
     let expected: Value = serde_json::from_slice(&expected)?;
     let expected = expected.as_object().context("not an object")?;
     ensure!(expected.len() > 20, "the samples are gone");
-    // Those about keys first, from storing one to revoking it.
+    // Samples about keys come first, from storing one to revoking it.
     let mut in_order: Vec<_> = expected.iter().collect();
     in_order.sort_by_key(|(file, _)| match file.as_str() {
         put if put.starts_with("keys-put") => 0,
@@ -49,7 +49,7 @@ pub fn samples(world: &World) -> Result<Vec<Sample>> {
         .into_iter()
         .map(|(file, expected)| {
             let function = expected["function"].as_str().unwrap_or_default().to_owned();
-            // What would be passed on stops at the missing key.
+            // A request that would be forwarded stops at the missing key.
             let keyless = expected["status"] == 200 && function == "proxy";
             let (status, reason) = if keyless {
                 (404, Value::from("no_key_for_did"))

@@ -1,4 +1,4 @@
-//! Someone who calls the gateway: a DID, the key that signs for it, and an OpenRouter key.
+//! A caller of the gateway: a DID, the key that signs for it, and an OpenRouter key.
 
 use anyhow::Result;
 use ed25519_dalek::SigningKey;
@@ -14,13 +14,13 @@ use shared::{
     vault::secret::ApiKey,
 };
 
-/// Who the gateway is in these tests; nothing is ever sent there.
+/// The gateway's audience in these tests; nothing is ever sent there.
 pub const AUDIENCE: &str = "https://gw.example.com";
 
-/// Someone who calls the gateway.
+/// A caller of the gateway.
 #[derive(Debug)]
 pub struct Signer {
-    /// Who it is.
+    /// The caller's DID.
     pub did: Did,
     /// The OpenRouter key that only the gateway may use.
     pub api_key: ApiKey,
@@ -29,7 +29,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Someone who never was before.
+    /// A new caller.
     pub fn random() -> Result<Self> {
         let (mut seed, mut tail) = ([0; 32], [0; 24]);
         getrandom::fill(&mut seed)?;
@@ -37,7 +37,7 @@ impl Signer {
         Self::new(seed, tail)
     }
 
-    /// The same for the same arguments; the second makes the OpenRouter key.
+    /// The caller of these arguments; the second becomes part of the OpenRouter key.
     pub fn new(seed: [u8; 32], tail: [u8; 24]) -> Result<Self> {
         Ok(Self {
             did: Did::from_public_key(&SigningKey::from_bytes(&seed).verifying_key().into()),
@@ -46,14 +46,14 @@ impl Signer {
         })
     }
 
-    /// The headers that prove who sends this request now.
+    /// The headers that sign this request, now.
     pub fn headers(&self, method: &Method, path_and_query: &str, body: &[u8]) -> Result<HeaderMap> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
         self.signed(method, path_and_query, body, &Nonce::from_random(nonce))
     }
 
-    /// The same with a nonce of one's own.
+    /// The headers that sign this request, now, with a given nonce.
     pub fn signed(
         &self,
         method: &Method,

@@ -62,7 +62,7 @@ impl User<'_> {
         self.request_at(&url, method, path_and_query, body)
     }
 
-    /// A signed request to a function of a test's own, at `url`.
+    /// A signed request to a function at `url`.
     pub fn request_at(
         &self,
         url: &str,

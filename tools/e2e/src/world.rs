@@ -1,4 +1,4 @@
-//! Everything a test needs, started once for all of them.
+//! The system under test, started once for all tests.
 
 use std::{fs, path::PathBuf, process::Command, sync::LazyLock, time::Duration};
 
@@ -23,18 +23,18 @@ const KEYSET_SECRET: &str = "e2e/keyset";
 pub struct World {
     /// OpenRouter's stub.
     pub upstream: OpenRouter,
-    /// HTTP without any rule of the gateway's.
+    /// A plain HTTP client.
     pub client: reqwest::Client,
     /// The run's folder, with every log.
     pub logs: PathBuf,
-    /// The tools, for tests that run other people's programs.
+    /// The tools, for tests that run third-party programs.
     pub tools: Tools,
     /// The built functions.
     pub functions: Functions,
     workspace: Workspace,
     pub(crate) vault: Vault,
     pub(crate) database: Database,
-    /// What functions are configured with where nothing is said.
+    /// The functions' default configuration.
     env: Env,
     deployed: Vec<Deployed>,
     management_keys: Vec<String>,
@@ -92,7 +92,7 @@ impl World {
             ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
             ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
             ("OPENROUTER_BASE_URL", upstream.base_url()),
-            // The most talkative setting: a test looks for secrets in what comes of it.
+            // The most verbose level: a test looks for secrets in the log.
             ("RUST_LOG", "trace".to_owned()),
         ]);
         let deployment = Deployer {
@@ -155,7 +155,7 @@ impl World {
         deployed.url(Deployed::function(function), path)
     }
 
-    /// Executables with the usual configuration but for `changes`, for one test alone: it may spoil or
+    /// Executables with the default configuration but for `changes`, for one test alone, which may break or
     /// kill them.
     pub fn deploy(
         &self,
@@ -206,7 +206,7 @@ impl World {
         self.event(&url, event).await
     }
 
-    /// The same for an executable of a test's own.
+    /// Invokes an executable of a test's own.
     pub async fn invoke_at(
         &self,
         deployed: &Deployed,
@@ -221,7 +221,7 @@ impl World {
         Ok(answer.bytes().await?)
     }
 
-    /// Where `cargo lambda invoke` finds `function`.
+    /// The address at which `cargo lambda invoke` finds `function`.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl World {
         self.deployed(function).watch.url()
     }
 
-    /// Kills the functions that are deployed with `function`, in whatever they are doing.
+    /// Kills the functions that are deployed with `function` at once.
     ///
     /// # Panics
     ///
@@ -261,13 +261,13 @@ impl World {
         Ok(server.query(sql)?)
     }
 
-    /// What functions are configured with where nothing is said.
+    /// The functions' default configuration.
     #[must_use]
     pub fn env(&self) -> &Env {
         &self.env
     }
 
-    /// A folder of its own for what a test runs itself.
+    /// A folder for the processes that a test runs itself.
     pub fn run(&self, name: &str) -> Result<RunDir> {
         Ok(RunDir::unique(&self.workspace, name)?)
     }
@@ -291,7 +291,7 @@ impl World {
         self.workspace.root().join(path)
     }
 
-    /// Every text that must never be seen outside the processes that need it.
+    /// The secrets that must not appear outside the processes that need them.
     #[must_use]
     pub fn planted_secrets(&self) -> Vec<String> {
         let keyset: Value = serde_json::from_str(self.vault.json()).unwrap_or_default();
@@ -303,7 +303,7 @@ impl World {
         planted
     }
 
-    /// All that the functions have logged so far.
+    /// The functions' log so far.
     pub fn logged(&self) -> Result<String> {
         let mut all = String::new();
         for deployed in &self.deployed {

@@ -19,7 +19,7 @@ pub enum BuildError {
 ///
 /// `cargo run` gives its child variables about the package that is run. Cargo must not see them
 /// again: build scripts such as ring's declare that they depend on them, and every change between
-/// `cargo xtask` and plain `cargo` would build half of the tree anew.
+/// `cargo xtask` and plain `cargo` would rebuild half of the tree.
 #[must_use]
 pub fn command(workspace: &Workspace) -> Command {
     let mut command = Command::new("cargo");

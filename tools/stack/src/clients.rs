@@ -73,7 +73,7 @@ pub fn typescript_source(workspace: &Workspace) -> PathBuf {
     workspace.root().join("clients/typescript")
 }
 
-/// Other people's SDKs, each beside the helper as its users have it: the built package. Those in
+/// Third-party SDKs, each beside the helper as its users install it: the built package. Those in
 /// `programs` are without it.
 #[derive(Debug)]
 pub struct Sdks {

@@ -76,7 +76,7 @@ impl Database {
         Self::on_server(tools, run, port, None)
     }
 
-    /// The same with `migrations/optional/partition_request_logs.sql` applied.
+    /// Starts PostgreSQL with `migrations/optional/partition_request_logs.sql` applied.
     pub fn partitioned(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, DatabaseError> {
         let optional = "migrations/optional/partition_request_logs.sql";
         Self::on_server(tools, run, port, Some(optional))
@@ -88,8 +88,7 @@ impl Database {
         port: Port,
         optional: Option<&str>,
     ) -> Result<Self, DatabaseError> {
-        let postgres = Postgres::start(tools, run, Port::free()?)?;
-        postgres.apply(&run.workspace().assets().join("roles.sql"))?;
+        let postgres = Postgres::bare(tools, run)?;
         postgres.migrate(run.workspace())?;
         if let Some(file) = optional {
             postgres.apply(&run.workspace().root().join(file))?;
@@ -124,7 +123,7 @@ impl Database {
         PUBLISHABLE_KEY
     }
 
-    /// What the functions need to find it.
+    /// The variables with which functions find it.
     #[must_use]
     pub fn env(&self) -> Env {
         vec![

@@ -19,7 +19,7 @@ const READY: Duration = Duration::from_secs(30);
 pub struct Emulator {
     process: Process,
     port: Port,
-    /// Where the function finds its Runtime API.
+    /// The port of the function's Runtime API.
     _runtime_api: Port,
 }
 
@@ -59,7 +59,7 @@ impl Emulator {
         })
     }
 
-    /// Where events are posted to.
+    /// The URL to which events are posted.
     #[must_use]
     pub fn invocations(&self) -> String {
         format!(

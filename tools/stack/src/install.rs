@@ -256,7 +256,7 @@ fn install_python_packages(requirements: &Path, target: &Path) -> Result<(), Ins
     write(&target.join(STAMP), &stamp)
 }
 
-/// Written last: its content says what was installed, completely.
+/// The file that is written last; its content names what was installed completely.
 const STAMP: &str = "installed";
 
 fn is_stamped(target: &Path, stamp: &str) -> bool {
@@ -334,35 +334,4 @@ fn write(path: &Path, text: &str) -> Result<(), InstallError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_found_and_compared() {
-        for (said, expected) in [
-            ("v20.20.2", Version(20, 20)),
-            ("Python 3.11.7", Version(3, 11)),
-            ("11.19.1", Version(11, 19)),
-        ] {
-            assert_eq!(Version::find(said), Some(expected), "{said}");
-        }
-        assert_eq!(Version::find("not found"), None);
-        assert!(Version(3, 9) < PYTHON);
-        assert!(Version(4, 0) > PYTHON);
-    }
-
-    #[test]
-    fn a_missing_program_is_named_with_what_to_do() {
-        let error = version("llmgw-no-such-program", NODE, "do this").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "llmgw-no-such-program is needed to run the local services; do this"
-        );
-    }
-
-    #[test]
-    fn a_program_that_is_too_old_is_named_with_both_versions() {
-        let error = version("node", Version(999, 0), "do this").unwrap_err();
-        assert!(matches!(error, InstallError::TooOld { .. }), "{error}");
-    }
-}
+mod tests;

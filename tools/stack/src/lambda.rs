@@ -1,17 +1,17 @@
-//! Lambda, as strict as it may be: environments of a built function, each a process with a Runtime
-//! API of its own, that can be killed at any moment.
+//! Lambda at its strictest: environments of a built function, each a process with a Runtime API of
+//! its own, which can be killed at any moment.
 //!
-//! What the real Lambda does and `cargo lambda watch` does not:
+//! Unlike `cargo lambda watch`, and like the real Lambda:
 //!
 //! - one invocation at a time in each environment, with a deadline after which it is killed;
-//! - the process is *frozen* (SIGSTOP) from the moment it asks for the next invocation until it gets
-//!   one, so that nothing that was merely spawned goes on;
-//! - an environment may [end](Invocation::last) while it is frozen, and what its function left to do
-//!   after its answer is lost then;
-//! - no word to the function when its client leaves;
+//! - the process is *frozen* (SIGSTOP) from its request for the next invocation until it gets one, so
+//!   that spawned work does not go on;
+//! - an environment may [end](Invocation::last) while it is frozen, and then the work that its function
+//!   left for after the answer is lost;
+//! - the function is not told when its client leaves;
 //! - [limits](Limits) of an event's length, and of a streamed answer's length and speed.
 //!
-//! And what the real one tolerates or leaves undocumented is a [violation](Pool::violations) here:
+//! Behaviour that the real Lambda tolerates or leaves undocumented is a [violation](Pool::violations):
 //! two answers, none, one after the deadline, another content type or response mode, a malformed
 //! prelude.
 //!
@@ -42,19 +42,19 @@ pub use pool::Pool;
 /// A deployed function.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
     /// The built executable.
     pub binary: PathBuf,
-    /// Its environment, and nothing else.
+    /// All variables of its environment.
     pub env: Env,
-    /// How it answers.
+    /// The mode in which it answers.
     pub mode: Mode,
-    /// What it may be sent and may send.
+    /// The limits of its events and answers.
     pub limits: Limits,
 }
 
-/// How a function answers.
+/// The mode in which a function answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// With a prelude and a streamed body, as `response-streaming-invocations` expects.
@@ -63,7 +63,7 @@ pub enum Mode {
     Buffered,
 }
 
-/// What a function is asked.
+/// An invocation of a function.
 #[derive(Debug)]
 pub struct Invocation {
     /// The platform's id of it; unique.
@@ -72,13 +72,13 @@ pub struct Invocation {
     pub event: Vec<u8>,
     /// The time after which the environment is killed.
     pub timeout: Duration,
-    /// What becomes of the rest of the answer when nobody wants it any more.
+    /// The fate of the rest of the answer if its client leaves.
     pub abandoned: Abandoned,
-    /// Whether the environment ends after it, frozen. Lambda does so when it likes.
+    /// Whether the environment ends after it, frozen, as Lambda may end it at any time.
     pub last: bool,
 }
 
-/// What becomes of the rest of an answer whose client has left.
+/// The fate of the rest of an answer whose client has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abandoned {
     /// Lambda takes it and throws it away: the function notices nothing.
@@ -96,7 +96,7 @@ pub enum Part {
     Data(Bytes),
     /// The body is complete.
     End,
-    /// It will not be.
+    /// The answer has failed.
     Failed(Failure),
 }
 
@@ -121,14 +121,14 @@ pub enum Failure {
     AnswerTooLarge,
 }
 
-/// How an environment came to life.
+/// The start of an environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Birth {
-    /// Its process.
+    /// The process.
     pub process: Pid,
-    /// When that was started.
+    /// The time at which the process was started.
     pub spawned: Instant,
-    /// When it first asked for an invocation.
+    /// The time at which it first asked for an invocation.
     pub ready: Instant,
 }
 

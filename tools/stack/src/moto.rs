@@ -51,13 +51,13 @@ impl Moto {
         Ok(Self { process, port })
     }
 
-    /// Its endpoint, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    /// The endpoint, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
     #[must_use]
     pub fn url(&self) -> String {
         self.port.url()
     }
 
-    /// What an AWS SDK needs to find it.
+    /// The variables with which an AWS SDK finds it.
     #[must_use]
     pub fn env(&self) -> Env {
         vec![

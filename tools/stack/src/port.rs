@@ -1,12 +1,19 @@
 //! TCP ports on loopback that nothing else uses.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
-/// Free ports are looked for here: above the usual services, below 32768, where Linux takes the
-/// ports of outgoing connections from.
+use rustix::fs::OFlags;
+
+/// The range of free ports: above the usual services, and below 32768, from where on Linux takes the
+/// ports of outgoing connections.
 const FREE: std::ops::Range<u16> = 25_000..32_000;
+
+/// Opening a link fails.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -24,8 +31,8 @@ pub enum PortError {
     Reserve(#[from] io::Error),
 }
 
-/// A port that was free when it was taken, and that nobody else who takes ports through this type
-/// gets, in this process or another one, as long as the value lives.
+/// A port that was free when it was taken, and that is not given out again through this type, in this
+/// process or another one, as long as the value lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -35,7 +42,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// This very port. `option` is the command line option that the error message names.
+    /// Takes the port `number`. `option` is the command line option that the error message names.
     pub fn fixed(number: u16, option: &'static str) -> Result<Self, PortError> {
         Self::take(number, Some(option))?.ok_or(PortError::Busy {
             number,
@@ -83,8 +90,7 @@ impl Port {
     fn take(number: u16, option: Option<&'static str>) -> Result<Option<Self>, PortError> {
         let user = rustix::process::getuid().as_raw();
         let folder = std::env::temp_dir().join(format!("llm-gateway-ports-{user}"));
-        fs::create_dir_all(&folder)?;
-        let reservation = File::create(folder.join(number.to_string()))?;
+        let reservation = lock_file(&folder, user, &number.to_string())?;
         match reservation.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -98,13 +104,71 @@ impl Port {
     }
 }
 
+/// Opens, or makes, a file in a folder that only `user` can change. Every user can write to the folder above,
+/// so its entry may be another user's, or a link to a file that must not be touched.
+fn lock_file(folder: &Path, user: u32, name: &str) -> io::Result<File> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+        let problem = format!(
+            "{} is not a folder that only this user may write to",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    }
+    // Not truncated, and no link is followed: the file only serves the lock.
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(NO_FOLLOW)
+        .open(folder.join(name))
+}
+
 fn is_free(number: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
+
+    #[test]
+    fn what_another_user_may_have_put_there_is_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let user = rustix::process::getuid().as_raw();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        let folder = |name: &str, mode: u32| {
+            let folder = directory.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            folder
+        };
+
+        let good = folder("good", 0o700);
+        symlink(&precious, good.join("1")).unwrap();
+        lock_file(&good, user, "1").unwrap_err();
+        fs::write(good.join("2"), "kept").unwrap();
+        lock_file(&good, user, "2").unwrap();
+        assert_eq!(fs::read_to_string(good.join("2")).unwrap(), "kept");
+        lock_file(&directory.path().join("new"), user, "1").unwrap();
+
+        lock_file(&folder("open", 0o777), user, "1").unwrap_err();
+        lock_file(&folder("another's", 0o700), user + 1, "1").unwrap_err();
+        let link = directory.path().join("link");
+        symlink(&good, &link).unwrap();
+        lock_file(&link, user, "2").unwrap_err();
+        lock_file(&precious, user, "1").unwrap_err();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+    }
 
     #[test]
     fn free_ports_differ_and_stay_below_the_ephemeral_range() {

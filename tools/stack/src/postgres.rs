@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::install::Tools;
-use crate::port::Port;
+use crate::port::{Port, PortError};
 use crate::probe::Probe;
 use crate::process::{self, Launch, Process, ProcessError};
 use crate::workspace::{RunDir, Workspace, remove_abandoned};
@@ -39,6 +39,8 @@ pub enum PostgresError {
     #[error("{}: {cause}", file.display())]
     Apply { file: PathBuf, cause: ProcessError },
     #[error(transparent)]
+    Port(#[from] PortError),
+    #[error(transparent)]
     Process(#[from] ProcessError),
 }
 
@@ -53,7 +55,14 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) fn start(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, PostgresError> {
+    /// A server with Supabase's roles and default privileges, and no tables.
+    pub fn bare(tools: &Tools, run: &RunDir) -> Result<Self, PostgresError> {
+        let server = Self::start(tools, run, Port::free()?)?;
+        server.apply(&run.workspace().assets().join("roles.sql"))?;
+        Ok(server)
+    }
+
+    fn start(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, PostgresError> {
         let folder = folder()?;
         let programs = programs(tools, folder.path())?;
         let data = folder.path().join("data");
@@ -94,7 +103,7 @@ impl Postgres {
         })
     }
 
-    /// A connection URL for a role; no password is asked for.
+    /// A connection URL for a role, without a password.
     #[must_use]
     pub fn url(&self, role: &str) -> String {
         format!(

@@ -1,4 +1,4 @@
-//! What says that a service is ready.
+//! Tests of whether a service is ready.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-/// A question that is asked again until the answer is yes.
+/// A test that is repeated until it succeeds.
 #[derive(Debug)]
 pub enum Probe {
     /// Ready as soon as it runs.
     None,
-    /// Somebody accepts connections on this port of 127.0.0.1.
+    /// Connections to this port of 127.0.0.1 are accepted.
     Tcp(u16),
     /// `GET url` answers 200.
     Http {

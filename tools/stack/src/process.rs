@@ -16,10 +16,10 @@ use crate::probe::Probe;
 use crate::watchdog;
 use crate::workspace::RunDir;
 
-/// How long a group may take to end after it was asked to, before it is killed.
+/// The time that a group has to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
-/// How much of a log an error message shows.
+/// The lines of a log that an error message shows.
 const TAIL_LINES: usize = 25;
 
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// What says that the service is ready, and how long that may take.
+    /// Sets the test of whether the service is ready, and the timeout for it.
     #[must_use]
     pub fn ready(mut self, probe: Probe, timeout: Duration) -> Self {
         self.ready = probe;
@@ -95,7 +95,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// The signal that asks the service to end; SIGTERM unless said otherwise.
+    /// Sets the signal that ends the service, in place of SIGTERM.
     #[must_use]
     pub fn stop(mut self, signal: Signal) -> Self {
         self.stop = signal;
@@ -143,7 +143,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Where its output goes.
+    /// The file of its output.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
@@ -154,7 +154,7 @@ impl Process {
         tail(&fs::read(&self.log).unwrap_or_default())
     }
 
-    /// Its process id, which is its process group's too.
+    /// The id of the process and of its process group.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.group.child.id()
@@ -168,7 +168,7 @@ impl Process {
     fn wait_until(&mut self, ready: &mut Probe, timeout: Duration) -> Result<(), ProcessError> {
         let start = Instant::now();
         loop {
-            // Asked first, so that a stranger who answers on the same port is not taken for it.
+            // Checked first, so that another process on the same port is not taken for it.
             if let Some(status) = self.exit_status() {
                 return Err(ProcessError::Died {
                     name: self.name.clone(),
@@ -193,7 +193,7 @@ impl Process {
     }
 }
 
-/// Runs a command to its end. It ends with this process, as services do.
+/// Runs a command to its end. It is killed when this process ends, as services are.
 ///
 /// # Errors
 ///
@@ -222,7 +222,7 @@ pub fn run(command: &mut Command) -> Result<Output, ProcessError> {
     })
 }
 
-/// Runs a command to its end with this process's own output. It ends with this process.
+/// Runs a command to its end with this process's own output. It is killed when this process ends.
 pub fn run_visibly(command: &mut Command) -> Result<ExitStatus, ProcessError> {
     let program = program(command);
     command.stdin(Stdio::null());
@@ -312,7 +312,7 @@ impl Drop for Group {
         let _ = kill_process_group(self.id, self.stop);
         if !self.ends_within(GRACE) {
             let _ = kill_process_group(self.id, Signal::KILL);
-            // Its orphans are reaped by init, which takes a moment.
+            // init reaps its orphans, which takes a moment.
             self.ends_within(GRACE);
         }
         watchdog::forget(self.id);
@@ -354,80 +354,4 @@ fn tail(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::workspace::Workspace;
-
-    fn run_dir() -> RunDir {
-        RunDir::unique(&Workspace::locate(), "unit").unwrap()
-    }
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
-
-    #[test]
-    fn dropping_a_process_ends_its_whole_group() {
-        let process = Launch::new("sleeper", shell("sleep 60 & sleep 60"), &run_dir())
-            .start()
-            .unwrap();
-        let group = process.group.id;
-        assert!(test_kill_process_group(group).is_ok());
-
-        drop(process);
-
-        assert!(test_kill_process_group(group).is_err());
-    }
-
-    #[test]
-    fn one_that_ignores_the_signal_is_killed() {
-        let run = run_dir();
-        let ready = run.path().join("trapped");
-        let script = format!(
-            "trap '' TERM; touch {}; while :; do sleep 1; done",
-            ready.display()
-        );
-        let process = Launch::new("stubborn", shell(&script), &run)
-            .ready(Probe::file(ready), Duration::from_secs(10))
-            .start()
-            .unwrap();
-        let group = process.group.id;
-
-        drop(process);
-
-        assert!(test_kill_process_group(group).is_err());
-    }
-
-    #[test]
-    fn one_that_dies_at_the_start_shows_the_end_of_its_log() {
-        let error = Launch::new("broken", shell("echo no such setting; exit 3"), &run_dir())
-            .ready(Probe::file("/nonexistent"), Duration::from_secs(10))
-            .start()
-            .unwrap_err();
-        let message = error.to_string();
-        assert!(
-            message.contains("broken ended while it was starting (exit status: 3)"),
-            "{message}"
-        );
-        assert!(message.contains("no such setting"), "{message}");
-    }
-
-    #[test]
-    fn one_that_never_gets_ready_is_ended() {
-        let error = Launch::new("slow", shell("echo still at it; sleep 60"), &run_dir())
-            .ready(Probe::file("/nonexistent"), Duration::from_millis(300))
-            .start()
-            .unwrap_err();
-        assert!(matches!(error, ProcessError::NotReady { .. }), "{error}");
-    }
-
-    #[test]
-    fn a_failed_command_shows_the_end_of_its_output() {
-        let error = run(&mut shell("seq 1 100; echo oh no >&2; exit 1")).unwrap_err();
-        let message = error.to_string();
-        assert!(message.contains("oh no"), "{message}");
-        assert!(!message.contains("\n50\n"), "{message}");
-    }
-}
+mod tests;

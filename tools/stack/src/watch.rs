@@ -1,6 +1,6 @@
 //! API Gateway's and Lambda's stand-in: `cargo lambda watch` (PyPI `cargo-lambda`).
 //!
-//! # How a request reaches a function
+//! # Routing
 //!
 //! The router in the root `Cargo.toml`, `[workspace.metadata.lambda.watch.router]`, maps paths to
 //! functions, in both modes below, so `GET {url}/api/v1/health` works as it does when deployed.
@@ -25,8 +25,8 @@ use crate::workspace::RunDir;
 
 const READY: Duration = Duration::from_secs(30);
 
-/// How many instances of a function run at once: one Lambda instance answers one request at a
-/// time, and a streamed answer would hold up the next request.
+/// The number of concurrent instances of a function: an instance answers one request at a time, and
+/// a streamed answer would delay the next request.
 const INSTANCES: &str = "4";
 
 /// A running `cargo lambda watch`.
@@ -57,7 +57,7 @@ impl Watch {
         Self::start(command, run, port)
     }
 
-    /// Runs no function itself: [`Function::spawn`] does, from executables that are already built.
+    /// Starts without functions: [`Function::spawn`] runs them, from executables that are already built.
     /// A request waits until its function asks for work.
     pub fn only_apis(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, ProcessError> {
         let mut command = watch(tools, run, &port);
@@ -96,9 +96,8 @@ impl Function {
     /// Runs `binary` as an instance of the function `name`, with `env` and nothing else in its
     /// environment, so that a test sees which variables it needs. Its log is `<run>/<name>.log`.
     ///
-    /// Returns once a function of this name has asked for work. That is more than politeness:
-    /// `cargo lambda watch` 1.9.2 may lose a request, with status 500, that arrives together with
-    /// a function's very first question.
+    /// Returns once a function of this name has asked for work: `cargo lambda watch` 1.9.2 may lose a
+    /// request, with status 500, that arrives together with a function's first request for work.
     ///
     /// # Errors
     ///
@@ -142,7 +141,7 @@ impl Function {
     }
 }
 
-/// What `cargo lambda watch` logs at the first connection of a function.
+/// The line that `cargo lambda watch` logs at the first connection of a function.
 fn connected(name: &str) -> String {
     format!("initialized in first lambda connection function_name=\"{name}\"")
 }

@@ -1,4 +1,4 @@
-//! Ends child processes when this process is gone, whatever ended it.
+//! Ends child processes when this process ends, for any reason.
 //!
 //! Destructors don't run on signals, on `abort`, nor for statics, and `PR_SET_PDEATHSIG` follows
 //! the thread that spawned a child, not the process. So one shell holds the reading end of a pipe
@@ -36,7 +36,7 @@ for group in $watched; do kill -s KILL -- "-$group" 2>/dev/null; done
 
 static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
-/// From now on, the process group `group` ends with this process.
+/// Makes the process group `group` end with this process.
 pub(crate) fn watch(group: Pid) -> io::Result<()> {
     tell("watch", group)
 }
@@ -62,7 +62,7 @@ fn start() -> io::Result<ChildStdin> {
     let mut child = Command::new("sh")
         .args(["-c", SCRIPT])
         .stdin(Stdio::piped())
-        // Whoever reads this process's output must not wait for the watchdog.
+        // A reader of this process's output must not wait for the watchdog.
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // Out of reach of the terminal's Ctrl-C.

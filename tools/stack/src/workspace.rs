@@ -1,4 +1,4 @@
-//! Where things are: the workspace, what is installed for it, and what one run leaves behind.
+//! The folders: the workspace, the tools that are installed for it, and the files of a run.
 
 use std::fs;
 use std::io;

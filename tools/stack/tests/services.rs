@@ -42,7 +42,7 @@ fn get(url: &str, headers: &[(&str, &str)]) -> (u16, String) {
     (response.status().as_u16(), body)
 }
 
-/// Whether anything runs with `text` on its command line.
+/// Whether a process runs with `text` on its command line.
 fn runs(text: &str) -> bool {
     Command::new("pgrep")
         .args(["--full", "--", text])

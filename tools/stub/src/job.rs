@@ -18,11 +18,11 @@ use crate::{
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It is going on, under a status that the endpoint uses for that.
+    /// The job goes on, under one of the endpoint's statuses for that.
     Open(&'static str),
-    /// It has ended without a result, and cost nothing.
+    /// The job has ended without a result, at no cost.
     Ended(&'static str),
-    /// It has completed.
+    /// The job has completed.
     Completed,
 }
 

@@ -41,9 +41,9 @@ pub enum Form {
 /// A long answer.
 #[derive(Debug, Clone)]
 pub struct Long {
-    /// Its form.
+    /// The form.
     pub form: Form,
-    /// Its generation.
+    /// The generation's id.
     pub id: String,
     /// The length of its filling, in bytes.
     pub filling: usize,
@@ -74,7 +74,7 @@ impl Long {
         })
     }
 
-    /// Its bytes.
+    /// All bytes.
     pub fn pieces(&self) -> impl Iterator<Item = Bytes> + Send + use<> {
         let (first, piece, last) = self.texts();
         let count = self.filling.div_ceil(piece.len());
@@ -84,7 +84,7 @@ impl Long {
             .chain([last])
     }
 
-    /// Its length.
+    /// The length in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         self.pieces().map(|piece| piece.len()).sum()

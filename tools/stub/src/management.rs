@@ -24,17 +24,17 @@ const PAGE: usize = 3;
 pub enum Fault {
     /// None.
     None,
-    /// It refuses to create a key.
+    /// Creating a key is refused.
     Refuses,
-    /// It answers 500 and has created no key.
+    /// Creating a key is answered with 500, and creates none.
     Fails,
-    /// It answers 500 and has created the key.
+    /// Creating a key is answered with 500, and creates it.
     FailsAfterwards,
-    /// It creates the key and closes the connection.
+    /// The key is created, and the connection closed.
     HangsUp,
-    /// It creates the key and never answers.
+    /// The key is created, and the request never answered.
     Silent,
-    /// It deletes nothing.
+    /// Deleting a key is answered with 500, and deletes nothing.
     DeletesNothing,
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::{
     answer::{Answer, COMMENT, Charge, End, Tokens},
     endpoint::Endpoint,
-    response::{refusal, typed, with_generation_id},
+    response::{json_response, refusal, typed, with_generation_id},
     script::{self, Behaviour, Position, Prepared, Script, Split},
 };
 
@@ -183,6 +183,9 @@ impl ModelScript {
             return refused.into_response();
         }
         let answer = ok(endpoint, id);
+        if behaviour == Behaviour::Answer && !streamed {
+            return json_response(StatusCode::OK, json_text(&answer));
+        }
         let (content_type, prepared) = if behaviour.has_only_a_head() {
             ("application/json", Prepared::default())
         } else if streamed {
@@ -217,7 +220,7 @@ impl ModelScript {
         let middle = if streamed { CUT_STREAM } else { CUT_BODY };
         match self {
             Self::Cut { .. } => Behaviour::Cut { at: middle },
-            // Of a Messages stream only the head, which tells tokens.
+            // Only the head of a Messages stream, which tells tokens.
             Self::PoliteCut if endpoint == Endpoint::Messages => Behaviour::PoliteCut {
                 at: Position::Byte(0),
             },
@@ -253,17 +256,27 @@ pub(crate) fn cut_charge(byok: bool) -> Charge {
     }
 }
 
-/// The bytes of a streamed answer of [`ModelScript::Ok`], which the client must receive unchanged.
+/// The bytes of an answer of [`ModelScript::Ok`], which the client must receive unchanged.
 #[must_use]
-pub fn stream_bytes(id: &str) -> Vec<u8> {
-    let answer = ok(Endpoint::Chat, id);
-    stream(&answer, Behaviour::Answer).bytes.to_vec()
+pub fn answer_bytes(endpoint: Endpoint, streamed: bool, id: &str) -> Vec<u8> {
+    let answer = ok(endpoint, id);
+    if streamed {
+        stream(&answer, Behaviour::Answer).bytes.to_vec()
+    } else {
+        json_text(&answer).into_bytes()
+    }
 }
 
-/// The bytes of an unstreamed answer of [`ModelScript::Ok`].
+/// The bytes of a streamed chat completion of [`ModelScript::Ok`].
+#[must_use]
+pub fn stream_bytes(id: &str) -> Vec<u8> {
+    answer_bytes(Endpoint::Chat, true, id)
+}
+
+/// The bytes of an unstreamed chat completion of [`ModelScript::Ok`].
 #[must_use]
 pub fn json_bytes(id: &str) -> Vec<u8> {
-    json_text(&ok(Endpoint::Chat, id)).into_bytes()
+    answer_bytes(Endpoint::Chat, false, id)
 }
 
 fn ok(endpoint: Endpoint, id: &str) -> Answer {

@@ -1,5 +1,5 @@
-//! What `cargo xtask dev` shows once everything runs: one signed, streamed chat completion, what
-//! the books say of it, and how to go on.
+//! The demonstration of `cargo xtask dev`: one signed, streamed chat completion, its row in the books,
+//! and commands to go on with.
 
 use std::io::{Write as _, stderr};
 use std::path::Path;
@@ -17,20 +17,34 @@ use shared::http_client;
 use shared::identity::signing::{Audience, Nonce};
 use shared::metering::sse::{Framer, Piece};
 use shared::vault::secret::ApiKey;
-use stack::Vault;
 use stack::progress::step;
+use stack::{Database, Moto, Vault};
 use stub::demo;
-
-use crate::dev::Running;
 
 const CHAT: &str = "openrouter/chat/completions";
 const MODEL: &str = "openai/gpt-4o-mini";
-/// The key of the demonstration's user with OpenRouter's stand-in, which takes any.
+/// The key of the demonstration's user at OpenRouter's stand-in, which accepts any.
 const STAND_IN_KEY: &str = "sk-or-v1-for-the-stand-in-only";
-/// Who signed the samples in `events/`: the key of RFC 8032's first test.
+/// The DID that signed the samples in `events/`, of the key of RFC 8032's first test.
 const SAMPLES_DID: &str = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw";
-/// How long the row of a finished request may take to be complete.
+/// The timeout for the row of a finished request.
 const BOOKS: Duration = Duration::from_secs(10);
+
+/// The running stack, as the demonstration uses it.
+pub(crate) struct Running<'a> {
+    /// The gateway's base URL, without a trailing slash; its only audience.
+    pub(crate) gateway: String,
+    pub(crate) database: &'a Database,
+    /// The place for the keyset, under the name `keyset_secret`, before the first request.
+    pub(crate) secrets: &'a Moto,
+    pub(crate) keyset_secret: &'static str,
+    /// Whether the stack stays after the demonstration.
+    pub(crate) stays: bool,
+    /// The folder of the run.
+    pub(crate) folder: &'a Path,
+    /// The real OpenRouter key, if the real OpenRouter is used.
+    pub(crate) openrouter_key: Option<&'a str>,
+}
 
 /// Shows the gateway at work.
 pub(crate) fn run(stack: &Running<'_>) -> Result<()> {

@@ -1,7 +1,5 @@
 //! `cargo xtask dev`: the gateway on this machine, from nothing to a first answer.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,7 +8,7 @@ use stack::progress::step;
 use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
 use stub::OpenRouter;
 
-use crate::demo;
+use crate::demo::{self, Running};
 
 /// The deployed functions.
 pub(crate) const FUNCTIONS: [&str; 5] = ["proxy", "usage", "keys", "health", "reconcile"];
@@ -41,26 +39,11 @@ pub(crate) struct Options {
     openrouter_api_key: Option<String>,
 }
 
-/// What the running stack offers to the demonstration.
-pub(crate) struct Running<'a> {
-    /// The gateway's base URL, without a trailing slash; its only audience.
-    pub(crate) gateway: String,
-    pub(crate) database: &'a Database,
-    /// Where the keyset has to be stored, under the name `keyset_secret`, before the first request.
-    pub(crate) secrets: &'a Moto,
-    pub(crate) keyset_secret: &'static str,
-    /// Whether it goes on running after the demonstration.
-    pub(crate) stays: bool,
-    /// The folder of this run.
-    pub(crate) folder: &'a Path,
-    /// The real OpenRouter key, if the real OpenRouter is used.
-    pub(crate) openrouter_key: Option<&'a str>,
-}
-
-/// Starts everything, shows it at work, and keeps it running until Ctrl-C unless told otherwise.
+/// Starts everything, runs the demonstration, and keeps everything running until Ctrl-C, unless `once`
+/// is set.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
-    // All ports first: a message about a busy one shouldn't come after a minute of work.
+    // All ports first, so that a busy one is reported before a minute of work.
     let gateway_port = Port::fixed(options.port, "--port")?;
     let supabase_port = Port::fixed(options.supabase_port, "--supabase-port")?;
     let secrets_port = Port::fixed(options.secrets_port, "--secrets-port")?;
@@ -117,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     .with_context(|| format!("the logs are in {}", run.path().display()))?;
 
     if !options.once {
-        // Until here a signal ends this process at once, and its watchdog ends the services.
+        // Before this line a signal ends this process at once, and its watchdog ends the services.
         let mut signals = Signals::new([SIGINT, SIGTERM]).context("can't wait for Ctrl-C")?;
         eprintln!(
             "Logs: {}\nFunctions are rebuilt when their code changes. Ctrl-C stops everything.",

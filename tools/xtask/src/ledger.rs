@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use simulation::Options;
 
-/// Runs it; the exit code says whether the ledgers are equal.
+/// Runs the simulation; the exit code tells whether the ledgers are equal.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if simulation::run(options)? {
         ExitCode::SUCCESS

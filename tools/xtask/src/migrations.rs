@@ -18,7 +18,7 @@ pub(crate) struct Options {
     check: bool,
 }
 
-/// Ends the name of a migration that declares all functions. The last one is generated; the ones
+/// Ends the name of a migration that declares all functions. The last such one is generated; the ones
 /// before it were released.
 const GENERATED: &str = "_functions.sql";
 
@@ -54,7 +54,7 @@ BEGIN
                WHERE NOT EXISTS (
                  SELECT FROM pg_catalog.pg_proc AS p
                   WHERE p.pronamespace = 'public'::regnamespace AND p.proname = f.name
-                    AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
+                    AND (p.prorettype <> 'jsonb'::regtype OR has_function_privilege(p.oid, 'EXECUTE')))) AS m),
     'features', (
       SELECT coalesce(jsonb_agg(m.feature), '[]')
         FROM (SELECT jsonb_build_object('table', t.name, 'column', a.attname) AS feature
@@ -144,11 +144,10 @@ fn generated(workspace: &Workspace) -> Result<(PathBuf, String)> {
         let name = path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     };
-    // It tells the version, so nothing may come after it.
     let target = migrations
-        .last()
-        .filter(|path| name(path).ends_with(GENERATED))
-        .with_context(|| format!("the last migration is not named …{GENERATED}; add an empty one"))?
+        .iter()
+        .rfind(|path| name(path).ends_with(GENERATED))
+        .with_context(|| format!("no migration is named …{GENERATED}"))?
         .clone();
     let mut tables = Vec::new();
     for path in &migrations {
@@ -168,9 +167,10 @@ fn generated(workspace: &Workspace) -> Result<(PathBuf, String)> {
         text += &declarations;
     }
     functions.push("gateway_schema_version".to_owned());
-    let base = name(&target);
+    let last = migrations.last().map(|path| name(path)).unwrap_or_default();
+    let version = last.split('_').next().unwrap_or_default();
     text += &FOOTER
-        .replace("{version}", base.trim_end_matches(GENERATED))
+        .replace("{version}", version)
         .replace("{tables}", &tables.join(","))
         .replace("{functions}", &functions.join(","));
     Ok((target, text))

@@ -1,7 +1,7 @@
-//! What the ignored tests need.
+//! The needs of the ignored tests.
 //!
-//! A test that needs something that isn't everywhere says so: `#[ignore = "needs TEST_VECTORS"]`.
-//! libtest knows no reasons, so they are read from the sources.
+//! A test names a need that is not met everywhere: `#[ignore = "needs OPENROUTER_RECORDINGS"]`.
+//! libtest does not report reasons, so they are read from the sources.
 
 use std::collections::BTreeMap;
 use std::fs;

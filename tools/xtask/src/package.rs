@@ -25,7 +25,7 @@ const TARGETS: [(&str, usize); 5] = [
     ("health", 4_000_000),
 ];
 
-/// Where `sam build` puts them, below the workspace's root.
+/// The output of `sam build`, below the workspace's root.
 pub(crate) const ARTIFACTS: &str = ".aws-sam/build";
 
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub(crate) fn build(
         .arg(format!("Architecture={architecture}"))
         .current_dir(workspace.root())
         .env("PATH", path)
-        // It wants to know a region, though it asks nobody there.
+        // It requires a region, although it sends nothing there.
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("SAM_CLI_TELEMETRY", "0");
     let status = run_visibly(&mut command)?;

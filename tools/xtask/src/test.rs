@@ -1,19 +1,17 @@
 //! `cargo xtask test`: every check and test, each timed, one table at the end.
 
+mod context;
 mod steps;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use stack::process::{run as run_quietly, run_visibly};
-use stack::{Tools, Workspace, cargo};
 
+use self::context::{Context, Outcome};
 use self::steps::{STEPS, Step};
-use crate::needs::Needs;
-use crate::package;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -25,30 +23,9 @@ pub(crate) struct Options {
     /// Stop at the first step that fails
     #[arg(long)]
     fail_fast: bool,
-    /// Folder with the cryptographic test vectors [default: ../shared/data/vectors, if there]
-    #[arg(long, env = "TEST_VECTORS")]
-    test_vectors: Option<PathBuf>,
     /// Folder with recorded exchanges [default: ../shared/data/openrouter, if there]
     #[arg(long, env = "OPENROUTER_RECORDINGS")]
     openrouter_recordings: Option<PathBuf>,
-}
-
-/// A step that didn't fail.
-#[derive(Default)]
-struct Outcome {
-    /// What was left out of it, and why.
-    not_run: Vec<String>,
-    /// Whether that is all of it.
-    skipped: bool,
-}
-
-impl Outcome {
-    fn skipped(reason: impl Into<String>) -> Self {
-        Self {
-            not_run: vec![reason.into()],
-            skipped: true,
-        }
-    }
 }
 
 struct Line {
@@ -71,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     {
         bail!("there is no step {unknown:?}; `cargo xtask test --list` names them");
     }
-    let bench = Bench::new(options)?;
+    let context = Context::new(options.openrouter_recordings.clone())?;
     let mut lines = Vec::new();
     for Step(name, work) in STEPS {
         if !options.steps.is_empty() && !options.steps.iter().any(|it| it == name) {
@@ -79,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         eprintln!("\n──── {name}");
         let start = Instant::now();
-        let result = work(&bench);
+        let result = work(&context);
         if let Err(error) = &result {
             eprintln!("{name} failed: {error:#}");
         }
@@ -123,129 +100,4 @@ fn report(lines: &[Line]) -> ExitCode {
         eprintln!("failed: {}", failed.join(", "));
         ExitCode::FAILURE
     }
-}
-
-/// A need that has steps of its own.
-const STORAGE: &str = "STORAGE_URL";
-
-/// What the steps share.
-struct Bench {
-    workspace: Workspace,
-    tools: Tools,
-    needs: Needs,
-    /// What tests may need, as environment variables.
-    available: Vec<(&'static str, PathBuf)>,
-}
-
-impl Bench {
-    fn new(options: &Options) -> Result<Self> {
-        let workspace = Workspace::locate();
-        let tools = Tools::install(&workspace)?;
-        let needs = Needs::of_workspace(workspace.root()).context("can't read the sources")?;
-        let data = workspace.root().join("../shared/data");
-        let folders = [
-            ("TEST_VECTORS", &options.test_vectors, "vectors"),
-            (
-                "OPENROUTER_RECORDINGS",
-                &options.openrouter_recordings,
-                "openrouter",
-            ),
-        ];
-        let mut available = vec![
-            ("ORACLE_PYTHON", tools.python()),
-            ("TOOLS", workspace.tools()),
-            // What the step "package" builds.
-            ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
-        ];
-        for (name, given, default) in folders {
-            if let Some(folder) = given {
-                available.push((name, folder.clone()));
-            } else if let Ok(folder) = data.join(default).canonicalize() {
-                available.push((name, folder));
-            }
-        }
-        Ok(Self {
-            workspace,
-            tools,
-            needs,
-            available,
-        })
-    }
-
-    fn cargo(&self, arguments: &[&str]) -> Result<Outcome> {
-        check(cargo::command(&self.workspace).args(arguments))?;
-        Ok(Outcome::default())
-    }
-
-    /// Runs the tests of some packages, also those that need something that is available.
-    fn test(&self, packages: &[&str]) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut skip = Vec::new();
-        if self.list(packages, &[])?.is_empty() {
-            bail!("there are no tests");
-        }
-        let ignored = self.list(packages, &["--ignored"])?;
-        for need in self.needs.all() {
-            if self.available.iter().any(|(name, _)| *name == need) {
-                continue;
-            }
-            let unmet = matching(&ignored, self.needs.tests(need));
-            // Storage has steps of its own.
-            if !unmet.is_empty() && need != STORAGE {
-                outcome
-                    .not_run
-                    .push(format!("{} tests that need {need}", unmet.len()));
-            }
-            skip.extend(unmet);
-        }
-        let mut command = cargo::command(&self.workspace);
-        command
-            .arg("test")
-            .args(packages)
-            .args(["--", "--include-ignored", "--exact"])
-            .envs(self.available.iter().map(|(name, path)| (name, path)));
-        for test in skip {
-            command.args(["--skip", &test]);
-        }
-        check(&mut command)?;
-        Ok(outcome)
-    }
-
-    /// The full paths of the tests that `options` select. Compiles them.
-    fn list(&self, packages: &[&str], options: &[&str]) -> Result<Vec<String>> {
-        let output = run_quietly(
-            cargo::command(&self.workspace)
-                .args(["test", "--quiet"])
-                .args(packages)
-                .args(["--", "--list", "--format", "terse"])
-                .args(options),
-        )?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| line.strip_suffix(": test"))
-            .map(str::to_owned)
-            .collect())
-    }
-}
-
-/// Those of the full test paths that end in one of the names.
-fn matching(paths: &[String], names: &[String]) -> Vec<String> {
-    paths
-        .iter()
-        .filter(|path| {
-            let name = path.rsplit("::").next().unwrap_or(path);
-            names.iter().any(|it| it == name)
-        })
-        .cloned()
-        .collect()
-}
-
-/// Runs a command with its output visible.
-fn check(command: &mut Command) -> Result<()> {
-    let status = run_visibly(command)?;
-    if status.success() {
-        return Ok(());
-    }
-    let program = command.get_program().to_string_lossy().into_owned();
-    bail!("{program}: {status}")
 }

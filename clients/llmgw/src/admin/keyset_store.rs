@@ -7,14 +7,14 @@ mod snapshot;
 
 use std::{fmt, path::PathBuf};
 
-use shared::vault::{keyset::KeysetEdit, secrets_manager::KeysetSource};
+use shared::vault::{keyset::KeysetEdit, secrets_manager::SecretSource};
 
 pub(super) use self::snapshot::Snapshot;
 use self::{file::KeysetFile, secrets_manager::ReplaceError, snapshot::StoreError};
 
 /// The place of the keyset.
 pub(super) enum KeysetStore {
-    Secret { name: String, source: KeysetSource },
+    Secret { name: String, source: SecretSource },
     File(KeysetFile),
 }
 

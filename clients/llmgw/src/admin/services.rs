@@ -6,12 +6,12 @@ use anyhow::{Context, Result, anyhow};
 use jiff::SignedDuration;
 use shared::{
     clock::Clock,
-    config::{Env, KeysetConfig, StorageConfig},
+    config::{Env, SecretConfig, StorageConfig},
     http_client,
     storage::{Storage, administration::SealCount},
     vault::{
         secret::KeyId,
-        secrets_manager::{KEYSET_LIFETIME, KeysetSource},
+        secrets_manager::{KEYSET_LIFETIME, SecretSource},
     },
 };
 use tokio::time::Instant;
@@ -49,12 +49,12 @@ impl Services {
         if let Some(path) = &self.keyset_file {
             return Ok(KeysetStore::file(path.clone()));
         }
-        let config = KeysetConfig::read(Env::process()).map_err(|faults| {
+        let config = SecretConfig::read(Env::process()).map_err(|faults| {
             tracing::debug!(%faults, "Secrets Manager is not configured");
             anyhow!("{faults}\n{CREDENTIALS_HINT}")
         })?;
         let name = config.location.secret_id.clone();
-        let source = KeysetSource::new(self.http.clone(), config.location, &config.credentials);
+        let source = SecretSource::new(self.http.clone(), config.location, &config.credentials);
         Ok(KeysetStore::Secret { name, source })
     }
 
@@ -68,7 +68,7 @@ impl Services {
     /// The time for which functions use a keyset that they have read.
     pub(super) fn keyset_lifetime() -> SignedDuration {
         // With an incomplete configuration, the longest lifetime is the safe assumption.
-        KeysetConfig::read(Env::process())
+        SecretConfig::read(Env::process())
             .map_or(KEYSET_LIFETIME, |config| config.location.lifetime)
     }
 }

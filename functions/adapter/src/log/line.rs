@@ -25,7 +25,7 @@ struct Metric {
 }
 
 /// Members that are metrics.
-static METRICS: [Metric; 14] = [
+static METRICS: [Metric; 15] = [
     metric("request.duration_ms", "Milliseconds"),
     metric("request.first_byte_ms", "Milliseconds"),
     metric("storage.begin_ms", "Milliseconds"),
@@ -40,6 +40,7 @@ static METRICS: [Metric; 14] = [
     metric("reconcile.given_up", "Count"),
     metric("reconcile.retried", "Count"),
     metric("reconcile.failed", "Count"),
+    metric("reconcile.unfinished", "Count"),
 ];
 
 const fn metric(name: &'static str, unit: &'static str) -> Metric {

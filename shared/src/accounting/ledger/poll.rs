@@ -16,16 +16,16 @@ pub struct JobPoll {
     ledger: Ledger,
     did: String,
     job: Job,
-    until: Instant,
+    deadline: Instant,
 }
 
 impl JobPoll {
-    pub(super) fn new(ledger: Ledger, did: &str, job: &Job, until: Instant) -> Self {
+    pub(super) fn new(ledger: Ledger, did: &str, job: &Job, deadline: Instant) -> Self {
         Self {
             ledger,
             did: did.to_owned(),
             job: job.clone(),
-            until,
+            deadline,
         }
     }
 
@@ -54,8 +54,10 @@ impl JobPoll {
                 model: reading.model.as_deref(),
             },
         };
-        let until = self.until.min(Instant::now() + self.ledger.patience);
-        match self.ledger.storage.settle_job(&settle, until).await {
+        let deadline = self
+            .deadline
+            .min(Instant::now() + self.ledger.close_timeout);
+        match self.ledger.storage.settle_job(&settle, deadline).await {
             Ok(settled) => tracing::info!(
                 job.id = self.job.id(),
                 usage.cost = %openrouter,

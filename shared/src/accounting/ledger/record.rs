@@ -146,9 +146,10 @@ impl Record {
 
 pub(super) fn tokens(usage: &Usage) -> Tokens {
     Tokens {
-        input: usage.input_tokens,
+        input: usage.prompt_tokens(),
         output: usage.output_tokens,
         cached: usage.cached_tokens,
+        cache_write: usage.cache_write_tokens,
         reasoning: usage.reasoning_tokens,
     }
 }

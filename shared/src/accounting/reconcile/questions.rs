@@ -82,7 +82,7 @@ async fn job(answers: Answers) -> String {
     match job_cost(&openrouter(answers), &batch(), &key(), soon()).await {
         Ok(generation) => generation.charge().to_string(),
         Err(obstacle) => {
-            let after = |hours| obstacle.verdict(Duration::from_hours(hours), PATIENCE_FOR_JOBS);
+            let after = |hours| obstacle.verdict(Duration::from_hours(hours), GIVE_UP_JOBS_AFTER);
             let known = obstacle
                 .known()
                 .map_or_else(String::new, |known| known.to_string());
@@ -251,5 +251,8 @@ fn one_of_several_generations_is_a_lower_bound() {
     let obstacle = whole(&row(true), generation).unwrap_err();
     assert_eq!(obstacle.reason(), "other_generations_not_told");
     assert_eq!(obstacle.known(), "1".parse().ok());
-    assert_eq!(obstacle.verdict(Duration::ZERO, PATIENCE), Verdict::GiveUp);
+    assert_eq!(
+        obstacle.verdict(Duration::ZERO, GIVE_UP_AFTER),
+        Verdict::GiveUp
+    );
 }

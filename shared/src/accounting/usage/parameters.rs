@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::identity::canonical::CanonicalQuery;
+use crate::{identity::canonical::CanonicalQuery, vault::secret::clipped_without_keys};
 
 /// A query parameter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ impl ParameterError {
 
     pub(super) fn new(name: &str, problem: &'static str) -> Self {
         Self {
-            name: name.chars().take(64).collect(),
+            name: clipped_without_keys(name, 64),
             problem,
         }
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     causes::causes,
     clock::Clock,
-    storage::{Claim, Condemned, Storage, StorageError},
+    storage::{Claim, PendingDeletion, Storage, StorageError},
     upstream::openrouter::{KeyOrder, MadeKey, ManagementError, OpenRouter, UpstreamHash},
     vault::{
         secret::ApiKey,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The timeout of one exchange with the management API.
-const ASKING: Duration = Duration::from_secs(10);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The age from which on a reservation whose key is not in OpenRouter's list counts as never made.
 pub const SETTLING: Duration = Duration::from_mins(10);
 /// When a key that could not be deleted is due again after the first, second, … attempt.
@@ -93,14 +93,18 @@ impl UpstreamKeys {
         &self,
         management: &ApiKey,
         order: KeyOrder<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<MadeKey, ManagementError> {
         let answer = self
             .openrouter
-            .make_key(management, order, left(until))
+            .make_key(management, order, left(deadline))
             .await;
         match self.newer_key(management, &answer).await {
-            Some(newer) => self.openrouter.make_key(&newer, order, left(until)).await,
+            Some(newer) => {
+                self.openrouter
+                    .make_key(&newer, order, left(deadline))
+                    .await
+            }
             None => answer,
         }
     }
@@ -109,15 +113,19 @@ impl UpstreamKeys {
         &self,
         management: &ApiKey,
         id: Uuid,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<UpstreamHash>, ManagementError> {
         let name = key_name(id);
         let answer = self
             .openrouter
-            .find_key(management, &name, left(until))
+            .find_key(management, &name, left(deadline))
             .await;
         match self.newer_key(management, &answer).await {
-            Some(newer) => self.openrouter.find_key(&newer, &name, left(until)).await,
+            Some(newer) => {
+                self.openrouter
+                    .find_key(&newer, &name, left(deadline))
+                    .await
+            }
             None => answer,
         }
     }
@@ -126,14 +134,18 @@ impl UpstreamKeys {
         &self,
         management: &ApiKey,
         hash: &UpstreamHash,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<(), ManagementError> {
         let answer = self
             .openrouter
-            .delete_key(management, hash, left(until))
+            .delete_key(management, hash, left(deadline))
             .await;
         match self.newer_key(management, &answer).await {
-            Some(newer) => self.openrouter.delete_key(&newer, hash, left(until)).await,
+            Some(newer) => {
+                self.openrouter
+                    .delete_key(&newer, hash, left(deadline))
+                    .await
+            }
             None => answer,
         }
     }
@@ -162,8 +174,13 @@ impl UpstreamKeys {
     }
 
     /// Deletes a key with OpenRouter, and leaves it to reconciliation if that fails.
-    pub async fn try_to_remove(&self, storage: &Storage, condemned: &Condemned, until: Instant) {
-        if let Err(error) = self.remove(storage, condemned, until).await {
+    pub async fn try_to_remove(
+        &self,
+        storage: &Storage,
+        condemned: &PendingDeletion,
+        deadline: Instant,
+    ) {
+        if let Err(error) = self.remove(storage, condemned, deadline).await {
             tracing::warn!(
                 provisioning.id = %condemned.id,
                 error = causes(&error),
@@ -176,8 +193,8 @@ impl UpstreamKeys {
     async fn remove(
         &self,
         storage: &Storage,
-        condemned: &Condemned,
-        until: Instant,
+        condemned: &PendingDeletion,
+        deadline: Instant,
     ) -> Result<(), RemovalError> {
         let management = self.management_key().await?;
         let known: Option<UpstreamHash> = condemned
@@ -187,35 +204,35 @@ impl UpstreamKeys {
         let hash = if known.is_some() {
             known
         } else {
-            self.find(&management, condemned.id, until).await?
+            self.find(&management, condemned.id, deadline).await?
         };
         match hash {
-            Some(hash) => self.delete(&management, &hash, until).await?,
+            Some(hash) => self.delete(&management, &hash, deadline).await?,
             None if condemned.age.is_none_or(|age| age < SETTLING) => {
                 return Err(RemovalError::NotThereYet);
             }
             None => {}
         }
         tracing::info!(provisioning.id = %condemned.id, "a provisioned key is deleted");
-        Ok(storage.finish_provisioning(condemned.id, until).await?)
+        Ok(storage.finish_provisioning(condemned.id, deadline).await?)
     }
 
     async fn remove_due(
         &self,
         storage: &Storage,
-        condemned: Condemned,
-        until: Instant,
+        condemned: PendingDeletion,
+        deadline: Instant,
     ) -> (Uuid, Result<(), RemovalError>) {
-        let removed = self.remove(storage, &condemned, until).await;
+        let removed = self.remove(storage, &condemned, deadline).await;
         (condemned.id, removed)
     }
 
-    /// Deletes the keys that are due, one DID's or everyone's. It begins nothing new after `until`.
+    /// Deletes the keys that are due, one DID's or everyone's. It begins nothing new after `deadline`.
     pub async fn clean_up(
         &self,
         storage: &Storage,
         did: Option<&str>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Swept, StorageError> {
         let claim = Claim {
             now: self.clock.now(),
@@ -224,7 +241,7 @@ impl UpstreamKeys {
             abandoned_after: None,
             did,
         };
-        let due = storage.claim_provisionings(&claim, until).await?;
+        let due = storage.claim_provisionings(&claim, deadline).await?;
         let claimed = Swept {
             claimed: due.len().try_into().unwrap_or(u32::MAX),
             ..Swept::default()
@@ -235,11 +252,11 @@ impl UpstreamKeys {
             .partition(|condemned| condemned.upstream_hash.is_some());
         let mut swept = claimed;
         for condemned in nameless {
-            let (id, removed) = self.remove_due(storage, condemned, until).await;
+            let (id, removed) = self.remove_due(storage, condemned, deadline).await;
             swept = swept.add(id, &removed);
         }
         Ok(stream::iter(named)
-            .map(|condemned| self.remove_due(storage, condemned, until))
+            .map(|condemned| self.remove_due(storage, condemned, deadline))
             .buffer_unordered(CONCURRENCY)
             .fold(swept, async |swept, (id, removed)| swept.add(id, &removed))
             .await)
@@ -271,8 +288,10 @@ pub fn key_name(id: Uuid) -> String {
     format!("llm-gateway-{id}")
 }
 
-fn left(until: Instant) -> Duration {
-    until.saturating_duration_since(Instant::now()).min(ASKING)
+fn left(deadline: Instant) -> Duration {
+    deadline
+        .saturating_duration_since(Instant::now())
+        .min(EXCHANGE_TIMEOUT)
 }
 
 #[cfg(test)]

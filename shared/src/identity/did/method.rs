@@ -121,7 +121,7 @@ fn key_from_jwk(identifier: &str) -> Result<PublicKey, DidError> {
     let json = BASE64_URL_SAFE_NO_PAD
         .decode(identifier)
         .map_err(|_| DidError::Jwk)?;
-    let jwk: Jwk = serde_json::from_slice(&json).map_err(|_| DidError::Jwk)?;
+    let jwk: Jwk = crate::strict_json::from_slice(&json).map_err(|_| DidError::Jwk)?;
     if jwk.d.is_some() {
         return Err(DidError::PrivateKey);
     }

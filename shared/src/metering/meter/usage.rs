@@ -10,12 +10,17 @@ use crate::metering::{
 /// form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens read, as the dialect counts them: Messages leaves cached ones out, the others don't.
+    /// Tokens of the prompt as the dialect counts them; see [`prompt_tokens`](Self::prompt_tokens).
     pub input_tokens: Option<u64>,
     /// Tokens written, those of the reasoning included.
     pub output_tokens: Option<u64>,
     /// Tokens read from the provider's cache.
     pub cached_tokens: Option<u64>,
+    /// Tokens written to the provider's cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Whether the cached and written tokens are told beside [`input_tokens`](Self::input_tokens), as
+    /// Messages does, and not as a part of them.
+    pub cache_is_extra: bool,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
     /// The upstream's charge to the account's credit. With the user's own provider key (BYOK) that
@@ -55,6 +60,18 @@ impl Usage {
         )
     }
 
+    /// All tokens of the prompt, those read from the cache and written to it included.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> Option<u64> {
+        let extra = if self.cache_is_extra {
+            let cached = self.cached_tokens.unwrap_or_default();
+            cached.saturating_add(self.cache_write_tokens.unwrap_or_default())
+        } else {
+            0
+        };
+        self.input_tokens.map(|tokens| tokens.saturating_add(extra))
+    }
+
     /// Whether it names no cost and nothing that was used.
     #[must_use]
     pub fn is_zeroed(&self) -> bool {
@@ -62,6 +79,7 @@ impl Usage {
             self.input_tokens,
             self.output_tokens,
             self.cached_tokens,
+            self.cache_write_tokens,
             self.reasoning_tokens,
         ];
         tokens.iter().flatten().all(|tokens| *tokens == 0)
@@ -86,6 +104,8 @@ impl Usage {
             input_tokens: self.input_tokens.or(earlier.input_tokens),
             output_tokens: self.output_tokens.or(earlier.output_tokens),
             cached_tokens: self.cached_tokens.or(earlier.cached_tokens),
+            cache_write_tokens: self.cache_write_tokens.or(earlier.cache_write_tokens),
+            cache_is_extra: self.cache_is_extra || earlier.cache_is_extra,
             reasoning_tokens: self.reasoning_tokens.or(earlier.reasoning_tokens),
             cost: self.cost.or(earlier.cost),
             upstream_inference_cost: self
@@ -124,6 +144,15 @@ impl Usage {
             Member::InputTokens => set(&mut self.input_tokens, whole_number(text)),
             Member::OutputTokens => set(&mut self.output_tokens, whole_number(text)),
             Member::CachedTokens => set(&mut self.cached_tokens, whole_number(text)),
+            Member::CacheWriteTokens => set(&mut self.cache_write_tokens, whole_number(text)),
+            Member::ExtraCachedTokens => {
+                self.cache_is_extra = true;
+                set(&mut self.cached_tokens, whole_number(text))
+            }
+            Member::ExtraCacheWriteTokens => {
+                self.cache_is_extra = true;
+                set(&mut self.cache_write_tokens, whole_number(text))
+            }
             Member::ReasoningTokens => set(&mut self.reasoning_tokens, whole_number(text)),
             Member::Cost => {
                 let is_read = set(&mut self.cost, Usd::from_json(text).ok());
@@ -186,6 +215,9 @@ enum Member {
     InputTokens,
     OutputTokens,
     CachedTokens,
+    CacheWriteTokens,
+    ExtraCachedTokens,
+    ExtraCacheWriteTokens,
     ReasoningTokens,
     Cost,
     UpstreamInferenceCost,
@@ -199,7 +231,8 @@ impl Member {
         match self {
             Self::InputTokens => "usage input tokens",
             Self::OutputTokens => "usage output tokens",
-            Self::CachedTokens => "usage cached tokens",
+            Self::CachedTokens | Self::ExtraCachedTokens => "usage cached tokens",
+            Self::CacheWriteTokens | Self::ExtraCacheWriteTokens => "usage cache write tokens",
             Self::ReasoningTokens => "usage reasoning tokens",
             Self::Cost => "usage.cost",
             Self::UpstreamInferenceCost => "usage.cost_details.upstream_inference_cost",
@@ -216,7 +249,15 @@ static USAGE: Want<Member> = Want::Members(&[
     ("output_tokens", Want::Value(Member::OutputTokens)),
     ("prompt_tokens_details", CACHED),
     ("input_tokens_details", CACHED),
-    ("cache_read_input_tokens", Want::Value(Member::CachedTokens)),
+    // Anthropic's, which its `input_tokens` contains neither of.
+    (
+        "cache_read_input_tokens",
+        Want::Value(Member::ExtraCachedTokens),
+    ),
+    (
+        "cache_creation_input_tokens",
+        Want::Value(Member::ExtraCacheWriteTokens),
+    ),
     ("completion_tokens_details", REASONING),
     ("output_tokens_details", REASONING),
     ("cost", Want::Value(Member::Cost)),
@@ -232,7 +273,10 @@ static USAGE: Want<Member> = Want::Members(&[
     ),
     ("is_byok", Want::Value(Member::IsByok)),
 ]);
-const CACHED: Want<Member> = Want::Members(&[("cached_tokens", Want::Value(Member::CachedTokens))]);
+const CACHED: Want<Member> = Want::Members(&[
+    ("cached_tokens", Want::Value(Member::CachedTokens)),
+    ("cache_write_tokens", Want::Value(Member::CacheWriteTokens)),
+]);
 const REASONING: Want<Member> =
     Want::Members(&[("reasoning_tokens", Want::Value(Member::ReasoningTokens))]);
 
@@ -317,6 +361,58 @@ mod tests {
         let all_null = r#"{"cost":null,"prompt_tokens":null,"is_byok":null,"cost_details":null,
             "prompt_tokens_details":null,"completion_tokens_details":[1],"server_tool_use":{"cost":1}}"#;
         assert_eq!(usage(all_null), (Usage::default(), None));
+    }
+
+    #[test]
+    fn all_of_the_prompt_is_counted_in_every_dialect() {
+        for (text, input, cached, written) in [
+            (
+                r#"{"input_tokens":3,"cache_creation_input_tokens":12000,"cache_read_input_tokens":80000}"#,
+                Some(92_003),
+                Some(80_000),
+                Some(12_000),
+            ),
+            (
+                r#"{"prompt_tokens":92003,"prompt_tokens_details":{"cached_tokens":80000,"cache_write_tokens":12000}}"#,
+                Some(92_003),
+                Some(80_000),
+                Some(12_000),
+            ),
+            (
+                r#"{"input_tokens":78,"input_tokens_details":{"cached_tokens":2}}"#,
+                Some(78),
+                Some(2),
+                None,
+            ),
+            (
+                r#"{"input_tokens":3,"cache_creation_input_tokens":0,"cache_read_input_tokens":0}"#,
+                Some(3),
+                Some(0),
+                Some(0),
+            ),
+            (r#"{"cache_read_input_tokens":7}"#, None, Some(7), None),
+        ] {
+            let (read, malformed) = usage(text);
+            assert_eq!(malformed, None);
+            assert_eq!(
+                (
+                    read.prompt_tokens(),
+                    read.cached_tokens,
+                    read.cache_write_tokens
+                ),
+                (input, cached, written),
+                "{text}"
+            );
+        }
+        // A later usage of a stream need not repeat what its beginning told.
+        let start = usage(r#"{"input_tokens":3,"cache_creation_input_tokens":12000,"cache_read_input_tokens":80000,"output_tokens":1}"#).0;
+        for end in [
+            r#"{"output_tokens":9}"#,
+            r#"{"input_tokens":3,"output_tokens":9}"#,
+        ] {
+            let whole = usage(end).0.or(&start);
+            assert_eq!(whole.prompt_tokens(), Some(92_003), "{end}");
+        }
     }
 
     #[test]

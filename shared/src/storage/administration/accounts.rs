@@ -96,20 +96,24 @@ impl Storage {
         &self,
         after: Option<&str>,
         limit: u16,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<Account>, StorageError> {
         let argument = Argument::Request(AccountsJson { after, limit });
-        self.call("list_accounts", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("list_accounts", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// One account.
-    pub async fn account(&self, did: &str, until: Instant) -> Result<AccountHistory, StorageError> {
+    pub async fn account(
+        &self,
+        did: &str,
+        deadline: Instant,
+    ) -> Result<AccountHistory, StorageError> {
         self.call(
             "show_account",
             &Argument::Request(Of { did }),
             ATTEMPTS_IN_FRONT,
-            until,
+            deadline,
         )
         .await
     }
@@ -119,23 +123,23 @@ impl Storage {
         &self,
         did: &str,
         change: AccountChange,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Changed, StorageError> {
         let argument = Argument::Request(SetAccountJson { did, change });
-        self.call("set_account", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("set_account", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Deletes a DID's key, those that were kept for reconciliation, and what was set for the DID; its
     /// requests stay in the books. Whether there was anything: not to be relied upon after an attempt
     /// whose answer was lost.
-    pub async fn delete_account(&self, did: &str, until: Instant) -> Result<bool, StorageError> {
+    pub async fn delete_account(&self, did: &str, deadline: Instant) -> Result<bool, StorageError> {
         let deleted: Deleted = self
             .call(
                 "delete_account",
                 &Argument::Request(Of { did }),
                 ATTEMPTS_IN_FRONT,
-                until,
+                deadline,
             )
             .await?;
         Ok(deleted.deleted)

@@ -25,12 +25,12 @@ pub struct Schema {
 
 impl Storage {
     /// The storage's schema.
-    pub async fn schema(&self, until: Instant) -> Result<Schema, StorageError> {
+    pub async fn schema(&self, deadline: Instant) -> Result<Schema, StorageError> {
         self.call(
             "gateway_schema_version",
             &Argument::Request(()),
             ATTEMPTS_IN_FRONT,
-            until,
+            deadline,
         )
         .await
     }

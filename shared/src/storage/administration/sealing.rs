@@ -129,12 +129,12 @@ pub enum ResealOutcome {
 
 impl Storage {
     /// How many rows each master key seals.
-    pub async fn keys_by_seal(&self, until: Instant) -> Result<Vec<SealCount>, StorageError> {
+    pub async fn keys_by_seal(&self, deadline: Instant) -> Result<Vec<SealCount>, StorageError> {
         self.call(
             "keys_by_seal",
             &Argument::Request(()),
             ATTEMPTS_IN_FRONT,
-            until,
+            deadline,
         )
         .await
     }
@@ -143,28 +143,29 @@ impl Storage {
     pub async fn sealed_keys(
         &self,
         page: &SealedPage<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<StoredKey>, StorageError> {
         let argument = Argument::Request(SealedPageJson {
             other_than: page.other_than.map(|id| id.to_string()),
             after: page.after,
             limit: page.limit,
         });
-        self.call("sealed_keys", &argument, ATTEMPTS_IN_FRONT, until)
+        self.call("sealed_keys", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await
     }
 
     /// Puts keys that were sealed anew in their places: all of them in one transaction, each only
     /// where its DID still has what it was made of, be it retired. At most [`MOST_RESEALED`]. Retries
-    /// until `until`.
+    /// until `deadline`.
     pub async fn reseal(
         &self,
         action: ResealAction,
         keys: &[Reseal],
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<Resealed>, StorageError> {
         let argument = Argument::Request(ResealJson { action, keys });
-        self.call("reseal_keys", &argument, u32::MAX, until).await
+        self.call("reseal_keys", &argument, u32::MAX, deadline)
+            .await
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{
     ReplayGuard,
-    keys::{Asking, AskingJson},
+    keys::{CallerRequest, CallerRequestJson},
 };
 use crate::metering::money::Usd;
 
@@ -128,21 +128,21 @@ pub struct Place {
 #[derive(Serialize)]
 struct AskedJson<'a> {
     #[serde(flatten)]
-    asking: AskingJson<'a>,
+    caller_request: CallerRequestJson<'a>,
     #[serde(flatten)]
     period: Period,
 }
 
 impl<'a> From<UsageQuery<'a>> for AskedJson<'a> {
     fn from(asked: UsageQuery<'a>) -> Self {
-        let asking = Asking {
+        let caller_request = CallerRequest {
             id: asked.id,
             did: asked.did,
             request_time: asked.request_time,
             fingerprint: asked.fingerprint,
         };
         Self {
-            asking: AskingJson::from(&asking),
+            caller_request: CallerRequestJson::from(&caller_request),
             period: asked.period,
         }
     }

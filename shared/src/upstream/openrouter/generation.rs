@@ -30,6 +30,7 @@ use crate::{
         meter::{whole_charge, whole_number},
         money::Usd,
     },
+    strict_json::{self, Object},
     upstream::endpoint::Job,
     vault::secret::ApiKey,
 };
@@ -53,6 +54,8 @@ pub struct Generation {
     pub output_tokens: Option<u64>,
     /// Tokens of the prompt, read from a cache.
     pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt, written to a cache; `GET /generation` does not tell them.
+    pub cache_write_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
     /// The model that answered.
@@ -126,7 +129,7 @@ impl OpenRouter {
         time: Duration,
         mut read: impl FnMut(&[u8]),
     ) -> Result<(), GenerationError> {
-        let asking = self
+        let caller_request = self
             .client
             .get(self.url(path, query)?)
             .header(header::AUTHORIZATION, key.authorization_header())
@@ -136,7 +139,7 @@ impl OpenRouter {
             )
             .send();
         timeout(time, async {
-            let mut answer = asking.await.map_err(classify)?;
+            let mut answer = caller_request.await.map_err(classify)?;
             match answer.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Err(GenerationError::NotFound),
@@ -169,7 +172,7 @@ impl Generation {
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
     fn from_json(body: &[u8]) -> Option<Self> {
-        let Envelope { data } = serde_json::from_slice(body).ok()?;
+        let Envelope { data: Object(data) } = strict_json::from_slice(body).ok()?;
         let generation = Self {
             cost: money(data.total_cost)?,
             upstream_inference_cost: money(data.upstream_inference_cost),
@@ -177,6 +180,7 @@ impl Generation {
             input_tokens: count(data.native_tokens_prompt).or(count(data.tokens_prompt)),
             output_tokens: count(data.native_tokens_completion).or(count(data.tokens_completion)),
             cached_tokens: count(data.native_tokens_cached),
+            cache_write_tokens: None,
             reasoning_tokens: count(data.native_tokens_reasoning),
             model: read(data.model),
         };
@@ -199,7 +203,7 @@ impl Generation {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    data: Data<'a>,
+    data: Object<Data<'a>>,
 }
 
 /// Members as they are written: an amount must not pass through a float.
@@ -283,10 +287,25 @@ mod tests {
                 input_tokens: Some(11),
                 output_tokens: Some(25),
                 cached_tokens: Some(3),
+                cache_write_tokens: None,
                 reasoning_tokens: Some(5),
                 model: Some("sao10k/l3-stheno-8b".to_owned()),
             }
         );
+    }
+
+    #[test]
+    fn a_generation_is_an_object_and_all_of_it_is_json() {
+        let read = |json: &[u8]| Generation::from_json(json).is_some();
+        assert!(read(br#"{"data":{"total_cost":1,"is_byok":false}}"#));
+        assert!(!read(br#"{"data":[1,null,false,1,1,1,1,0,0,"m"]}"#));
+        assert!(!read(br#"[{"total_cost":1,"is_byok":false}]"#));
+        assert!(!read(
+            b"{\"data\":{\"total_cost\":1,\"is_byok\":false,\"app\":\"\xff\"}}"
+        ));
+        assert!(!read(
+            br#"{"data":{"total_cost":1,"is_byok":false,"app":"\ud800"}}"#
+        ));
     }
 
     #[test]

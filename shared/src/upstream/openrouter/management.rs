@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{OpenRouter, UpstreamError, classify};
 use crate::{
     metering::money::Usd,
+    strict_json::{self, Object},
     vault::secret::{ApiKey, ApiKeyFault},
 };
 
@@ -143,8 +144,8 @@ impl OpenRouter {
             }
             _ => return Err(KeyCheckError::Undecided(status)),
         }
-        let manages = serde_json::from_slice::<Envelope<KeyKind>>(&body)
-            .is_ok_and(|it| it.data.is_management_key || it.data.is_provisioning_key);
+        let manages = strict_json::from_slice::<Envelope<Object<KeyKind>>>(&body)
+            .is_ok_and(|it| it.data.0.is_management_key || it.data.0.is_provisioning_key);
         if manages {
             return Err(KeyCheckError::ManagementKey);
         }
@@ -231,9 +232,9 @@ impl OpenRouter {
             .exchange(Method::GET, "/keys", &query, management, None, time)
             .await?;
         succeeded(status)?;
-        let page: Envelope<Vec<ListedKey>> =
-            serde_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
-        Ok(page.data)
+        let page: Envelope<Vec<Object<ListedKey>>> =
+            strict_json::from_slice(&body).map_err(|_| ManagementError::Unreadable)?;
+        Ok(page.data.into_iter().map(|Object(key)| key).collect())
     }
 
     /// One exchange in JSON. Where there is no whole answer, the error says whether the request may
@@ -298,9 +299,9 @@ impl KeyOrder<'_> {
 
 impl MadeKey {
     fn from_json(body: &[u8]) -> Option<Self> {
-        let made: Made = serde_json::from_slice(body).ok()?;
+        let made: Made = strict_json::from_slice(body).ok()?;
         Some(Self {
-            hash: made.data.hash.parse().ok()?,
+            hash: made.data.0.hash.parse().ok()?,
             key: made.key.0.ok()?,
         })
     }
@@ -337,7 +338,7 @@ struct ListedKey {
 
 #[derive(Deserialize)]
 struct Made {
-    data: MadeData,
+    data: Object<MadeData>,
     key: MadeText,
 }
 

@@ -16,7 +16,10 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use super::{Keyset, MasterKey, OtherKey};
-use crate::vault::secret::KeyId;
+use crate::{
+    strict_json::{self, Object},
+    vault::secret::KeyId,
+};
 
 /// The 64 bytes of an AES-256-SIV key: 32 for the MAC, 32 for encryption.
 pub type KeyMaterial = Zeroizing<[u8; 64]>;
@@ -100,9 +103,9 @@ pub(super) fn entries(json: &str) -> Result<(KeyId, Vec<Entry>), KeysetFault> {
     let RawKeyset {
         primary_key_id,
         key,
-    } = serde_json::from_str(json).map_err(|e| shape(&e))?;
+    } = strict_json::from_str(json).map_err(|e| shape(&e))?;
     let mut entries: Vec<Entry> = Vec::with_capacity(key.len());
-    for raw in key {
+    for Object(raw) in key {
         let id = raw.key_id;
         if entries.iter().any(|entry| entry.id == id) {
             return Err(KeysetFault::DuplicateId(id));
@@ -191,7 +194,7 @@ fn shape(error: &serde_json::Error) -> KeysetFault {
 #[serde(rename_all = "camelCase")]
 struct RawKeyset {
     primary_key_id: KeyId,
-    key: Vec<RawKey>,
+    key: Vec<Object<RawKey>>,
 }
 
 #[derive(Deserialize)]
@@ -201,7 +204,7 @@ struct RawKey {
     status: Status,
     output_prefix_type: OutputPrefix,
     /// Absent in destroyed keys.
-    key_data: Option<RawKeyData>,
+    key_data: Option<Object<RawKeyData>>,
 }
 
 #[derive(Deserialize)]
@@ -268,6 +271,7 @@ impl RawKey {
         let data = self
             .key_data
             .as_ref()
+            .map(|Object(data)| data)
             .filter(|data| data.type_url == TYPE_URL)
             .filter(|data| data.key_material_type == MaterialType::Symmetric)
             .ok_or(KeysetFault::NotAesSiv(id))?;

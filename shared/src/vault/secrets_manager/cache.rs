@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FetchError, FetchKeyset};
+use super::{FetchError, FetchSecret};
 use crate::vault::{
     keyset::{Keyset, KeysetFault, OpenError},
     secret::{ApiKey, MalformedSealedKey, SealedKey},
@@ -20,7 +20,7 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// turn every request into a call to Secrets Manager.
 const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
-/// Keeps the keyset for its source's [`lifetime`](FetchKeyset::lifetime) (300 s), and in an outage
+/// Keeps the keyset for its source's [`lifetime`](FetchSecret::lifetime) (300 s), and in an outage
 /// for as long as it lasts.
 ///
 /// At most one fetch runs at any time. Whoever has no keyset waits for it and shares its outcome,
@@ -30,7 +30,7 @@ const UNKNOWN_ID_EVERY: SignedDuration = SignedDuration::from_secs(30);
 /// `now` is the wall clock, which goes on while a Lambda environment is frozen. It may be some
 /// milliseconds old.
 pub struct KeysetCache {
-    source: Box<dyn FetchKeyset>,
+    source: Box<dyn FetchSecret>,
     state: Mutex<State>,
     /// Held during a fetch.
     flight: tokio::sync::Mutex<()>,
@@ -56,7 +56,7 @@ struct Cached {
 impl KeysetCache {
     /// An empty cache. Nothing is fetched yet.
     #[must_use]
-    pub fn new(source: impl FetchKeyset + 'static) -> Self {
+    pub fn new(source: impl FetchSecret + 'static) -> Self {
         Self {
             source: Box::new(source),
             state: Mutex::default(),

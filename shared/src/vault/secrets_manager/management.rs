@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FetchError, FetchKeyset};
+use super::{FetchError, FetchSecret};
 use crate::vault::secret::{ApiKey, ApiKeyFault};
 
 /// The time for which a key is used before it is read again.
@@ -18,7 +18,7 @@ const REFUSED_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Keeps the management key for 300 s, and in an outage of Secrets Manager for as long as it lasts.
 pub struct ManagementKeyCache {
-    source: Box<dyn FetchKeyset>,
+    source: Box<dyn FetchSecret>,
     cached: Mutex<Option<Cached>>,
 }
 
@@ -42,7 +42,7 @@ pub enum ManagementKeyError {
 impl ManagementKeyCache {
     /// An empty cache. Nothing is fetched yet.
     #[must_use]
-    pub fn new(source: impl FetchKeyset + 'static) -> Self {
+    pub fn new(source: impl FetchSecret + 'static) -> Self {
         Self {
             source: Box::new(source),
             cached: Mutex::default(),
@@ -125,7 +125,7 @@ mod tests {
     /// Hands out texts, one per reading; then it is down.
     struct Script(Mutex<VecDeque<&'static str>>);
 
-    impl FetchKeyset for Script {
+    impl FetchSecret for Script {
         fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
             let next = self.0.lock().unwrap().pop_front();
             ready(

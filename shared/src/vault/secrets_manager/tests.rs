@@ -19,19 +19,19 @@ use crate::{
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
-fn source(port: u16) -> KeysetSource {
+fn source(port: u16) -> SecretSource {
     source_at(format!("http://127.0.0.1:{port}"), Duration::from_secs(1))
 }
 
-fn source_at(endpoint_url: String, connect_timeout: Duration) -> KeysetSource {
+fn source_at(endpoint_url: String, connect_timeout: Duration) -> SecretSource {
     let http = http_client::build(http_client::web_roots(), connect_timeout).unwrap();
-    let location = KeysetLocation {
+    let location = SecretLocation {
         secret_id: "llm-gateway/keyset".to_owned(),
         region: "us-east-1".to_owned(),
         endpoint_url: Some(endpoint_url),
         lifetime: KEYSET_LIFETIME,
     };
-    KeysetSource::new(http, location, &credentials())
+    SecretSource::new(http, location, &credentials())
 }
 
 fn credentials() -> AwsCredentials {

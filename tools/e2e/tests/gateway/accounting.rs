@@ -74,7 +74,7 @@ fn a_process_killed_in_the_middle_of_a_stream_leaves_exact_books() {
             );
             proxy.kill().unwrap();
             tokio::time::sleep(Duration::from_millis(1100)).await;
-            // Whoever is configured for production does not touch it.
+            // A function with the production configuration does not touch it.
             assert_eq!(run(world, "reconcile", &user).await, summary(0, 0, 0, 0));
 
             let event = json!({"did": user.did.as_str()}).to_string().into_bytes();
@@ -191,7 +191,7 @@ fn an_answer_of_the_storage_that_is_lost_counts_once() {
     });
 }
 
-/// What a proxy has logged under `emergency_record`, once it has.
+/// Waits for the emergency record in a proxy's log.
 pub(crate) async fn emergency_record(proxy: &Deployed) -> String {
     let log = || proxy.log("proxy").unwrap();
     logged("emergency record", log, |log| {
@@ -207,7 +207,7 @@ pub(crate) async fn unwritten(world: &World, user: &User<'_>, mode: Mode) -> Dep
     let storage = SwitchedProxy::passing(&world.storage_url()).await.unwrap();
     let changes = [
         ("SUPABASE_URL", storage.url()),
-        ("LEDGER_PATIENCE_MS", "700".to_owned()),
+        ("LEDGER_TIMEOUT_MS", "700".to_owned()),
     ];
     let proxy = world.deploy(&["proxy"], &changes).unwrap();
     set(world, user, "credit_limit = 10");

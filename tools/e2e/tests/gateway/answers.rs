@@ -1,4 +1,4 @@
-//! What goes well: bytes in are bytes out, and the books say what it cost.
+//! Successful requests: bytes in are bytes out, and the books tell the cost.
 
 use std::time::Instant;
 
@@ -300,6 +300,24 @@ fn health_tells_how_it_is() {
         let deep = deep.json_value().await;
         assert_eq!(deep["data"]["checks"]["storage"]["status"], "up");
         assert!(deep["data"]["checks"]["openrouter"]["latency_ms"].is_u64());
+
+        // That one has no key, so a database that refuses the gateway looks well to it.
+        let path = "/api/v1/health/database";
+        let database = get("usage", path).await;
+        assert_eq!(database.status(), 200);
+        let database = database.json_value().await;
+        let check = &database["data"]["checks"]["database"];
+        assert_eq!(check["status"], "up");
+        assert_eq!(check["schema_version"], check["needed_version"]);
+        for (function, status) in [("usage-dark", "down"), ("usage-stale", "down")] {
+            let answer = get(function, path).await;
+            assert_eq!(answer.status(), 503, "{function}");
+            let answer = answer.json_value().await;
+            assert_eq!(
+                answer["error"]["metadata"]["checks"]["database"]["status"], status,
+                "{function}"
+            );
+        }
 
         let dark = get("health-dark", "/api/v1/health?deep=true").await;
         assert_eq!(dark.status(), 503);

@@ -28,7 +28,7 @@ pub(super) fn identity(user: &User<'_>) -> NamedTempFile {
     file
 }
 
-/// What a script that signs reports, and the books.
+/// The report of a script that signs, and the books.
 async fn transcript(world: &World, mut script: Command) -> String {
     let user = world.user().unwrap();
     let (own, stranger) = (identity(&user), identity(&world.stranger().unwrap()));
@@ -40,7 +40,7 @@ async fn transcript(world: &World, mut script: Command) -> String {
     report(&user, script).await
 }
 
-/// What the script reports, and the books, after comparing each body that the SDK let it see with
+/// The script's report, and the books, after comparing each body that the SDK let it see with
 /// what OpenRouter's stub sent.
 pub(super) async fn report(user: &User<'_>, mut script: Command) -> String {
     let output = script.output().unwrap();

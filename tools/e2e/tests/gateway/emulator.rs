@@ -17,7 +17,7 @@ use stub::scripted::json_bytes;
 
 /// As long as a sample may take; much shorter than in the template, for the tests' sake.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// What stands between the head and the body of a streamed answer.
+/// The separator between the head and the body of a streamed answer.
 const DELIMITER: &[u8] = &[0; 8];
 
 fn start(world: &World, run: &RunDir, function: &str, timeout: Duration) -> Emulator {
@@ -151,7 +151,7 @@ fn time_that_runs_out_is_told_and_booked_before_the_platform_kills() {
             )
         );
 
-        // The same environment goes on.
+        // The same environment serves the next invocation.
         let event = user.chat_event("stub/ok", false, "gen-after").unwrap();
         let (head, body) = answer(&invoke(world, &emulator, event).await);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What the functions read of their environment is what the template sets.
+//! The functions read the variables that the template sets.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Every sample event, freshly signed, through the same door as `cargo lambda invoke --data-file`.
+//! Every sample event, freshly signed and invoked as by `cargo lambda invoke --data-file`.
 
 use e2e::{
     samples::{Sample, samples},

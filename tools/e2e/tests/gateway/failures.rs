@@ -1,4 +1,4 @@
-//! What goes wrong: each way to fail tells the client, and has a row that says what happened.
+//! Failures: the client is told of each, and the row says what happened.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn a_broken_stream_ends_with_an_error_event_and_is_never_free() {
                 text.ends_with("\n\n") && !text.contains("[DONE]"),
                 "{model}: {text}"
             );
-            // What came before is what OpenRouter sent.
+            // The bytes before it are OpenRouter's.
             let (before, _) = text.split_once("\n\ndata: {\"error\"").unwrap();
             assert!(sent.starts_with(before), "{model}: {text}");
 

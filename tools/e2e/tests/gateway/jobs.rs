@@ -77,7 +77,7 @@ fn the_users_own_question_settles_the_job_once() {
             assert_eq!(run(world, "reconcile", &user).await, summary(0, 0, 0, 0));
             assert_eq!(user.rows().await.unwrap().len(), 1, "polls are free");
 
-            // Nobody pays for another's job.
+            // No user pays for another's job.
             let stranger = world.user().unwrap();
             let path = format!("/api/v1/openrouter/{folder}/{id}");
             let answer = stranger.get("proxy", &path).await.unwrap();
@@ -140,7 +140,7 @@ fn a_video_on_the_users_own_provider_key_is_priced_by_its_generation() {
         create(&user, "videos", "stub/job-completes-byok", id).await;
         world.upstream.bill(user.api_key.expose_secret(), id, true);
         poll(&user, "videos", id).await;
-        // Its state tells only OpenRouter's part, so the user's question settles nothing.
+        // The job's state tells only OpenRouter's part of the cost, so the user's poll settles nothing.
         assert_eq!(poll(&user, "videos", id).await, "completed");
         for retried in [1, 0] {
             assert_eq!(

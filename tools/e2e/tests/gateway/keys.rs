@@ -63,7 +63,7 @@ fn live(world: &World, user: &User<'_>) -> Vec<CreatedKey> {
         .collect()
 }
 
-/// What must hold once everything has settled: a key of ours lives exactly where a row names it.
+/// Checks the invariant of settled keys: a provisioned key is live exactly if a row names it.
 fn assert_settled(world: &World, user: &User<'_>) {
     let upstream: Vec<_> = live(world, user)
         .into_iter()
@@ -83,7 +83,7 @@ fn assert_settled(world: &World, user: &User<'_>) {
     assert_eq!(unfinished(world, user), "0");
 }
 
-/// How many of this user's provisionings have not come to their end.
+/// The number of this user's provisionings that have not ended.
 fn unfinished(world: &World, user: &User<'_>) -> String {
     let sql = format!(
         "SELECT count(*) FROM public.key_provisionings
@@ -122,7 +122,7 @@ fn let_time_pass(world: &World, user: &User<'_>) {
         .unwrap();
 }
 
-/// Until a condition holds that some task behind an answer brings about.
+/// Waits for a condition that a task after an answer fulfils.
 async fn until(mut condition: impl FnMut() -> bool) {
     for _ in 0..100 {
         if condition() {
@@ -160,7 +160,7 @@ async fn owe(user: &User<'_>, id: &str) {
     assert_eq!(user.row().await.unwrap()["cost_state"], "pending");
 }
 
-/// What is in the books of this user's only request, which was asked for with `key`.
+/// The books of this user's only request, which was sent with `key`.
 async fn assert_paid(world: &World, user: &User<'_>, id: &str, key: &str) {
     let row = user.row().await.unwrap();
     assert_eq!(row["cost_state"], "final", "{row}");
@@ -506,7 +506,7 @@ fn a_made_key_ends_with_its_row_and_is_not_given_twice_in_its_time() {
         let at = metadata["available_at"].as_str().unwrap();
         assert!(at.ends_with("-01T00:00:00Z"), "{at}");
 
-        // The same with a key of one's own in its place.
+        // The same with the user's own key in its place.
         let user = world.stranger().unwrap();
         let key = user.api_key.expose_secret();
         world.upstream.accept_key(key);
@@ -554,7 +554,7 @@ fn whatever_fails_on_the_way_leaves_neither_a_key_nor_a_row() {
                 if made == 1 {
                     assert_eq!(found, swept(1, 0), "{function}");
                 } else {
-                    // It may still be on its way.
+                    // The request may still be on its way.
                     assert_eq!(found, swept(0, left), "{function}");
                     let_time_pass(world, &user);
                     let found = reconcile(world, "reconcile-giving", &user).await;
@@ -672,7 +672,7 @@ fn a_key_that_cannot_be_deleted_now_is_deleted_later() {
         let failed = reconcile(world, "reconcile-undeleting", &user).await;
         assert_eq!(failed["errorType"], "run_failed", "{failed}");
         assert_eq!(live(world, &user).len(), 1);
-        // Its backoff is not over.
+        // The backoff is not over.
         assert_eq!(
             reconcile(world, "reconcile-giving", &user).await,
             swept(0, 0)

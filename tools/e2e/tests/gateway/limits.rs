@@ -51,7 +51,7 @@ fn a_hundred_parallel_requests_do_not_pass_the_limit() {
         }
         let rows = user.rows().await.unwrap();
         assert_eq!(rows.len(), passed);
-        // What the six functions may overshoot together with holds of 0.0000003, before the first
+        // The excess of the six functions together with holds of 0.0000003, before the first
         // cost is known: less than four such costs.
         assert!((10..14).contains(&passed), "{passed} passed");
         let account = format!(

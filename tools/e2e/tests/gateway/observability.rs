@@ -1,4 +1,4 @@
-//! What an operator sees of a request: one line of the log, with its figures as metrics.
+//! The log line of a request, with its figures as metrics.
 
 use std::{collections::BTreeSet, fs};
 

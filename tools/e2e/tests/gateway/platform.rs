@@ -1,4 +1,4 @@
-//! Where the platform ends a request or an answer: what its user gets, and what the books say of it.
+//! Requests and answers that the platform ends: the user's answer, and the books.
 //! `docs/operate/platform-limits.md` has it as a table.
 
 use std::{
@@ -112,7 +112,7 @@ fn an_answer_that_is_too_long_ends_there_and_is_booked_to_its_end() {
             answer: 3 * MIB as u64,
             ..Limits::NONE
         };
-        // What the books say before reconciliation: speech does not tell what it cost.
+        // The books before reconciliation: speech does not tell its cost.
         let whole = format!("completed|final|{CUT_COST_PLAIN}|11|21|||{CUT_COST_PLAIN}|0");
         let silent = "completed|pending||||||0|0".to_owned();
         join_all(
@@ -156,7 +156,7 @@ fn the_rest_of_an_answer_that_is_too_long_is_not_read_for_nobody() {
         };
         let lambda = world.lambda(limits, &[]).unwrap();
         let user = world.user().unwrap();
-        // It costs nothing, so the books want nothing of it.
+        // It costs nothing, so the books do not need its end.
         let path = "/models/stub/long-104857600";
         let event = user.event(&Method::GET, &format!("/api/v1/openrouter{path}"), b"");
         let mut answer = lambda.invoke(event.unwrap(), LONG);
@@ -219,7 +219,7 @@ fn the_deadline_ends_an_answer_that_is_still_coming() {
                 assert_eq!(event["error"]["metadata"]["reason"], "deadline_reached");
                 sent.trim_end().to_owned().into_bytes()
             } else {
-                // What is not text can say nothing, so Lambda is told.
+                // An answer that is not text has no place for an error, so Lambda is told.
                 let error = json!({
                     "errorType": "Function.deadline_reached",
                     "errorMessage": "the answer broke off",
@@ -241,7 +241,7 @@ fn the_deadline_ends_an_answer_that_is_still_coming() {
 #[test]
 fn the_books_are_closed_before_the_platform_kills_who_cannot_finish() {
     with_world(async |world| {
-        // What waits between the gateway and its client takes longer than the time that is left.
+        // The bytes between the gateway and its client take longer than the time that is left.
         let lambda = world.lambda(at_most(100_000, 100_000), &[]).unwrap();
         let user = world.user().unwrap();
         let long = long(Form::Messages, "gen-killed", 60 * MIB);
@@ -249,7 +249,7 @@ fn the_books_are_closed_before_the_platform_kills_who_cannot_finish() {
         let end = answer.end().await.unwrap();
         assert_eq!(end, End::Failed(Failure::TimedOut));
         assert!(long.starts_with(&answer.body));
-        // What the stream says of tokens at its beginning.
+        // The tokens that the stream's beginning tells.
         let failed = "failed|pending||11|1|deadline_reached||0|0";
         assert_eq!(books(world, &user), failed);
         settled(world, &user, "failed", "deadline_reached").await;

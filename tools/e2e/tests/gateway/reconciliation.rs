@@ -1,4 +1,4 @@
-//! What was left open is closed later, with what OpenRouter really billed.
+//! Open rows are closed later, with the cost that OpenRouter billed.
 
 use std::{fs, process::Command};
 
@@ -114,7 +114,7 @@ fn what_openrouter_does_not_know_is_left_for_later_and_given_up_after_a_day() {
         let user = world.user().unwrap();
         cut(&user, "stub/cut", "gen-forgotten").await;
         assert_eq!(run(world, "reconcile", &user).await, summary(1, 0, 0, 1));
-        // Its lease is not over.
+        // The lease is not over.
         assert_eq!(run(world, "reconcile", &user).await, summary(0, 0, 0, 0));
         assert_eq!(
             books(world, &user),

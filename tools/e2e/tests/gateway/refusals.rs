@@ -1,4 +1,4 @@
-//! Who and what is not let through.
+//! Requests that the gateway refuses.
 
 use e2e::world::{chat_body, with_world};
 use http::Method;

@@ -1,6 +1,6 @@
 //! A rotation of the keyset while users are served: nobody notices.
 //!
-//! It has a database and a Secrets Manager of its own, because a rotation concerns every row.
+//! The test has a database and a Secrets Manager of its own, because a rotation changes every row.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use shared::{
     http_client,
     vault::{
         secret::ApiKey,
-        secrets_manager::{AwsCredentials, KeysetCache, KeysetLocation, KeysetSource},
+        secrets_manager::{AwsCredentials, KeysetCache, SecretLocation, SecretSource},
     },
 };
 use stack::{Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
@@ -36,7 +36,7 @@ use stub::{
 };
 
 const SECRET: &str = "rotation/keyset";
-/// How long functions keep the keyset: 300 s would make this a test of a quarter of an hour.
+/// The time for which functions keep the keyset: 300 s would make this test take a quarter of an hour.
 const CACHE_SECONDS: u32 = 2;
 const USERS: usize = 40;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -57,7 +57,7 @@ struct World {
     started: Instant,
     /// All that the command line printed.
     printed: Mutex<String>,
-    /// What must never be seen.
+    /// The secrets that must not appear anywhere.
     planted: Mutex<Vec<String>>,
 }
 
@@ -182,7 +182,7 @@ impl World {
         self.sql("SELECT string_agg(line, ', ') FROM (SELECT seal_key_id || ': ' || count(*) AS line FROM public.user_api_keys GROUP BY seal_key_id ORDER BY seal_key_id) AS s")
     }
 
-    /// What Tink makes of the keyset as it is now: the primary key's id, and whether it opens this
+    /// Tink's view of the present keyset: the primary key's id, and whether it opens this
     /// user's row.
     fn tink(&self, user: &Signer) -> u64 {
         let did = user.did.as_str();
@@ -242,7 +242,7 @@ impl World {
 
     /// The keyset as a function has it: up to two seconds old.
     fn keyset_of_a_function(&self) -> KeysetCache {
-        let location = KeysetLocation {
+        let location = SecretLocation {
             secret_id: SECRET.to_owned(),
             region: "us-east-1".to_owned(),
             endpoint_url: Some(self.secrets.url()),
@@ -253,7 +253,7 @@ impl World {
             secret_access_key: "local".to_owned().into(),
             session_token: None,
         };
-        KeysetCache::new(KeysetSource::new(
+        KeysetCache::new(SecretSource::new(
             self.client.clone(),
             location,
             &credentials,
@@ -311,7 +311,7 @@ impl World {
     }
 
     /// A request whose cost only reconciliation can find out, and then only with the key that made it.
-    /// That one is replaced at once. Returns the row's id.
+    /// The id of the row of a key that is replaced at once.
     async fn owe(&self, user: &Signer, keyset: &KeysetCache) -> String {
         let body = chat_body("stub/cut-billed", true, "gen-owing");
         let answer = self.send(user, body).await.unwrap();
@@ -374,7 +374,7 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).unwrap()
 }
 
-/// What runs while the keyset is rotated.
+/// The traffic during the rotation of the keyset.
 #[derive(Default)]
 struct Load {
     stop: AtomicBool,
@@ -479,7 +479,7 @@ async fn rotate(world: &Arc<World>) {
 
     killed_rewrap(world);
     world.tell(&format!("rows by key: {}", world.rows_by_key()));
-    // What functions have sealed with the old key meanwhile may be left; the next run takes it.
+    // Rows that functions sealed with the old key meanwhile may remain; the next run changes them.
     world.admin(&["rewrap", "--batch", "7"]).await;
     tokio::time::sleep(Duration::from_secs(u64::from(CACHE_SECONDS) + 1)).await;
     world.done(&["rewrap"]).await;
@@ -512,7 +512,7 @@ async fn rotate(world: &Arc<World>) {
     collect(world, owing, &owed, new).await;
 }
 
-/// What was owed before the rotation is asked for with the key of that time, sealed anew.
+/// An open cost from before the rotation is asked for with the key of that time, sealed again.
 async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
     let kept = format!(
         "SELECT r.seal_key_id FROM public.retired_keys AS r
@@ -532,7 +532,7 @@ async fn collect(world: &World, user: &Signer, row: &str, primary: u64) {
     assert_eq!(world.sql(&kept), "", "it is forgotten");
 }
 
-/// What was moved, cut or changed does not open: the gateway refuses, and the doctor says whose.
+/// Sealed keys that were moved, cut or changed do not open: the gateway refuses, and the doctor names them.
 async fn damage(world: &World) {
     let [victim, moved, cut, flipped] = [0, 1, 2, 3].map(|n| &world.users[n]);
     let set = |user: &Signer, value: &str| {

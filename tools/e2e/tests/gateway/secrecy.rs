@@ -100,7 +100,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
                 &emitted[place.unwrap().saturating_sub(200)..place.unwrap()]
             );
         }
-        // What users say is theirs: prompts and queries are neither logged nor kept.
+        // Prompts and queries are neither logged nor stored.
         let rows = world
             .sql("SELECT json_agg(r) FROM public.request_logs r")
             .unwrap();

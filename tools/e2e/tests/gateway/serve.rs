@@ -19,7 +19,7 @@ use e2e::{
 };
 use futures_util::StreamExt as _;
 use stack::{Functions, Workspace};
-use stub::scripted::{json_bytes, stream_bytes};
+use stub::{Endpoint, scripted::answer_bytes};
 use tempfile::NamedTempFile;
 
 use crate::clients::{identity, report, sdks};
@@ -27,15 +27,15 @@ use crate::clients::{identity, report, sdks};
 /// Built like the functions.
 static LLMGW: LazyLock<Functions> =
     LazyLock::new(|| Functions::build(&Workspace::locate(), &["llmgw"]).unwrap());
-/// A port on which nobody listens.
+/// A port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:9";
-/// What programs get as their API key.
+/// The API key of the programs.
 const TOKEN: &str = "a-token-of-the-tests";
 
 /// A user's proxy.
 struct Serve {
     child: Child,
-    /// What it tells programs to set.
+    /// The variables that programs have to set.
     variables: Vec<(String, String)>,
     _identity: NamedTempFile,
 }
@@ -77,13 +77,13 @@ impl Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a program reports that is run as its user would run it, and the books.
+/// The report of a program that is run as its user would run it, and the books.
 async fn transcript(world: &World, mut program: Command) -> String {
     let user = world.user().unwrap();
     let gateway = world.url("proxy", "");
@@ -263,11 +263,12 @@ fn answers_are_those_of_the_upstream_to_the_byte() {
                     .output()
                     .unwrap();
                 assert!(output.status.success(), "{output:?}");
-                let sent = if stream {
-                    stream_bytes("gen-curl")
+                let endpoint = if path.ends_with("/messages") {
+                    Endpoint::Messages
                 } else {
-                    json_bytes("gen-curl")
+                    Endpoint::Chat
                 };
+                let sent = answer_bytes(endpoint, stream, "gen-curl");
                 assert!(output.stdout == sent, "{variable}{path}, stream: {stream}");
             }
         }

@@ -1,4 +1,4 @@
-//! What an answer or a log tells, and what is told to the database about a user.
+//! Helpers that read answers and logs, and that change a user in the database.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Told for Response {
     }
 }
 
-/// What `find` finds in a log of `what`, once it is there.
+/// Waits until `find` finds something in a log of `what`.
 pub(crate) async fn logged<T>(
     what: &str,
     log: impl Fn() -> String,

@@ -1,4 +1,4 @@
-//! What users are told about their usage.
+//! Users' questions about their usage.
 
 use std::{fs, process::Command};
 

@@ -31,18 +31,18 @@ use uuid::Uuid;
 
 use super::{Abandoned, Failure, Limits, Mode, Part, limits::Passage, prelude::Splitter};
 
-/// What Lambda, which is written in Go, still reads of an answer after it has read enough of it, and how
-/// long it listens after its own answer, so that this is not lost (`maxPostHandlerReadBytes` and
+/// The bytes that Lambda, which is written in Go, still reads of an answer that is too long, and the time
+/// for which it listens after its own response, so that this is not lost (`maxPostHandlerReadBytes` and
 /// `rstAvoidanceDelay` in <https://github.com/golang/go/blob/master/src/net/http/server.go>).
 const READ_IN_VAIN: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What an environment learns from its process.
+/// A message from a process to its environment.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// It asks for an invocation, the last one being over; it is frozen.
+    /// The process asks for an invocation after the last one has ended; it is frozen.
     Next,
-    /// It could not be initialised.
+    /// The function could not be initialised.
     InitError(String),
 }
 
@@ -130,7 +130,7 @@ impl Server {
 }
 
 impl Api {
-    /// From now on the API freezes and thaws this process.
+    /// Makes the API freeze and thaw this process.
     pub(super) fn attach(&self, process: Pid) {
         *lock(&self.process) = Some(process);
     }
@@ -235,7 +235,7 @@ async fn respond(
     let mut body = request.into_body();
     let mut failure = None;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        // Broken off: its environment knows whether it was killed, and says so.
+        // Broken off; the environment knows whether the process was killed, and reports it.
         let Ok(frame) = frame else {
             return empty(StatusCode::BAD_REQUEST);
         };
@@ -303,7 +303,7 @@ fn reported(trailers: &HeaderMap) -> Option<Value> {
     (trailers.len() == 2 && error["errorType"] == error_type).then_some(error)
 }
 
-/// What Lambda tells the function whose answer it reads no further.
+/// Lambda's response to a function whose answer it reads no further.
 /// <https://github.com/aws/aws-lambda-runtime-interface-emulator/blob/develop/internal/lambda/core/directinvoke/directinvoke.go>
 async fn too_large(mut rest: BodyDataStream) -> Response {
     let mut read = 0;
@@ -376,202 +376,10 @@ fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// What a mutex holds, also after a panic of whoever held it.
+/// The value of a mutex, also after a panic of another holder.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        process::{Child, Command},
-        time::Duration,
-    };
-
-    use shared::http_client::without_tls;
-
-    use super::*;
-
-    /// An API whose function is the test itself.
-    struct Bench {
-        server: Server,
-        assign: mpsc::Sender<Assigned>,
-        words: mpsc::UnboundedReceiver<Word>,
-        violations: Arc<Mutex<Vec<String>>>,
-        client: reqwest::Client,
-    }
-
-    impl Bench {
-        async fn start() -> Self {
-            Self::with(Limits::LAMBDA).await
-        }
-
-        async fn with(limits: Limits) -> Self {
-            let (assign, assignments) = mpsc::channel(1);
-            let (say, words) = mpsc::unbounded_channel();
-            let violations = Arc::default();
-            let server = Server::start(
-                Mode::Streaming,
-                limits,
-                assignments,
-                say,
-                Arc::clone(&violations),
-            )
-            .await
-            .unwrap();
-            Self {
-                server,
-                assign,
-                words,
-                violations,
-                client: without_tls(Duration::from_secs(5)).unwrap(),
-            }
-        }
-
-        /// An invocation that the function has taken.
-        async fn invoke(&mut self, time: Duration) -> (Uuid, mpsc::Receiver<Part>) {
-            let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid();
-            let (answer, parts) = mpsc::channel(8);
-            let assigned = Assigned {
-                id,
-                event: b"{}".to_vec(),
-                deadline: Instant::now() + time,
-                deadline_ms: 0,
-                abandoned: Abandoned::Drained,
-                answer,
-            };
-            self.assign.send(assigned).await.unwrap();
-            let answer = self.client.get(self.url("next")).send().await.unwrap();
-            assert_eq!(
-                answer.headers()["lambda-runtime-aws-request-id"],
-                id.to_string()
-            );
-            assert!(matches!(self.words.recv().await, Some(Word::Next)));
-            (id, parts)
-        }
-
-        async fn answer(&self, id: Uuid, body: &'static [u8]) -> StatusCode {
-            self.answer_as(
-                id,
-                body,
-                "application/vnd.awslambda.http-integration-response",
-            )
-            .await
-        }
-
-        async fn answer_as(&self, id: Uuid, body: &'static [u8], content_type: &str) -> StatusCode {
-            self.client
-                .post(self.url(&format!("{id}/response")))
-                .header("lambda-runtime-function-response-mode", "streaming")
-                .header("content-type", content_type)
-                .body(body)
-                .send()
-                .await
-                .unwrap()
-                .status()
-        }
-
-        fn url(&self, what: &str) -> String {
-            format!(
-                "http://{}/2018-06-01/runtime/invocation/{what}",
-                self.server.address
-            )
-        }
-
-        fn violations(&self) -> usize {
-            lock(&self.violations).len()
-        }
-    }
-
-    const ANSWER: &[u8] =
-        b"{\"statusCode\":200,\"headers\":{},\"cookies\":[]}\0\0\0\0\0\0\0\0hello";
-    const LONG: Duration = Duration::from_mins(1);
-
-    #[tokio::test]
-    async fn an_answer_reaches_its_client_once() {
-        let mut bench = Bench::start().await;
-        let (id, mut parts) = bench.invoke(LONG).await;
-        assert_eq!(bench.answer(id, ANSWER).await, 202);
-        assert!(matches!(
-            parts.recv().await,
-            Some(Part::Head(StatusCode::OK, _))
-        ));
-        assert!(matches!(parts.recv().await, Some(Part::Data(bytes)) if bytes == "hello"));
-        assert!(matches!(parts.recv().await, Some(Part::End)));
-        assert_eq!(bench.violations(), 0);
-
-        assert_eq!(bench.answer(id, ANSWER).await, 403, "a second one");
-        assert_eq!(bench.answer(Uuid::nil(), ANSWER).await, 403, "to nobody");
-        assert_eq!(bench.violations(), 2);
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_too_long_ends_where_it_may() {
-        let longest = u64::try_from(ANSWER.len()).unwrap();
-        for (answer, seen, status) in [(longest, "hello", 202), (longest - 2, "hel", 413)] {
-            let mut bench = Bench::with(Limits {
-                answer,
-                ..Limits::NONE
-            })
-            .await;
-            let (id, mut parts) = bench.invoke(LONG).await;
-            assert_eq!(bench.answer(id, ANSWER).await, status);
-            assert!(matches!(parts.recv().await, Some(Part::Head(..))));
-            assert!(matches!(parts.recv().await, Some(Part::Data(bytes)) if bytes == seen));
-            match parts.recv().await {
-                Some(Part::End) => assert_eq!(status, 202),
-                Some(Part::Failed(Failure::AnswerTooLarge)) => assert_eq!(status, 413),
-                other => panic!("{other:?}"),
-            }
-            assert_eq!(bench.violations(), 0, "it is no fault of the function's");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_lambda_may_not_take_is_a_violation() {
-        let mut bench = Bench::start().await;
-        let (late, _late) = bench.invoke(Duration::ZERO).await;
-        assert_eq!(bench.answer(late, ANSWER).await, 403);
-        let (typed, _typed) = bench.invoke(LONG).await;
-        assert_eq!(
-            bench.answer_as(typed, ANSWER, "application/json").await,
-            403
-        );
-        let (headless, _headless) = bench.invoke(LONG).await;
-        assert_eq!(bench.answer(headless, b"{\"statusCode\":200}").await, 403);
-        assert_eq!(bench.violations(), 3);
-
-        let (_, mut parts) = bench.invoke(LONG).await;
-        bench.invoke(LONG).await;
-        assert!(matches!(
-            parts.recv().await,
-            Some(Part::Failed(Failure::NotAnswered))
-        ));
-        assert_eq!(bench.violations(), 4);
-    }
-
-    fn state(process: &Child) -> String {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-        stat.split_whitespace().nth(2).unwrap().to_owned()
-    }
-
-    async fn becomes(process: &Child, frozen: bool) {
-        while (state(process) == "T") != frozen {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_process_is_frozen_while_it_waits_for_an_invocation() {
-        let mut bench = Bench::start().await;
-        let mut process = Command::new("sleep").arg("60").spawn().unwrap();
-        bench.server.api.attach(Pid::from_child(&process));
-        bench.invoke(LONG).await;
-        becomes(&process, false).await;
-        let asking = tokio::spawn(bench.client.get(bench.url("next")).send());
-        becomes(&process, true).await;
-        asking.abort();
-        process.kill().unwrap();
-        process.wait().unwrap();
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use super::{
     api::{Assigned, Server, Word},
 };
 
-/// As in Lambda.
+/// Lambda's own timeout.
 const INIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! How much an invocation may be sent and may send, and how fast.
+//! The limits of an invocation's size and speed.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use tokio::time::Instant;
 
 const MIB: u64 = 1024 * 1024;
 
-/// What Lambda bounds.
+/// Lambda's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest event, in bytes. A longer one never reaches the function.
     pub event: u64,
     /// The longest streamed answer, in bytes, its head included. The rest of a longer one is not read.
     pub answer: u64,
-    /// How fast a streamed answer is read.
+    /// The speed at which a streamed answer is read.
     pub bandwidth: Option<Bandwidth>,
 }
 
-/// How fast bytes pass.
+/// A token bucket of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bandwidth {
-    /// As many bytes pass at once.
+    /// The bytes that pass at once.
     pub burst: u64,
-    /// As many bytes a second after them.
+    /// The bytes per second after those.
     pub rate: u64,
 }
 
@@ -64,7 +64,7 @@ impl Passage {
         }
     }
 
-    /// How many of the next `bytes` pass, and from when on.
+    /// The number of the next `bytes` that pass, and the time from which on they do.
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> (usize, Instant) {
         let admitted = usize::try_from(self.room).map_or(bytes, |room| bytes.min(room));
         let count = u64::try_from(admitted).unwrap_or(u64::MAX);
@@ -80,7 +80,7 @@ impl Passage {
 #[derive(Debug)]
 struct Bucket {
     bandwidth: Bandwidth,
-    /// How many bytes might pass at `at`.
+    /// The number of bytes that may pass at `at`.
     tokens: u64,
     at: Instant,
 }
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(passage.admit(600, begun), (600, begun));
         let second = begun + Duration::from_secs(1);
         assert_eq!(passage.admit(200, begun), (200, second));
-        // What waits makes the next wait, too.
+        // Waiting bytes delay those after them.
         assert_eq!(
             passage.admit(100, begun),
             (100, second + Duration::from_millis(500))

@@ -18,7 +18,7 @@ use super::{
     environment::{Environment, Job, StartError},
 };
 
-/// How much of an answer waits for a slow client: Lambda's own buffer is larger.
+/// The parts of an answer that wait for a slow client; Lambda's own buffer is larger.
 const PARTS_IN_FLIGHT: usize = 64;
 
 /// A function that takes invocations. An environment that died is replaced.
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Deployment {
     function: Function,
     folder: PathBuf,
@@ -106,25 +106,25 @@ impl Pool {
             .is_some_and(|kill| kill.send(()).is_ok())
     }
 
-    /// How many invocations wait or run. One runs until its environment asks for the next.
+    /// The number of invocations that wait or run. One runs until its environment asks for the next.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         lock(&self.running).len()
     }
 
-    /// How many processes were started so far.
+    /// The number of processes that were started so far.
     #[must_use]
     pub fn processes(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// The environments that came to life so far, in that order.
+    /// The environments that started so far, in that order.
     #[must_use]
     pub fn births(&self) -> Vec<Birth> {
         lock(&self.births).clone()
     }
 
-    /// What the function did that a runtime must not do.
+    /// The rules of the platform that the function broke.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         lock(&self.violations).clone()

@@ -18,7 +18,7 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
-    /// That of this machine.
+    /// The architecture of this machine.
     pub(super) fn host() -> Result<Self> {
         match std::env::consts::ARCH {
             "aarch64" => Ok(Self::Arm64),
@@ -50,12 +50,12 @@ impl fmt::Display for Architecture {
 pub(super) struct Glibc(u32, u32);
 
 impl Glibc {
-    /// What Amazon Linux 2023 has, and with it Lambda's `provided.al2023`.
+    /// The version of Amazon Linux 2023, and so of Lambda's `provided.al2023`.
     /// <https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html>
     pub(super) const OF_LAMBDA: Self = Self(2, 34);
 
-    /// Of a symbol's version, `GLIBC_2.30` or `GLIBC_2.2.5`; there are others, such as
-    /// `GLIBC_ABI_DT_RELR`, that say no release.
+    /// The release in a symbol's version such as `GLIBC_2.30` or `GLIBC_2.2.5`; others, such as
+    /// `GLIBC_ABI_DT_RELR`, name no release.
     fn of_version(version: &str) -> Option<Self> {
         let mut numbers = version.strip_prefix("GLIBC_")?.split('.');
         Some(Self(
@@ -72,7 +72,7 @@ impl fmt::Display for Glibc {
 }
 
 /// Refuses an executable that does not start on `architecture` or with the library `glibc`: the
-/// dynamic linker ends a process that wants a version of a symbol which its library does not have.
+/// dynamic linker ends a process that needs a version of a symbol which its library does not have.
 ///
 /// Returns the oldest library that it starts with, if it needs one at all.
 pub(super) fn check(
@@ -96,7 +96,7 @@ pub(super) fn check(
     Ok(oldest)
 }
 
-/// The versions of the C library's symbols that an executable wants, from its `.gnu.version_r`.
+/// The versions of the C library's symbols that an executable needs, from its `.gnu.version_r`.
 /// <https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html>
 fn versions<'a>(
     sections: &SectionTable<'a, FileHeader64<LittleEndian>>,
@@ -121,62 +121,4 @@ fn versions<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_read_as_its_release() {
-        assert_eq!(Glibc::of_version("GLIBC_2.34"), Some(Glibc(2, 34)));
-        assert_eq!(Glibc::of_version("GLIBC_2.2.5"), Some(Glibc(2, 2)));
-        assert_eq!(Glibc::of_version("GLIBC_ABI_DT_RELR"), None);
-        assert_eq!(Glibc::of_version("GLIBC_PRIVATE"), None);
-        // As numbers, not as text.
-        assert!(Glibc::of_version("GLIBC_2.9") < Glibc::of_version("GLIBC_2.34"));
-    }
-
-    #[test]
-    fn what_is_no_executable_is_refused() {
-        for bytes in [&b""[..], b"#!/bin/sh\nexit 0\n", &[0; 1000]] {
-            assert!(check(bytes, Architecture::X86_64, Glibc::OF_LAMBDA).is_err());
-        }
-    }
-
-    /// The test program itself, which was linked with this machine's library.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    mod of_this_machine {
-        use super::*;
-
-        const ANY: Glibc = Glibc(u32::MAX, 0);
-
-        fn this() -> (Vec<u8>, Architecture) {
-            let path = std::env::current_exe().unwrap();
-            (std::fs::read(path).unwrap(), Architecture::host().unwrap())
-        }
-
-        #[test]
-        fn the_oldest_library_that_it_starts_with_is_the_limit() {
-            let (executable, host) = this();
-            let oldest = check(&executable, host, ANY).unwrap().unwrap();
-            assert!(oldest > Glibc(2, 2), "{oldest}");
-            assert_eq!(check(&executable, host, oldest).unwrap(), Some(oldest));
-
-            let older = Glibc(oldest.0, oldest.1 - 1);
-            let error = check(&executable, host, older).unwrap_err().to_string();
-            assert_eq!(
-                error,
-                format!("it needs GLIBC_{oldest}; Lambda has glibc {older}")
-            );
-        }
-
-        #[test]
-        fn another_processor_is_refused() {
-            let (executable, host) = this();
-            let other = match host {
-                Architecture::Arm64 => Architecture::X86_64,
-                Architecture::X86_64 => Architecture::Arm64,
-            };
-            let error = check(&executable, other, ANY).unwrap_err().to_string();
-            assert!(error.contains(&other.to_string()), "{error}");
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use stack::process::run as run_quietly;
 use stack::{Database, Functions, Port, RunDir, Tools, cargo, clients, install};
 
-use super::{Bench, Outcome, STORAGE, check, matching};
+use super::context::{Context, Outcome, STORAGE, check, matching};
 use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
@@ -53,54 +53,56 @@ pub(super) const STEPS: [Step; 19] = [
     Step("ledger", ledger),
 ];
 
-/// Its name, and what it does.
+/// A step: its name, and its work.
 pub(super) struct Step(
     pub(super) &'static str,
-    pub(super) fn(&Bench) -> Result<Outcome>,
+    pub(super) fn(&Context) -> Result<Outcome>,
 );
 
-/// Without what has steps of its own.
+/// Packages without those that have steps of their own.
 const WITHOUT_E2E: [&str; 5] = ["--workspace", "--exclude", "docs", "--exclude", "e2e"];
 
-fn deny(bench: &Bench) -> Result<Outcome> {
+fn deny(context: &Context) -> Result<Outcome> {
     check(&mut deny_command(
-        bench,
+        context,
         &["check", "bans", "licenses", "sources"],
     )?)?;
     Ok(Outcome::default())
 }
 
 /// Known vulnerabilities, if their list can be fetched.
-fn advisories(bench: &Bench) -> Result<Outcome> {
-    if run_quietly(&mut deny_command(bench, &["fetch", "db"])?).is_err() {
+fn advisories(context: &Context) -> Result<Outcome> {
+    if run_quietly(&mut deny_command(context, &["fetch", "db"])?).is_err() {
         return Ok(Outcome::skipped(
             "the database of advisories can't be fetched; is this machine offline?",
         ));
     }
     check(&mut deny_command(
-        bench,
+        context,
         &["check", "--disable-fetch", "advisories"],
     )?)?;
     Ok(Outcome::default())
 }
 
-fn deny_command(bench: &Bench, arguments: &[&str]) -> Result<Command> {
-    let program = install::cargo_plugin(&bench.workspace, "cargo-deny", "0.20.2")?;
+fn deny_command(context: &Context, arguments: &[&str]) -> Result<Command> {
+    let program = install::cargo_plugin(&context.workspace, "cargo-deny", "0.20.2")?;
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(bench.workspace.root());
+    command
+        .args(arguments)
+        .current_dir(context.workspace.root());
     Ok(command)
 }
 
-fn machete(bench: &Bench) -> Result<Outcome> {
-    let program = install::cargo_plugin(&bench.workspace, "cargo-machete", "0.9.2")?;
-    check(Command::new(program).current_dir(bench.workspace.root()))?;
+fn machete(context: &Context) -> Result<Outcome> {
+    let program = install::cargo_plugin(&context.workspace, "cargo-machete", "0.9.2")?;
+    check(Command::new(program).current_dir(context.workspace.root()))?;
     Ok(Outcome::default())
 }
 
 /// Links of the code's documentation; links and tables of the Markdown files.
-fn documentation(bench: &Bench) -> Result<Outcome> {
+fn documentation(context: &Context) -> Result<Outcome> {
     check(
-        cargo::command(&bench.workspace)
+        cargo::command(&context.workspace)
             .args([
                 "doc",
                 "--workspace",
@@ -109,14 +111,14 @@ fn documentation(bench: &Bench) -> Result<Outcome> {
             ])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
-    bench.test(&["--package", "docs"])
+    context.test(&["--package", "docs"])
 }
 
 /// GitHub's workflows: their form by its own schemas, and audits of their security. Both are offline.
-fn workflows(bench: &Bench) -> Result<Outcome> {
-    let root = bench.workspace.root();
+fn workflows(context: &Context) -> Result<Outcome> {
+    let root = context.workspace.root();
     let requirements = root.join("tools/workflows/requirements.txt");
-    let python = install::python_packages(&bench.workspace, &requirements, "workflows")?;
+    let python = install::python_packages(&context.workspace, &requirements, "workflows")?;
     for (schema, files) in [
         (
             "github-workflows",
@@ -133,10 +135,10 @@ fn workflows(bench: &Bench) -> Result<Outcome> {
     Ok(Outcome::default())
 }
 
-/// The signing helper: its types, its tests against the shared vectors, and its packages.
-fn python_client(bench: &Bench) -> Result<Outcome> {
-    let python = clients::python(&bench.workspace)?;
-    let source = clients::python_source(&bench.workspace);
+/// The Python client's types, its tests against the shared vectors, and its packages.
+fn python_client(context: &Context) -> Result<Outcome> {
+    let python = clients::python(&context.workspace)?;
+    let source = clients::python_source(&context.workspace);
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&python);
         check(
@@ -145,55 +147,55 @@ fn python_client(bench: &Bench) -> Result<Outcome> {
                 .env("PYTHONPATH", "src")
                 .env(
                     "MYPY_CACHE_DIR",
-                    bench.workspace.tools().join("clients/mypy"),
+                    context.workspace.tools().join("clients/mypy"),
                 )
                 .current_dir(&source),
         )
     };
     run(&["-m", "mypy"])?;
     run(&["-m", "unittest", "discover", "--start-directory", "tests"])?;
-    clients::python_package(&bench.workspace)?;
+    clients::python_package(&context.workspace)?;
     Ok(Outcome::default())
 }
 
-/// The same of the other one; the compiler checks its types.
-fn typescript_client(bench: &Bench) -> Result<Outcome> {
-    let package = clients::typescript_package(&bench.workspace)?;
+/// The TypeScript client's tests and package; the compiler checks its types.
+fn typescript_client(context: &Context) -> Result<Outcome> {
+    let package = clients::typescript_package(&context.workspace)?;
     let mut command = Command::new("node");
     command
         .args(["--test", "--test-reporter", "dot"])
-        // Before Node 21 it took folders, now it takes patterns; files it always did.
+        // Before Node 21 it took folders, later it takes patterns; it has always taken files.
         .args(
             ["fetch", "identity", "scheme"]
                 .map(|it| package.join(format!("dist/test/{it}.test.js"))),
         )
-        .current_dir(clients::typescript_source(&bench.workspace));
+        .current_dir(clients::typescript_source(&context.workspace));
     check(&mut command)?;
     Ok(Outcome::default())
 }
 
-fn template(bench: &Bench) -> Result<Outcome> {
-    // An environment of its own: it and `sam` want different versions of the same packages.
-    let requirements = bench
+fn template(context: &Context) -> Result<Outcome> {
+    // An environment of its own, because it and `sam` require different versions of the same packages.
+    let requirements = context
         .workspace
         .root()
         .join("tools/template/requirements.txt");
-    let checkov = install::python_packages(&bench.workspace, &requirements, "checkov")?;
-    let mut command = Command::new(bench.tools.python());
+    let checkov = install::python_packages(&context.workspace, &requirements, "checkov")?;
+    let mut command = Command::new(context.tools.python());
     command
         .arg("tools/template/check.py")
         .arg("--checkov")
         .arg(checkov.with_file_name("checkov"))
-        .current_dir(bench.workspace.root());
+        .current_dir(context.workspace.root());
     check(&mut command)?;
     Ok(Outcome::default())
 }
 
 /// The generated migration is up to date, and no released one has changed.
-fn migrations(bench: &Bench) -> Result<Outcome> {
-    migration_files::check(&bench.workspace)?;
+fn migrations(context: &Context) -> Result<Outcome> {
+    migration_files::check(&context.workspace)?;
     let mut outcome = Outcome::default();
-    if migration_files::check_released(bench.workspace.root())?.is_none() {
+    if migration_files::check_released(context.workspace.root())?.is_none() {
         outcome
             .not_run
             .push("released migrations: this is no git repository".to_owned());
@@ -201,44 +203,44 @@ fn migrations(bench: &Bench) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn tests(bench: &Bench) -> Result<Outcome> {
-    bench.test(&WITHOUT_E2E)
+fn tests(context: &Context) -> Result<Outcome> {
+    context.test(&WITHOUT_E2E)
 }
 
-fn end_to_end(bench: &Bench) -> Result<Outcome> {
-    bench.test(&["--package", "e2e"])
+fn end_to_end(context: &Context) -> Result<Outcome> {
+    context.test(&["--package", "e2e"])
 }
 
 /// A short run with a seed that never changes; `cargo xtask ledger` makes longer ones, and others.
-fn ledger(_bench: &Bench) -> Result<Outcome> {
+fn ledger(_: &Context) -> Result<Outcome> {
     if simulation::run(&simulation::Options::default())? {
         return Ok(Outcome::default());
     }
     bail!("the ledgers differ")
 }
 
-/// PGlite runs as the tables' owner, so lite gives `anon` everything back; only row level security
-/// is left.
+/// PGlite runs as the tables' owner, so `anon` has all privileges again; only row level security
+/// remains.
 const PGLITE_EXCEPTIONS: [&str; 1] = ["the_public_is_refused_at_the_door"];
 
-/// The storage contract's tests, but for `exceptions`, against a database of their own.
+/// The tests of the storage contract but for `exceptions`, against a database of their own.
 fn storage<E: std::error::Error + Send + Sync + 'static>(
-    bench: &Bench,
+    context: &Context,
     name: &str,
     start: fn(&Tools, &RunDir, Port) -> Result<Database, E>,
     exceptions: &[&str],
 ) -> Result<Outcome> {
     let mut contract = matching(
-        &bench.list(&WITHOUT_E2E, &["--ignored"])?,
-        bench.needs.tests(STORAGE),
+        &context.list(&WITHOUT_E2E, &["--ignored"])?,
+        context.needs.tests(STORAGE),
     );
     if contract.is_empty() {
         bail!("there are no tests that need {STORAGE}");
     }
     contract.retain(|path| !exceptions.iter().any(|name| path.ends_with(name)));
-    let run = RunDir::unique(&bench.workspace, &format!("storage-{name}"))?;
-    let database = start(&bench.tools, &run, Port::free()?)?;
-    let mut command = cargo::command(&bench.workspace);
+    let run = RunDir::unique(&context.workspace, &format!("storage-{name}"))?;
+    let database = start(&context.tools, &run, Port::free()?)?;
+    let mut command = cargo::command(&context.workspace);
     command
         .arg("test")
         .args(WITHOUT_E2E)
@@ -255,53 +257,4 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::fs;
-
-    use stack::Workspace;
-
-    use super::STEPS;
-
-    fn read(path: &str) -> String {
-        fs::read_to_string(Workspace::locate().root().join(path)).unwrap()
-    }
-
-    fn steps() -> BTreeSet<&'static str> {
-        STEPS.iter().map(|step| step.0).collect()
-    }
-
-    #[test]
-    fn steps_are_documented() {
-        let page = read("docs/develop/testing.md");
-        let (_, table) = page.split_once("| step | what it checks |").unwrap();
-        let documented = table
-            .lines()
-            .skip(2)
-            .map_while(|row| row.split('`').nth(1))
-            .collect();
-        assert_eq!(steps(), documented);
-    }
-
-    #[test]
-    fn github_runs_every_step() {
-        let workflow = read(".github/workflows/test.yml");
-        let mut run: Vec<String> = Vec::new();
-        for line in workflow.lines().map(str::trim) {
-            if let Some((_, list)) = line.split_once("step: [") {
-                run.extend(list.trim_end_matches(']').split(", ").map(str::to_owned));
-            } else if let Some((_, arguments)) = line.split_once("run: cargo xtask test ") {
-                // Between quotes is one argument, outside of them each word.
-                for (index, piece) in arguments.split('"').enumerate() {
-                    if index % 2 == 1 {
-                        run.push(piece.to_owned());
-                    } else {
-                        run.extend(piece.split_whitespace().map(str::to_owned));
-                    }
-                }
-            }
-        }
-        run.retain(|it| it != "$STEP");
-        assert_eq!(steps(), run.iter().map(String::as_str).collect());
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use shared::vault::secrets_manager::{FetchError, KeysetSource};
+use shared::vault::secrets_manager::{FetchError, SecretSource};
 use zeroize::Zeroizing;
 
 /// The current version of the secret.
@@ -42,7 +42,7 @@ pub(super) enum ReplaceError {
 }
 
 /// Reads the current version.
-pub(super) async fn read(source: &KeysetSource) -> Result<StoredKeyset, FetchError> {
+pub(super) async fn read(source: &SecretSource) -> Result<StoredKeyset, FetchError> {
     let (client, secret_id) = source.client();
     let request = client.get_secret_value().secret_id(secret_id);
     let secret = Box::pin(request.send()).await.map_err(FetchError::from)?;
@@ -68,7 +68,7 @@ pub(super) async fn read(source: &KeysetSource) -> Result<StoredKeyset, FetchErr
 /// until the value is stored once more under a new id.)
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>
 pub(super) async fn replace(
-    source: &KeysetSource,
+    source: &SecretSource,
     old: &StoredKeyset,
     text: &str,
 ) -> Result<(), ReplaceError> {
@@ -81,7 +81,7 @@ pub(super) async fn replace(
 
 /// Creates the secret with `text` as its first version. A secret without a value, as templates create
 /// it, gets its first version.
-pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
+pub(super) async fn create(source: &SecretSource, text: &str) -> Result<(), ReplaceError> {
     let (client, secret_id) = source.client();
     let request = client
         .create_secret()
@@ -95,7 +95,7 @@ pub(super) async fn create(source: &KeysetSource, text: &str) -> Result<(), Repl
     }
 }
 
-async fn fill(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
+async fn fill(source: &SecretSource, text: &str) -> Result<(), ReplaceError> {
     match read(source).await {
         Ok(_) => Err(ReplaceError::Exists),
         Err(error) if is_missing(&error) => put(source, "nothing", text).await,
@@ -104,7 +104,7 @@ async fn fill(source: &KeysetSource, text: &str) -> Result<(), ReplaceError> {
 }
 
 /// Writes the successor of `version_id`, which can exist only once.
-async fn put(source: &KeysetSource, version_id: &str, text: &str) -> Result<(), ReplaceError> {
+async fn put(source: &SecretSource, version_id: &str, text: &str) -> Result<(), ReplaceError> {
     let (client, secret_id) = source.client();
     let request = client
         .put_secret_value()

@@ -62,7 +62,7 @@ impl Script {
     }
 }
 
-impl FetchKeyset for Script {
+impl FetchSecret for Script {
     fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
         Box::pin(async {
             let script = &self.0;
@@ -123,7 +123,7 @@ async fn a_keyset_is_used_for_300_seconds() {
 #[tokio::test]
 async fn a_source_may_ask_for_less() {
     struct Brief(Script);
-    impl FetchKeyset for Brief {
+    impl FetchSecret for Brief {
         fn fetch(&self) -> BoxFuture<'_, Result<Zeroizing<String>, FetchError>> {
             self.0.fetch()
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shared::{
     http_client,
-    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, KeysetLocation},
+    vault::secrets_manager::{AwsCredentials, KEYSET_LIFETIME, SecretLocation},
 };
 use stack::{Moto, Port, RunDir, Tools, Workspace};
 
@@ -17,7 +17,7 @@ async fn of_writers_at_the_same_time_one_is_let_through() {
     let tools = Tools::install(&workspace).unwrap();
     let run = RunDir::unique(&workspace, "admin-secret").unwrap();
     let moto = Moto::start(&tools, &run, Port::free().unwrap()).unwrap();
-    let location = KeysetLocation {
+    let location = SecretLocation {
         secret_id: "admin/race".to_owned(),
         region: "us-east-1".to_owned(),
         endpoint_url: Some(moto.url()),
@@ -29,7 +29,7 @@ async fn of_writers_at_the_same_time_one_is_let_through() {
         session_token: None,
     };
     let http = http_client::without_tls(Duration::from_secs(5)).unwrap();
-    let source = KeysetSource::new(http, location, &credentials);
+    let source = SecretSource::new(http, location, &credentials);
 
     let missing = read(&source).await.unwrap_err();
     assert!(is_missing(&missing), "{missing:?}");

@@ -1,0 +1,42 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn a_seed_repeats_its_run() {
+    let text = |seed| format!("{:?}", draw(seed, 50, 7));
+    assert_eq!(text(1), text(1));
+    assert_ne!(text(1), text(2));
+}
+
+#[test]
+fn a_longer_run_begins_like_a_shorter_one() {
+    let (short, long) = (draw(3, 20, 7), draw(3, 40, 7));
+    assert_eq!(format!("{short:?}"), format!("{:?}", &long[..20]));
+}
+
+#[test]
+fn costs_use_every_form_and_ids_do_not_repeat() {
+    let plans = draw(5, 3000, 20);
+    let ids: BTreeSet<_> = plans.iter().flat_map(|plan| plan.ids).collect();
+    assert_eq!(ids.len(), 6000);
+    let kinds: BTreeSet<_> = plans
+        .iter()
+        .map(|plan| (plan.kind, plan.streamed))
+        .collect();
+    assert_eq!(kinds.len(), SHARES.len() + 5);
+    assert!(
+        plans
+            .iter()
+            .any(|plan| plan.price.charge.cost.contains('e'))
+    );
+    assert!(
+        plans
+            .iter()
+            .any(|plan| plan.price.total.to_string().len() == 21),
+        "19 decimals"
+    );
+    for plan in plans {
+        assert!(plan.price.total < Amount::new(2, 2), "{:?}", plan.price);
+    }
+}
