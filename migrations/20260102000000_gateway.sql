@@ -91,7 +91,7 @@ ALTER TABLE public.request_logs
   ADD COLUMN generation_id           text,
   ADD COLUMN job_id                  text,
   ADD COLUMN http_status             integer,
-  ADD COLUMN first_byte_ms           integer,
+  ADD COLUMN IF NOT EXISTS first_byte_ms integer,  -- may be added beforehand, for an index: README.md
   ADD COLUMN error_reason            text,
   ADD COLUMN cached_tokens           integer,
   ADD COLUMN cache_write_tokens      integer,

@@ -20,6 +20,7 @@ mod reconciliation;
 mod records;
 mod retention;
 mod rollup;
+mod schema;
 mod transport;
 mod usage;
 
@@ -43,6 +44,7 @@ pub use records::{
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
+pub use schema::SchemaVersion;
 pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

@@ -194,7 +194,7 @@ impl Proxy {
                 endpoint: call.route.endpoint().as_str(),
                 model: call.payload.model.as_deref(),
                 streamed: call.payload.streamed,
-                is_free: call.payload.is_free && !call.route.endpoint().creates_jobs(),
+                is_free: call.payload.is_free() && !call.route.endpoint().creates_jobs(),
                 several_generations: call.payload.delegates,
                 max_open_jobs: call
                     .route

@@ -22,7 +22,7 @@ use shared::{
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Period, Storage, UsageQuery, administration::Schema},
+    storage::{Period, SchemaVersion, Storage, UsageQuery},
 };
 use tokio::time::Instant;
 
@@ -120,7 +120,7 @@ impl Usage {
     ) -> Result<Response<Bytes>, Error> {
         Route::DatabaseHealth.check_method(&request.method)?;
         let asked = Instant::now();
-        let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
+        let schema = self.storage.schema_version(asked + HEALTH_TIMEOUT).await;
         let latency = asked.elapsed().as_millis();
         let (status, version) = match &schema {
             Ok(schema) if is_outdated(schema) => {
@@ -195,7 +195,7 @@ impl Usage {
 
 /// Whether the database lacks something that this function was built with. A later schema is fine:
 /// migrations only add.
-fn is_outdated(schema: &Schema) -> bool {
+fn is_outdated(schema: &SchemaVersion) -> bool {
     schema.version.as_str() < SCHEMA_VERSION || !schema.missing.is_empty()
 }
 

@@ -8,6 +8,10 @@ use crate::metering::json_scan::{Found, Scanner, Status, Want, decode_string};
 
 /// A request's body, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about a body"
+)]
 pub struct Payload {
     /// The requested model, where the body is JSON and names one as text.
     pub model: Option<String>,
@@ -18,10 +22,7 @@ pub struct Payload {
     /// The request may make several generations, each billed by itself: it has tools that OpenRouter runs
     /// (subagent, advisor, fusion, search). What a preset adds is not seen.
     pub delegates: bool,
-    /// Whether the model costs nothing (`…:free`), and nothing else in the body may cost something: no other
-    /// model to fall back to, no preset, plugin or tool that OpenRouter or the provider runs.
-    pub is_free: bool,
-    /// How many requests a batch holds.
+    /// The number of requests in a batch.
     pub inline_requests: u32,
     /// Something besides the model may cost something.
     has_extras: bool,
@@ -71,10 +72,15 @@ impl Payload {
         if scanner.status() != Status::Complete || !is_object {
             return Self::default();
         }
-        let is_free_model = |model: &String| model.ends_with(FREE);
-        payload.is_free = !payload.has_extras && payload.model.as_ref().is_some_and(is_free_model);
         payload.is_mislabelled_json = !says_what_it_is(headers);
         payload
+    }
+
+    /// Whether the model costs nothing (`…:free`), and nothing else in the body may cost something: no other
+    /// model to fall back to, no preset, plugin or tool that OpenRouter or the provider runs.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        !self.has_extras && self.model.as_ref().is_some_and(|it| it.ends_with(FREE))
     }
 
     fn note(&mut self, member: Member, found: Found<'_>) {
@@ -267,7 +273,7 @@ mod tests {
             (r#"{"model":"m:free@preset/p"}"#, false),
             (r#"{"model":"m:free""#, false),
         ] {
-            assert_eq!(read(None, body).is_free, is_free, "{body}");
+            assert_eq!(read(None, body).is_free(), is_free, "{body}");
         }
     }
 

@@ -442,7 +442,7 @@ fn every_task_that_is_named_exists() {
         .filter(|name| name.starts_with(|it: char| it.is_ascii_uppercase()))
         .map(kebab)
         .collect();
-    assert!(tasks.contains("bench-usage"), "{tasks:?}");
+    assert!(tasks.contains("bench-database"), "{tasks:?}");
     let mut wrong = Vec::new();
     for path in pages().unwrap() {
         let page = Page::read(&path).unwrap();
@@ -461,7 +461,7 @@ fn every_task_that_is_named_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// `BenchUsage` as clap names it: `bench-usage`.
+/// `BenchDatabase` as clap names it: `bench-database`.
 fn kebab(name: &str) -> String {
     let mut kebab = String::new();
     for letter in name.chars() {

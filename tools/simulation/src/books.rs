@@ -39,6 +39,15 @@ pub struct Account {
 pub struct Books {
     pub rows: Vec<Row>,
     pub accounts: Vec<Account>,
+    /// Sums of usage that are not those of the rows.
+    pub wrong_sums: WrongSums,
+}
+
+/// The response of the database function `check_rollup`.
+#[derive(Debug, Default, Deserialize)]
+pub struct WrongSums {
+    pub(crate) differences: String,
+    pub(crate) examples: Vec<serde_json::Value>,
 }
 
 impl Books {
@@ -58,9 +67,11 @@ impl Books {
             "did, spent::text, held::text, credit_limit::text, requests_per_minute",
             "accounts",
         )?;
+        let wrong_sums = server.query(r#"SELECT public.check_rollup('{"limit": 20}')"#)?;
         Ok(Self {
             rows: serde_json::from_str(&rows)?,
             accounts: serde_json::from_str(&accounts)?,
+            wrong_sums: serde_json::from_str(&wrong_sums)?,
         })
     }
 }

@@ -104,7 +104,7 @@ impl OpenRouter {
     }
 
     /// The plan of a request, or the response that refuses it.
-    fn plan(&self, request: &Received, user: usize) -> Result<&Plan, Response> {
+    fn plan(&self, request: &Received, user: usize) -> Result<&Plan, Box<Response>> {
         let plan = request
             .headers
             .get(TAG)
@@ -115,11 +115,11 @@ impl OpenRouter {
             let line = request.line();
             self.bills
                 .violation(format!("{line}: no such request of this user"));
-            return Err(refusal(StatusCode::NOT_FOUND, "Not Found"));
+            return Err(Box::new(refusal(StatusCode::NOT_FOUND, "Not Found")));
         };
         if let Some(change) = change(plan, request) {
             self.bills.violation(format!("{}: {change}", plan.tag));
-            return Err(refusal(StatusCode::BAD_REQUEST, &change));
+            return Err(Box::new(refusal(StatusCode::BAD_REQUEST, &change)));
         }
         Ok(plan)
     }
@@ -182,7 +182,7 @@ async fn receive(openrouter: Arc<OpenRouter>, request: Received) -> Response {
     }
     let plan = match openrouter.plan(&request, user) {
         Ok(plan) => plan,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     openrouter.bills.received(plan.number);
     openrouter.note(plan.number, format!("receives {line}"));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     amount::Amount,
     bills::Exchange,
-    books::{Books, Row, amount},
+    books::{Books, Row, WrongSums, amount},
     client::Delivered,
     openrouter::OpenRouter,
     plan::Plan,
@@ -123,6 +123,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         .into_iter()
         .chain(accounts(evidence))
         .chain(models(evidence))
+        .chain(sums(&evidence.books.wrong_sums))
         .chain(evidence.violations.clone())
         .chain(evidence.openrouter.bills.violations());
     verdict
@@ -332,4 +333,17 @@ fn models(evidence: &Evidence<'_>) -> Vec<String> {
         .filter(|(_, (billed, booked))| billed != booked)
         .map(|(model, (billed, booked))| format!("{model}: billed {billed}, booked {booked}"))
         .collect()
+}
+
+/// Sums of usage that are not those of the rows, to the last digit.
+fn sums(wrong: &WrongSums) -> Vec<String> {
+    let mut faults: Vec<_> = wrong
+        .examples
+        .iter()
+        .map(|example| format!("a sum differs from its rows: {example}"))
+        .collect();
+    if wrong.differences != "0" {
+        faults.push(format!("{} sums differ from their rows", wrong.differences));
+    }
+    faults
 }

@@ -1,7 +1,7 @@
 //! The project's tasks: `cargo xtask dev`, `cargo xtask test` and those that `--help` names.
 
 mod bench;
-mod bench_usage;
+mod bench_database;
 mod demo;
 mod dev;
 mod ledger;
@@ -31,8 +31,8 @@ enum Task {
     Test(test::Options),
     /// Measure what the gateway adds to a request, beside a bare pass-through and a proxy in C++
     Bench(bench::Options),
-    /// Measure questions about usage over a million requests, with and without their indexes
-    BenchUsage(bench_usage::Options),
+    /// Measure requests, sizes and questions about usage in a database of up to five million requests
+    BenchDatabase(bench_database::Options),
     /// Generate the migration that declares all functions, from `migrations/functions/`
     Migrations(migrations::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
-        Task::BenchUsage(options) => bench_usage::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::BenchDatabase(options) => bench_database::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Migrations(options) => migrations::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };

@@ -150,6 +150,7 @@ impl Doctor<'_, '_> {
         if let Some(keyset) = keyset {
             checks.sealed_keys(keyset).await?;
         }
+        checks.usage_sums().await?;
         self.clock("the database", date);
         Ok(())
     }

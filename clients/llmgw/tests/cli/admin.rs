@@ -809,6 +809,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
                 "migrations",
                 "grants",
                 "sealed keys",
+                "usage sums",
                 "OpenRouter",
                 "audience",
                 "clock"
@@ -833,6 +834,14 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
         // The rest is checked all the same.
         assert!(printed.contains("OpenRouter: "), "{printed}");
     };
+    // A sum that is not that of its requests.
+    world.sql(
+        "INSERT INTO public.request_logs (did, model, total_cost, request_time, status)
+         VALUES ('did:key:zPlanted', 'm', 0.1, now(), 'completed');
+         UPDATE public.usage_hours SET cost = cost + 0.0000000000000000001",
+    );
+    fails(&[], "usage sums: did:key:zPlanted: 1 sums differ");
+    world.sql("DELETE FROM public.request_logs; DELETE FROM public.usage_series");
     let nobody = Some("http://127.0.0.1:9");
     for (name, value, part) in [
         ("HOLD_USD", Some("much"), "configuration: HOLD_USD"),

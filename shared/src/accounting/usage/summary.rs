@@ -65,7 +65,7 @@ impl SummaryQuestion {
             period,
             group_by,
             offsets,
-            percentiles: percentiles.unwrap_or(true),
+            percentiles: percentiles.unwrap_or(false),
             format,
         })
     }
@@ -138,7 +138,7 @@ mod tests {
                 period: Period::default(),
                 group_by: vec![],
                 offsets: vec![],
-                percentiles: true,
+                percentiles: false,
                 format: Format::Json
             })
         );
@@ -154,6 +154,7 @@ mod tests {
         assert!(model.offsets.is_empty());
         assert_eq!(model.format, Format::Csv);
         assert!(!asked("percentiles=false").unwrap().percentiles);
+        assert!(asked("percentiles=true").unwrap().percentiles);
     }
 
     #[test]

@@ -113,7 +113,10 @@ fn usage_sums_what_the_rows_say() {
             .unwrap();
         user.rows().await.unwrap();
         let answer = user
-            .get("usage", "/api/v1/usage?start_date=2026-01-01")
+            .get(
+                "usage",
+                "/api/v1/usage?start_date=2026-01-01&percentiles=true",
+            )
             .await
             .unwrap();
         assert_eq!(answer.status(), 200);

@@ -1,14 +1,14 @@
-//! Checks of the database: its connection, its schema, its grants, and the keys that it stores.
+//! Checks of the database: its connection, its schema, its grants, the keys that it stores, and its sums.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use shared::{
     causes::causes,
     config::{Env, StorageConfig},
-    storage::StorageKey,
+    storage::{Period, RollupQuery, StorageKey},
     vault::keyset::Keyset,
 };
 use url::Url;
@@ -29,6 +29,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONCURRENCY: usize = 8;
 /// The number of sealed keys per request.
 const PAGE: u16 = 500;
+/// The days whose sums are compared with their requests. Older ones hardly change: what is open is settled
+/// within a week.
+const SUMMED_DAYS: i64 = 35;
 /// The date of the last migration.
 const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
@@ -224,6 +227,59 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         Ok(())
     }
 
+    /// Checks that the sums from which usage is reported are those of the requests, day by day.
+    pub(super) async fn usage_sums(&mut self) -> Result<()> {
+        let check = "usage sums";
+        let storage = self.services.storage()?;
+        let day = SignedDuration::from_hours(24);
+        // Whole hours are compared, so this one is included.
+        let mut end = self.services.clock.now() + SignedDuration::from_hours(1);
+        let (mut requests, mut differences, mut first) = (0, 0, None);
+        for _ in 0..SUMMED_DAYS {
+            let query = RollupQuery {
+                period: Period {
+                    start: Some(end - day),
+                    end: Some(end),
+                },
+                did: None,
+                limit: 1,
+            };
+            let found = match storage.check_rollup(&query, deadline()).await {
+                Ok(found) => found,
+                Err(error) => {
+                    let advice = "apply the migrations, then try again";
+                    return self.findings.fail(check, &causes(&error), advice);
+                }
+            };
+            requests += found.requests;
+            differences += found.differences;
+            first = found.examples.into_iter().next().or(first);
+            end -= day;
+        }
+        match first {
+            None => self.findings.ok(
+                check,
+                &format!("those of {requests} requests of the last {SUMMED_DAYS} days"),
+            ),
+            Some(it) => self.findings.fail_for(
+                check,
+                Some(it.did),
+                &format!(
+                    "{differences} sums differ, the first for {} at {} ({}, {}): requests, tokens and cost are {} in \
+                     usage_hours, {} in request_logs",
+                    it.model,
+                    it.hour,
+                    it.status,
+                    it.cost_state,
+                    values(&it.rollup),
+                    values(&it.logged),
+                ),
+                "somebody changed usage_hours, or deleted requests; while none has expired, `TRUNCATE usage_series \
+                 CASCADE; SELECT fill_rollup()` makes the sums anew",
+            ),
+        }
+    }
+
     async fn probed(
         &self,
         config: &StorageConfig,
@@ -247,4 +303,12 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
             .await
             .map_err(|error| causes(&error))
     }
+}
+
+fn values(sums: &[Option<String>]) -> String {
+    let sums: Vec<_> = sums
+        .iter()
+        .map(|sum| sum.as_deref().unwrap_or("-"))
+        .collect();
+    sums.join("/")
 }

@@ -4,7 +4,9 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use shared::{
-    storage::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, StorageKey},
+    storage::{
+        ATTEMPTS_IN_FRONT, Argument, RollupCheck, RollupQuery, Storage, StorageError, StorageKey,
+    },
     vault::secret::KeyId,
 };
 use tokio::time::Instant;
@@ -24,6 +26,15 @@ impl AdminStorage {
         attempt_timeout: Duration,
     ) -> Self {
         Self(Storage::new(client, rest_url, key).with_attempt_timeout(attempt_timeout))
+    }
+
+    /// Compares the sums of usage with their requests.
+    pub async fn check_rollup(
+        &self,
+        query: &RollupQuery<'_>,
+        deadline: Instant,
+    ) -> Result<RollupCheck, StorageError> {
+        self.0.check_rollup(query, deadline).await
     }
 
     pub(super) async fn request<T: DeserializeOwned>(

@@ -1,0 +1,5 @@
+\set user random(1, :users)
+SELECT gen_random_uuid() AS id, 'vendor/model-' || floor(20 * power(random(), 3))::integer AS model, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms \gset
+SELECT public.begin_request(jsonb_build_object('id', :id::text, 'did', convert_from(decode('{did}', 'hex'), 'UTF8') || CASE WHEN :users::integer = 1 THEN '' ELSE :user::text END, 'request_time', :ms::bigint, 'fingerprint', encode(sha256(convert_to(:id::text, 'UTF8')), 'hex'), 'fingerprint_expires_at', :ms::bigint + 300000, 'method', 'POST', 'path', '/chat/completions', 'endpoint', 'chat.completions', 'model', :model::text, 'streamed', true, 'hold', '0.01'));
+SELECT public.note_generation(jsonb_build_object('id', :id::text, 'generation_id', 'gen-1779897543-' || substr(:id::text, 1, 20)));
+SELECT public.finish_request(jsonb_build_object('id', :id::text, 'status', 'completed', 'cost_state', 'final', 'response_time', :ms::bigint + 4000, 'http_status', 200, 'model', :model::text, 'input_tokens', 1234, 'output_tokens', 567, 'cached_tokens', 12, 'reasoning_tokens', 0, 'openrouter_cost', '0.0076509169000000005', 'is_byok', false, 'first_byte_ms', 345));
