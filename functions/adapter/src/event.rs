@@ -101,7 +101,10 @@ mod tests {
 
     use jiff::Timestamp;
     use serde::Deserialize;
-    use shared::identity::auth::{Audience, Audiences, AuthError, Authenticated, authenticate};
+    use shared::{
+        identity::auth::{Audience, Audiences, AuthError, Authenticated, authenticate},
+        routes::Route,
+    };
 
     use super::*;
 
@@ -138,7 +141,8 @@ mod tests {
         let samples = samples();
         assert!(samples.len() > 30, "the samples are gone");
         for (file, (expected, request)) in &samples {
-            if expected.function == "health" {
+            // Nobody signs a question about the gateway's health.
+            if expected.function == "health" || request.raw_path == Route::DatabaseHealth.path() {
                 continue;
             }
             match (verdict(request), expected.reason.as_deref()) {

@@ -257,7 +257,7 @@ fn a_keyset_is_rotated_step_by_step_and_no_step_loses_anything() {
     assert!(
         world
             .refused(&["keyset", "add"])
-            .contains("a rotation is under way")
+            .contains("a rotation is in progress")
     );
     let status = world.ok(&["keyset", "status"]);
     assert_eq!(
@@ -869,7 +869,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
 
     fails(
         &[("OPENROUTER_BASE_URL", Some(&late))],
-        "clock: that of OpenRouter differs from this machine's by -20",
+        "clock: the clock of OpenRouter differs from this machine's by -20",
     );
 
     // As a hand in the console would have done it.

@@ -91,7 +91,7 @@ impl Context {
         }
         let mut command = cargo::command(&self.workspace);
         command
-            .arg("test")
+            .args(["test", "--no-fail-fast"])
             .args(packages)
             .args(["--", "--include-ignored", "--exact"])
             .envs(self.available.iter().map(|(name, path)| (name, path)));

@@ -242,7 +242,7 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
     let database = start(&context.tools, &run, Port::free()?)?;
     let mut command = cargo::command(&context.workspace);
     command
-        .arg("test")
+        .args(["test", "--no-fail-fast"])
         .args(WITHOUT_E2E)
         .args(["--tests", "--", "--ignored", "--exact"])
         .args(contract)
