@@ -3,7 +3,7 @@
 import { SigningError } from "./error.js";
 import { utf8, type Bytes } from "./encoding.js";
 
-const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*$/;
+const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/;
 /** Of the characters that separate segments somewhere, the one that PATH takes. */
 const ENCODED_SLASH = /%2f/i;
 const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
@@ -14,7 +14,7 @@ export function canonicalPath(raw: string): string {
   const path = String.fromCharCode(...percentDecode(raw));
   if (ENCODED_SLASH.test(raw) || !PATH.test(path)) {
     throw new SigningError(
-      `a gateway's path is of A-Za-z0-9-._~!$&'()*+,;=:@/, not ${JSON.stringify(raw)}`,
+      `a gateway's path is of A-Za-z0-9-._~!$&'()*+,=:@/, not ${JSON.stringify(raw)}`,
     );
   }
   const segments = path.slice(1).replace(/\/$/, "").split("/");

@@ -377,7 +377,7 @@ fn a_keyset_is_rotated_step_by_step_and_no_step_loses_anything() {
     assert!(
         world
             .refused(&["keyset", "enable", &old.to_string()])
-            .contains("nothing brings it back")
+            .contains("cannot be recovered")
     );
     assert_eq!(
         world.tink(BOB),

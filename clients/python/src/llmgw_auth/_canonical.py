@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-_PATH = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/]*")
+_PATH = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,=:@/]*")
 # Of the characters that separate segments somewhere, the one that _PATH takes.
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -18,7 +18,7 @@ def canonical_path(raw: str) -> str:
     """Decodes a path once; raises ValueError for what gateways refuse."""
     decoded = unquote_to_bytes(raw)
     if _ENCODED_SLASH.search(raw) or not _PATH.fullmatch(decoded):
-        raise ValueError(f"a gateway's path is of A-Za-z0-9-._~!$&'()*+,;=:@/, not {raw!r}")
+        raise ValueError(f"a gateway's path is of A-Za-z0-9-._~!$&'()*+,=:@/, not {raw!r}")
     path = decoded.decode("ascii")
     segments = path[1:].removesuffix("/").split("/")
     if path != "/" and not {"", ".", ".."}.isdisjoint(segments):
