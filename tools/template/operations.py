@@ -17,6 +17,7 @@ ALARMS = {
     "function-throttles",
     "emergency-records",
     "open-costs",
+    "reconcile-stopped",
     "unknown-costs",
     "slow-requests",
 }
@@ -46,8 +47,10 @@ def alarms_are_complete(stack: Expansion) -> Iterator[str]:
         yield f"{name}: {'missing' if name in ALARMS else 'not in ALARMS'}"
     known = {f"${{AWS::StackName}}-{function}" for function in stack.functions()}
     for name, alarm in alarms.items():
-        if alarm.get("TreatMissingData") != "notBreaching":
-            yield f"{name}: silence is an alarm"
+        # A function that does not run sends no metric: there, and only there, silence is what is looked for.
+        silence = "breaching" if name == "ReconcileStoppedAlarm" else "notBreaching"
+        if alarm.get("TreatMissingData") != silence:
+            yield f"{name}: missing data is not {silence}"
         if "SendsAlarms" not in json.dumps(alarm.get("AlarmActions")):
             yield f"{name}: notifies nobody"
         watched = {text(value) for value in function_dimensions(alarm)}
@@ -177,6 +180,7 @@ MUTATIONS |= {
         ),
         "an unwatched function": drop((*RESOURCES, "FunctionErrorsAlarm", "Properties", "Metrics", 2)),
         "alarm on silence": drop((*RESOURCES, "ServerErrorsAlarm", "Properties", "TreatMissingData")),
+        "a stopped schedule unseen": drop((*RESOURCES, "ReconcileStoppedAlarm", "Properties", "TreatMissingData")),
     },
     "dashboard-is-sound": {
         "a comma less": edit((*RESOURCES, "Dashboard", "Properties", "DashboardBody"), '"x": 0,', '"x": 0'),
