@@ -14,6 +14,7 @@ pub struct Row {
     pub id: Uuid,
     pub did: String,
     pub model: String,
+    pub(crate) requested_model: Option<String>,
     pub status: String,
     pub cost_state: String,
     total_cost: Option<String>,
@@ -59,7 +60,7 @@ impl Books {
             ))?)
         };
         let rows = list(
-            "id, did, model, status, cost_state, total_cost::text, hold::text, error_reason,
+            "id, did, model, requested_model, status, cost_state, total_cost::text, hold::text, error_reason,
              unknown_cost_reason, input_tokens, output_tokens",
             "request_logs",
         )?;
@@ -77,6 +78,13 @@ impl Books {
 }
 
 impl Row {
+    /// Whether the model costs nothing by its name. No limit refuses such a request, and nothing is held
+    /// for it; a bill that comes all the same is booked.
+    pub(crate) fn is_free(&self) -> bool {
+        let model = self.requested_model.as_deref();
+        model.is_some_and(|it| it.ends_with(":free"))
+    }
+
     /// The total cost that it tells.
     #[must_use]
     pub fn total(&self) -> Amount {

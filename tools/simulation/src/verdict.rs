@@ -301,7 +301,8 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
 }
 
 /// The amount by which a limit may be exceeded: the cost beyond the least hold of the last request that
-/// was admitted, and of those that were open at that time.
+/// was admitted, and of those that were open at that time; and all that requests to free models cost, which
+/// no limit refuses.
 fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
     let spans: Vec<_> = evidence
         .books
@@ -310,12 +311,14 @@ fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
         .filter(|row| row.did == did)
         .map(|row| (row, evidence.storage.span(row.id)))
         .collect();
-    let last = spans.iter().filter_map(|(_, span)| span.opened).max();
-    spans
-        .iter()
+    let limited = || spans.iter().filter(|(row, _)| !row.is_free());
+    let last = limited().filter_map(|(_, span)| span.opened).max();
+    let beyond_holds: Amount = limited()
         .filter(|(_, span)| span.closed.is_none_or(|closed| Some(closed) >= last))
         .map(|(row, _)| row.total().minus(evidence.least_hold))
-        .sum()
+        .sum();
+    let free = spans.iter().filter(|(row, _)| row.is_free());
+    beyond_holds + free.map(|(row, _)| row.total()).sum()
 }
 
 fn models(evidence: &Evidence<'_>) -> Vec<String> {
