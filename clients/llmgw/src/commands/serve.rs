@@ -8,6 +8,8 @@
 mod cors;
 mod error;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod route;
 

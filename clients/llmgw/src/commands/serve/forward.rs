@@ -122,7 +122,7 @@ async fn forward(
     let target = route::target(head.uri.path(), head.uri.query())?;
     check_content_encoding(&head.headers)?;
     let body = read(&head.headers, body).await?;
-    let headers = without(&head.headers, &NOT_SENT, &NOT_SENT_PREFIXES);
+    let headers = sent(&head.headers);
     let draft = Draft::new(head.method.clone(), target, headers, body);
     let response = proxy.client.send(draft).await?;
     check_redirect(&response)?;
@@ -223,6 +223,11 @@ async fn ignore(body: Body) {
             break;
         }
     }
+}
+
+/// The caller's headers that go to the gateway.
+pub(super) fn sent(headers: &HeaderMap) -> HeaderMap {
+    without(headers, &NOT_SENT, &NOT_SENT_PREFIXES)
 }
 
 fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap {
