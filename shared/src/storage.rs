@@ -44,7 +44,7 @@ pub use records::{
 };
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
-pub use schema::SchemaVersion;
+pub use schema::{Feature, SCHEMA_VERSION, Schema};
 pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use llmgw::admin::storage::{
-    Access, AccountChange, AdminStorage, Changed, Feature, Insert, Reseal, ResealAction,
+    Access, AccountChange, AdminStorage, Changed, Insert, Reseal, ResealAction,
     ResealOutcome::{self, Already, Gone, Inserted, Replaced, Resealed},
     SealedPage, probe,
 };
@@ -23,7 +23,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::{
     http_client,
-    storage::{StorageError, StorageKey},
+    storage::{Feature, StorageError, StorageKey},
     vault::{
         keyset::Keyset,
         secret::{ApiKey, KeyId},
