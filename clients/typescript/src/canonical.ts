@@ -4,15 +4,18 @@ import { SigningError } from "./error.js";
 import { utf8, type Bytes } from "./encoding.js";
 
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/;
-/** Of the characters that separate segments somewhere, the one that PATH takes. */
+/** The one character of PATH that separates segments. */
 const ENCODED_SLASH = /%2f/i;
+/** Behind this segment an encoded slash is a slash: SDKs send the id of a model as one segment. */
+const MODELS = "/models/";
 const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
 
 /** Decodes a path once; throws for what gateways refuse. */
 export function canonicalPath(raw: string): string {
   // A broken escape stays as it is, and its `%` is refused below.
   const path = String.fromCharCode(...percentDecode(raw));
-  if (ENCODED_SLASH.test(raw) || !PATH.test(path)) {
+  const [route = ""] = raw.split(MODELS, 1);
+  if (ENCODED_SLASH.test(route) || !PATH.test(path)) {
     throw new SigningError(
       `a gateway's path is of A-Za-z0-9-._~!$&'()*+,=:@/, not ${JSON.stringify(raw)}`,
     );

@@ -7,8 +7,10 @@ import re
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 _PATH = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,=:@/]*")
-# Of the characters that separate segments somewhere, the one that _PATH takes.
+# The one character of _PATH that separates segments.
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
+# Behind this segment an encoded slash is a slash: SDKs send the id of a model as one segment.
+_MODELS = "/models/"
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST_NAME = re.compile(r"[A-Za-z0-9\-._]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -17,7 +19,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def canonical_path(raw: str) -> str:
     """Decodes a path once; raises ValueError for what gateways refuse."""
     decoded = unquote_to_bytes(raw)
-    if _ENCODED_SLASH.search(raw) or not _PATH.fullmatch(decoded):
+    route = raw.partition(_MODELS)[0]
+    if _ENCODED_SLASH.search(route) or not _PATH.fullmatch(decoded):
         raise ValueError(f"a gateway's path is of A-Za-z0-9-._~!$&'()*+,=:@/, not {raw!r}")
     path = decoded.decode("ascii")
     segments = path[1:].removesuffix("/").split("/")
