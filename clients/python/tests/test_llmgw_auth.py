@@ -36,7 +36,7 @@ ENCODED_SEED = base64.urlsafe_b64encode(SEED).rstrip(b"=").decode()
 KEY = Ed25519PrivateKey.from_private_bytes(SEED)
 IDENTITY = Identity.from_seed(SEED)
 GATEWAY = "https://gw.example.com"
-# Whichever are there: the package works with either.
+# The installed ones: the package works with either.
 HTTPX = [importlib.import_module(it) for it in ("httpx", "httpx2") if importlib.util.find_spec(it)]
 
 
@@ -64,7 +64,7 @@ def verify(request, *, audience, path, query=""):
 
 
 class Recorder:
-    """A server that answers with the given statuses and keeps what it got."""
+    """A server that answers with the given statuses and keeps the requests."""
 
     def __init__(self, httpx, *statuses):
         self.requests = []
@@ -181,7 +181,7 @@ class Identities(unittest.TestCase):
                 Identity.from_file(self.path)
             printed = "".join(traceback.format_exception(caught.exception))
             self.assertNotIn(seed[:6], printed)
-            # JSON's error holds the text.
+            # The error of `json` contains the text.
             self.assertIsNone(caught.exception.__context__)
 
     def test_the_key_does_not_print(self):
@@ -228,7 +228,7 @@ class Auth(unittest.TestCase):
                     json={"a": "你好"},
                     headers={"Authorization": "Bearer another", "x-api-key": "another"},
                 )
-                # As SDKs do it, with one request object.
+                # SDKs retry with one request object.
                 client.send(request)
                 client.send(request)
             one, two = recorder.requests
@@ -413,7 +413,7 @@ class Auth(unittest.TestCase):
         for url in ("https://GW.example.com/x", "https://gw.example.com:443/x"):
             signer.headers("GET", url)
 
-        # Where base_url is another, the audience's host is another one, too.
+        # With another base_url the audience's host is another host, too.
         tunnelled = Signer(IDENTITY, "https://gw.example.com", base_url="http://[::1]:9000")
         tunnelled.headers("GET", "http://[0:0::1]:9000/x")
         for url in ("https://gw.example.com/x", "http://[::1]:9001/x", "http://[::2]:9000/x"):

@@ -32,7 +32,7 @@ before(async () => {
 after(() => server.close());
 beforeEach(() => received.splice(0));
 
-/** The one request that came, if its signature holds for what is expected. */
+/** Returns the only request, if its signature holds for the expected path and query. */
 async function verified(path: string, query = ""): Promise<Received> {
   assert.equal(received.length, 1);
   const [it] = received;
@@ -149,7 +149,7 @@ test("each attempt is another request", async () => {
   }
 });
 
-test("credentials for others stay here", async () => {
+test("credentials for others are not sent", async () => {
   const headers = { Authorization: "Bearer another", "X-Api-Key": "another", "api-key": "another" };
   await signed(`${base}/x`, { headers });
   const { request } = await verified("/x");
@@ -230,7 +230,7 @@ test("what is refused is not sent", async () => {
   assert.equal(received.length, 0);
 });
 
-test("a fetch of one's own gets what only it knows, and the vectors", async () => {
+test("a given fetch gets its own options, and the vectors", async () => {
   for (const it of VECTORS.cases.filter(({ nonce }) => nonce !== "")) {
     const calls: Parameters<Fetch>[] = [];
     const own = createSigningFetch({

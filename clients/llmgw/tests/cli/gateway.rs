@@ -32,14 +32,14 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-/// Who it is; not its address.
+/// Its audience, which is not its address.
 pub(crate) const AUDIENCE: &str = "https://gw.example.com/Prod";
-/// What `/refused` answers.
+/// The body of the response to `/refused`.
 pub(crate) const REFUSAL: &str = r#"{"success":false,  "error":{"code":429,"message":"Wait.","metadata":{"reason":"rate_limited"}},"request_id":"r-1"}"#;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running one.
+/// A running gateway.
 pub(crate) struct Gateway {
     address: SocketAddr,
     inner: Arc<Inner>,
@@ -59,8 +59,9 @@ struct Inner {
     seen: Mutex<HashSet<String>>,
     answers: Mutex<HashMap<String, (u16, String)>>,
     connections: AtomicUsize,
-    /// How far its clock is ahead, in seconds, and the number of requests that it refused for it.
+    /// The seconds by which its clock is ahead.
     ahead: AtomicI64,
+    /// The number of requests that it refused for their timestamp.
     out_of_window: AtomicUsize,
     streams: mpsc::Sender<Stream>,
 }
@@ -120,7 +121,7 @@ impl Gateway {
         self.inner.out_of_window.load(Ordering::SeqCst)
     }
 
-    /// What to answer from now on, e.g. to `GET /api/v1/keys`.
+    /// Sets the response to a request line from now on, e.g. to `GET /api/v1/keys`.
     pub(crate) fn answer(&self, line: &str, status: u16, body: impl Into<String>) {
         lock(&self.inner.answers).insert(line.to_owned(), (status, body.into()));
     }

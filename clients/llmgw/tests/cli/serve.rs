@@ -69,7 +69,7 @@ impl Serve {
         Wire(BufReader::new(stream))
     }
 
-    /// What answers `POST path` with a body `{}` and some headers, sent by a fresh connection.
+    /// The response to `POST path` with a body `{}` and some headers, sent over a new connection.
     fn post(&self, path: &str, headers: &str) -> Answer {
         let mut wire = self.connect();
         wire.send(&format!(
@@ -92,7 +92,7 @@ impl Serve {
         assert!(kill.unwrap().success());
     }
 
-    /// Ends it, and gives all that it said.
+    /// Ends it. Returns everything that it printed.
     fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
@@ -496,7 +496,7 @@ fn pages_cannot_use_it_unless_allowed() {
     let page = "https://app.example.com";
     let serve = Serve::before(&gateway, &["--allow-origin", page, "--token", TOKEN]);
     let token = format!("authorization: Bearer {TOKEN}\r\n");
-    // What a form or a script of any page can make a browser send.
+    // Requests that a form or a script of any page can make a browser send.
     for origin in ["https://evil.example.com", "null", "http://localhost:4117"] {
         let headers = format!("{token}origin: {origin}\r\ncontent-type: text/plain\r\n");
         let answer = serve.post("/api/v1/chat/completions", &headers);
@@ -726,7 +726,7 @@ fn bodies_are_taken_up_to_what_gateways_take() {
     }
     assert_eq!(gateway.received().len(), received);
 
-    // Who asks before sending is told at once.
+    // A client that asks before it sends is told at once.
     let mut wire = serve.connect();
     wire.send("POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 9999999\r\n\r\n");
     let answer = wire.answer();

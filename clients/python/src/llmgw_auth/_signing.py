@@ -1,4 +1,4 @@
-"""The scheme `x-did-v1`: what is signed, and the headers that carry it."""
+"""The scheme `x-did-v1`: the signed text, and the headers that carry its signature."""
 
 from __future__ import annotations
 

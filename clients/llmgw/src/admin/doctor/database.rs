@@ -273,7 +273,7 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
                     values(&it.logged),
                 ),
                 "somebody changed usage_hours, or deleted requests; while none has expired, `TRUNCATE usage_series \
-                 CASCADE; SELECT fill_rollup()` makes the sums anew",
+                 CASCADE; SELECT fill_rollup()` recomputes the sums",
             ),
         }
     }

@@ -145,7 +145,7 @@ impl ProxyError {
                 "The request's body is not valid {}; its Content-Encoding says that it is.",
                 coding.as_str()
             ),
-            Self::BodyBroken => "The request's body did not arrive as a whole.".to_owned(),
+            Self::BodyBroken => "The request's body is incomplete.".to_owned(),
             Self::Redirected { location } => format!(
                 "The gateway's address leads to {location}; start llmgw serve with the address \
                  that answers itself."

@@ -85,7 +85,7 @@ fn each_coding_is_decoded() {
             text().as_bytes(),
             "{coding}"
         );
-        // Nothing is nothing in each of them.
+        // An empty body is not compressed.
         assert_eq!(decode(coding, b"").unwrap(), b"");
     }
     let [(_, gzip), .., (_, zstd)] = bodies();
@@ -159,7 +159,7 @@ fn what_is_broken_is_refused() {
             "{coding}"
         );
     }
-    // Those with a checksum notice every changed bit of it.
+    // Codings with a checksum notice a changed bit of it.
     for (coding, body) in [
         bodies()[0].clone(),
         bodies()[1].clone(),
