@@ -168,6 +168,15 @@ fn refused_families_are_documented() {
 }
 
 #[test]
+fn shared_families_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const SHARED_FAMILIES").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let page = Page::read("docs/operate/provisioning.md").unwrap();
+    assert_eq!(page.marked("shared"), literals(list).collect());
+}
+
+#[test]
 fn free_posts_are_documented() {
     let source = read("shared/src/upstream/endpoint.rs");
     let (_, list) = source.split_once("const FREE_POSTS").unwrap();
