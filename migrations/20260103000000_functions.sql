@@ -13,16 +13,20 @@
 -- none). Whatever judges or changes an account, opens a request, or moves open requests to a retired key
 -- holds it, so calls for one DID run one after the other.
 --
--- An advisory lock, because releasing a row's lock wakes all that wait for it, and this wakes the next
--- one; and because it also serialises the calls of a DID that has no row yet. A call that waits too long
--- gives up: its client has left, and every waiting call keeps a connection.
+-- The lock is that of the row: under load twice as fast as an advisory lock, which hands itself to one waiter
+-- after the other, each of which has to be woken first. Only calls of a DID that has no row yet need one. A
+-- call that waits too long gives up: its client has left, and every waiting call keeps a connection.
 CREATE OR REPLACE FUNCTION public.lock_account(p_did text) RETURNS public.accounts
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
 DECLARE
   v_account public.accounts;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('llmgw.did.' || p_did, 0));
-  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did;
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('llmgw.did.' || p_did, 0));
+    -- Another call may have opened it meanwhile.
+    SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did FOR UPDATE;
+  END IF;
   RETURN v_account;
 END
 $$;
@@ -80,8 +84,8 @@ $$;
 -- Returns {"admitted": true}. Refuses with PT403 did_not_allowed, PT429 rate_limited (see next_tat). A DID
 -- without an account has nothing to count in, and there is nothing to be found for it.
 --
--- A transaction of its own: the row's lock must not be held while usage is summed. It waits for no lock but
--- that one.
+-- A transaction of its own: the account's lock must not be held while usage is summed. It waits for no other
+-- lock.
 CREATE OR REPLACE FUNCTION public.admit_caller(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
 DECLARE
@@ -984,15 +988,15 @@ BEGIN
 
   -- One insert of about 20 clears expired ones away, so the table stays as large as one window's
   -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
-  -- neither alone may forget a request that the other would still let through.
-  IF random() < 0.05 THEN
+  -- neither alone may forget a request that the other would still let through. One call at a time, so that
+  -- none waits for another's clearing; locking the rows instead would write to each of them once more.
+  IF random() < 0.05 AND pg_try_advisory_xact_lock(hashtextextended('llmgw.clear_fingerprints', 0)) THEN
     DELETE FROM public.request_fingerprints
      WHERE fingerprint = ANY (ARRAY(
              SELECT f.fingerprint FROM public.request_fingerprints AS f
               WHERE f.expires_at < least(now(), v_now)
               ORDER BY f.expires_at
-              LIMIT 400
-                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+              LIMIT 400));
   END IF;
   RETURN 'first';
 END
@@ -1644,8 +1648,7 @@ CREATE OR REPLACE FUNCTION public.roll_up_request() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   -- A row of the original system may hold anything.
-  v_cost   numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
-  v_series bigint;
+  v_cost numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
 BEGIN
   IF TG_OP = 'UPDATE' AND OLD.status <> 'pending' THEN
     PERFORM public.take_out_of_rollup(OLD.did, OLD.request_time, OLD.model, OLD.endpoint, OLD.status, OLD.cost_state,
@@ -1656,31 +1659,28 @@ BEGIN
   END IF;
 
   LOOP
-    SELECT s.id INTO v_series FROM public.usage_series AS s
+    INSERT INTO public.usage_hours AS h
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
+    SELECT s.id, date_bin('1 hour', NEW.request_time, 'epoch'), 1,
+           coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
+           coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost
+      FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
-       AND s.status = NEW.status AND s.cost_state = NEW.cost_state;
+       AND s.status = NEW.status AND s.cost_state = NEW.cost_state
+    ON CONFLICT (series_id, hour) DO UPDATE SET
+      requests         = h.requests         + 1,
+      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
+      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
+      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
+      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
+      cost             = h.cost             + EXCLUDED.cost,
+      highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
     EXIT WHEN FOUND;
-    -- Where another transaction makes the same one it is waited for, and found in the next round.
+    -- The first of its series. Where another transaction makes the same one it is waited for.
     INSERT INTO public.usage_series (did, model, endpoint, status, cost_state)
     VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state)
-    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING
-    RETURNING id INTO v_series;
-    EXIT WHEN FOUND;
+    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING;
   END LOOP;
-  INSERT INTO public.usage_hours AS h
-    (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
-  VALUES
-    (v_series, date_trunc('hour', NEW.request_time, 'UTC'), 1,
-     coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
-     coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost)
-  ON CONFLICT (series_id, hour) DO UPDATE SET
-    requests         = h.requests         + 1,
-    input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-    output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-    cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-    reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cost             = h.cost             + EXCLUDED.cost,
-    highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
   RETURN NULL;
 END
 $$;
@@ -1723,7 +1723,7 @@ CREATE OR REPLACE TRIGGER roll_up_changed_request
 
 -- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
 -- rollup is introduced, or has to be made anew while nothing has expired (TRUNCATE usage_series CASCADE).
--- Writers wait meanwhile: two or three seconds for a million requests.
+-- Writers wait meanwhile: about four seconds for a million requests.
 CREATE OR REPLACE FUNCTION public.fill_rollup() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -2415,6 +2415,17 @@ BEGIN
 END
 $$;
 
+-- The first and the last hour of some series. Its own settings: usage_report does without index scans.
+CREATE OR REPLACE FUNCTION public.usage_span(p_series bigint[], OUT earliest timestamptz, OUT latest timestamptz)
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' SET enable_indexscan = on AS $$
+  SELECT min(f.hour), max(l.hour)
+    FROM unnest(p_series) AS s (id)
+   CROSS JOIN LATERAL (
+     SELECT h.hour FROM public.usage_hours AS h WHERE h.series_id = s.id ORDER BY h.hour LIMIT 1) AS f
+   CROSS JOIN LATERAL (
+     SELECT h.hour FROM public.usage_hours AS h WHERE h.series_id = s.id ORDER BY h.hour DESC LIMIT 1) AS l
+$$;
+
 -- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
 -- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
 --
@@ -2442,9 +2453,10 @@ $$;
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
--- All of it is added up from the rollup, hour by hour. Only in hours that are split between groups or by
--- `start` or `end` are the requests themselves looked at, and of those, too, which have expired: they count for
--- the time in which the middle of their hour lies, so that of adjacent periods exactly one has them.
+-- All of it is added up from the rollup, hour by hour: a sum counts for the time in which the middle of its
+-- hour lies. Only where an hour is split, between groups or by `start` or `end`, are requests themselves looked
+-- at: those of the parts that do not have the middle move to where they belong. Requests that have expired stay
+-- where the middle lies, so of adjacent periods exactly one has them.
 -- Percentiles are those of the requests that are kept.
 CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
@@ -2470,17 +2482,16 @@ DECLARE
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
-  -- A sum counts for the time in which the middle of its hour lies.
-  v_first       timestamptz   := v_start - c_middle;
-  v_last        timestamptz   := v_end - c_middle;
-  v_finest      interval      := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
+  v_first       timestamptz := v_start - c_middle;
+  v_last        timestamptz := v_end - c_middle;
+  v_finest      interval    := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
   v_series      bigint[];
-  -- Hours (UTC) that are split: between what is asked for and what is not, or between groups.
-  v_split       timestamptz[];
-  -- Hours (UTC) that have requests, where needed.
-  v_hours       timestamptz[];
-  v_uneven      boolean;
-  v_too_many    integer;
+  -- First and last hour (UTC) of what is asked for.
+  v_earliest    timestamptz;
+  v_latest      timestamptz;
+  -- Moments within an hour at which what is asked for begins or ends, or a group does.
+  v_cuts        timestamptz[];
+  v_too_many    bigint;
 BEGIN
   SELECT array_agg(coalesce((o ->> 'from')::timestamptz, '-infinity') ORDER BY n),
          array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
@@ -2500,51 +2511,72 @@ BEGIN
   END IF;
 
   v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
-  v_split  := ARRAY(
-    SELECT DISTINCT b.hour
-      FROM (SELECT date_trunc('hour', u.bound, 'UTC') AS hour, u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)) AS b
-     WHERE isfinite(b.bound) AND b.hour <> b.bound);
-  v_uneven := (v_by_day OR v_by_hour) AND EXISTS (
-    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
-     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
-        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds);
-  IF v_by_hour OR v_uneven THEN
-    v_hours := ARRAY(
-      SELECT DISTINCT h.hour FROM public.usage_hours AS h
-       WHERE h.series_id = ANY (v_series) AND h.hour > v_start - interval '1 hour' AND h.hour < v_end);
+  v_cuts   := ARRAY(
+    SELECT u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)
+     WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
+  IF v_by_day OR v_by_hour THEN
+    SELECT s.earliest, s.latest INTO v_earliest, v_latest FROM public.usage_span(v_series) AS s;
+    v_earliest := greatest(v_earliest, date_trunc('hour', v_start, 'UTC'));
+    v_latest   := least(v_latest, date_trunc('hour', v_end, 'UTC'));
   END IF;
-  IF v_by_hour AND cardinality(v_hours) > 2 * v_max_groups THEN
-    -- Even if each local hour has two of them there are too many groups.
-    v_too_many := cardinality(v_hours);
+  -- There are too many groups even if each local hour has two hours of UTC.
+  IF v_by_hour AND v_latest - v_earliest > 2 * v_max_groups * interval '1 hour' THEN
+    SELECT nullif(greatest(count(DISTINCT h.hour), 2 * v_max_groups), 2 * v_max_groups) INTO v_too_many
+      FROM public.usage_hours AS h
+     WHERE h.series_id = ANY (v_series) AND h.hour >= v_earliest AND h.hour <= v_latest;
+  END IF;
+  IF v_too_many IS NOT NULL THEN
     v_group_by := '{}';
     v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
-  ELSIF v_uneven THEN
-    -- Where the clock does not differ from UTC by whole hours, groups end within an hour.
-    v_split := ARRAY(
-      SELECT unnest(v_split)
-       UNION
-      SELECT t.hour
-        FROM (SELECT u.hour, u.hour + interval '1 hour' - interval '1 microsecond' AS last
-                FROM unnest(v_hours) AS u (hour)) AS t
-       WHERE width_bucket(t.hour, v_from) <> width_bucket(t.last, v_from)
-          OR date_bin(v_finest, t.hour + v_offset[width_bucket(t.hour, v_from)], 'epoch')
-             <> date_bin(v_finest, t.last + v_offset[width_bucket(t.last, v_from)], 'epoch'));
+  ELSIF EXISTS (
+    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
+     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
+        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds)
+  THEN
+    -- Where the clock does not differ from UTC by whole hours, groups end within an hour: at the next end after
+    -- the hour's begin, where the offset changes, and at the next end after that.
+    v_cuts := v_cuts || ARRAY(
+      SELECT DISTINCT c.cut
+        FROM generate_series(v_earliest, v_latest, '1 hour') AS h (hour)
+       CROSS JOIN LATERAL (
+         SELECT h.hour AS at
+          UNION ALL
+         SELECT o.since FROM unnest(v_from) AS o (since)
+          WHERE o.since > h.hour AND o.since < h.hour + interval '1 hour') AS t
+       CROSS JOIN LATERAL (
+         VALUES (t.at), (date_bin(v_finest, t.at + v_offset[width_bucket(t.at, v_from)], 'epoch')
+                         + v_finest - v_offset[width_bucket(t.at, v_from)])) AS c (cut)
+       WHERE (v_by_day OR v_by_hour) AND c.cut > h.hour AND c.cut < h.hour + interval '1 hour');
   END IF;
 
   RETURN (
-  WITH single AS (
-    -- In split hours, requests move from the time in which the middle lies to the time in which they began.
-    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign AS requests,
-           m.sign * l.input_tokens::bigint AS input_tokens, m.sign * l.output_tokens::bigint AS output_tokens,
-           m.sign * l.cached_tokens::bigint AS cached_tokens, m.sign * l.reasoning_tokens::bigint AS reasoning_tokens,
-           CASE WHEN l.total_cost > 0 AND l.total_cost < 'Infinity' THEN m.sign * l.total_cost END AS cost
-      FROM unnest(v_split) AS s (hour)
+  WITH parts AS (
+    -- Hours that are cut, in parts.
+    SELECT b.hour, b.first, coalesce(lead(b.first) OVER (PARTITION BY b.hour ORDER BY b.first),
+                                     b.hour + interval '1 hour') AS until
+      FROM (SELECT date_bin('1 hour', c.cut, 'epoch') AS hour, c.cut AS first FROM unnest(v_cuts) AS c (cut)
+             UNION
+            SELECT date_bin('1 hour', c.cut, 'epoch'), date_bin('1 hour', c.cut, 'epoch')
+              FROM unnest(v_cuts) AS c (cut)) AS b
+  ), moved AS MATERIALIZED (
+    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle, count(*) AS requests,
+           sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
+           sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
+           sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
+      FROM parts AS p
      CROSS JOIN LATERAL (
        SELECT r.* FROM public.request_logs AS r
-        WHERE r.did = v_did AND r.request_time >= s.hour AND r.request_time < s.hour + interval '1 hour'
-          AND r.status <> 'pending'
-       OFFSET 0) AS l  -- hour by hour, from the index
-     CROSS JOIN LATERAL (VALUES (l.request_time, 1), (s.hour + c_middle, -1)) AS m (at, sign)
+        WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
+       OFFSET 0) AS l  -- part by part, from the index
+     WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
+     GROUP BY 1, 2, 3, 4, 5, 6
+  ), single AS (
+    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign * l.requests AS requests,
+           m.sign * l.input_tokens AS input_tokens, m.sign * l.output_tokens AS output_tokens,
+           m.sign * l.cached_tokens AS cached_tokens, m.sign * l.reasoning_tokens AS reasoning_tokens,
+           m.sign * l.cost AS cost
+      FROM moved AS l
+     CROSS JOIN LATERAL (VALUES (l.first, 1), (l.middle, -1)) AS m (at, sign)
      WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
     -- The rollup does not have what is not finished.
@@ -2552,6 +2584,32 @@ BEGIN
            l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
       FROM public.request_logs AS l
      WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+  ), sums AS MATERIALIZED (
+    -- By series first: there are far fewer of them than of hours.
+    SELECT s.model, nullif(s.endpoint, '') AS endpoint, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
+           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
+      FROM (SELECT h.series_id,
+                   -- Local time, in the shape of UTC.
+                   CASE WHEN v_by_day
+                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
+                   CASE WHEN v_by_hour
+                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
+                   -- Where a clock is set back, the same hour comes twice.
+                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
+                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
+                   sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
+                   sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+              FROM public.usage_hours AS h
+             WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+             GROUP BY 1, 2, 3, 4) AS h
+      JOIN public.usage_series AS s ON s.id = h.series_id
+     UNION ALL
+    SELECT l.model, l.endpoint, l.status, l.cost_state,
+           CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+           CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+           CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
+           l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, l.cost
+      FROM single AS l
   ), totals AS MATERIALIZED (
     SELECT p.model, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
@@ -2564,22 +2622,12 @@ BEGIN
            coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
            coalesce(sum(p.cost), 0)             AS cost
-      FROM (SELECT s.model, s.status, s.cost_state, h.*
-              FROM (SELECT h.series_id, sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
-                           sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
-                           sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
-                      FROM public.usage_hours AS h
-                     WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
-                     GROUP BY h.series_id) AS h
-              JOIN public.usage_series AS s ON s.id = h.series_id
-             UNION ALL
-            SELECT l.model, l.status, l.cost_state, NULL, l.requests, l.input_tokens, l.output_tokens,
-                   l.cached_tokens, l.reasoning_tokens, l.cost
-              FROM single AS l) AS p
+      FROM sums AS p
      GROUP BY p.model
     HAVING sum(p.requests) <> 0
   ), grouped AS (
-    SELECT p.model, p.endpoint, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+    SELECT CASE WHEN v_by_model THEN p.model END AS model, CASE WHEN v_by_endpoint THEN p.endpoint END AS endpoint,
+           p.day, p.hour, p.stretch, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
@@ -2590,31 +2638,8 @@ BEGIN
            coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
            coalesce(sum(p.cost), 0)             AS cost
-      FROM (SELECT CASE WHEN v_by_model THEN s.model END AS model,
-                   CASE WHEN v_by_endpoint THEN nullif(s.endpoint, '') END AS endpoint,
-                   -- Local time, in the shape of UTC.
-                   CASE WHEN v_by_day
-                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
-                   CASE WHEN v_by_hour
-                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
-                   -- Where a clock is set back, the same hour comes twice.
-                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
-                   s.status, s.cost_state,
-                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
-                   sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
-              FROM public.usage_hours AS h
-              JOIN public.usage_series AS s ON s.id = h.series_id
-             WHERE v_group_by <> '{}' AND h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
-             GROUP BY 1, 2, 3, 4, 5, 6, 7
-             UNION ALL
-            SELECT CASE WHEN v_by_model THEN l.model END, CASE WHEN v_by_endpoint THEN nullif(l.endpoint, '') END,
-                   CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
-                   CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
-                   CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
-                   l.status, l.cost_state, l.requests, l.input_tokens, l.output_tokens, l.cached_tokens,
-                   l.reasoning_tokens, l.cost
-              FROM single AS l
-             WHERE v_group_by <> '{}') AS p
+      FROM sums AS p
+     WHERE v_group_by <> '{}'
      GROUP BY 1, 2, 3, 4, 5
     HAVING sum(p.requests) <> 0
   ), models AS (
@@ -2722,10 +2747,10 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
-    public.usage_report(jsonb)
+    public.usage_span(bigint[]), public.usage_report(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
-    public.usage_report(jsonb)
+    public.usage_span(bigint[]), public.usage_report(jsonb)
   TO service_role;
 
 -- =============================================================================================
@@ -2740,7 +2765,7 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_report,gateway_schema_version}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

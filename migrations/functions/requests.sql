@@ -34,15 +34,15 @@ BEGIN
 
   -- One insert of about 20 clears expired ones away, so the table stays as large as one window's
   -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
-  -- neither alone may forget a request that the other would still let through.
-  IF random() < 0.05 THEN
+  -- neither alone may forget a request that the other would still let through. One call at a time, so that
+  -- none waits for another's clearing; locking the rows instead would write to each of them once more.
+  IF random() < 0.05 AND pg_try_advisory_xact_lock(hashtextextended('llmgw.clear_fingerprints', 0)) THEN
     DELETE FROM public.request_fingerprints
      WHERE fingerprint = ANY (ARRAY(
              SELECT f.fingerprint FROM public.request_fingerprints AS f
               WHERE f.expires_at < least(now(), v_now)
               ORDER BY f.expires_at
-              LIMIT 400
-                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+              LIMIT 400));
   END IF;
   RETURN 'first';
 END
