@@ -41,22 +41,14 @@ pub(crate) fn path(data: &[u8]) {
     }
 }
 
-/// The canonical form by the rules, byte by byte.
+/// The canonical form by the rules, byte by byte. Below `/models/` an encoded slash is one.
 pub(crate) fn expected_path(raw: &str) -> Option<String> {
-    let mut bytes = raw.bytes();
-    let mut path = Vec::new();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || (bytes.next()? as char).to_digit(16);
-            let decoded = u8::try_from(digit()? * 16 + digit()?).ok()?;
-            if b"/\\".contains(&decoded) {
-                return None;
-            }
-            path.push(decoded);
-        } else {
-            path.push(byte);
-        }
-    }
+    let (above, id) = match raw.split_once("/models/") {
+        Some((above, id)) => (format!("{above}/models/"), id),
+        None => (raw.to_owned(), ""),
+    };
+    let mut path = decoded(&above, "/\\")?;
+    path.extend(decoded(id, "\\")?);
     let path = String::from_utf8(path).ok()?;
     let is_allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
@@ -64,6 +56,25 @@ pub(crate) fn expected_path(raw: &str) -> Option<String> {
     let is_canonical =
         path.starts_with('/') && path.bytes().all(is_allowed) && !path.contains("//") && !has_dots;
     is_canonical.then_some(path)
+}
+
+/// The bytes of a text, unless an escape is broken or is one of the `refused`.
+fn decoded(text: &str, refused: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || (bytes.next()? as char).to_digit(16);
+        let escaped = u8::try_from(digit()? * 16 + digit()?).ok()?;
+        if refused.as_bytes().contains(&escaped) {
+            return None;
+        }
+        decoded.push(escaped);
+    }
+    Some(decoded)
 }
 
 /// A query keeps its parameters, in one order and one spelling, whichever event it came in.

@@ -1,10 +1,22 @@
 //! The headers that pass through the gateway, and those that do not.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use shared::upstream::openrouter::{HOP_BY_HOP, forwarded_headers, returned_headers};
+use shared::upstream::openrouter::{forwarded_headers, returned_headers};
 
 use crate::{input::text, planted};
 
+/// RFC 9110, section 7.6.1.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 const CREDENTIALS: [&str; 9] = [
     "authorization",
     "cookie",

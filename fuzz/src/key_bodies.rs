@@ -48,7 +48,7 @@ pub(crate) fn masked(data: &[u8]) {
 
 /// Neither a fault nor a name tells a key, and a key that is taken is `OpenRouter`'s and not in any `Debug`.
 pub(crate) fn faults_quote_no_key(data: &[u8]) {
-    match StoreKeyBody::from_body(Bytes::copy_from_slice(data)) {
+    match StoreKeyBody::from_body(Bytes::copy_from_slice(data), true) {
         Ok(body) => {
             let key = body.api_key.expose_secret();
             let mut shown = format!("{body:?}");

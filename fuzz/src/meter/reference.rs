@@ -33,6 +33,7 @@ pub(super) struct Reference {
     pub(super) delivered: bool,
     id: Option<String>,
     model: Option<String>,
+    service_tier: Option<String>,
     usage: Option<Usage>,
     accumulates: bool,
     may_hide_cost: bool,
@@ -78,6 +79,13 @@ impl Reference {
         assert_eq!(reading.usage, self.usage, "usage of {text}");
         assert_eq!(reading.generation_id, self.id, "id of {text}");
         assert_eq!(reading.model, self.model, "model of {text}");
+        let told_in_usage = self.usage.as_ref().and_then(|it| it.service_tier.as_ref());
+        let service_tier = told_in_usage.or(self.service_tier.as_ref());
+        assert_eq!(
+            reading.service_tier.as_ref(),
+            service_tier,
+            "tier of {text}"
+        );
         assert_eq!(reading.may_hide_cost, self.may_hide_cost, "{text}");
         assert_eq!(
             reading.upstream_error.is_some(),
@@ -124,6 +132,9 @@ impl Reference {
                 self.may_hide_cost |= self.id.is_none();
             }
             "model" => self.model = decoded(value).or(self.model.take()),
+            "service_tier" if !is_message => {
+                self.service_tier = decoded(value).or(self.service_tier.take());
+            }
             "error" => {
                 self.error(value, current);
             }
@@ -212,10 +223,14 @@ pub(crate) fn usage(object: &str) -> Option<Usage> {
             }
             "cost_details" if value.starts_with('{') => {
                 for (name, value) in details(value)? {
-                    if name == "upstream_inference_cost" {
-                        usage.upstream_inference_cost = Usd::from_json(value).ok();
-                        usage.unreadable.upstream_inference_cost |=
-                            usage.upstream_inference_cost.is_none();
+                    match name.as_str() {
+                        "upstream_inference_cost" => {
+                            usage.upstream_inference_cost = Usd::from_json(value).ok();
+                            usage.unreadable.upstream_inference_cost |=
+                                usage.upstream_inference_cost.is_none();
+                        }
+                        "server_tool_cost" => usage.server_tool_cost = Usd::from_json(value).ok(),
+                        _ => {}
                     }
                 }
             }
@@ -235,6 +250,7 @@ pub(crate) fn usage(object: &str) -> Option<Usage> {
                 usage.cost = Usd::from_json(value).ok();
                 usage.unreadable.cost |= usage.cost.is_none();
             }
+            "service_tier" => usage.service_tier = decoded(value),
             "is_byok" => {
                 usage.is_byok = value.parse().ok();
                 usage.unreadable.cost |= usage.is_byok.is_none();
@@ -274,6 +290,8 @@ fn over(later: Usage, earlier: &Usage) -> Usage {
             .upstream_inference_cost
             .or(earlier.upstream_inference_cost),
         is_byok: later.is_byok.or(earlier.is_byok),
+        server_tool_cost: later.server_tool_cost.or(earlier.server_tool_cost),
+        service_tier: later.service_tier.or(earlier.service_tier.clone()),
         unreadable: later.unreadable,
     };
     usage.unreadable.cost |= earlier.unreadable.cost;

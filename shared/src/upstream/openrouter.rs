@@ -16,7 +16,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 pub use self::generation::{Generation, GenerationError};
-pub use self::headers::{HOP_BY_HOP, forwarded_headers, returned_headers};
+pub use self::headers::{
+    NOT_FORWARDED, NOT_FORWARDED_PREFIXES, NOT_RETURNED, NOT_RETURNED_PREFIX, forwarded_headers,
+    returned_headers, without,
+};
 pub use self::management::{
     KeyCheckError, KeyOrder, MadeKey, MalformedHash, ManagementError, UpstreamHash,
 };
