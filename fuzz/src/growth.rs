@@ -34,8 +34,10 @@ use shared::{
 
 use crate::{input::Fields, planted};
 
+type Function = fn(&str);
+
 /// Every function over text from outside.
-const FUNCTIONS: [(&str, fn(&str)); 34] = [
+const FUNCTIONS: [(&str, Function); 34] = [
     ("path", |text| keep(CanonicalPath::from_raw(text))),
     ("query", |text| keep(query(text))),
     ("route", |text| {
@@ -98,14 +100,14 @@ const FUNCTIONS: [(&str, fn(&str)); 34] = [
             // As it once was: the end of each word is sought from every part of it.
             keep(
                 text.match_indices('-')
-                    .map(|(at, _)| text[at..].contains('\0'))
+                    .filter(|(at, _)| text[*at..].contains('\0'))
                     .count(),
             );
         }
     }),
     ("clipped", |text| keep(clipped_without_keys(text, 64))),
     ("key body", |text| {
-        keep(ProvisionKeyBody::from_body(text.as_bytes()).is_ok())
+        keep(ProvisionKeyBody::from_body(text.as_bytes()).is_ok());
     }),
     ("strict json", |text| {
         keep(strict_json::from_str::<
@@ -113,10 +115,10 @@ const FUNCTIONS: [(&str, fn(&str)); 34] = [
         >(text));
     }),
     ("generation", |text| {
-        keep(openrouter::generation(text.as_bytes()))
+        keep(openrouter::generation(text.as_bytes()));
     }),
     ("made key", |text| {
-        keep(openrouter::made_key(text.as_bytes()))
+        keep(openrouter::made_key(text.as_bytes()));
     }),
     ("forwarded headers", |text| {
         keep(forwarded_headers(&headers(header::CONNECTION, text)));
@@ -131,7 +133,7 @@ const FUNCTIONS: [(&str, fn(&str)); 34] = [
         )));
     }),
     ("event", |text| {
-        keep(adapter::fuzzing::event(text.as_bytes()).is_ok())
+        keep(adapter::fuzzing::event(text.as_bytes()).is_ok());
     }),
     ("records", |text| keep(command_line::restore::find(text))),
     ("markdown", |text| keep(command_line::render([text]))),
@@ -189,7 +191,7 @@ fn repeated(unit: &str, bytes: usize) -> String {
 }
 
 /// Nanoseconds for each byte, the least of so many runs.
-fn per_byte(function: fn(&str), text: &str, runs: usize) -> f64 {
+fn per_byte(function: Function, text: &str, runs: usize) -> f64 {
     let run = |_| {
         let start = nanoseconds();
         function(text);

@@ -102,8 +102,7 @@ fn has_no_results(fields: &[(String, &str)]) -> bool {
         .filter(|(name, value)| name == "request_counts" && value.starts_with('{'))
         .filter_map(|(_, counts)| members(counts))
         .flatten()
-        .filter(|(name, value)| name == "completed" && *value != "null")
-        .next_back()
+        .rfind(|(name, value)| name == "completed" && *value != "null")
         .is_none_or(|(_, completed)| completed == "0")
 }
 

@@ -4,7 +4,7 @@ mod reference;
 
 use shared::metering::{
     json_scan::CAPTURE_LIMIT,
-    meter::{AnswerFormat, BodyEnd, Meter, Reading},
+    meter::{AnswerFormat, BodyEnd, Meter, Reading, Usage},
 };
 
 pub(crate) use self::reference::usage;
@@ -103,7 +103,7 @@ fn any_cut(format: AnswerFormat, document: &[u8], seed: u32) -> Reading {
             }
         }
     }
-    let charge = whole.0.usage.as_ref().and_then(|usage| usage.charge());
+    let charge = whole.0.usage.as_ref().and_then(Usage::charge);
     let unreadable = whole.0.usage.as_ref().is_some_and(|it| it.unreadable.cost);
     assert!(charge.is_none() || !unreadable, "free or cheap by a fault");
     whole.0

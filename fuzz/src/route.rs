@@ -101,7 +101,7 @@ fn is_sound(route: &Route, method: &Method, path: &CanonicalPath) {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     let mut is_billable = route.is_billable();
-    if planted() && name.starts_with("c") {
+    if planted() && name.starts_with('c') {
         is_billable = false;
     }
     assert_eq!(is_billable, method == Method::POST && !is_free, "{path}");

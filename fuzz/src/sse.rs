@@ -40,10 +40,11 @@ pub(crate) fn agrees_with_the_standard(data: &[u8]) {
     assert_eq!(whole.1, unfinished.map(marked));
 }
 
+/// An event, and whether it is the end mark.
+type Framed = (Event, bool);
+
 /// The events with their end marks, and the one that is cut off.
-fn frame<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<(Event, bool)>, Option<(Event, bool)>) {
+fn frame<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Framed>, Option<Framed>) {
     let mut framer = Framer::new();
     let (mut events, mut data) = (Vec::new(), Vec::new());
     for piece in pieces {

@@ -46,8 +46,8 @@ pub(super) struct Reference {
 struct Current {
     kind: String,
     is_error: bool,
-    /// `None` in it: unreadable.
-    usage: Option<Option<Usage>>,
+    /// An error: unreadable.
+    usage: Option<Result<Usage, ()>>,
 }
 
 impl Reference {
@@ -141,10 +141,10 @@ impl Reference {
             "usage" if value.starts_with('{') => {
                 let usage = usage(value)?;
                 self.usages.push(usage.clone());
-                current.usage = Some(Some(usage));
+                current.usage = Some(Ok(usage));
                 self.accumulates |= is_message;
             }
-            "usage" => current.usage = Some(None),
+            "usage" => current.usage = Some(Err(())),
             _ => {}
         }
         Some(())
@@ -181,12 +181,12 @@ impl Reference {
 
     fn settle(&mut self, current: Current, name: &[u8]) {
         match current.usage {
-            Some(Some(usage)) if self.accumulates => {
+            Some(Ok(usage)) if self.accumulates => {
                 let earlier = self.usage.take().unwrap_or_default();
                 self.usage = Some(over(usage, &earlier));
             }
-            Some(Some(usage)) => self.usage = Some(usage),
-            Some(None) => {
+            Some(Ok(usage)) => self.usage = Some(usage),
+            Some(Err(())) => {
                 self.usage = None;
                 self.may_hide_cost = true;
             }
