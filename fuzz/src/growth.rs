@@ -94,17 +94,7 @@ const FUNCTIONS: [(&str, Function); 34] = [
     }),
     ("keyset", |text| keep(Keyset::parse(text).is_ok())),
     ("sealed key", |text| keep(text.parse::<SealedKey>())),
-    ("without keys", |text| {
-        keep(without_keys(text));
-        if planted() {
-            // As it once was: the end of each word is sought from every part of it.
-            keep(
-                text.match_indices('-')
-                    .filter(|(at, _)| text[*at..].contains('\0'))
-                    .count(),
-            );
-        }
-    }),
+    ("without keys", |text| keep(without_keys(text))),
     ("clipped", |text| keep(clipped_without_keys(text, 64))),
     ("key body", |text| {
         keep(ProvisionKeyBody::from_body(text.as_bytes()).is_ok());
@@ -195,6 +185,11 @@ fn per_byte(function: Function, text: &str, runs: usize) -> f64 {
     let run = |_| {
         let start = nanoseconds();
         function(text);
+        if planted() {
+            // As the masking of keys once was: the end of each word is sought from every part of it.
+            let seeks = |(at, _): &(usize, &str)| text[*at..].contains('\0');
+            keep(text.match_indices('"').filter(seeks).count());
+        }
         nanoseconds() - start
     };
     (0..runs).map(run).fold(f64::MAX, f64::min) / precise(text.len())

@@ -32,7 +32,7 @@ fn has_key(text: &str) -> bool {
 pub(crate) fn masked(data: &[u8]) {
     let text = text(data);
     let mut safe = without_keys(&text);
-    if planted() && text.contains("_sk-") {
+    if planted() {
         safe.clone_from(&text);
     }
     assert!(!has_key(&safe), "{safe:?} of {text:?}");
