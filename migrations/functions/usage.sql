@@ -127,11 +127,15 @@ BEGIN
                'input_tokens', l.input_tokens,
                'output_tokens', l.output_tokens,
                'cached_tokens', l.cached_tokens,
+               'cache_write_tokens', l.cache_write_tokens,
                'reasoning_tokens', l.reasoning_tokens,
+               'service_tier', l.service_tier,
                'cost_state', l.cost_state,
                'unknown_cost_reason', l.unknown_cost_reason,
+               'known_cost', trim_scale(l.known_cost)::text,
                'total_cost', trim_scale(l.total_cost)::text,
                'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'server_tool_cost', trim_scale(l.server_tool_cost)::text,
                'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
                'is_byok', l.is_byok) AS entry
         FROM page AS p

@@ -13,11 +13,15 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
+mod admission;
+mod begin;
+mod columns;
 mod error;
+mod finish;
 mod key;
 mod keys;
+mod provisioning;
 mod reconciliation;
-mod records;
 mod retention;
 mod rollup;
 mod schema;
@@ -31,17 +35,16 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use admission::Admitted;
+pub use begin::{Begin, Begun, Books, JobLimit};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
+pub use finish::{
+    Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status, Tokens,
+};
 pub use key::{InvalidStorageKey, StorageKey};
-pub use keys::{
-    CallerRequest, Grant, KeyDescription, KeySource, LimitReset, NewKey, PendingDeletion, Reserved,
-    RevokedKey, StoredKey,
-};
+pub use keys::{CallerRequest, KeyDescription, KeySource, NewKey, RevokedKey, StoredKey};
+pub use provisioning::{Grant, LimitReset, PendingDeletion, Reserved};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
-pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status,
-    Tokens,
-};
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
 pub use schema::{Feature, SCHEMA_VERSION, Schema};

@@ -477,11 +477,13 @@ fn charged(usage: &Usage, model: Option<String>) -> Generation {
         cost: usage.cost.unwrap_or_default(),
         upstream_inference_cost: usage.upstream_inference_cost,
         is_byok: usage.is_byok,
+        server_tool_cost: usage.server_tool_cost,
         input_tokens: usage.prompt_tokens(),
         output_tokens: usage.output_tokens,
         cached_tokens: usage.cached_tokens,
         cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
+        service_tier: usage.service_tier.clone(),
         model,
     }
 }
@@ -491,6 +493,7 @@ fn finding(generation: &Generation) -> Finding<'_> {
         openrouter: generation.cost,
         upstream_inference: generation.upstream_inference_cost,
         is_byok: generation.is_byok,
+        server_tool: generation.server_tool_cost,
         tokens: Tokens {
             input: generation.input_tokens,
             output: generation.output_tokens,
@@ -498,6 +501,7 @@ fn finding(generation: &Generation) -> Finding<'_> {
             cache_write: generation.cache_write_tokens,
             reasoning: generation.reasoning_tokens,
         },
+        service_tier: generation.service_tier.as_deref(),
         model: generation.model.as_deref(),
     }
 }

@@ -166,6 +166,15 @@ fn refused_families_are_documented() {
 }
 
 #[test]
+fn shared_families_are_documented() {
+    let source = read("shared/src/upstream/endpoint.rs");
+    let (_, list) = source.split_once("const SHARED_FAMILIES").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let page = Page::read("docs/operate/provisioning.md").unwrap();
+    assert_eq!(page.marked("shared"), literals(list).collect());
+}
+
+#[test]
 fn free_posts_are_documented() {
     let posts = listed("shared/src/upstream/endpoint.rs", "const FREE_POSTS");
     let page = Page::read("docs/use/api.md").unwrap();

@@ -656,6 +656,11 @@ fn accounts_are_listed_and_changed() {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     assert_eq!(world.ok(&["did", "enable", ALICE])["disabled"], false);
+    assert_eq!(world.ok(&["did", "approve", ALICE])["approved"], true);
+    let shown = world.run(&["did", "show", ALICE]);
+    assert!(text(&shown.stdout).contains(", approved\n"));
+    let withdrawn = world.ok(&["did", "withdraw-approval", ALICE]);
+    assert_eq!(withdrawn["approved"], false);
     assert_eq!(
         world.ok(&["did", "set-limit", ALICE, "none"])["credit_limit"],
         Value::Null

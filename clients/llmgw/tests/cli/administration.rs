@@ -485,9 +485,15 @@ async fn accounts_are_changed_and_what_changed_is_recorded() {
         assert!(set(AccountChange::Disabled(true)).await.disabled);
         assert!(set(AccountChange::Disabled(true)).await.disabled);
         assert!(!set(AccountChange::Disabled(false)).await.disabled);
+        for _ in 0..2 {
+            assert!(set(AccountChange::Approved(true)).await.approved);
+        }
+        assert!(!set(AccountChange::Approved(false)).await.approved);
         assert_eq!(
             it.actions(a).await,
             [
+                "approval_withdrawn",
+                "approved",
                 "enabled",
                 "disabled",
                 "rate_changed",
@@ -631,11 +637,13 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
         let settings = set(a, rate).await;
         assert_eq!(settings.requests_per_minute, Some(6));
         assert!(settings.disabled, "one setting leaves the others");
+        let settings = set(a, AccountChange::Approved(true)).await;
+        assert!(settings.disabled && settings.approved);
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!((history.account, history.settings), (None, Some(settings)));
         assert_eq!(
             it.actions(a).await,
-            ["rate_changed", "limit_changed", "disabled"]
+            ["approved", "rate_changed", "limit_changed", "disabled"]
         );
 
         // A blocked DID stays blocked after an import, too, which has its own limit.
@@ -654,7 +662,7 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!(history.settings, None, "the key has them");
         let account = history.account.unwrap();
-        assert!(account.disabled);
+        assert!(account.disabled && account.approved);
         assert_eq!(account.credit_limit.as_deref(), Some("1.5"));
 
         // One who revoked the key while blocked can be let in again.
