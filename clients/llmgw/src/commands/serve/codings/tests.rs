@@ -1,4 +1,5 @@
 use http::HeaderValue;
+use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::*;
 
@@ -176,5 +177,26 @@ fn what_is_broken_is_refused() {
         };
         changed[at] ^= 1;
         assert_eq!(decode(coding, &changed), broken(coding), "{coding}");
+    }
+}
+
+proptest! {
+    /// Whatever arrives ends in a body or an error.
+    #[test]
+    fn no_body_makes_a_decoder_panic(
+        noise in vec(any::<u8>(), 0..200),
+        changes in vec((any::<Index>(), any::<u8>()), 0..4),
+    ) {
+        for (coding, mut body) in bodies() {
+            for (at, byte) in &changes {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            for body in [body.as_slice(), &noise, &[&body[..6], noise.as_slice()].concat()] {
+                if let Ok(decoded) = decode(coding, body) {
+                    prop_assert!(decoded.len() <= MAX_BODY);
+                }
+            }
+        }
     }
 }
