@@ -153,3 +153,6 @@ fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap 
             kept
         })
 }
+
+#[cfg(test)]
+mod tests;
