@@ -39,7 +39,7 @@ async fn send(
 
 /// The verdicts on a chat, a question about usage, one about the key, and a new key.
 async fn verdicts(user: &User<'_>, functions: &Deployed) -> [(u16, Value); 4] {
-    let chat = String::from_utf8(chat_body("stub/plain", false, "gen-access")).unwrap();
+    let chat = String::from_utf8(chat_body("stub/ok", false, "gen-access")).unwrap();
     let key = json!({"api_key": user.api_key.expose_secret()}).to_string();
     let verdict = async |method, path, body: &str| {
         let answer = send(user, functions, method, path, body).await;
@@ -143,7 +143,7 @@ fn a_did_has_so_many_requests_in_flight_at_most() {
         let slow = String::from_utf8(chat_body("stub/slow", true, "gen-slow")).unwrap();
         let mut first = send(&user, &functions, Method::POST, CHAT, &slow).await;
         first.chunk().await.unwrap().unwrap();
-        let plain = String::from_utf8(chat_body("stub/plain", false, "gen-more")).unwrap();
+        let plain = String::from_utf8(chat_body("stub/ok", false, "gen-more")).unwrap();
         let refused = functions_of_another_environment(world);
         let refused = send(&user, &refused, Method::POST, CHAT, &plain).await;
         assert_eq!(refused.headers()["retry-after"], "5");
@@ -191,7 +191,7 @@ fn with_a_provisioned_key_what_all_such_keys_share_is_out_of_reach() {
         set(world, &user, "credit_limit = NULL");
         assert_eq!(user.rows().await.unwrap().len(), 0);
         let chat = user
-            .chat("proxy", "stub/plain", false, "gen-provisioned")
+            .chat("proxy", "stub/ok", false, "gen-provisioned")
             .await;
         assert_eq!(chat.unwrap().status(), 200);
     });
