@@ -21,7 +21,7 @@ use crate::{
     metering::money::Usd,
     storage::{Grant, Retention},
     upstream::{
-        endpoint::{AllowedFamilies, Endpoint},
+        endpoint::{AllowedFamilies, Endpoint, HoldUnit},
         openrouter::Timeouts,
     },
 };
@@ -83,20 +83,10 @@ impl Holds {
     /// The hold of a request; of one that creates a batch, for as many as are in it.
     #[must_use]
     pub fn of(self, endpoint: Endpoint, inline_requests: u32) -> Usd {
-        match endpoint {
-            Endpoint::Videos => self.video,
-            Endpoint::Batches => self.request.times(inline_requests.max(1)),
-            Endpoint::ChatCompletions
-            | Endpoint::Completions
-            | Endpoint::Responses
-            | Endpoint::Messages
-            | Endpoint::Embeddings
-            | Endpoint::Rerank
-            | Endpoint::Images
-            | Endpoint::Transcriptions
-            | Endpoint::Speech
-            | Endpoint::Systemone
-            | Endpoint::Other => self.request,
+        match endpoint.hold_unit() {
+            HoldUnit::Request => self.request,
+            HoldUnit::InlineRequest => self.request.times(inline_requests.max(1)),
+            HoldUnit::Video => self.video,
         }
     }
 }

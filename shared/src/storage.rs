@@ -49,7 +49,7 @@ pub use provisioning::{Grant, LimitReset, Reserved};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
-pub use schema::SchemaVersion;
+pub use schema::{Feature, SCHEMA_VERSION, Schema};
 pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

@@ -23,7 +23,7 @@ use shared::{
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Admitted, CallerRequest, Period, SchemaVersion, Storage, UsageQuery},
+    storage::{Admitted, CallerRequest, Period, SCHEMA_VERSION, Schema, Storage, UsageQuery},
 };
 use tokio::time::Instant;
 
@@ -36,8 +36,6 @@ const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the check of the database waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// The version of the schema that this function needs: the date of the last migration.
-const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
@@ -133,7 +131,7 @@ impl Usage {
     ) -> Result<Response<Bytes>, Error> {
         Route::DatabaseHealth.check_method(&request.method)?;
         let asked = Instant::now();
-        let schema = self.storage.schema_version(asked + HEALTH_TIMEOUT).await;
+        let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
         let latency = asked.elapsed().as_millis();
         let (status, version) = match &schema {
             Ok(schema) if is_outdated(schema) => {
@@ -206,7 +204,7 @@ impl Usage {
 
 /// Whether the database lacks something that this function was built with. A later schema is fine:
 /// migrations only add.
-fn is_outdated(schema: &SchemaVersion) -> bool {
+fn is_outdated(schema: &Schema) -> bool {
     schema.version.as_str() < SCHEMA_VERSION || !schema.missing.is_empty()
 }
 

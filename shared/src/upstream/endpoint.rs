@@ -104,6 +104,19 @@ struct Description {
     /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
     /// is done, and its cost is known only later.
     creates_jobs: bool,
+    /// The unit in which a request is held.
+    hold: HoldUnit,
+}
+
+/// The unit of the least that is held for a request against a credit limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldUnit {
+    /// The request.
+    Request,
+    /// Each request in the body.
+    InlineRequest,
+    /// A video.
+    Video,
 }
 
 /// Every endpoint, in the order of the variants.
@@ -130,8 +143,8 @@ const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
             Unknown,
         ),
         at_once(E::Speech, "audio/speech", "audio.speech", Unknown),
-        by_job(E::Videos, "videos", "videos"),
-        by_job(E::Batches, "batches", "batches"),
+        by_job(E::Videos, "videos", "videos", HoldUnit::Video),
+        by_job(E::Batches, "batches", "batches", HoldUnit::InlineRequest),
         at_once(E::Systemone, "systemone", "systemone", Unknown),
         at_once(E::Other, "", "other", Unknown),
     ]
@@ -149,16 +162,23 @@ const fn at_once(
         name,
         dialect,
         creates_jobs: false,
+        hold: HoldUnit::Request,
     }
 }
 
-const fn by_job(endpoint: Endpoint, path: &'static str, name: &'static str) -> Description {
+const fn by_job(
+    endpoint: Endpoint,
+    path: &'static str,
+    name: &'static str,
+    hold: HoldUnit,
+) -> Description {
     Description {
         endpoint,
         path,
         name,
         dialect: Dialect::Unknown,
         creates_jobs: true,
+        hold,
     }
 }
 
@@ -194,6 +214,12 @@ impl Endpoint {
     #[must_use]
     pub fn creates_jobs(self) -> bool {
         self.description().creates_jobs
+    }
+
+    /// The unit in which a request is held.
+    #[must_use]
+    pub fn hold_unit(self) -> HoldUnit {
+        self.description().hold
     }
 
     /// The folder of the jobs that the endpoint creates, if it does.

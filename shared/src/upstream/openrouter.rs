@@ -19,7 +19,10 @@ pub use self::{
     answer::Answer,
     error::{PingError, UpstreamError},
     generation::{Generation, GenerationError},
-    headers::{HOP_BY_HOP, forwarded_headers, returned_headers},
+    headers::{
+        NOT_FORWARDED, NOT_FORWARDED_PREFIXES, NOT_RETURNED, NOT_RETURNED_PREFIX,
+        forwarded_headers, returned_headers, without,
+    },
     key_check::KeyCheckError,
     management::{KeyOrder, MadeKey, MalformedHash, ManagementError, UpstreamHash},
 };

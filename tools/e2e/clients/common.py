@@ -1,4 +1,4 @@
-"""What the scripts for Python's SDKs share."""
+"""The common part of the scripts for Python's SDKs."""
 
 import json
 import os
@@ -20,11 +20,11 @@ AUDIO = ("hello.wav", b"RIFF\0\xff not really audio", "audio/wav")
 
 
 def auth(identity: str) -> DidAuth:
-    """Signs for the one whose identity file the environment names."""
+    """Creates the `Auth` for the identity file that the environment names."""
     audience = os.environ["AUDIENCE"]
     return DidAuth.from_file(os.environ[identity], audience, base_url=os.environ["GATEWAY"])
 
 
 def report(**seen: Any) -> None:
-    """What the SDK's user sees, for the test to judge."""
+    """Writes the results that the SDK's user sees, for the test to check."""
     json.dump(seen, sys.stdout, ensure_ascii=False)

@@ -39,6 +39,7 @@ report({
   tool: `${called.name}(${called.arguments})`,
   embedding: vectors.data[0].embedding,
   transcription: await hear("sdk/transcription"),
+  model: (await ai.models.retrieve("sdk/chat:free")).id,
   retried: (await ask("sdk/once-429")).choices[0].message.content,
   retried_upload: await hear("sdk/once-429"),
   refused_upstream: await refusal(ask("sdk/unpaid"), describe),

@@ -43,6 +43,7 @@ called = ai.chat.completions.create(model="sdk/tools", messages=MESSAGES, tools=
 [call] = called.choices[0].message.tool_calls
 vectors = ai.embeddings.create(model="sdk/embeddings", input="hello", encoding_format="float")
 heard = ai.audio.transcriptions.create(model="sdk/transcription", file=AUDIO)
+model = ai.models.retrieve("sdk/chat:free")
 retried = ai.chat.completions.create(model="sdk/once-429", messages=MESSAGES)
 retried_upload = ai.audio.transcriptions.create(model="sdk/once-429", file=AUDIO)
 
@@ -56,6 +57,7 @@ report(
     tool=f"{call.function.name}({call.function.arguments})",
     embedding=vectors.data[0].embedding,
     transcription=heard.text,
+    model=model.id,
     retried=retried.choices[0].message.content,
     retried_upload=retried_upload.text,
     refused_upstream=refusal(ai, "sdk/unpaid"),

@@ -17,7 +17,7 @@ use std::{
 
 use stack::{Postgres, RunDir, Tools, Workspace};
 
-/// What `psql` was called with: its command line, and the password in its environment.
+/// The arguments of a call of `psql`: its command line, and the password in its environment.
 fn called(url: &str) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let psql = folder.path().join("psql");

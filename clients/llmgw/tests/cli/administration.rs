@@ -1,4 +1,4 @@
-//! What the administration's database functions promise, against a real `PostgREST`-compatible
+//! The contract of the administration's database functions, against a real `PostgREST`-compatible
 //! backend. The variables are those of `shared/tests/storage_contract/`. Every test makes DIDs of
 //! its own and deletes their keys.
 
@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use llmgw::admin::storage::{
-    Access, AccountChange, AdminStorage, Changed, Feature, Insert, Reseal, ResealAction,
+    Access, AccountChange, AdminStorage, Changed, Insert, Reseal, ResealAction,
     ResealOutcome::{self, Already, Gone, Inserted, Replaced, Resealed},
     SealedPage, probe,
 };
@@ -23,7 +23,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::{
     http_client,
-    storage::{StorageError, StorageKey},
+    storage::{Feature, StorageError, StorageKey},
     vault::{
         keyset::Keyset,
         secret::{ApiKey, KeyId},
@@ -141,7 +141,7 @@ impl Fixture {
         counts.map(|it| it.rows).sum()
     }
 
-    /// What is stored of these DIDs' keys, `retired` or not.
+    /// The stored keys of these DIDs, `retired` or not.
     async fn stored(&self, other_than: Option<KeyId>, limit: u16) -> Vec<(String, String, bool)> {
         let first = &self.dids[0];
         let page = SealedPage {
@@ -161,7 +161,7 @@ impl Fixture {
         history.account.unwrap().seal_key_id
     }
 
-    /// What a user's signed request has the gateway do.
+    /// Stores a key as the gateway does for a user's signed request.
     async fn call(&self, function: &str, arguments: Value) {
         let status = self.try_call(function, arguments).await;
         assert!(status.is_success(), "{function}: {status}");
@@ -622,7 +622,7 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
             Changed::Settings(settings) => settings,
             Changed::Account(account) => panic!("{account:?}"),
         };
-        // Nothing is set by setting what is so.
+        // Setting a value that is already set changes nothing.
         assert!(!set(a, AccountChange::Disabled(false)).await.disabled);
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!((history.settings, history.events), (None, vec![]));
@@ -646,7 +646,7 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
             ["approved", "rate_changed", "limit_changed", "disabled"]
         );
 
-        // Whoever is blocked stays so, also by way of an import, which has its own limit.
+        // A blocked DID stays blocked after an import, too, which has its own limit.
         let import = Reseal {
             insert: Some(Insert {
                 key_name: "imported".to_owned(),
