@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Keep of the corpus only what reaches code that nothing smaller reaches, and add what the searches found
     #[arg(long, conflicts_with = "self_check")]
     minimize: bool,
-    /// Plant a bug in each target and search, without a corpus, until it is found
+    /// Plant a bug in each target, and search until it is found
     #[arg(long)]
     self_check: bool,
 }
@@ -156,7 +156,7 @@ impl Fuzzer {
         Ok(())
     }
 
-    /// Searches with a bug in the target, from nothing, until the bug is found.
+    /// Searches with a bug in the target until the bug is found.
     fn finds_planted_bug(&self, target: &str, seconds: u64) -> Result<()> {
         let found = self.found(&format!("planted-{target}"))?;
         let start = Instant::now();
@@ -164,7 +164,8 @@ impl Fuzzer {
         command
             .env("FUZZ_PLANTED", "1")
             .arg(format!("-max_total_time={seconds}"))
-            .arg(format!("-artifact_prefix={}/", found.display()));
+            .arg(format!("-artifact_prefix={}/", found.display()))
+            .args([&found, &self.corpus(target)]);
         let end = observe(&mut command)?;
         ensure!(
             !end.succeeded,
