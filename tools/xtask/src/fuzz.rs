@@ -48,7 +48,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
     let targets = selected(&workspace, &options.targets)?;
     if options.list {
-        targets.iter().for_each(|name| println!("{name}"));
+        for name in &targets {
+            println!("{name}");
+        }
         return Ok(());
     }
     let fuzzer = Fuzzer::build(&workspace)?;
