@@ -42,8 +42,10 @@ pub use finish::{
     Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status, Tokens,
 };
 pub use key::{InvalidStorageKey, StorageKey};
-pub use keys::{CallerRequest, KeyDescription, KeySource, NewKey, RevokedKey, StoredKey};
-pub use provisioning::{Grant, LimitReset, PendingDeletion, Reserved};
+pub use keys::{
+    CallerRequest, KeyDescription, KeySource, NewKey, PendingDeletion, RevokedKey, StoredKey,
+};
+pub use provisioning::{Grant, LimitReset, Reserved};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};

@@ -1,6 +1,6 @@
 //! Users' keys, as the storage keeps them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    ATTEMPTS_IN_FRONT, Argument, ReplayGuard, Storage, StorageError, columns::storable,
-    provisioning::PendingDeletion,
+    ATTEMPTS_IN_FRONT, Argument, ReplayGuard, Storage, StorageError,
+    columns::storable,
+    reconciliation::{seconds, uuid},
 };
 use crate::vault::secret::{KeyId, SealedKey};
 
@@ -79,6 +80,19 @@ pub enum KeySource {
     Own,
     /// The gateway made it, in the operator's account.
     Provisioned,
+}
+
+/// A provisioned key that is to be deleted with OpenRouter.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PendingDeletion {
+    /// The provisioning.
+    #[serde(deserialize_with = "uuid")]
+    pub id: Uuid,
+    /// OpenRouter's name of the key; `None` where nobody learned it.
+    pub upstream_hash: Option<String>,
+    /// Since the reservation; `None` for a key that is known to exist.
+    #[serde(default, rename = "age_seconds", deserialize_with = "age")]
+    pub age: Option<Duration>,
 }
 
 /// The result of storing a key.
@@ -199,6 +213,10 @@ fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(time)
 }
 
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    seconds(deserializer).map(Some)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -215,5 +233,20 @@ pub(super) mod tests {
         assert_eq!(told["created_at"], "2026-01-01T00:00:00.123456Z");
         assert_eq!(told["updated_at"], "2026-01-01T01:00:00Z");
         assert_eq!(told["spent"], "0.25");
+    }
+
+    #[test]
+    fn a_key_pending_deletion_may_have_no_hash_and_no_age() {
+        let read = |text: &str| serde_json::from_str::<PendingDeletion>(text).unwrap();
+        let id = "fd8b67e2-5797-4521-81a0-426af37311db";
+        let known = read(&format!(r#"{{"id":"{id}","upstream_hash":"ab"}}"#));
+        assert_eq!(known.age, None);
+        let lost = read(&format!(
+            r#"{{"id":"{id}","upstream_hash":null,"age_seconds":"90","attempts":1}}"#
+        ));
+        assert_eq!(
+            (lost.upstream_hash, lost.age),
+            (None, Some(Duration::from_secs(90)))
+        );
     }
 }

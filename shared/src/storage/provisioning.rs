@@ -2,29 +2,16 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     ATTEMPTS_IN_FRONT, Argument, Protocol, Storage, StorageError,
-    keys::{CallerRequest, CallerRequestJson, KeyDescription, NewKey, NewKeyJson},
-    reconciliation::{Claim, ClaimJson, seconds, uuid},
+    keys::{CallerRequest, CallerRequestJson, KeyDescription, NewKey, NewKeyJson, PendingDeletion},
+    reconciliation::{Claim, ClaimJson},
 };
 use crate::metering::money::Usd;
-
-/// A provisioned key that is to be deleted with OpenRouter.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PendingDeletion {
-    /// The provisioning.
-    #[serde(deserialize_with = "uuid")]
-    pub id: Uuid,
-    /// OpenRouter's name of the key; `None` where nobody learned it.
-    pub upstream_hash: Option<String>,
-    /// Since the reservation; `None` for a key that is known to exist.
-    #[serde(default, rename = "age_seconds", deserialize_with = "age")]
-    pub age: Option<Duration>,
-}
 
 /// The interval after which the limit of a provisioned key starts again, in UTC.
 /// <https://openrouter.ai/docs/api-reference/api-keys/create-api-key>
@@ -225,10 +212,6 @@ struct ActivateAnswer {
 #[derive(Deserialize)]
 struct Done {}
 
-fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    seconds(deserializer).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::keys::tests::KEY, *};
@@ -242,20 +225,5 @@ mod tests {
             read(&format!(r#"{{"reserved":false,"key":{KEY}}}"#)),
             Some(Reserved::Already(_))
         ));
-    }
-
-    #[test]
-    fn a_key_pending_deletion_may_have_no_hash_and_no_age() {
-        let read = |text: &str| serde_json::from_str::<PendingDeletion>(text).unwrap();
-        let id = "fd8b67e2-5797-4521-81a0-426af37311db";
-        let known = read(&format!(r#"{{"id":"{id}","upstream_hash":"ab"}}"#));
-        assert_eq!(known.age, None);
-        let lost = read(&format!(
-            r#"{{"id":"{id}","upstream_hash":null,"age_seconds":"90","attempts":1}}"#
-        ));
-        assert_eq!(
-            (lost.upstream_hash, lost.age),
-            (None, Some(Duration::from_secs(90)))
-        );
     }
 }

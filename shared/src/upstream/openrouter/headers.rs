@@ -160,3 +160,6 @@ pub fn without(headers: &HeaderMap, names: &[&[&str]], prefixes: &[&[&str]]) -> 
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;
