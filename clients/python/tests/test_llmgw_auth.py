@@ -151,6 +151,7 @@ class Identities(unittest.TestCase):
         for mode in (0o600, 0o400):
             self.store(text, mode)
             self.assertEqual(Identity.from_file(self.path).did, IDENTITY.did)
+            self.assertEqual(DidAuth.from_file(self.path, GATEWAY).did, IDENTITY.did)
             self.path.unlink()
         with self.assertRaisesRegex(IdentityError, "llmgw identity new"):
             Identity.from_file(self.path)

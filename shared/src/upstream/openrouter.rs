@@ -1,6 +1,10 @@
 //! The one speaker of OpenRouter: builds the upstream request, sends it, and names what can go
 //! wrong before an answer is there.
 
+/// Exposed to the fuzz targets alone: answers are read by the questions that they answer.
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod answer;
 mod error;
 mod generation;

@@ -167,11 +167,9 @@ fn refused_families_are_documented() {
 
 #[test]
 fn shared_families_are_documented() {
-    let source = read("shared/src/upstream/endpoint.rs");
-    let (_, list) = source.split_once("const SHARED_FAMILIES").unwrap();
-    let (list, _) = list.split_once("];").unwrap();
+    let families = listed("shared/src/upstream/endpoint.rs", "const SHARED_FAMILIES");
     let page = Page::read("docs/operate/provisioning.md").unwrap();
-    assert_eq!(page.marked("shared"), literals(list).collect());
+    assert_eq!(page.marked("shared"), literals(&families).collect());
 }
 
 #[test]

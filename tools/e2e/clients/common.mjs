@@ -11,12 +11,14 @@ export const MESSAGES = [{ role: "user", content: "Say hello" }];
 export const WEATHER = { type: "object", properties: { city: { type: "string" } } };
 export const AUDIO = new File(["RIFF\0 not really audio"], "hello.wav", { type: "audio/wav" });
 
-/** Creates a `fetch` that signs with the identity file that the environment names. */
-export async function signingFetch(identity) {
+/** Creates a `fetch` that signs with the identity file that the environment names, and a clock that is so many
+ * milliseconds ahead. */
+export async function signingFetch(identity, ahead = 0) {
   return createSigningFetch({
     identity: await readIdentity(process.env[identity]),
     audience: AUDIENCE,
     baseUrl: GATEWAY,
+    clock: () => Date.now() + ahead,
   });
 }
 

@@ -10,6 +10,8 @@ mod codings;
 mod cors;
 mod error;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod route;
 

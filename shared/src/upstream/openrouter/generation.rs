@@ -175,7 +175,7 @@ impl Generation {
 
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
-    fn from_json(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_json(body: &[u8]) -> Option<Self> {
         let Envelope { data: Object(data) } = strict_json::from_slice(body).ok()?;
         let generation = Self {
             cost: money(data.total_cost)?,

@@ -252,7 +252,7 @@ impl KeyOrder<'_> {
 }
 
 impl MadeKey {
-    fn from_json(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_json(body: &[u8]) -> Option<Self> {
         let made: Made = strict_json::from_slice(body).ok()?;
         Some(Self {
             hash: made.data.0.hash.parse().ok()?,

@@ -13,8 +13,6 @@ use ruzstd::decoding::{
 };
 use shared::request::MAX_BODY;
 
-use super::error::ProxyError;
-
 /// The number of codings of one body. Programs use one.
 const MAX_CODINGS: usize = 3;
 /// The largest window of zstd in HTTP (RFC 9659).
@@ -41,7 +39,7 @@ pub(super) enum Coding {
 
 impl Codings {
     /// Reads `Content-Encoding`.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ProxyError> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, CodingError> {
         let names = headers
             .get_all(CONTENT_ENCODING)
             .iter()
@@ -55,25 +53,28 @@ impl Codings {
                 b"deflate" => Coding::Deflate,
                 b"br" => Coding::Brotli,
                 b"zstd" => Coding::Zstd,
-                _ => return Err(ProxyError::ContentEncoding),
+                _ => return Err(CodingError::Unsupported),
             });
         }
         if codings.len() > MAX_CODINGS {
-            return Err(ProxyError::ContentEncoding);
+            return Err(CodingError::Unsupported);
         }
         Ok(Self(codings))
     }
 
     /// Decompresses `body`. An empty one is not compressed.
-    pub(super) fn decode(&self, body: Bytes) -> Result<Bytes, ProxyError> {
+    pub(super) fn decode(&self, body: Bytes) -> Result<Bytes, CodingError> {
         if body.is_empty() {
             return Ok(body);
         }
         self.0.iter().rev().try_fold(body, |body, coding| {
-            let decoded = coding.decode(&body);
-            decoded
+            coding
+                .decode(&body)
                 .map(Bytes::from)
-                .map_err(|error| error.of_body(*coding))
+                .map_err(|error| match error {
+                    DecodeError::Broken => CodingError::Broken(*coding),
+                    DecodeError::TooLarge => CodingError::TooLarge,
+                })
         })
     }
 }
@@ -101,20 +102,22 @@ impl Coding {
 
 /// The reason why a body cannot be decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DecodeError {
-    /// It is not of the coding, or incomplete.
-    Broken,
-    /// It is larger than a gateway accepts.
+pub(super) enum CodingError {
+    /// A coding is unknown, or there are too many.
+    Unsupported,
+    /// The body is not of the coding, or incomplete.
+    Broken(Coding),
+    /// The body is larger than a gateway accepts.
     TooLarge,
 }
 
-impl DecodeError {
-    fn of_body(self, coding: Coding) -> ProxyError {
-        match self {
-            Self::Broken => ProxyError::Undecodable(coding),
-            Self::TooLarge => ProxyError::BodyTooLarge,
-        }
-    }
+/// The reason why a decoder stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DecodeError {
+    /// The data is not of the coding, or incomplete.
+    Broken,
+    /// The result is larger than a gateway accepts.
+    TooLarge,
 }
 
 impl From<io::Error> for DecodeError {

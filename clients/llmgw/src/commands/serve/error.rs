@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
-    codings::Coding,
+    codings::{Coding, CodingError},
     guard::AccessDenied,
     route::{Dialect, RouteError},
 };
@@ -189,6 +189,16 @@ impl From<AccessDenied> for ProxyError {
 impl From<RouteError> for ProxyError {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+impl From<CodingError> for ProxyError {
+    fn from(error: CodingError) -> Self {
+        match error {
+            CodingError::Unsupported => Self::ContentEncoding,
+            CodingError::Broken(coding) => Self::Undecodable(coding),
+            CodingError::TooLarge => Self::BodyTooLarge,
+        }
     }
 }
 

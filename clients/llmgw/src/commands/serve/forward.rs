@@ -117,11 +117,7 @@ async fn forward(
     let target = route::target(head.uri.path(), head.uri.query())?;
     let codings = Codings::of(&head.headers)?;
     let body = codings.decode(read(&head.headers, body).await?)?;
-    let headers = without(
-        &head.headers,
-        &[&NOT_FORWARDED, &OF_THE_CALLER],
-        &[&NOT_FORWARDED_PREFIXES, &OF_BROWSERS],
-    );
+    let headers = sent(&head.headers);
     let draft = Draft::new(head.method.clone(), target, headers, body);
     let response = proxy.client.send_by_server_clock(draft).await?;
     check_redirect(&response)?;
@@ -226,4 +222,13 @@ async fn ignore(body: Body) {
             break;
         }
     }
+}
+
+/// The caller's headers that go to the gateway.
+pub(super) fn sent(headers: &HeaderMap) -> HeaderMap {
+    without(
+        headers,
+        &[&NOT_FORWARDED, &OF_THE_CALLER],
+        &[&NOT_FORWARDED_PREFIXES, &OF_BROWSERS],
+    )
 }

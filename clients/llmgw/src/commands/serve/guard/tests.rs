@@ -51,6 +51,9 @@ fn hosts() {
         "",
         "a b",
         "[::2]",
+        "[127.0.0.1]",
+        "localhost:abc",
+        "[::1]m",
     ] {
         let head = head("/", &[("host", host)]);
         assert_eq!(guard.admit(&head), Err(AccessDenied::Host), "{host}");
