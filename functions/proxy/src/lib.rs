@@ -18,7 +18,7 @@ use shared::{
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
-    respond,
+    respond, routes,
     storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
     upstream::{
         endpoint::{AllowedFamilies, Route},
@@ -115,6 +115,7 @@ impl Proxy {
             request::MAX_BODY,
             self.clock.now(),
         )?;
+        routes::Route::OpenRouter.check_method(&request.method)?;
         let route = Route::parse(
             &request.method,
             authenticated.path.as_str(),

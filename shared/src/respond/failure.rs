@@ -166,7 +166,6 @@ fn of_route(error: &RouteError) -> Failure {
             StatusCode::NOT_FOUND,
             "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
         ),
-        RouteError::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
         RouteError::PathNotAllowed { family } => Failure::new(
             StatusCode::FORBIDDEN,
             format!("The gateway does not pass on OpenRouter's /{family}: it manages credentials or accounts. Only the operator can allow it."),

@@ -1,0 +1,80 @@
+//! The families of paths that the gateway refuses to pass on, and the operator's exceptions.
+
+/// Families of paths that need a management key or hand out credentials, as OpenRouter's API
+/// description lists them. A pattern names whole leading segments; its last one is a prefix, so
+/// that `/keys-of-tomorrow` is refused too.
+const REFUSED_FAMILIES: [&str; 15] = [
+    "keys",
+    "credits",
+    "activity",
+    "analytics",
+    "byok",
+    "guardrails",
+    "workspaces",
+    "observability",
+    "organization",
+    "scim",
+    "private-endpoints",
+    "external-users",
+    "auth/keys",
+    "oauth/token",
+    "vault",
+];
+
+/// Families of paths that are refused unless the operator allows them, and are allowed.
+#[derive(Debug, Clone, Default)]
+pub struct AllowedFamilies(Vec<&'static str>);
+
+impl AllowedFamilies {
+    /// Parses a comma-separated list, e.g. `credits,keys`. The error is the place of the first unknown
+    /// name, not the name, because a misplaced secret could stand there.
+    pub fn parse(list: &str) -> Result<Self, UnknownFamily> {
+        list.split(',')
+            .map(str::trim)
+            .enumerate()
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(index, name)| {
+                REFUSED_FAMILIES
+                    .into_iter()
+                    .find(|family| *family == name)
+                    .ok_or(UnknownFamily(index + 1))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The family that refuses `path`. Compared without case and behind any number of `v1/`: what
+    /// OpenRouter's router makes of those is not for us to bet credentials on.
+    pub(super) fn refusal(&self, path: &str) -> Option<&'static str> {
+        let path = path.to_ascii_lowercase();
+        let path = path.trim_start_matches("v1/");
+        REFUSED_FAMILIES
+            .into_iter()
+            .find(|family| path.starts_with(family))
+            .filter(|family| !self.0.contains(family))
+    }
+}
+
+/// The place in a list, from 1, of a name that is no refused family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("name {0} of the list is not a refused family")]
+pub struct UnknownFamily(usize);
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::upstream::endpoint::Route;
+
+    #[test]
+    fn the_operator_may_allow_a_family() {
+        let allowed = AllowedFamilies::parse("credits, auth/keys").unwrap();
+        assert!(Route::parse(&Method::GET, "/api/v1/openrouter/credits", &allowed).is_ok());
+        assert!(Route::parse(&Method::GET, "/api/v1/openrouter/keys", &allowed).is_err());
+        assert_eq!(
+            AllowedFamilies::parse("credits,credit").unwrap_err(),
+            UnknownFamily(2)
+        );
+    }
+}
