@@ -291,7 +291,9 @@ impl Proxy {
         };
         let relayed = Relayed {
             endpoint: call.route.endpoint(),
+            model: call.payload.model.clone(),
             arrived: call.arrived,
+            created: self.clock.now().as_second(),
             idle: self.openrouter.timeouts().idle,
             books: match entry {
                 Some(entry) => relay::Books::Open(entry),

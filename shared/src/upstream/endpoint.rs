@@ -7,7 +7,7 @@ mod job;
 mod route;
 
 pub use self::{
-    dialect::{Dialect, EndMark},
+    dialect::{BrokenStream, Dialect, EndMark, LastEvent},
     families::{AllowedFamilies, UnknownFamily},
     job::Job,
     route::{PROXY_PREFIX, Route, RouteError},
@@ -51,7 +51,7 @@ struct Description {
     path: &'static str,
     /// The name in `request_logs.endpoint` and in the logs.
     name: &'static str,
-    /// The dialect of its event streams.
+    /// The dialect of its answers.
     dialect: Dialect,
     /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
     /// is done, and its cost is known only later.
@@ -60,7 +60,7 @@ struct Description {
 
 /// Every endpoint, in the order of the variants.
 const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
-    use Dialect::{Chat, Messages, Responses, Unknown};
+    use Dialect::{Chat, Completions, Images, Messages, Responses, Unknown};
     use Endpoint as E;
     [
         at_once(
@@ -69,12 +69,12 @@ const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
             "chat.completions",
             Chat,
         ),
-        at_once(E::Completions, "completions", "completions", Chat),
+        at_once(E::Completions, "completions", "completions", Completions),
         at_once(E::Responses, "responses", "responses", Responses),
         at_once(E::Messages, "messages", "messages", Messages),
         at_once(E::Embeddings, "embeddings", "embeddings", Unknown),
         at_once(E::Rerank, "rerank", "rerank", Unknown),
-        at_once(E::Images, "images", "images", Unknown),
+        at_once(E::Images, "images", "images", Images),
         at_once(
             E::Transcriptions,
             "audio/transcriptions",
@@ -136,7 +136,7 @@ impl Endpoint {
         self.description().name
     }
 
-    /// The dialect of the endpoint's event streams.
+    /// The dialect of the endpoint's answers.
     #[must_use]
     pub fn dialect(self) -> Dialect {
         self.description().dialect
