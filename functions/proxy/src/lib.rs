@@ -21,7 +21,7 @@ use shared::{
     respond, routes,
     storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
     upstream::{
-        endpoint::{AllowedFamilies, Route},
+        endpoint::{AllowedFamilies, Dialect, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
         payload::Payload,
     },
@@ -83,9 +83,10 @@ pub async fn handle(
     invocation: Invocation,
 ) -> Response<RelayBody> {
     let id = invocation.id;
+    let dialect = Dialect::of_path(&request.raw_path);
     match proxy.pass_on(request, &invocation).await {
         Ok(response) => respond::identified(response, id),
-        Err(error) => respond::failure(&error, id).map(RelayBody::from),
+        Err(error) => respond::failure_in(dialect, &error, id).map(RelayBody::from),
     }
 }
 
