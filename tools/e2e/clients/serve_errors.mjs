@@ -9,14 +9,19 @@ import { streamText } from "ai";
 import { readFile } from "node:fs/promises";
 import OpenAI from "openai";
 
-const { CASES, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL } = process.env;
+const { CASES, NAME, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL } = process.env;
 const { OPENROUTER_API_KEY, OPENROUTER_BASE_URL } = process.env;
 const messages = [{ role: "user", content: "Say hello" }];
 
 // Else it warns of models that it does not know.
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const openai = new OpenAI();
-const openrouter = new OpenRouter({ serverURL: OPENROUTER_BASE_URL, apiKey: OPENROUTER_API_KEY });
+const openrouter = new OpenRouter({
+  serverURL: OPENROUTER_BASE_URL,
+  apiKey: OPENROUTER_API_KEY,
+  // Else it repeats what fails for an hour.
+  retryConfig: { strategy: "none" },
+});
 const anthropic = new Anthropic();
 const providers = {
   openai: createOpenAI({ baseURL: OPENAI_BASE_URL, apiKey: OPENAI_API_KEY }),
@@ -77,15 +82,14 @@ const READERS = {
 };
 
 /** What a program that only reads the answer learns. */
-async function outcome(read, test) {
+async function outcome(read, model) {
   let told;
   try {
-    for await (const it of await read(`sdk/${test}`)) {
+    for await (const it of await read(model)) {
       if (typeof it === "string") told = it;
     }
   } catch (error) {
-    const message = error?.message ?? JSON.stringify(error);
-    return `raises ${error?.constructor?.name}: ${message}`.split("\n")[0];
+    return `raises ${error?.constructor?.name}: ${error?.message ?? JSON.stringify(error)}`;
   }
   return told ? `yields ${told}` : "ends silently";
 }
@@ -96,12 +100,16 @@ async function version(name) {
 }
 
 const jobs = [];
+let number = 0;
 for (const [name, ways] of Object.entries(READERS)) {
   const sdk = `${name} ${await version(name)}`;
   for (const [way, read] of Object.entries(ways)) {
     for (const test of CASES.split(",")) {
-      jobs.push(outcome(read, test).then((it) => [`${sdk} ${way}, ${test}`, it]));
+      // Each model has a name of its own, so that the test can count the requests.
+      const model = `sdk/${test}--${NAME}-${number}-`;
+      jobs.push(outcome(read, model).then((it) => [`${sdk} ${way}`, test, model, it]));
     }
+    number += 1;
   }
 }
-process.stdout.write(JSON.stringify(Object.fromEntries(await Promise.all(jobs))));
+process.stdout.write(JSON.stringify(await Promise.all(jobs)));

@@ -12,7 +12,7 @@ from typing import Any
 
 warnings.filterwarnings("ignore")
 MESSAGES = [{"role": "user", "content": "Say hello"}]
-# The model's part of a script; the answer is broken off by the gateway's upstream, or says itself that it failed.
+# What becomes of the answer: it is cut, says itself that it failed, or never comes.
 CASES = os.environ["CASES"].split(",")
 
 
@@ -50,11 +50,20 @@ def openai_responses_helper(model: str) -> Iterator[str | None]:
         events.get_final_response()
 
 
+def no_retries() -> Any:
+    """Else OpenRouter's SDK repeats what fails for an hour."""
+    from openrouter.utils import BackoffStrategy, RetryConfig
+
+    return RetryConfig("none", BackoffStrategy(1, 1, 1, 1), False)
+
+
 def openrouter_client() -> Any:
     import openrouter
 
     return openrouter.OpenRouter(
-        server_url=os.environ["OPENROUTER_BASE_URL"], api_key=os.environ["OPENROUTER_API_KEY"]
+        server_url=os.environ["OPENROUTER_BASE_URL"],
+        api_key=os.environ["OPENROUTER_API_KEY"],
+        retry_config=no_retries(),
     )
 
 
@@ -109,7 +118,10 @@ def langchain_responses(model: str) -> Iterable[Any]:
 def langchain_openrouter(model: str) -> Iterable[Any]:
     from langchain_openrouter import ChatOpenRouter
 
-    return ChatOpenRouter(model=model, base_url=os.environ["OPENROUTER_BASE_URL"]).stream("Say hello")
+    ai = ChatOpenRouter(model=model, base_url=os.environ["OPENROUTER_BASE_URL"])
+    # `max_retries=0` leaves the SDK's own.
+    ai.client.sdk_configuration.retry_config = no_retries()
+    return ai.stream("Say hello")
 
 
 def litellm_stream(model: str, **options: Any) -> Iterable[Any]:
@@ -150,22 +162,30 @@ READERS: dict[str, dict[str, Reader]] = {
 }
 
 
-def outcome(read: Reader, case: str) -> str:
+def outcome(read: Reader, model: str) -> str:
     """What a program that only reads the answer learns."""
     try:
-        told = [it for it in read(f"sdk/{case}") if isinstance(it, str)]
+        told = [it for it in read(model) if isinstance(it, str)]
     except Exception as error:
-        return f"raises {type(error).__name__}: {error}".split("\n")[0]
+        return f"raises {type(error).__name__}: {error}"
     return f"yields {told[-1]}" if told else "ends silently"
 
 
-jobs = {
-    f"{package} {version(package)} {way}, {case}": (read, case)
-    for package, ways in READERS.items()
-    if importlib.util.find_spec(package.replace("-", "_"))
-    for way, read in ways.items()
+# Each model has a name of its own, so that the test can count the requests.
+jobs = [
+    (f"{package} {version(package)} {way}", case, f"sdk/{case}--{os.environ['NAME']}-{number}-", read)
+    for number, (package, way, read) in enumerate(
+        (package, way, read)
+        for package, ways in READERS.items()
+        if importlib.util.find_spec(package.replace("-", "_"))
+        for way, read in ways.items()
+    )
     for case in CASES
-}
-with ThreadPoolExecutor(8) as pool:
-    outcomes = pool.map(lambda job: outcome(*job), jobs.values())
-    json.dump(dict(zip(jobs, outcomes, strict=True)), sys.stdout, ensure_ascii=False)
+]
+# Not in the threads, which would import the same modules at once.
+for package in {way.split()[0] for way, *_ in jobs}:
+    importlib.import_module(package.replace("-", "_"))
+with ThreadPoolExecutor(len(jobs)) as pool:
+    outcomes = pool.map(lambda job: outcome(job[3], job[2]), jobs)
+    seen = [[*job[:3], it] for job, it in zip(jobs, outcomes, strict=True)]
+    json.dump(seen, sys.stdout, ensure_ascii=False)

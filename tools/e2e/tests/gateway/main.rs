@@ -8,6 +8,7 @@
 
 mod accounting;
 mod answers;
+mod broken_streams;
 mod clients;
 mod concurrency;
 mod emulator;
