@@ -35,6 +35,9 @@ $$;
 -- replayed_request.
 CREATE OR REPLACE FUNCTION public.usage_requests(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+-- PostgREST sets this before it calls the function. Longer, and nobody waits for the answer any more; by
+-- default Supabase's roles have 8 s, less than the gateway promises.
+SET statement_timeout = '10s'
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
 DECLARE
   c_rfc3339    CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
@@ -127,11 +130,15 @@ BEGIN
                'input_tokens', l.input_tokens,
                'output_tokens', l.output_tokens,
                'cached_tokens', l.cached_tokens,
+               'cache_write_tokens', l.cache_write_tokens,
                'reasoning_tokens', l.reasoning_tokens,
+               'service_tier', l.service_tier,
                'cost_state', l.cost_state,
                'unknown_cost_reason', l.unknown_cost_reason,
+               'known_cost', trim_scale(l.known_cost)::text,
                'total_cost', trim_scale(l.total_cost)::text,
                'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'server_tool_cost', trim_scale(l.server_tool_cost)::text,
                'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
                'is_byok', l.is_byok) AS entry
         FROM page AS p
@@ -147,6 +154,17 @@ BEGIN
       'more',     coalesce(NOT bool_and(fits), false))
       FROM measured);
 END
+$$;
+
+-- The first and the last hour of some series. Its own settings: usage_report does without index scans.
+CREATE OR REPLACE FUNCTION public.usage_span(p_series bigint[], OUT earliest timestamptz, OUT latest timestamptz)
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' SET enable_indexscan = on AS $$
+  SELECT min(f.hour), max(l.hour)
+    FROM unnest(p_series) AS s (id)
+   CROSS JOIN LATERAL (
+     SELECT h.hour FROM public.usage_hours AS h WHERE h.series_id = s.id ORDER BY h.hour LIMIT 1) AS f
+   CROSS JOIN LATERAL (
+     SELECT h.hour FROM public.usage_hours AS h WHERE h.series_id = s.id ORDER BY h.hour DESC LIMIT 1) AS l
 $$;
 
 -- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
@@ -176,9 +194,10 @@ $$;
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
--- All of it is added up from the rollup, hour by hour. Only in hours that are split between groups or by
--- `start` or `end` are the requests themselves looked at, and of those, too, which have expired: they count for
--- the time in which the middle of their hour lies, so that of adjacent periods exactly one has them.
+-- All of it is added up from the rollup, hour by hour: a sum counts for the time in which the middle of its
+-- hour lies. Only where an hour is split, between groups or by `start` or `end`, are requests themselves looked
+-- at: those of the parts that do not have the middle move to where they belong. Requests that have expired stay
+-- where the middle lies, so of adjacent periods exactly one has them.
 -- Percentiles are those of the requests that are kept.
 CREATE OR REPLACE FUNCTION public.usage_report(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
@@ -187,7 +206,9 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- page, not series by series, which would return to each page for each of them: three times as fast. A year by
 -- day and model has some ten thousand sums at a time, which the default work_mem would write to disk.
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 SET enable_indexscan = off
-SET work_mem = '64MB' AS $$
+SET work_mem = '64MB'
+-- As for usage_requests.
+SET statement_timeout = '10s' AS $$
 DECLARE
   c_middle      CONSTANT interval := '30 minutes';
   v_in          jsonb       := public.decoded(request);
@@ -204,17 +225,16 @@ DECLARE
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
-  -- A sum counts for the time in which the middle of its hour lies.
-  v_first       timestamptz   := v_start - c_middle;
-  v_last        timestamptz   := v_end - c_middle;
-  v_finest      interval      := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
+  v_first       timestamptz := v_start - c_middle;
+  v_last        timestamptz := v_end - c_middle;
+  v_finest      interval    := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
   v_series      bigint[];
-  -- Hours (UTC) that are split: between what is asked for and what is not, or between groups.
-  v_split       timestamptz[];
-  -- Hours (UTC) that have requests, where needed.
-  v_hours       timestamptz[];
-  v_uneven      boolean;
-  v_too_many    integer;
+  -- First and last hour (UTC) of what is asked for.
+  v_earliest    timestamptz;
+  v_latest      timestamptz;
+  -- Moments within an hour at which what is asked for begins or ends, or a group does.
+  v_cuts        timestamptz[];
+  v_too_many    bigint;
 BEGIN
   SELECT array_agg(coalesce((o ->> 'from')::timestamptz, '-infinity') ORDER BY n),
          array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
@@ -234,51 +254,72 @@ BEGIN
   END IF;
 
   v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
-  v_split  := ARRAY(
-    SELECT DISTINCT b.hour
-      FROM (SELECT date_trunc('hour', u.bound, 'UTC') AS hour, u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)) AS b
-     WHERE isfinite(b.bound) AND b.hour <> b.bound);
-  v_uneven := (v_by_day OR v_by_hour) AND EXISTS (
-    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
-     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
-        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds);
-  IF v_by_hour OR v_uneven THEN
-    v_hours := ARRAY(
-      SELECT DISTINCT h.hour FROM public.usage_hours AS h
-       WHERE h.series_id = ANY (v_series) AND h.hour > v_start - interval '1 hour' AND h.hour < v_end);
+  v_cuts   := ARRAY(
+    SELECT u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)
+     WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
+  IF v_by_day OR v_by_hour THEN
+    SELECT s.earliest, s.latest INTO v_earliest, v_latest FROM public.usage_span(v_series) AS s;
+    v_earliest := greatest(v_earliest, date_trunc('hour', v_start, 'UTC'));
+    v_latest   := least(v_latest, date_trunc('hour', v_end, 'UTC'));
   END IF;
-  IF v_by_hour AND cardinality(v_hours) > 2 * v_max_groups THEN
-    -- Even if each local hour has two of them there are too many groups.
-    v_too_many := cardinality(v_hours);
+  -- There are too many groups even if each local hour has two hours of UTC.
+  IF v_by_hour AND v_latest - v_earliest > 2 * v_max_groups * interval '1 hour' THEN
+    SELECT nullif(greatest(count(DISTINCT h.hour), 2 * v_max_groups), 2 * v_max_groups) INTO v_too_many
+      FROM public.usage_hours AS h
+     WHERE h.series_id = ANY (v_series) AND h.hour >= v_earliest AND h.hour <= v_latest;
+  END IF;
+  IF v_too_many IS NOT NULL THEN
     v_group_by := '{}';
     v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
-  ELSIF v_uneven THEN
-    -- Where the clock does not differ from UTC by whole hours, groups end within an hour.
-    v_split := ARRAY(
-      SELECT unnest(v_split)
-       UNION
-      SELECT t.hour
-        FROM (SELECT u.hour, u.hour + interval '1 hour' - interval '1 microsecond' AS last
-                FROM unnest(v_hours) AS u (hour)) AS t
-       WHERE width_bucket(t.hour, v_from) <> width_bucket(t.last, v_from)
-          OR date_bin(v_finest, t.hour + v_offset[width_bucket(t.hour, v_from)], 'epoch')
-             <> date_bin(v_finest, t.last + v_offset[width_bucket(t.last, v_from)], 'epoch'));
+  ELSIF EXISTS (
+    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
+     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
+        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds)
+  THEN
+    -- Where the clock does not differ from UTC by whole hours, groups end within an hour: at the next end after
+    -- the hour's begin, where the offset changes, and at the next end after that.
+    v_cuts := v_cuts || ARRAY(
+      SELECT DISTINCT c.cut
+        FROM generate_series(v_earliest, v_latest, '1 hour') AS h (hour)
+       CROSS JOIN LATERAL (
+         SELECT h.hour AS at
+          UNION ALL
+         SELECT o.since FROM unnest(v_from) AS o (since)
+          WHERE o.since > h.hour AND o.since < h.hour + interval '1 hour') AS t
+       CROSS JOIN LATERAL (
+         VALUES (t.at), (date_bin(v_finest, t.at + v_offset[width_bucket(t.at, v_from)], 'epoch')
+                         + v_finest - v_offset[width_bucket(t.at, v_from)])) AS c (cut)
+       WHERE (v_by_day OR v_by_hour) AND c.cut > h.hour AND c.cut < h.hour + interval '1 hour');
   END IF;
 
   RETURN (
-  WITH single AS (
-    -- In split hours, requests move from the time in which the middle lies to the time in which they began.
-    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign AS requests,
-           m.sign * l.input_tokens::bigint AS input_tokens, m.sign * l.output_tokens::bigint AS output_tokens,
-           m.sign * l.cached_tokens::bigint AS cached_tokens, m.sign * l.reasoning_tokens::bigint AS reasoning_tokens,
-           CASE WHEN l.total_cost > 0 AND l.total_cost < 'Infinity' THEN m.sign * l.total_cost END AS cost
-      FROM unnest(v_split) AS s (hour)
+  WITH parts AS (
+    -- Hours that are cut, in parts.
+    SELECT b.hour, b.first, coalesce(lead(b.first) OVER (PARTITION BY b.hour ORDER BY b.first),
+                                     b.hour + interval '1 hour') AS until
+      FROM (SELECT date_bin('1 hour', c.cut, 'epoch') AS hour, c.cut AS first FROM unnest(v_cuts) AS c (cut)
+             UNION
+            SELECT date_bin('1 hour', c.cut, 'epoch'), date_bin('1 hour', c.cut, 'epoch')
+              FROM unnest(v_cuts) AS c (cut)) AS b
+  ), moved AS MATERIALIZED (
+    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle, count(*) AS requests,
+           sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
+           sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
+           sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
+      FROM parts AS p
      CROSS JOIN LATERAL (
        SELECT r.* FROM public.request_logs AS r
-        WHERE r.did = v_did AND r.request_time >= s.hour AND r.request_time < s.hour + interval '1 hour'
-          AND r.status <> 'pending'
-       OFFSET 0) AS l  -- hour by hour, from the index
-     CROSS JOIN LATERAL (VALUES (l.request_time, 1), (s.hour + c_middle, -1)) AS m (at, sign)
+        WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
+       OFFSET 0) AS l  -- part by part, from the index
+     WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
+     GROUP BY 1, 2, 3, 4, 5, 6
+  ), single AS (
+    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign * l.requests AS requests,
+           m.sign * l.input_tokens AS input_tokens, m.sign * l.output_tokens AS output_tokens,
+           m.sign * l.cached_tokens AS cached_tokens, m.sign * l.reasoning_tokens AS reasoning_tokens,
+           m.sign * l.cost AS cost
+      FROM moved AS l
+     CROSS JOIN LATERAL (VALUES (l.first, 1), (l.middle, -1)) AS m (at, sign)
      WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
     -- The rollup does not have what is not finished.
@@ -286,6 +327,32 @@ BEGIN
            l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
       FROM public.request_logs AS l
      WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+  ), sums AS MATERIALIZED (
+    -- By series first: there are far fewer of them than of hours.
+    SELECT s.model, nullif(s.endpoint, '') AS endpoint, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
+           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
+      FROM (SELECT h.series_id,
+                   -- Local time, in the shape of UTC.
+                   CASE WHEN v_by_day
+                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
+                   CASE WHEN v_by_hour
+                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
+                   -- Where a clock is set back, the same hour comes twice.
+                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
+                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
+                   sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
+                   sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+              FROM public.usage_hours AS h
+             WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
+             GROUP BY 1, 2, 3, 4) AS h
+      JOIN public.usage_series AS s ON s.id = h.series_id
+     UNION ALL
+    SELECT l.model, l.endpoint, l.status, l.cost_state,
+           CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+           CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+           CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
+           l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, l.cost
+      FROM single AS l
   ), totals AS MATERIALIZED (
     SELECT p.model, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
@@ -298,22 +365,12 @@ BEGIN
            coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
            coalesce(sum(p.cost), 0)             AS cost
-      FROM (SELECT s.model, s.status, s.cost_state, h.*
-              FROM (SELECT h.series_id, sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
-                           sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
-                           sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
-                      FROM public.usage_hours AS h
-                     WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
-                     GROUP BY h.series_id) AS h
-              JOIN public.usage_series AS s ON s.id = h.series_id
-             UNION ALL
-            SELECT l.model, l.status, l.cost_state, NULL, l.requests, l.input_tokens, l.output_tokens,
-                   l.cached_tokens, l.reasoning_tokens, l.cost
-              FROM single AS l) AS p
+      FROM sums AS p
      GROUP BY p.model
     HAVING sum(p.requests) <> 0
   ), grouped AS (
-    SELECT p.model, p.endpoint, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+    SELECT CASE WHEN v_by_model THEN p.model END AS model, CASE WHEN v_by_endpoint THEN p.endpoint END AS endpoint,
+           p.day, p.hour, p.stretch, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
@@ -324,31 +381,8 @@ BEGIN
            coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
            coalesce(sum(p.cost), 0)             AS cost
-      FROM (SELECT CASE WHEN v_by_model THEN s.model END AS model,
-                   CASE WHEN v_by_endpoint THEN nullif(s.endpoint, '') END AS endpoint,
-                   -- Local time, in the shape of UTC.
-                   CASE WHEN v_by_day
-                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
-                   CASE WHEN v_by_hour
-                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
-                   -- Where a clock is set back, the same hour comes twice.
-                   CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
-                   s.status, s.cost_state,
-                   sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
-                   sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
-              FROM public.usage_hours AS h
-              JOIN public.usage_series AS s ON s.id = h.series_id
-             WHERE v_group_by <> '{}' AND h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
-             GROUP BY 1, 2, 3, 4, 5, 6, 7
-             UNION ALL
-            SELECT CASE WHEN v_by_model THEN l.model END, CASE WHEN v_by_endpoint THEN nullif(l.endpoint, '') END,
-                   CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
-                   CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
-                   CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
-                   l.status, l.cost_state, l.requests, l.input_tokens, l.output_tokens, l.cached_tokens,
-                   l.reasoning_tokens, l.cost
-              FROM single AS l
-             WHERE v_group_by <> '{}') AS p
+      FROM sums AS p
+     WHERE v_group_by <> '{}'
      GROUP BY 1, 2, 3, 4, 5
     HAVING sum(p.requests) <> 0
   ), models AS (
@@ -456,8 +490,8 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
-    public.usage_report(jsonb)
+    public.usage_span(bigint[]), public.usage_report(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.usage_summary(jsonb), public.usage_requests(jsonb),
-    public.usage_report(jsonb)
+    public.usage_span(bigint[]), public.usage_report(jsonb)
   TO service_role;

@@ -46,6 +46,7 @@ impl Retry {
             // It may have happened after the request was sent.
             Error::Panicked => Self::MayBeBilled,
             Error::Auth(_)
+            | Error::Access(_)
             | Error::Path(_)
             | Error::Query(_)
             | Error::MalformedEvent
@@ -76,9 +77,12 @@ impl Retry {
     fn of_refusal(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::RateLimited { retry_after, .. } => Self::After(*retry_after),
+            Refusal::TooManyOpenRequests { .. } => Self::After(FAILED_DEPENDENCY),
             Refusal::TooManyOpenJobs { .. } => Self::After(OPEN_JOB),
             Refusal::ProvisioningInProgress => Self::After(SAME_WORK),
             Refusal::NoKeyForDid
+            | Refusal::DidNotAllowed
+            | Refusal::PathNeedsOwnKey
             | Refusal::KeyDisabled
             | Refusal::Replayed
             | Refusal::CreditLimitReached { .. }

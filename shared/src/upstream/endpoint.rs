@@ -56,6 +56,19 @@ struct Description {
     /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
     /// is done, and its cost is known only later.
     creates_jobs: bool,
+    /// The unit in which a request is held.
+    hold: HoldUnit,
+}
+
+/// The unit of the least that is held for a request against a credit limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldUnit {
+    /// The request.
+    Request,
+    /// Each request in the body.
+    InlineRequest,
+    /// A video.
+    Video,
 }
 
 /// Every endpoint, in the order of the variants.
@@ -82,8 +95,8 @@ const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
             Unknown,
         ),
         at_once(E::Speech, "audio/speech", "audio.speech", Unknown),
-        by_job(E::Videos, "videos", "videos"),
-        by_job(E::Batches, "batches", "batches"),
+        by_job(E::Videos, "videos", "videos", HoldUnit::Video),
+        by_job(E::Batches, "batches", "batches", HoldUnit::InlineRequest),
         at_once(E::Systemone, "systemone", "systemone", Unknown),
         at_once(E::Other, "", "other", Unknown),
     ]
@@ -101,16 +114,23 @@ const fn at_once(
         name,
         dialect,
         creates_jobs: false,
+        hold: HoldUnit::Request,
     }
 }
 
-const fn by_job(endpoint: Endpoint, path: &'static str, name: &'static str) -> Description {
+const fn by_job(
+    endpoint: Endpoint,
+    path: &'static str,
+    name: &'static str,
+    hold: HoldUnit,
+) -> Description {
     Description {
         endpoint,
         path,
         name,
         dialect: Dialect::Unknown,
         creates_jobs: true,
+        hold,
     }
 }
 
@@ -148,12 +168,24 @@ impl Endpoint {
         self.description().creates_jobs
     }
 
+    /// The unit in which a request is held.
+    #[must_use]
+    pub fn hold_unit(self) -> HoldUnit {
+        self.description().hold
+    }
+
     /// The folder of the jobs that the endpoint creates, if it does.
     fn folder_of_jobs(self) -> Option<&'static str> {
         let Description {
             path, creates_jobs, ..
         } = self.description();
         creates_jobs.then_some(*path)
+    }
+
+    /// The names of the endpoints that create jobs.
+    #[must_use]
+    pub fn names_with_jobs() -> Vec<&'static str> {
+        Self::all_with_jobs().map(Self::as_str).collect()
     }
 
     /// The endpoints that create jobs.

@@ -21,7 +21,20 @@ const REFUSED_FAMILIES: [&str; 15] = [
     "vault",
 ];
 
-/// Families of paths that are refused unless the operator allows them, and are allowed.
+/// Families of paths below which OpenRouter keeps what all keys of an account or workspace share: whoever has
+/// one of them lists, reads, changes or deletes what others keep there. Refused to callers whose key the
+/// gateway made, because those keys are all the operator's. Patterns as above.
+const SHARED_FAMILIES: [&str; 6] = [
+    "files",
+    "batches",
+    "presets",
+    "containers",
+    "interns",
+    "datasets/session-cost",
+];
+
+/// Families of paths that are refused, to all or to callers with a provisioned key, unless the operator
+/// allows them, and are allowed.
 #[derive(Debug, Clone, Default)]
 pub struct AllowedFamilies(Vec<&'static str>);
 
@@ -36,6 +49,7 @@ impl AllowedFamilies {
             .map(|(index, name)| {
                 REFUSED_FAMILIES
                     .into_iter()
+                    .chain(SHARED_FAMILIES)
                     .find(|family| *family == name)
                     .ok_or(UnknownFamily(index + 1))
             })
@@ -43,13 +57,23 @@ impl AllowedFamilies {
             .map(Self)
     }
 
-    /// The family that refuses `path`. Compared without case and behind any number of `v1/`: what
-    /// OpenRouter's router makes of those is not for us to bet credentials on.
+    /// The family that refuses `path` to everyone.
     pub(super) fn refusal(&self, path: &str) -> Option<&'static str> {
+        self.family_of(path, &REFUSED_FAMILIES)
+    }
+
+    /// Whether `path` reaches what all provisioned keys share.
+    pub(super) fn is_shared(&self, path: &str) -> bool {
+        self.family_of(path, &SHARED_FAMILIES).is_some()
+    }
+
+    /// The one of `families` that `path` belongs to, unless it is allowed. Compared without case and behind
+    /// any number of `v1/`: what OpenRouter's router makes of those is not for us to bet credentials on.
+    fn family_of(&self, path: &str, families: &[&'static str]) -> Option<&'static str> {
         let path = path.to_ascii_lowercase();
         let path = path.trim_start_matches("v1/");
-        REFUSED_FAMILIES
-            .into_iter()
+        let mut families = families.iter().copied();
+        families
             .find(|family| path.starts_with(family))
             .filter(|family| !self.0.contains(family))
     }

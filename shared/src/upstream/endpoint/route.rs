@@ -54,6 +54,7 @@ pub struct Route {
     polled_job: Option<Job>,
     deleted_job: Option<Job>,
     counts_tokens: bool,
+    requires_own_key: bool,
 }
 
 impl Route {
@@ -88,6 +89,7 @@ impl Route {
             polled_job: (*method == Method::GET).then(|| Job::at(path)).flatten(),
             deleted_job: (*method == Method::DELETE).then(|| Job::at(path)).flatten(),
             counts_tokens: unwrapped(name) == "messages/count_tokens",
+            requires_own_key: allowed.is_shared(path),
         })
     }
 
@@ -119,6 +121,12 @@ impl Route {
     #[must_use]
     pub fn counts_tokens(&self) -> bool {
         self.counts_tokens
+    }
+
+    /// Whether the caller must have brought the key: the path reaches what all provisioned keys share.
+    #[must_use]
+    pub fn requires_own_key(&self) -> bool {
+        self.requires_own_key
     }
 
     /// Whether the request gets a row in the books.
@@ -283,6 +291,39 @@ mod tests {
         for path in ["/key", "/auth", "/models/keys", "/generation"] {
             assert!(route(&Method::GET, path).is_ok(), "{path}");
         }
+    }
+
+    #[test]
+    fn what_provisioned_keys_share_takes_a_key_of_ones_own() {
+        for path in [
+            "/files",
+            "/Files/file_1/content",
+            "/v1/v1/batches",
+            "/batches/batch_1",
+            "/presets/mine/chat/completions",
+            "/containers/c/files",
+            "/interns/7/chat/completions",
+            "/datasets/session-cost",
+        ] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                assert!(route(&method, path).unwrap().requires_own_key(), "{path}");
+            }
+        }
+        for path in [
+            "/chat/completions",
+            "/videos/v",
+            "/datasets/rankings-daily",
+            "/models/files",
+        ] {
+            assert!(
+                !route(&Method::POST, path).unwrap().requires_own_key(),
+                "{path}"
+            );
+        }
+        let allowed = AllowedFamilies::parse("files").unwrap();
+        let route = |path| Route::parse(&Method::GET, path, &allowed).unwrap();
+        assert!(!route("/api/v1/openrouter/files").requires_own_key());
+        assert!(route("/api/v1/openrouter/batches").requires_own_key());
     }
 
     #[test]
