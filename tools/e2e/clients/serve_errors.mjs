@@ -9,7 +9,7 @@ import { streamText } from "ai";
 import { readFile } from "node:fs/promises";
 import OpenAI from "openai";
 
-const { CASES, NAME, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL } = process.env;
+const { CASES, NAME, ANTHROPIC_BASE_URL, OPENAI_API_KEY, OPENAI_BASE_URL } = process.env;
 const { OPENROUTER_API_KEY, OPENROUTER_BASE_URL } = process.env;
 const messages = [{ role: "user", content: "Say hello" }];
 
@@ -25,8 +25,8 @@ const openrouter = new OpenRouter({
 const anthropic = new Anthropic();
 const providers = {
   openai: createOpenAI({ baseURL: OPENAI_BASE_URL, apiKey: OPENAI_API_KEY }),
-  // It appends /messages, not /v1/messages.
-  anthropic: createAnthropic({ baseURL: `${ANTHROPIC_BASE_URL}/v1`, apiKey: ANTHROPIC_API_KEY }),
+  // It appends /messages, not /v1/messages, and knows one way to send a key.
+  anthropic: createAnthropic({ baseURL: `${ANTHROPIC_BASE_URL}/v1`, apiKey: OPENAI_API_KEY }),
   openrouter: createOpenRouter({ baseURL: OPENROUTER_BASE_URL, apiKey: OPENROUTER_API_KEY }),
 };
 
