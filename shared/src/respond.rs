@@ -1,22 +1,23 @@
 //! The gateway's own responses: their shapes and headers. Which status and sentence a failure has is
-//! written in `failure`, and nowhere else.
+//! written in `failure`, whether to try again in `retry`, and nowhere else.
 
+mod envelope;
 mod failure;
+mod retry;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use self::failure::Failure;
-use crate::{causes::causes, error::Error, observe};
+use self::{envelope::Envelope, failure::Failure, retry::Retry};
+use crate::{causes::causes, error::Error, observe, upstream::endpoint::Dialect};
 
 /// Names the request on every response.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
 /// The headers that web pages may read besides the harmless ones.
 const EXPOSED_HEADERS: &str =
-    "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id";
+    "date,link,retry-after,x-gateway-request-id,x-gateway-upstream,x-generation-id,x-should-retry";
 
 /// `{"success":true,"data":…}`
 #[must_use]
@@ -105,43 +106,27 @@ pub fn identified<B>(mut response: Response<B>, id: Uuid) -> Response<B> {
     response
 }
 
-/// The gateway's one error body. The full cause goes to the log under the same id.
+/// The gateway's error body on routes of its own. The full cause goes to the log under the same id.
 #[must_use]
 pub fn failure(error: &Error, id: Uuid) -> Response<Bytes> {
+    failure_in(Dialect::Unknown, error, id)
+}
+
+/// The gateway's error body, as clients of `dialect` read it.
+#[must_use]
+pub fn failure_in(dialect: Dialect, error: &Error, id: Uuid) -> Response<Bytes> {
     let failure = Failure::of(error);
     log(error, &failure, id);
-    let mut metadata = failure.metadata;
-    metadata.insert("reason".to_owned(), Value::from(error.reason()));
-    let body = ErrorBody {
-        success: false,
-        error: ErrorMember {
-            code: failure.status.as_u16(),
-            message: &failure.message,
-            metadata,
-        },
-        request_id: id.to_string(),
-    };
-    let mut response = json(&body, id);
+    let mut response = json(&Envelope::new(dialect, &failure, error.reason(), id), id);
     *response.status_mut() = failure.status;
-    for (name, value) in failure.headers {
+    for (name, value) in failure
+        .headers
+        .into_iter()
+        .chain(Retry::of(error).headers())
+    {
         response.headers_mut().insert(name, value);
     }
     response
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    success: bool,
-    error: ErrorMember<'a>,
-    request_id: String,
-}
-
-/// The member in which OpenRouter's and OpenAI's SDKs look for `message` and `code`.
-#[derive(Serialize)]
-struct ErrorMember<'a> {
-    code: u16,
-    message: &'a str,
-    metadata: Map<String, Value>,
 }
 
 fn log(error: &Error, failure: &Failure, id: Uuid) {
@@ -149,5 +134,135 @@ fn log(error: &Error, failure: &Failure, id: Uuid) {
     observe::record("request.reason", reason);
     if failure.status.is_server_error() {
         tracing::error!(request.id = %id, http.status = status, request.reason = reason, error = causes(error), "request failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        identity::auth::AuthError,
+        request::MAX_BODY,
+        storage::{Refusal, StorageError},
+        upstream::openrouter::UpstreamError,
+    };
+
+    fn told(dialect: Dialect, error: &Error) -> (StatusCode, Value) {
+        let response = failure_in(dialect, error, Uuid::nil());
+        let body = serde_json::from_slice(response.body()).unwrap();
+        (response.status(), body)
+    }
+
+    #[test]
+    fn messages_get_anthropics_envelope_with_the_reason_where_it_always_is() {
+        let too_large = || AuthError::BodyTooLarge {
+            size: MAX_BODY + 1,
+            max: MAX_BODY,
+        };
+        for (error, status, kind, reason) in [
+            (
+                Error::from(AuthError::ContentEncoding),
+                415,
+                "invalid_request_error",
+                "content_encoding_not_supported",
+            ),
+            (
+                too_large().into(),
+                413,
+                "request_too_large",
+                "body_too_large",
+            ),
+            (
+                StorageError::Refused(Refusal::Replayed).into(),
+                401,
+                "authentication_error",
+                "replayed_request",
+            ),
+            (
+                StorageError::Refused(Refusal::NoKeyForDid).into(),
+                404,
+                "not_found_error",
+                "no_key_for_did",
+            ),
+            (
+                StorageError::Refused(Refusal::KeyDisabled).into(),
+                403,
+                "permission_error",
+                "key_disabled",
+            ),
+            (
+                UpstreamError::FirstByteTimeout.into(),
+                504,
+                "api_error",
+                "upstream_timeout",
+            ),
+        ] {
+            let (code, body) = told(Dialect::Messages, &error);
+            let message = body["error"]["message"].clone();
+            let metadata = body["error"]["metadata"].clone();
+            assert_eq!(metadata["reason"], reason);
+            let envelope = json!({
+                "type": "error",
+                "error": {"type": kind, "message": message, "metadata": metadata},
+                "request_id": Uuid::nil(),
+            });
+            assert_eq!((code.as_u16(), body), (status, envelope));
+            // The same elsewhere, in the gateway's own form.
+            let own = json!({
+                "success": false,
+                "error": {"code": status, "message": message, "metadata": metadata},
+                "request_id": Uuid::nil(),
+            });
+            for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Unknown] {
+                assert_eq!(told(dialect, &error), (code, own.clone()));
+            }
+        }
+        let (_, body) = told(Dialect::Messages, &too_large().into());
+        assert_eq!(body["error"]["metadata"]["max_bytes"], MAX_BODY);
+    }
+
+    #[test]
+    fn a_retry_is_invited_only_where_nothing_may_be_billed() {
+        let advice = |error: &Error| {
+            let response = failure(error, Uuid::nil());
+            let header = |name: &str| {
+                let value = response.headers().get(name)?;
+                value.to_str().ok().map(str::to_owned)
+            };
+            (header("x-should-retry"), header("retry-after"))
+        };
+        for (error, should_retry, after) in [
+            (
+                Error::from(UpstreamError::FirstByteTimeout),
+                Some("false"),
+                None,
+            ),
+            (
+                UpstreamError::Unusable("no status").into(),
+                Some("false"),
+                None,
+            ),
+            (Error::Panicked, Some("false"), None),
+            (
+                Error::Unhealthy {
+                    checks: Value::Null,
+                },
+                Some("true"),
+                Some("5"),
+            ),
+            (
+                StorageError::Refused(Refusal::ProvisioningInProgress).into(),
+                Some("true"),
+                Some("2"),
+            ),
+            (StorageError::Refused(Refusal::Replayed).into(), None, None),
+            (Error::NotFound, None, None),
+        ] {
+            let (should_retry, after) = (should_retry.map(str::to_owned), after.map(str::to_owned));
+            assert_eq!(advice(&error), (should_retry, after), "{error}");
+        }
     }
 }

@@ -50,6 +50,10 @@ impl Function {
 /// The function that answers every path without a route. It knows no secret.
 pub const FALLBACK: Function = Function::Health;
 
+/// The methods that OpenRouter is asked with. Others (`TRACE`, `CONNECT`, odd spellings) would carry the
+/// user's key to who knows what.
+const PASSED_ON: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// The proof that a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -65,8 +69,8 @@ pub enum Access {
 struct Description {
     /// The path below the gateway's base URL. `{path}` at the end stands for anything.
     path: &'static str,
-    /// The methods, as the header `Allow` lists them; `None`: any.
-    methods: Option<&'static str>,
+    /// The methods, as the header `Allow` lists them.
+    methods: &'static str,
     function: Function,
     access: Access,
 }
@@ -93,13 +97,18 @@ impl Route {
             access,
         };
         match self {
-            Self::Banner => row("/", Some("GET, HEAD"), Health, Open),
-            Self::Health => row("/api/v1/health", Some("GET, HEAD"), Health, Open),
-            Self::DatabaseHealth => row("/api/v1/health/database", Some("GET, HEAD"), Usage, Open),
-            Self::OpenRouter => row("/api/v1/openrouter/{path}", None, Proxy, SignedAndBooked),
-            Self::Usage => row("/api/v1/usage", Some("GET"), Usage, Signed),
-            Self::UsageRequests => row("/api/v1/usage/requests", Some("GET"), Usage, Signed),
-            Self::Keys => row("/api/v1/keys", Some("GET, PUT, POST, DELETE"), Keys, Signed),
+            Self::Banner => row("/", "GET, HEAD", Health, Open),
+            Self::Health => row("/api/v1/health", "GET, HEAD", Health, Open),
+            Self::DatabaseHealth => row("/api/v1/health/database", "GET, HEAD", Usage, Open),
+            Self::OpenRouter => row(
+                "/api/v1/openrouter/{path}",
+                PASSED_ON,
+                Proxy,
+                SignedAndBooked,
+            ),
+            Self::Usage => row("/api/v1/usage", "GET", Usage, Signed),
+            Self::UsageRequests => row("/api/v1/usage/requests", "GET", Usage, Signed),
+            Self::Keys => row("/api/v1/keys", "GET, PUT, POST, DELETE", Keys, Signed),
         }
     }
 
@@ -118,9 +127,9 @@ impl Route {
         self.description().path
     }
 
-    /// The methods, as the header `Allow` lists them; `None`: any.
+    /// The methods, as the header `Allow` lists them.
     #[must_use]
-    pub fn methods(self) -> Option<&'static str> {
+    pub fn methods(self) -> &'static str {
         self.description().methods
     }
 
@@ -138,15 +147,14 @@ impl Route {
 
     /// Refuses a method that the route does not have.
     pub fn check_method(self, method: &Method) -> Result<(), MethodNotAllowed> {
-        match self.methods() {
-            Some(allow) if !allow.split(", ").any(|it| it == method.as_str()) => {
-                Err(MethodNotAllowed {
-                    method: method.clone(),
-                    allow,
-                })
-            }
-            Some(_) | None => Ok(()),
+        let allow = self.methods();
+        if allow.split(", ").any(|it| it == method.as_str()) {
+            return Ok(());
         }
+        Err(MethodNotAllowed {
+            method: method.clone(),
+            allow,
+        })
     }
 }
 
@@ -165,5 +173,25 @@ impl MethodNotAllowed {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         "method_not_allowed"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_methods_are_not_passed_on() {
+        for method in [
+            "TRACE", "CONNECT", "post", "Post", "BREW", "PROPFIND", "GET,",
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::TRACE);
+            let refused = Route::OpenRouter.check_method(&method).unwrap_err();
+            assert_eq!(refused.allow, PASSED_ON, "{method}");
+        }
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(Route::OpenRouter.check_method(&method), Ok(()), "{method}");
+        }
     }
 }

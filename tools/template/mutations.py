@@ -161,6 +161,11 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "API Gateway's own 400": drop((*OWN_ERRORS, "DEFAULT_4XX")),
         "a lack of concurrency reads 500": drop((*OWN_ERRORS, "INTEGRATION_FAILURE")),
         "every other status becomes 500": put((*OWN_ERRORS, "DEFAULT_5XX", "statusCode"), "500"),
+        "a code that is not the status": put(
+            (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
+            '{"success":false,"type":"error","error":{"type":"x","code":400,"message":"x",'
+            '"metadata":{"reason":"x"}},"request_id":"$context.extendedRequestId"}',
+        ),
         "no word when to come back": drop(
             (*OWN_ERRORS, "INTEGRATION_FAILURE", "responseParameters", "gatewayresponse.header.Retry-After")
         ),
@@ -169,13 +174,13 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         ),
         "quotes what clients send": put(
             (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
-            '{"success":false,"error":{"code":400,"message":"$context.error.message","metadata":{"reason":"x"}},'
-            '"request_id":"$context.extendedRequestId"}',
+            '{"success":false,"type":"error","error":{"type":"x","code":"$context.error.responseType",'
+            '"message":"$context.error.message","metadata":{"reason":"x"}},"request_id":"$context.extendedRequestId"}',
         ),
         "quotes an id that clients choose": put(
             (*OWN_ERRORS, "DEFAULT_4XX", "responseTemplates", "application/json"),
-            '{"success":false,"error":{"code":400,"message":"x","metadata":{"reason":"x"}},'
-            '"request_id":"$context.requestId"}',
+            '{"success":false,"type":"error","error":{"type":"x","code":"$context.error.responseType",'
+            '"message":"x","metadata":{"reason":"x"}},"request_id":"$context.requestId"}',
         ),
     },
     "iam-has-no-wildcards": {

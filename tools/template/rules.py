@@ -19,7 +19,14 @@ ROUTES: dict[str, str] = json.loads((HERE / "routes.json").read_text())
 ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())["set"]
 
 SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
-EXPOSED_HEADERS = {"date", "retry-after", "x-gateway-request-id", "x-gateway-upstream", "x-generation-id"}
+EXPOSED_HEADERS = {
+    "date",
+    "retry-after",
+    "x-gateway-request-id",
+    "x-gateway-upstream",
+    "x-generation-id",
+    "x-should-retry",
+}
 # API Gateway's own errors and their statuses. The defaults have none: with one, every other error of their
 # class would be answered with it.
 OWN_ERRORS: dict[str, str | None] = {
@@ -210,18 +217,18 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
     for kind, response in responses.items():
         template = response["responseTemplates"]["application/json"]
         # Any other variable could hold a client's text, and none of them is escaped.
-        body = json.loads(template.replace("$context.extendedRequestId", "id"))
+        known = template.replace("$context.extendedRequestId", "id")
+        body = json.loads(known.replace("$context.error.responseType", kind))
         if "$" in json.dumps(body):
             yield f"{kind}: quotes {template}"
         error = body.get("error", {})
         status = response.get("statusCode")
-        if body != {"success": False, "error": error, "request_id": "id"} or set(error) != {
-            "code",
-            "message",
-            "metadata",
-        }:
+        # The functions' own form and Anthropic's at once: the path cannot choose between them here.
+        members = {"type", "code", "message", "metadata"}
+        envelope = {"success": False, "type": "error", "error": error, "request_id": "id"}
+        if body != envelope or set(error) != members:
             yield f"{kind}: not the error body: {body}"
-        elif status is not None and str(error["code"]) != status:
+        elif str(error["code"]) != (kind if status is None else status):
             yield f"{kind}: code {error['code']} under status {status}"
         if status != OWN_ERRORS.get(kind):
             yield f"{kind}: status {status}, expected {OWN_ERRORS.get(kind)}"
@@ -232,7 +239,8 @@ def own_errors_have_the_error_body(stack: Expansion) -> Iterator[str]:
             yield f"{kind}: does not expose {sorted(missing)}"
         if ("gatewayresponse.header.Retry-After" in sent) != (status in {"429", "503"}):
             yield f"{kind}: wrong about Retry-After"
-        if (sent.get("gatewayresponse.header.x-should-retry") == "'false'") != (kind in MAY_BE_BILLED):
+        advice = "'false'" if kind in MAY_BE_BILLED else "'true'" if status in {"429", "503"} else None
+        if sent.get("gatewayresponse.header.x-should-retry") != advice:
             yield f"{kind}: wrong about x-should-retry"
 
 

@@ -43,6 +43,7 @@ use shared::{
     config::Env,
     observe,
     request::{Incoming, Invocation},
+    upstream::endpoint::Dialect,
 };
 use tokio::time::Instant;
 
@@ -200,11 +201,13 @@ where
     {
         Ok(request) => {
             observe::asked(&request);
+            let dialect = Dialect::of_path(&request.raw_path);
             AssertUnwindSafe(handler(state, request, invocation))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_panic| {
-                    shared::respond::failure(&shared::error::Error::Panicked, id).map(B::from)
+                    shared::respond::failure_in(dialect, &shared::error::Error::Panicked, id)
+                        .map(B::from)
                 })
         }
         Err(error) => {

@@ -21,10 +21,10 @@ use shared::{
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
-    respond,
+    respond, routes,
     storage::{Begin, Begun, Books, CallerRequest, JobLimit, Protocol, Refusal, StorageError},
     upstream::{
-        endpoint::{AllowedFamilies, Endpoint, Route},
+        endpoint::{AllowedFamilies, Dialect, Endpoint, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
         payload::Payload,
     },
@@ -90,9 +90,10 @@ pub async fn handle(
     invocation: Invocation,
 ) -> Response<RelayBody> {
     let id = invocation.id;
+    let dialect = Dialect::of_path(&request.raw_path);
     match proxy.pass_on(request, &invocation).await {
         Ok(response) => respond::identified(response, id),
-        Err(error) => respond::failure(&error, id).map(RelayBody::from),
+        Err(error) => respond::failure_in(dialect, &error, id).map(RelayBody::from),
     }
 }
 
@@ -123,6 +124,7 @@ impl Proxy {
             self.clock.now(),
         )?;
         let allowed = self.allowed_dids.check(authenticated)?;
+        routes::Route::OpenRouter.check_method(&request.method)?;
         let route = Route::parse(
             &request.method,
             allowed.path().as_str(),
@@ -300,7 +302,9 @@ impl Proxy {
         };
         let relayed = Relayed {
             endpoint: call.route.endpoint(),
+            model: call.payload.model.clone(),
             arrived: call.arrived,
+            created: self.clock.now().as_second(),
             idle: self.openrouter.timeouts().idle,
             books: match entry {
                 Some(entry) => relay::Books::Open(entry),

@@ -148,6 +148,24 @@ impl Meter {
         self.tally.generation_id()
     }
 
+    /// The model that answered, as soon as it was read.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.tally.model()
+    }
+
+    /// The number of a stream's events that have come whole.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.tally.events()
+    }
+
+    /// Whether the stream has said `[DONE]`.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.tally.done_seen()
+    }
+
     /// Whether the answer has said by itself that it is whole: the JSON text, or the stream's end mark.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 use uuid::Uuid;
@@ -145,6 +146,21 @@ async fn exchange(
     raw: impl Into<Vec<u8>>,
     after: After,
 ) -> Result<Seen, UpstreamError> {
+    exchange_in(endpoint, raw.into(), after, Metering::On).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metering {
+    On,
+    Off,
+}
+
+async fn exchange_in(
+    endpoint: Endpoint,
+    raw: Vec<u8>,
+    after: After,
+    metering: Metering,
+) -> Result<Seen, UpstreamError> {
     let since = Instant::now();
     let invocation = Invocation {
         id: Uuid::nil(),
@@ -167,16 +183,21 @@ async fn exchange(
         force_json: false,
     };
     let key = ApiKey::new("sk-or-v1-0123456789".to_owned()).unwrap();
-    let answer = openrouter(raw.into(), after)
+    let answer = openrouter(raw, after)
         .send(request, &key, invocation.closing_time(), |id| {
             entry.note_generation(id);
         })
         .await?;
     let relayed = Relayed {
         endpoint,
+        model: Some("a/b".to_owned()),
         arrived: since,
+        created: 0,
         idle: IDLE,
-        books: Books::Open(entry),
+        books: match metering {
+            Metering::On => Books::Open(entry),
+            Metering::Off => Books::Closed,
+        },
     };
     let mut body = relay(answer, relayed, &invocation).into_body();
     let (mut bytes, mut broken_off) = (Vec::new(), false);
@@ -197,7 +218,10 @@ async fn exchange(
         broken_off,
         noted: argument("note_generation")
             .and_then(|note| note["generation_id"].as_str().map(str::to_owned)),
-        books: argument("finish_request").unwrap(),
+        books: match metering {
+            Metering::On => argument("finish_request").unwrap(),
+            Metering::Off => Value::Null,
+        },
         took: since.elapsed(),
     })
 }
@@ -495,6 +519,40 @@ async fn after_its_end_an_answer_is_not_waited_for() {
             "{body}: {:?}",
             seen.took
         );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_images_is_over_after_done_alone() {
+    let image = |n: u8| {
+        format!(
+            "event: image_generation.completed\ndata: {{\"type\":\"image_generation.completed\",\"b64_json\":\"{n}\",\"usage\":{{\"cost\":0.5}}}}\n\n"
+        )
+    };
+    let body = format!("{}{}data: [DONE]\n\n", image(1), image(2));
+    let raw = http(&format!("200 OK\r\n{EVENTS}"), &body);
+    let seen = exchange(Endpoint::Images, raw, After::Holds).await.unwrap();
+    assert_eq!(seen.body, body);
+    assert_eq!(seen.row(), "completed null final 0.5 null");
+    assert!(seen.took < Duration::from_secs(5), "{:?}", seen.took);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_row_is_not_waited_for_either() {
+    for (endpoint, kind, body) in [
+        (
+            Endpoint::Other,
+            EVENTS,
+            "data: {\"a\":1}\n\ndata: [DONE]\n\n",
+        ),
+        (Endpoint::Batches, JSON, r#"{"data":[]}"#),
+    ] {
+        let raw = http(&format!("200 OK\r\n{kind}"), body).into_bytes();
+        let seen = exchange_in(endpoint, raw, After::Holds, Metering::Off)
+            .await
+            .unwrap();
+        assert_eq!(seen.body, body);
+        assert!(seen.took < Duration::from_secs(5), "{:?}", seen.took);
     }
 }
 

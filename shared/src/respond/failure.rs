@@ -17,13 +17,6 @@ use crate::{
     vault::secrets_manager::{KeysetError, VaultError},
 };
 
-/// The pause before a client should try a failed dependency again, in seconds.
-const RETRY_AFTER: u32 = 5;
-/// The pause where a job must end first, in seconds.
-const RETRY_OPEN_JOB: u32 = 60;
-/// The pause while another call does the same work, in seconds.
-const RETRY_IN_PROGRESS: u32 = 2;
-
 /// A failure as the client sees it.
 pub(super) struct Failure {
     pub(super) status: StatusCode,
@@ -44,12 +37,6 @@ impl Failure {
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.to_owned(), value.into());
-        self
-    }
-
-    fn retry_after(mut self, seconds: u32) -> Self {
-        self.headers
-            .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
 
@@ -82,14 +69,12 @@ impl Failure {
             Error::JobOpen(JobOpen) => Self::new(
                 StatusCode::CONFLICT,
                 "The cost of this job is not known yet, so it was not deleted; delete it when it is over.",
-            )
-            .retry_after(RETRY_OPEN_JOB),
+            ),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The gateway runs, but something it stands on does not answer; see metadata.checks.",
             )
-            .with("checks", checks.clone())
-            .retry_after(RETRY_AFTER),
+            .with("checks", checks.clone()),
             Error::Panicked => internal(),
         }
     }
@@ -122,12 +107,17 @@ fn internal() -> Failure {
 fn of_auth(error: &AuthError) -> Failure {
     let failure = Failure::new(auth_status(error), sentence(error));
     match error {
-        AuthError::MissingCredentials { missing } => {
+        AuthError::MissingCredentials { missing, unread } => {
             let missing: Vec<_> = missing
                 .iter()
                 .map(|credential| credential.header())
                 .collect();
-            failure.with("missing", missing)
+            let failure = failure.with("missing", missing);
+            if unread.is_empty() {
+                failure
+            } else {
+                failure.with("unread", unread.clone())
+            }
         }
         AuthError::TimestampOutOfWindow { server_time, .. } => failure
             .with("server_time", server_time.to_string())
@@ -174,7 +164,6 @@ fn of_route(error: &RouteError) -> Failure {
             StatusCode::NOT_FOUND,
             "Name an OpenRouter path behind /api/v1/openrouter/, such as /api/v1/openrouter/chat/completions.",
         ),
-        RouteError::MethodNotAllowed { method, allow } => method_not_allowed(method, allow),
         RouteError::PathNotAllowed { family } => Failure::new(
             StatusCode::FORBIDDEN,
             format!("The gateway does not pass on OpenRouter's /{family}: it manages credentials or accounts. Only the operator can allow it."),
@@ -188,11 +177,12 @@ fn of_storage(error: &StorageError) -> Failure {
         StorageError::Refused(refusal) | StorageError::RefusedInDoubt(refusal) => {
             of_refusal(refusal)
         }
-        StorageError::Unauthorized { .. } | StorageError::Unavailable(_) | StorageError::Protocol(_) => Failure::new(
+        StorageError::Unauthorized { .. }
+        | StorageError::Unavailable(_)
+        | StorageError::Protocol(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "The gateway's database does not answer, so OpenRouter was asked for nothing that costs; try again in a moment.",
-        )
-        .retry_after(RETRY_AFTER),
+        ),
         StorageError::NoSuchRequest => internal(),
     }
 }
@@ -229,22 +219,19 @@ fn of_refusal(refusal: &Refusal) -> Failure {
             format!("This DID may send {requests_per_minute} requests per minute; try again in {retry_after} s."),
         )
         .with("requests_per_minute", *requests_per_minute)
-        .with("retry_after", *retry_after)
-        .retry_after(*retry_after),
+        .with("retry_after", *retry_after),
         Refusal::TooManyOpenRequests { open_requests, max_open_requests } => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
             format!("This DID has {open_requests} requests that have not ended, and may have {max_open_requests}; try again when one of them has."),
         )
         .with("open_requests", *open_requests)
-        .with("max_open_requests", *max_open_requests)
-        .retry_after(RETRY_AFTER),
+        .with("max_open_requests", *max_open_requests),
         Refusal::TooManyOpenJobs { open_jobs, max_open_jobs } => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
             format!("This DID has {open_jobs} jobs whose cost is not known, and may have {max_open_jobs}; ask how far they are, then try again."),
         )
         .with("open_jobs", *open_jobs)
-        .with("max_open_jobs", *max_open_jobs)
-        .retry_after(RETRY_OPEN_JOB),
+        .with("max_open_jobs", *max_open_jobs),
         Refusal::KeyExists => Failure::new(
             StatusCode::CONFLICT,
             "This DID has brought an OpenRouter key of its own; DELETE it before asking for one.",
@@ -252,8 +239,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         Refusal::ProvisioningInProgress => Failure::new(
             StatusCode::CONFLICT,
             "A key is being made for this DID at the moment; ask again, then it is there.",
-        )
-        .retry_after(RETRY_IN_PROGRESS),
+        ),
         Refusal::ProvisioningUsedUp { available_at } => Failure::new(
             StatusCode::FORBIDDEN,
             match available_at {
@@ -288,8 +274,7 @@ fn of_key_check(error: &KeyCheckError) -> Failure {
         KeyCheckError::Undecided(_) | KeyCheckError::NotAnswered(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "OpenRouter does not say whether the key is good, so it was not stored; try again, or send \"verify\": false where the operator allows it.",
-        )
-        .retry_after(RETRY_AFTER),
+        ),
     }
 }
 
@@ -302,8 +287,7 @@ fn of_provisioning(error: &ProvisioningError) -> Failure {
         ProvisioningError::ManagementKey(_) | ProvisioningError::NotMade(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "OpenRouter has made no key at the moment; try again in a moment, or bring one with PUT /api/v1/keys.",
-        )
-        .retry_after(RETRY_AFTER),
+        ),
         ProvisioningError::Keyset(error) => of_vault(&VaultError::Keyset(error.clone())),
         ProvisioningError::NotReserved(error) => of_storage(error),
         ProvisioningError::Overtaken => Failure::new(
@@ -313,18 +297,18 @@ fn of_provisioning(error: &ProvisioningError) -> Failure {
         ProvisioningError::InDoubt(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "The gateway's database does not say whether the new key is stored; see with GET /api/v1/keys, or ask again in two minutes.",
-        )
-        .retry_after(RETRY_AFTER),
+        ),
     }
 }
 
 fn of_vault(error: &VaultError) -> Failure {
     match error {
-        VaultError::Keyset(KeysetError::Unavailable(_) | KeysetError::Malformed(_)) => Failure::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The gateway cannot get at the keys that protect your OpenRouter key; try again in a moment.",
-        )
-        .retry_after(RETRY_AFTER),
+        VaultError::Keyset(KeysetError::Unavailable(_) | KeysetError::Malformed(_)) => {
+            Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The gateway cannot get at the keys that protect your OpenRouter key; try again in a moment.",
+            )
+        }
         VaultError::Open(_) | VaultError::MalformedSealedKey(_) => internal(),
     }
 }

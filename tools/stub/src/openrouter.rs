@@ -163,7 +163,7 @@ impl Inner {
         if self.audience == Audience::Tests
             && let Some(script) = sdks::script(&request.body)
         {
-            return sdks::answer(script, &request, self.attempts(&request, script));
+            return sdks::answer(script, &request, self.attempts(&request, script)).await;
         }
         if let Some(long) = Long::requested(&request) {
             return self.long(key, &long);

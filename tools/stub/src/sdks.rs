@@ -2,9 +2,11 @@
 //! a test can compare them with what an SDK returns.
 //!
 //! The model chooses: `sdk/chat`, `sdk/tools`, `sdk/embeddings`, `sdk/transcription`; `sdk/unpaid` is
-//! refused; `sdk/once-429` and `sdk/once-503` are refused at the first attempt.
+//! refused; `sdk/once-429` and `sdk/once-503` are refused at the first attempt. A stream of `sdk/cut` ends
+//! after its first words, one of `sdk/failed` tells then of an error, and `sdk/silent` is never answered;
+//! whatever follows `--` in these names is the test's.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -27,6 +29,15 @@ pub const MESSAGE: &[u8] = include_bytes!("../answers/message.json");
 /// The same, streamed.
 pub const MESSAGE_STREAM: &[u8] = include_bytes!("../answers/message.sse");
 
+/// The first events of `POST /responses`, streamed.
+const RESPONSE_BEGINS: &[u8] = include_bytes!("../answers/response_begins.sse");
+/// An error in the middle of a stream, and what follows it.
+const CHAT_FAILED: &[u8] = include_bytes!("../answers/chat_failed.sse");
+const MESSAGE_FAILED: &[u8] = include_bytes!("../answers/message_failed.sse");
+const RESPONSE_FAILED: &[u8] = include_bytes!("../answers/response_failed.sse");
+/// The number of events and comments that come before a stream breaks.
+const BEFORE_THE_BREAK: usize = 4;
+
 const TOOLS: &[u8] = include_bytes!("../answers/tools.json");
 const TOOL_USE: &[u8] = include_bytes!("../answers/tool_use.json");
 const EMBEDDINGS: &[u8] = include_bytes!("../answers/embeddings.json");
@@ -46,8 +57,12 @@ pub(crate) fn script(body: &[u8]) -> Option<&str> {
 }
 
 /// The answer of a script; `attempts` is the number of equal requests so far, this one included.
-pub(crate) fn answer(script: &str, request: &Received, attempts: usize) -> Response {
+pub(crate) async fn answer(script: &str, request: &Received, attempts: usize) -> Response {
+    let script = script.split_once("--").map_or(script, |(script, _)| script);
     match (script, attempts) {
+        ("silent", _) => return pending().await,
+        ("cut", _) => return broken(request.path(), |_| b""),
+        ("failed", _) => return broken(request.path(), |failed| failed),
         ("unpaid", _) => return json_response(StatusCode::PAYMENT_REQUIRED, UNPAID),
         ("once-429", 1) => return json_response(StatusCode::TOO_MANY_REQUESTS, ONCE),
         ("once-503", 1) => return json_response(StatusCode::SERVICE_UNAVAILABLE, ONCE),
@@ -68,6 +83,23 @@ pub(crate) fn answer(script: &str, request: &Received, attempts: usize) -> Respo
         ("audio/transcriptions", _, _) if is_whole_form(&request.body) => json(TRANSCRIPTION),
         (_, _, _) => refusal(StatusCode::NOT_FOUND, "no script for this path"),
     }
+}
+
+/// A stream that breaks; `end` makes its end of the error of its dialect.
+fn broken(path: &str, end: fn(&'static [u8]) -> &'static [u8]) -> Response {
+    let (whole, failed) = match path {
+        "chat/completions" => (CHAT_STREAM, CHAT_FAILED),
+        "messages" => (MESSAGE_STREAM, MESSAGE_FAILED),
+        "responses" => (RESPONSE_BEGINS, RESPONSE_FAILED),
+        _ => return refusal(StatusCode::NOT_FOUND, "no script for this path"),
+    };
+    let mut ends = memchr::memmem::find_iter(whole, b"\n\n");
+    let begins = ends.nth(BEFORE_THE_BREAK - 1).map_or(0, |at| at + 2);
+    let begins = whole.get(..begins).unwrap_or_default();
+    typed(
+        "text/event-stream",
+        Body::from([begins, end(failed)].concat()),
+    )
 }
 
 /// The answer to `GET /models/{author}/{slug}`, in OpenAI's form and Anthropic's at once.

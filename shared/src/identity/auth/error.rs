@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 
 use super::TIMESTAMP_WINDOW;
@@ -53,10 +54,12 @@ impl fmt::Display for Credential {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Required headers that were not sent.
-    #[error("sign the request: missing {}", list(missing))]
+    #[error("sign the request: missing {}{}", list(missing), hint(unread))]
     MissingCredentials {
         /// The missing headers, at least one.
         missing: Vec<Credential>,
+        /// The headers with other credentials that were sent, and are not read.
+        unread: Vec<&'static str>,
     },
     /// A header that was sent more than once.
     #[error("send the header {0} exactly once")]
@@ -134,6 +137,30 @@ impl AuthError {
             Self::InvalidSignature { .. } => "invalid_signature",
         }
     }
+}
+
+/// The headers that other services read credentials from. Their values are secrets of others.
+const FOREIGN: [&str; 2] = ["authorization", "x-api-key"];
+
+/// The headers of a request with credentials that are not read here.
+pub(super) fn unread(headers: &HeaderMap) -> Vec<&'static str> {
+    let sent = |name: &&str| headers.contains_key(*name);
+    FOREIGN.into_iter().filter(sent).collect()
+}
+
+/// The way on for those who send other credentials.
+fn hint(unread: &[&str]) -> String {
+    if unread.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; {} sent, but no key or token is read here: docs/use/signing.md says how to sign, and \
+         `llmgw serve` signs for programs that know only an API key",
+        match unread {
+            [one] => format!("{one} was"),
+            several => format!("{} were", several.join(" and ")),
+        }
+    )
 }
 
 fn list(credentials: &[Credential]) -> String {

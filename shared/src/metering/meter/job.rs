@@ -101,6 +101,12 @@ impl JobMeter {
             .feed(bytes, |member, found| reading.note(member, found));
     }
 
+    /// Whether the answer is whole.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.scanner.status() == Status::Complete
+    }
+
     /// The reading; an empty one where the answer is not whole JSON.
     #[must_use]
     pub fn finish(self) -> JobReading {

@@ -82,6 +82,9 @@ pub(super) struct Tally {
     choice_failed: bool,
     delivered: bool,
     end_seen: bool,
+    /// `[DONE]` was seen.
+    done_seen: bool,
+    events: u64,
     malformed: Option<Malformed>,
     current: Current,
 }
@@ -138,6 +141,19 @@ impl Tally {
         self.end_seen
     }
 
+    pub(super) fn done_seen(&self) -> bool {
+        self.done_seen
+    }
+
+    /// The number of events that were whole.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// Takes in a member of the current JSON text.
     pub(super) fn note(&mut self, member: Member, found: Found<'_>) {
         match found {
@@ -149,6 +165,8 @@ impl Tally {
 
     /// Takes in that an event is whole.
     pub(super) fn end_event(&mut self, event: Event<'_>, status: Status) {
+        self.events += 1;
+        self.done_seen |= event.done;
         match status {
             _ if event.done => {}
             Status::Malformed(fault) => self.note_unread(Malformed::Json(fault)),

@@ -47,7 +47,7 @@ fn a_broken_stream_ends_with_an_error_event_and_is_never_free() {
                 "{model}: {text}"
             );
             // The bytes before it are OpenRouter's.
-            let (before, _) = text.split_once("\n\ndata: {\"error\"").unwrap();
+            let (before, _) = text.split_once("\n\ndata: {\"choices\":[],").unwrap();
             assert!(sent.starts_with(before), "{model}: {text}");
 
             assert_eq!(verdict(&user).await, failed(reason, "pending"), "{model}");

@@ -9,6 +9,7 @@
 mod access;
 mod accounting;
 mod answers;
+mod broken_streams;
 mod clients;
 mod concurrency;
 mod emulator;

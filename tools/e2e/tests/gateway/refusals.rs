@@ -194,3 +194,77 @@ fn a_function_without_configuration_names_every_fault_and_stops() {
         }
     });
 }
+
+#[test]
+fn messages_are_refused_in_anthropics_envelope() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        let stranger = world.stranger().unwrap();
+        let path = "/api/v1/openrouter/v1/messages";
+        let body = || chat_body("stub/ok", false, "gen-envelope");
+        let pasted = world
+            .client
+            .post(world.url("proxy", path))
+            .header("authorization", "Bearer sk-or-v1-planted-elsewhere")
+            .body(body());
+        let encoded = user
+            .request("proxy", Method::POST, path, body())
+            .unwrap()
+            .header("content-encoding", "gzip");
+        let keyless = stranger
+            .request("proxy", Method::POST, path, body())
+            .unwrap();
+        let silent = user
+            .request(
+                "proxy-hasty",
+                Method::POST,
+                path,
+                chat_body("stub/silent", false, "gen-envelope"),
+            )
+            .unwrap();
+        for (request, status, kind, reason, should_retry) in [
+            (
+                pasted,
+                401,
+                "authentication_error",
+                "missing_credentials",
+                None,
+            ),
+            (
+                encoded,
+                415,
+                "invalid_request_error",
+                "content_encoding_not_supported",
+                None,
+            ),
+            (keyless, 404, "not_found_error", "no_key_for_did", None),
+            (silent, 504, "api_error", "upstream_timeout", Some("false")),
+        ] {
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| {
+                let value = answer.headers().get(name)?;
+                Some(value.to_str().unwrap().to_owned())
+            };
+            assert_eq!(
+                header("x-should-retry").as_deref(),
+                should_retry,
+                "{reason}"
+            );
+            assert_eq!(header("retry-after"), None, "{reason}");
+            let id = header("x-gateway-request-id").unwrap();
+            assert_eq!(answer.status(), status);
+            let body = answer.json_value().await;
+            let (error, told) = (&body["error"], body["error"]["message"].as_str().unwrap());
+            assert_eq!(
+                (&body["type"], &body["request_id"], &error["type"]),
+                (&json!("error"), &json!(id), &json!(kind))
+            );
+            assert_eq!(error["metadata"]["reason"], reason);
+            assert!(!body.to_string().contains("planted"), "{body}");
+            if reason == "missing_credentials" {
+                assert!(told.contains("authorization was sent"), "{told}");
+                assert_eq!(error["metadata"]["unread"], json!(["authorization"]));
+            }
+        }
+    });
+}

@@ -30,10 +30,10 @@ static LLMGW: LazyLock<Functions> =
 /// A port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:9";
 /// The API key of the programs.
-const TOKEN: &str = "a-token-of-the-tests";
+pub(super) const TOKEN: &str = "a-token-of-the-tests";
 
 /// A user's proxy.
-struct Serve {
+pub(super) struct Serve {
     child: Child,
     /// The variables that programs have to set.
     variables: Vec<(String, String)>,
@@ -41,7 +41,7 @@ struct Serve {
 }
 
 impl Serve {
-    fn start(user: &User<'_>, gateway: &str) -> Self {
+    pub(super) fn start(user: &User<'_>, gateway: &str) -> Self {
         let identity = identity(user);
         let mut child = Command::new(LLMGW.binary("llmgw").unwrap())
             .args(["serve", "--port", "0", "--gateway", gateway])
@@ -69,7 +69,12 @@ impl Serve {
         }
     }
 
-    fn variable(&self, name: &str) -> &str {
+    /// The variables that programs have to set.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.variables.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(super) fn variable(&self, name: &str) -> &str {
         let found = self.variables.iter().find(|(it, _)| it == name);
         &found.unwrap().1
     }
@@ -91,7 +96,7 @@ async fn transcript(world: &World, mut program: Command) -> String {
     let stranger = Serve::start(&world.stranger().unwrap(), &gateway);
     let down = Serve::start(&user, NOBODY);
     program
-        .envs(own.variables.iter().map(|(name, value)| (name, value)))
+        .envs(own.variables())
         .env("STRANGER", stranger.variable("OPENAI_BASE_URL"))
         .env("DOWN", down.variable("OPENAI_BASE_URL"))
         // Else LiteLLM asks GitHub for prices.
