@@ -82,7 +82,7 @@ const STATEMENTS: [(&str, &str, &str, &str); 25] = [
     (
         "docs/operate/platform-limits.md",
         "200 MB for a response",
-        "shared/src/relay.rs",
+        "shared/src/relay/pump.rs",
         "usize = 200_000_000 - ",
     ),
     (
@@ -94,7 +94,7 @@ const STATEMENTS: [(&str, &str, &str, &str); 25] = [
     (
         "docs/operate/books.md",
         "over one second after",
-        "shared/src/relay.rs",
+        "shared/src/relay/pump.rs",
         "Duration = Duration::from_secs(1);",
     ),
     (
