@@ -4,8 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::TIMESTAMP_WINDOW;
+use super::{TIMESTAMP_WINDOW, token::TokenHeader};
 use crate::identity::{
+    access_token::{AccessToken, MalformedToken},
     canonical::{PathError, QueryError},
     did::DidError,
     signing::{self, MalformedNonce, MalformedSignature, MalformedTimestamp, SigningString},
@@ -58,6 +59,25 @@ pub enum AuthError {
         /// The missing headers, at least one.
         missing: Vec<Credential>,
     },
+    /// Neither an access token nor any header of a signature.
+    #[error("{}: missing {}", invitation(*seen), list(missing))]
+    Anonymous {
+        /// The headers that a signature would need.
+        missing: Vec<Credential>,
+        /// The header that holds something else, such as a key of OpenRouter.
+        seen: Option<TokenHeader>,
+    },
+    /// An access token beside another one or beside a signature.
+    #[error(
+        "send either one access token or one signature: beside an access token there is a second one, another key or an x-did header"
+    )]
+    AmbiguousCredentials,
+    /// Something that begins like an access token and is none.
+    #[error(transparent)]
+    Token(#[from] MalformedToken),
+    /// An access token where only the DID itself may act.
+    #[error("sign this request: an access token spends, it manages neither keys nor tokens")]
+    SignatureRequired,
     /// A header that was sent more than once.
     #[error("send the header {0} exactly once")]
     Repeated(Credential),
@@ -120,7 +140,10 @@ impl AuthError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::MissingCredentials { .. } => "missing_credentials",
+            Self::MissingCredentials { .. } | Self::Anonymous { .. } => "missing_credentials",
+            Self::AmbiguousCredentials => "ambiguous_credentials",
+            Self::Token(error) => error.reason(),
+            Self::SignatureRequired => "signature_required",
             Self::Repeated(header) | Self::NotAscii(header) => header.malformed(),
             Self::Did(error) => error.reason(),
             Self::Timestamp(MalformedTimestamp) => Credential::Timestamp.malformed(),
@@ -133,6 +156,22 @@ impl AuthError {
             Self::Query(error) => error.reason(),
             Self::InvalidSignature { .. } => "invalid_signature",
         }
+    }
+}
+
+/// What to send, by way of what was sent.
+fn invitation(seen: Option<TokenHeader>) -> String {
+    let form = format!(
+        "an access token begins with sk-lgw- and has {} characters",
+        AccessToken::LEN
+    );
+    match seen {
+        None => format!(
+            "send an access token as Authorization: Bearer … or x-api-key ({form}), or sign the request"
+        ),
+        Some(header) => format!(
+            "the header {header} was seen, but holds no access token of this gateway ({form}); keys of OpenRouter and of other services are not read there. Send an access token, or sign the request"
+        ),
     }
 }
 
