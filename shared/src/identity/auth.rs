@@ -21,9 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     audiences::{AudienceCount, Audiences},
     caller::{Caller, Fingerprint, ReplayGuard},
-    error::{AuthError, Credential},
+    error::{AuthError, Credential, TokenHeader},
     scheme::Scheme,
-    token::TokenHeader,
 };
 use self::{scheme::Request, token::Presented};
 pub use crate::identity::signing::Audience;
@@ -62,7 +61,7 @@ pub fn identify(
             let path = CanonicalPath::from_raw(&request.raw_path)?;
             return Ok(Identified {
                 identity: Identity::Token(digest),
-                path: routed_path(audiences, request.stage.as_deref(), path),
+                path: routed_path(audiences, request.stage.as_deref(), &path),
                 query: CanonicalQuery::from_raw(&request.query)?,
             });
         }
@@ -219,8 +218,8 @@ fn check_body_size(size: usize, max: usize) -> Result<(), AuthError> {
 }
 
 /// The path below an audience that leads to a route, or else the likeliest one below the first audience.
-fn routed_path(audiences: &Audiences, stage: Option<&str>, path: CanonicalPath) -> CanonicalPath {
-    let below = |audience| paths_below(audience, stage, &path);
+fn routed_path(audiences: &Audiences, stage: Option<&str>, path: &CanonicalPath) -> CanonicalPath {
+    let below = |audience| paths_below(audience, stage, path);
     let mut candidates = audiences.iter().flat_map(|audience| {
         let (likely, whole) = below(audience);
         iter::once(likely).chain(whole)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{TIMESTAMP_WINDOW, token::TokenHeader};
+use super::TIMESTAMP_WINDOW;
 use crate::identity::{
     access_token::{AccessToken, MalformedToken},
     canonical::{PathError, QueryError},
@@ -47,6 +47,34 @@ impl Credential {
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.header())
+    }
+}
+
+/// A header that may carry an access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenHeader {
+    /// `Authorization`, with the scheme `Bearer`.
+    Authorization,
+    /// `x-api-key`, as Anthropic's clients send it.
+    ApiKey,
+}
+
+impl TokenHeader {
+    pub(super) const ALL: [Self; 2] = [Self::Authorization, Self::ApiKey];
+
+    /// The header's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::ApiKey => "x-api-key",
+        }
+    }
+}
+
+impl fmt::Display for TokenHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

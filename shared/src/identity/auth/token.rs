@@ -1,33 +1,16 @@
 //! The headers that an access token is sent in.
 
-use std::{fmt, str};
+use std::str;
 
-use http::{HeaderMap, HeaderName, header};
+use http::HeaderMap;
 
-use super::{AuthError, Scheme};
+use super::{
+    error::{AuthError, TokenHeader},
+    scheme::Scheme,
+};
 use crate::identity::access_token::{AccessToken, MalformedToken};
 
-/// A header that may carry an access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenHeader {
-    /// `Authorization`, with the scheme `Bearer`.
-    Authorization,
-    /// `x-api-key`, as Anthropic's clients send it.
-    ApiKey,
-}
-
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-
 impl TokenHeader {
-    const ALL: [Self; 2] = [Self::Authorization, Self::ApiKey];
-
-    fn name(self) -> HeaderName {
-        match self {
-            Self::Authorization => header::AUTHORIZATION,
-            Self::ApiKey => X_API_KEY,
-        }
-    }
-
     /// The credentials in a value of the header; of `Authorization`, only those of the scheme `Bearer`.
     fn credentials(self, value: &[u8]) -> Option<&[u8]> {
         match self {
@@ -42,15 +25,6 @@ impl TokenHeader {
 }
 
 const BEARER: &[u8] = b"Bearer";
-
-impl fmt::Display for TokenHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Authorization => "Authorization",
-            Self::ApiKey => "x-api-key",
-        })
-    }
-}
 
 /// The content of the headers that an access token is sent in.
 pub(super) enum Presented<'a> {
@@ -70,7 +44,7 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Presented<'_>, AuthError>
     let mut other = None;
     let mut is_ambiguous = false;
     for header in TokenHeader::ALL {
-        let values = headers.get_all(header.name()).into_iter();
+        let values = headers.get_all(header.as_str()).into_iter();
         let values = values.map(|value| value.as_bytes().trim_ascii());
         for (index, value) in values.filter(|value| !value.is_empty()).enumerate() {
             is_ambiguous |= index > 0;

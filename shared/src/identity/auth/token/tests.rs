@@ -252,16 +252,16 @@ fn whoever_sends_nothing_of_ours_is_told_what_a_token_looks_like() {
         (&[("authorization", "")], None),
         (
             &[("authorization", &*format!("Bearer {pasted}"))],
-            Some("Authorization"),
+            Some("authorization"),
         ),
         (
             &[("authorization", "DIDAuthV1 did=\"did:example:1\"")],
-            Some("Authorization"),
+            Some("authorization"),
         ),
         (&[("x-api-key", pasted)], Some("x-api-key")),
         (
             &[("x-api-key", pasted), ("authorization", "Bearer x")],
-            Some("Authorization"),
+            Some("authorization"),
         ),
     ] {
         let error = identified(&request(headers)).unwrap_err();
