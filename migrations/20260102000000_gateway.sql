@@ -21,7 +21,9 @@ CREATE TABLE public.accounts (
   held                numeric NOT NULL DEFAULT 0 CHECK (held >= 0 AND held < 'Infinity'),
   requests_per_minute integer CHECK (requests_per_minute > 0),
   rate_tat            timestamptz,
+  account_rate_tat    timestamptz,
   disabled            boolean NOT NULL DEFAULT false,
+  approved            boolean NOT NULL DEFAULT false,
   created_at          timestamptz NOT NULL DEFAULT now()
 )
 -- Each request updates its account, in the same page as long as that has room.
@@ -37,7 +39,11 @@ COMMENT ON COLUMN public.accounts.requests_per_minute IS
   'The rate that the DID may keep up, and the most it may send at once; null: the gateway''s default.';
 COMMENT ON COLUMN public.accounts.rate_tat IS
   'When the requests so far would have ended at the permitted rate (GCRA''s theoretical arrival time).';
+COMMENT ON COLUMN public.accounts.account_rate_tat IS
+  'As rate_tat, of the requests to the gateway''s own routes, /keys and /usage, which have a rate of their own.';
 COMMENT ON COLUMN public.accounts.disabled IS 'Whether requests and new keys are refused.';
+COMMENT ON COLUMN public.accounts.approved IS
+  'Whether an operator lets the DID use a gateway that is for approved DIDs only.';
 
 -- The costs of a DID's last 20 settled requests to a model at an endpoint, the last one first: hold_for takes
 -- the highest.
@@ -96,8 +102,10 @@ ALTER TABLE public.request_logs
   ADD COLUMN cached_tokens           integer,
   ADD COLUMN cache_write_tokens      integer,
   ADD COLUMN reasoning_tokens        integer,
+  ADD COLUMN service_tier            text,
   -- The cost.
   ADD COLUMN openrouter_cost         numeric,
+  ADD COLUMN server_tool_cost        numeric,
   ADD COLUMN upstream_inference_cost numeric,
   ADD COLUMN is_byok                 boolean,
   -- For the rows that are there: a cost of the original system is never revised. No row is rewritten.
@@ -112,6 +120,8 @@ ALTER TABLE public.request_logs
   ADD CONSTRAINT request_logs_hold_check CHECK (hold >= 0 AND hold < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_openrouter_cost_check
     CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_server_tool_cost_check
+    CHECK (server_tool_cost >= 0 AND server_tool_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_upstream_inference_cost_check
     CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_known_cost_check CHECK (known_cost >= 0 AND known_cost < 'Infinity') NOT VALID,
@@ -127,7 +137,10 @@ COMMENT ON COLUMN public.request_logs.hold IS
   'What is reserved against the limit: until the request has finished and its cost is known. US dollars.';
 COMMENT ON COLUMN public.request_logs.job_id IS
   'The asynchronous job that the request created; its cost is this row''s.';
+COMMENT ON COLUMN public.request_logs.service_tier IS 'The service tier that OpenRouter says the request ran on.';
 COMMENT ON COLUMN public.request_logs.openrouter_cost IS 'usage.cost as OpenRouter reported it.';
+COMMENT ON COLUMN public.request_logs.server_tool_cost IS
+  'The part of openrouter_cost that tools run by OpenRouter cost, where it says so. US dollars.';
 COMMENT ON COLUMN public.request_logs.cost_state IS
   'none: nothing to pay; pending: the stream was cut before its cost was known (not free); final; unknown: asked for in vain (not free either).';
 COMMENT ON COLUMN public.request_logs.unknown_cost_reason IS 'Why the cost could not be found out, while cost_state is ''unknown''.';

@@ -12,6 +12,7 @@ UPDATE public.request_logs SET model = left(model, 255) WHERE length(model) > 25
 ALTER TABLE public.request_logs
   VALIDATE CONSTRAINT request_logs_hold_check,
   VALIDATE CONSTRAINT request_logs_openrouter_cost_check,
+  VALIDATE CONSTRAINT request_logs_server_tool_cost_check,
   VALIDATE CONSTRAINT request_logs_upstream_inference_cost_check,
   VALIDATE CONSTRAINT request_logs_known_cost_check,
   VALIDATE CONSTRAINT request_logs_cost_state_check;

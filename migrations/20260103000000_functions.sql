@@ -13,16 +13,20 @@
 -- none). Whatever judges or changes an account, opens a request, or moves open requests to a retired key
 -- holds it, so calls for one DID run one after the other.
 --
--- An advisory lock, because releasing a row's lock wakes all that wait for it, and this wakes the next
--- one; and because it also serialises the calls of a DID that has no row yet. A call that waits too long
--- gives up: its client has left, and every waiting call keeps a connection.
+-- The lock is that of the row: under load twice as fast as an advisory lock, which hands itself to one waiter
+-- after the other, each of which has to be woken first. Only calls of a DID that has no row yet need one. A
+-- call that waits too long gives up: its client has left, and every waiting call keeps a connection.
 CREATE OR REPLACE FUNCTION public.lock_account(p_did text) RETURNS public.accounts
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
 DECLARE
   v_account public.accounts;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('llmgw.did.' || p_did, 0));
-  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did;
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('llmgw.did.' || p_did, 0));
+    -- Another call may have opened it meanwhile.
+    SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = p_did FOR UPDATE;
+  END IF;
   RETURN v_account;
 END
 $$;
@@ -57,6 +61,51 @@ BEGIN
   PERFORM public.lock_account(p_did);
   SELECT * INTO v_key FROM public.user_api_keys AS k WHERE k.did = p_did FOR UPDATE;
   RETURN v_key;
+END
+$$;
+
+-- Refuses with PT403 did_not_allowed unless an operator has approved the DID.
+CREATE OR REPLACE FUNCTION public.require_approval(p_account public.accounts) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  IF NOT coalesce(p_account.approved, false) THEN
+    RAISE EXCEPTION 'the operator has not approved this DID'
+      USING ERRCODE = 'PT403', DETAIL = 'did_not_allowed';
+  END IF;
+END
+$$;
+
+-- The round trip before a request to the gateway's own routes, /keys and /usage. Fields of `request`:
+--
+--   did                  the verified caller
+--   requests_per_minute  the rate of these requests
+--   approved_only        as in begin_request
+--
+-- Returns {"admitted": true}. Refuses with PT403 did_not_allowed, PT429 rate_limited (see next_tat). A DID
+-- without an account has nothing to count in, and there is nothing to be found for it.
+--
+-- A transaction of its own: the account's lock must not be held while usage is summed. It waits for no other
+-- lock.
+CREATE OR REPLACE FUNCTION public.admit_caller(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
+DECLARE
+  v_in      jsonb   := public.decoded(request);
+  v_did     text    := v_in ->> 'did';
+  v_rate    integer := (v_in ->> 'requests_per_minute')::integer;
+  v_account public.accounts;
+BEGIN
+  IF v_did IS NULL OR NOT coalesce(v_rate > 0, false) THEN
+    RAISE EXCEPTION 'admit_caller: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF (v_in ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
+  -- A crash of the database may forget the last ones, so nobody waits for the disk.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  UPDATE public.accounts AS a SET account_rate_tat = public.next_tat(a.account_rate_tat, v_rate) WHERE a.did = v_did;
+  RETURN jsonb_build_object('admitted', true);
 END
 $$;
 
@@ -103,9 +152,11 @@ CREATE OR REPLACE TRIGGER book_original_cost BEFORE INSERT OR UPDATE OF total_co
   EXECUTE FUNCTION public.book_original_cost();
 
 REVOKE ALL ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text),
-    public.share_credit_limit(), public.book_original_cost()
+    public.require_approval(public.accounts), public.admit_caller(jsonb), public.share_credit_limit(),
+    public.book_original_cost()
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text)
+GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text),
+    public.require_approval(public.accounts), public.admit_caller(jsonb)
   TO service_role;
 
 -- =============================================================================================
@@ -115,7 +166,7 @@ GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), 
 -- to key_events in its transaction.
 
 -- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "held", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}, the times those
+-- "held", "requests_per_minute", "disabled", "approved", "seal_key_id", "created_at", "updated_at"}, the times those
 -- of the key. Nothing of the key itself.
 CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -129,6 +180,7 @@ BEGIN
     'held',                trim_scale(p_account.held)::text,
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
+    'approved',            p_account.approved,
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
@@ -136,7 +188,7 @@ END
 $$;
 
 -- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
--- "requests_per_minute", "disabled", "spent"}.
+-- "requests_per_minute", "disabled", "approved", "spent"}.
 CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
@@ -145,6 +197,7 @@ BEGIN
     'credit_limit',        trim_scale(p_account.credit_limit)::text,
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
+    'approved',            p_account.approved,
     'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
@@ -192,7 +245,8 @@ BEGIN
                   WHERE k.did = v_did),
     'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
                   WHERE a.did = v_did
-                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.spent > 0)
+                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved
+                         OR a.spent > 0)
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -210,6 +264,7 @@ $$;
 --   credit_limit         US dollars as text, at least 0; null for none
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
+--   approved             boolean
 --
 -- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
 CREATE OR REPLACE FUNCTION public.set_account(request jsonb) RETURNS jsonb
@@ -220,12 +275,13 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
+  v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
   v_new      public.accounts;
 BEGIN
   IF v_did IS NULL OR NOT (v_limit >= 0 AND v_limit < 'Infinity') OR v_rate NOT BETWEEN 1 AND 1000000
-     OR (v_in ? 'disabled' AND v_disabled IS NULL)
+     OR (v_in ? 'disabled' AND v_disabled IS NULL) OR (v_in ? 'approved' AND v_approved IS NULL)
   THEN
     RAISE EXCEPTION 'set_account: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -237,6 +293,7 @@ BEGIN
     -- Opened below if anything is set.
     v_old.did      := v_did;
     v_old.disabled := false;
+    v_old.approved := false;
     v_old.spent    := 0;
   END IF;
   v_new := v_old;
@@ -259,6 +316,13 @@ BEGIN
     VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_key.openrouter_key_hash);
   END IF;
 
+  IF v_in ? 'approved' AND v_old.approved <> v_approved THEN
+    v_new.approved := v_approved;
+    INSERT INTO public.key_events (did, actor, action, key_hash)
+    VALUES (v_did, 'operator', CASE WHEN v_approved THEN 'approved' ELSE 'approval_withdrawn' END,
+            v_key.openrouter_key_hash);
+  END IF;
+
   IF v_new IS DISTINCT FROM v_old THEN
     PERFORM public.open_account(v_did);
     -- First the key, as share_credit_limit does.
@@ -266,7 +330,7 @@ BEGIN
      WHERE k.did = v_did AND k.credit_limit IS DISTINCT FROM v_new.credit_limit;
     UPDATE public.accounts
        SET credit_limit = v_new.credit_limit, requests_per_minute = v_new.requests_per_minute,
-           disabled = v_new.disabled
+           disabled = v_new.disabled, approved = v_new.approved
      WHERE did = v_did;
   END IF;
   RETURN coalesce(
@@ -278,7 +342,7 @@ END
 $$;
 
 -- Deletes everything of a DID but its books and the record of events: its key, its retired keys (open
--- costs of theirs become unknown) and what was set for it, a block included. What it spent stays. Fields
+-- costs of theirs become unknown) and what was set for it, a block and an approval included. What it spent stays. Fields
 -- of `request`: did. Returns {"deleted"}: false where there was nothing.
 CREATE OR REPLACE FUNCTION public.delete_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
@@ -298,8 +362,9 @@ BEGIN
   -- What that has just put there, and what was there before.
   DELETE FROM public.retired_keys AS r WHERE r.did = v_did;
   GET DIAGNOSTICS v_retired = ROW_COUNT;
-  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false
-   WHERE a.did = v_did AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled);
+  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false, approved = false
+   WHERE a.did = v_did
+     AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved);
   v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
   DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN
@@ -923,15 +988,15 @@ BEGIN
 
   -- One insert of about 20 clears expired ones away, so the table stays as large as one window's
   -- traffic without a scheduled job. Expired by both clocks, the gateway's and the database's:
-  -- neither alone may forget a request that the other would still let through.
-  IF random() < 0.05 THEN
+  -- neither alone may forget a request that the other would still let through. One call at a time, so that
+  -- none waits for another's clearing; locking the rows instead would write to each of them once more.
+  IF random() < 0.05 AND pg_try_advisory_xact_lock(hashtextextended('llmgw.clear_fingerprints', 0)) THEN
     DELETE FROM public.request_fingerprints
      WHERE fingerprint = ANY (ARRAY(
              SELECT f.fingerprint FROM public.request_fingerprints AS f
               WHERE f.expires_at < least(now(), v_now)
               ORDER BY f.expires_at
-              LIMIT 400
-                FOR UPDATE SKIP LOCKED));  -- never wait for another call's clearing
+              LIMIT 400));
   END IF;
   RETURN 'first';
 END
@@ -1029,15 +1094,22 @@ $$;
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
 --   free                    true: the model costs nothing, so nothing is held and no credit limit refuses it
 --   several_generations     true: the request may make several generations
+--   max_open_requests       how many billable requests the DID may have that have not ended; null or absent: no limit
 --   max_open_jobs           the request creates a job, and the DID may have at most so many whose cost is not
 --                           known; null or absent: no limit
+--   job_endpoints           with it, an array of the endpoints that create jobs
 --   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
 --   uncounted               true: no rate counts this request
+--   approved_only           true: the DID must be one that the operator has approved
+--   own_key_only            true: the DID must have brought its key, because the path reaches what all
+--                           provisioned keys share
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
---   PT404 no_key_for_did, PT401 replayed_request, PT403 key_disabled, PT409 request_id_taken,
+--   PT403 did_not_allowed, PT404 no_key_for_did, PT403 path_needs_own_key, PT401 replayed_request,
+--   PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
+--   PT429 too_many_open_requests (HINT: {"open_requests", "max_open_requests"}, numbers),
 --   PT429 too_many_open_jobs (HINT: {"open_jobs", "max_open_jobs"}, numbers),
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
@@ -1059,6 +1131,8 @@ DECLARE
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
   v_uncounted   boolean := coalesce((v_in ->> 'uncounted')::boolean, false);
   v_limited     boolean := v_billable AND NOT coalesce((v_in ->> 'free')::boolean, false);
+  v_max_open    integer := (v_in ->> 'max_open_requests')::integer;
+  v_open        integer;
   v_max_jobs    integer := (v_in ->> 'max_open_jobs')::integer;
   v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
@@ -1076,6 +1150,7 @@ BEGIN
      OR (v_billable AND v_fingerprint IS NULL)
      OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
+     OR (v_max_jobs IS NOT NULL AND coalesce(jsonb_typeof(v_in -> 'job_endpoints') <> 'array', true))
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -1084,6 +1159,9 @@ BEGIN
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
   -- implies that its fingerprint is seen, too.
   SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF (v_in ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
   IF v_uncounted THEN
     v_rate := NULL;
     v_account.requests_per_minute := NULL;
@@ -1125,6 +1203,11 @@ BEGIN
     END IF;
   END IF;
 
+  IF (v_in ->> 'own_key_only')::boolean AND v_key.provisioning_id IS NOT NULL THEN
+    RAISE EXCEPTION 'this path takes a key that the DID has brought'
+      USING ERRCODE = 'PT403', DETAIL = 'path_needs_own_key';
+  END IF;
+
   IF v_fingerprint IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
     IF v_use = 'replayed'
@@ -1143,12 +1226,17 @@ BEGIN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit.
-  IF v_billable AND v_max_jobs IS NOT NULL THEN
-    SELECT count(*) INTO v_jobs FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.endpoint IN ('videos', 'batches')
-       AND (l.status = 'pending' OR l.cost_state = 'pending');
-    IF v_jobs >= v_max_jobs THEN
+  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
+  IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
+    SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
+      INTO v_open, v_jobs
+      FROM public.request_logs AS l
+     WHERE l.did = v_did AND (l.status = 'pending' OR l.cost_state = 'pending');
+    IF v_open >= v_max_open THEN
+      RAISE EXCEPTION 'this DID has as many open requests as it may'
+        USING ERRCODE = 'PT429', DETAIL = 'too_many_open_requests',
+              HINT = jsonb_build_object('open_requests', v_open, 'max_open_requests', v_max_open)::text;
+    ELSIF v_jobs >= v_max_jobs THEN
       RAISE EXCEPTION 'this DID has as many open jobs as it may'
         USING ERRCODE = 'PT429', DETAIL = 'too_many_open_jobs',
               HINT = jsonb_build_object('open_jobs', v_jobs, 'max_open_jobs', v_max_jobs)::text;
@@ -1210,8 +1298,8 @@ $$;
 --
 --   id; status 'completed' | 'failed'; cost_state 'none' | 'pending' | 'final'; response_time (epoch ms)
 --   and, each of them null where unknown: http_status, model, input_tokens, output_tokens,
---   cached_tokens, cache_write_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
---   error_message, first_byte_ms, and
+--   cached_tokens, cache_write_tokens, reasoning_tokens, service_tier, openrouter_cost, server_tool_cost,
+--   upstream_inference_cost, is_byok, error_reason, error_message, first_byte_ms, and
 --   generation_id   null or absent keeps what note_generation stored
 --   job_id          null or absent: the request created no job. Where an earlier request of the DID
 --                   created the same job, that one carries its cost and this one none.
@@ -1234,6 +1322,7 @@ DECLARE
   v_job        text    := nullif(left(v_in ->> 'job_id', 255), '');
   v_openrouter numeric := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric := (v_in ->> 'upstream_inference_cost')::numeric;
+  v_tool       numeric := (v_in ->> 'server_tool_cost')::numeric;
   v_is_byok    boolean := (v_in ->> 'is_byok')::boolean;
   v_total      numeric;
   v_did        text;
@@ -1245,6 +1334,7 @@ BEGIN
      OR v_cost_state IS NULL OR v_cost_state NOT IN ('none', 'pending', 'final')
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_tool, 0) >= 0 AND coalesce(v_tool, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'finish_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -1290,7 +1380,9 @@ BEGIN
     cached_tokens           = (v_in ->> 'cached_tokens')::integer,
     cache_write_tokens      = (v_in ->> 'cache_write_tokens')::integer,
     reasoning_tokens        = (v_in ->> 'reasoning_tokens')::integer,
+    service_tier            = left(v_in ->> 'service_tier', 255),
     openrouter_cost         = v_openrouter,
+    server_tool_cost        = v_tool,
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
     total_cost              = v_total,
@@ -1556,8 +1648,7 @@ CREATE OR REPLACE FUNCTION public.roll_up_request() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   -- A row of the original system may hold anything.
-  v_cost   numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
-  v_series bigint;
+  v_cost numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
 BEGIN
   IF TG_OP = 'UPDATE' AND OLD.status <> 'pending' THEN
     PERFORM public.take_out_of_rollup(OLD.did, OLD.request_time, OLD.model, OLD.endpoint, OLD.status, OLD.cost_state,
@@ -1568,31 +1659,28 @@ BEGIN
   END IF;
 
   LOOP
-    SELECT s.id INTO v_series FROM public.usage_series AS s
+    INSERT INTO public.usage_hours AS h
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
+    SELECT s.id, date_bin('1 hour', NEW.request_time, 'epoch'), 1,
+           coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
+           coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost
+      FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
-       AND s.status = NEW.status AND s.cost_state = NEW.cost_state;
+       AND s.status = NEW.status AND s.cost_state = NEW.cost_state
+    ON CONFLICT (series_id, hour) DO UPDATE SET
+      requests         = h.requests         + 1,
+      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
+      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
+      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
+      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
+      cost             = h.cost             + EXCLUDED.cost,
+      highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
     EXIT WHEN FOUND;
-    -- Where another transaction makes the same one it is waited for, and found in the next round.
+    -- The first of its series. Where another transaction makes the same one it is waited for.
     INSERT INTO public.usage_series (did, model, endpoint, status, cost_state)
     VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state)
-    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING
-    RETURNING id INTO v_series;
-    EXIT WHEN FOUND;
+    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING;
   END LOOP;
-  INSERT INTO public.usage_hours AS h
-    (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
-  VALUES
-    (v_series, date_trunc('hour', NEW.request_time, 'UTC'), 1,
-     coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
-     coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost)
-  ON CONFLICT (series_id, hour) DO UPDATE SET
-    requests         = h.requests         + 1,
-    input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-    output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-    cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-    reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cost             = h.cost             + EXCLUDED.cost,
-    highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
   RETURN NULL;
 END
 $$;
@@ -1635,7 +1723,7 @@ CREATE OR REPLACE TRIGGER roll_up_changed_request
 
 -- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
 -- rollup is introduced, or has to be made anew while nothing has expired (TRUNCATE usage_series CASCADE).
--- Writers wait meanwhile: two or three seconds for a million requests.
+-- Writers wait meanwhile: about four seconds for a million requests.
 CREATE OR REPLACE FUNCTION public.fill_rollup() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -2014,8 +2102,9 @@ GRANT EXECUTE ON FUNCTION public.seal_key_id_of(text), public.keys_by_seal(jsonb
 --
 --   id; cost_state 'final' | 'unknown'; settled_at (epoch ms)
 --   final:   openrouter_cost, and, each of them null where unknown: upstream_inference_cost,
---            is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens. Where is_byok
---            or the provider's charge is null, the row's own value is summed.
+--            server_tool_cost, is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens,
+--            reasoning_tokens, service_tier. Where is_byok or the provider's charge is null, the row's own value
+--            is summed.
 --   unknown: unknown_cost_reason, and
 --            known_cost the part of the cost that is known, or null
 --            attempts   the claim (its "attempts") that found it out. A row that was finished, from the
@@ -2037,6 +2126,7 @@ DECLARE
   v_openrouter numeric     := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric     := (v_in ->> 'upstream_inference_cost')::numeric;
   v_is_byok    boolean     := (v_in ->> 'is_byok')::boolean;
+  v_tool       numeric     := (v_in ->> 'server_tool_cost')::numeric;
   v_known      numeric     := (v_in ->> 'known_cost')::numeric;
   v_total      numeric;
   v_did        text;
@@ -2048,6 +2138,7 @@ BEGIN
      OR (v_cost_state = 'unknown') <> (v_in ->> 'unknown_cost_reason' IS NOT NULL)
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_tool, 0) >= 0 AND coalesce(v_tool, 0) < 'Infinity')
      OR NOT (coalesce(v_known, 0) >= 0 AND coalesce(v_known, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'settle_request: a member is missing or out of range'
@@ -2088,6 +2179,7 @@ BEGIN
     unknown_cost_reason     = left(v_in ->> 'unknown_cost_reason', 255),
     known_cost              = CASE v_cost_state WHEN 'unknown' THEN v_known END,
     openrouter_cost         = coalesce(v_openrouter, openrouter_cost),
+    server_tool_cost        = coalesce(v_tool, server_tool_cost),
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
     total_cost              = v_total,
@@ -2097,6 +2189,7 @@ BEGIN
     cached_tokens           = coalesce((v_in ->> 'cached_tokens')::integer, cached_tokens),
     cache_write_tokens      = coalesce((v_in ->> 'cache_write_tokens')::integer, cache_write_tokens),
     reasoning_tokens        = coalesce((v_in ->> 'reasoning_tokens')::integer, reasoning_tokens),
+    service_tier            = coalesce(left(v_in ->> 'service_tier', 255), service_tier),
     status                  = CASE status WHEN 'pending' THEN 'failed' ELSE status END,
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
     error_message           = CASE status WHEN 'pending' THEN 'The gateway ended before it closed the books of this request.'
@@ -2204,6 +2297,9 @@ $$;
 -- replayed_request.
 CREATE OR REPLACE FUNCTION public.usage_requests(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+-- PostgREST sets this before it calls the function. Longer, and nobody waits for the answer any more; by
+-- default Supabase's roles have 8 s, less than the gateway promises.
+SET statement_timeout = '10s'
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
 DECLARE
   c_rfc3339    CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
@@ -2296,11 +2392,15 @@ BEGIN
                'input_tokens', l.input_tokens,
                'output_tokens', l.output_tokens,
                'cached_tokens', l.cached_tokens,
+               'cache_write_tokens', l.cache_write_tokens,
                'reasoning_tokens', l.reasoning_tokens,
+               'service_tier', l.service_tier,
                'cost_state', l.cost_state,
                'unknown_cost_reason', l.unknown_cost_reason,
+               'known_cost', trim_scale(l.known_cost)::text,
                'total_cost', trim_scale(l.total_cost)::text,
                'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'server_tool_cost', trim_scale(l.server_tool_cost)::text,
                'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
                'is_byok', l.is_byok) AS entry
         FROM page AS p
@@ -2368,7 +2468,9 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- page, not series by series, which would return to each page for each of them: three times as fast. A year by
 -- day and model has some ten thousand sums at a time, which the default work_mem would write to disk.
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 SET enable_indexscan = off
-SET work_mem = '64MB' AS $$
+SET work_mem = '64MB'
+-- As for usage_requests.
+SET statement_timeout = '10s' AS $$
 DECLARE
   c_middle      CONSTANT interval := '30 minutes';
   v_in          jsonb       := public.decoded(request);
@@ -2668,7 +2770,7 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

@@ -4,7 +4,8 @@
 #
 #   DATABASE_URL=postgresql://… migrations/apply.sh [--dry-run]
 #
-# With --dry-run it only says which are applied and which are pending. PSQL names the program, if it is not
+# With --dry-run it only says which are applied and which are pending, and changes nothing. Of two runs at the
+# same time the second waits for the first. PSQL names the program, if it is not
 # psql. The connection has to be encrypted, unless the string or PGSSLMODE says otherwise, or it stays on this
 # machine. Only sslmode=verify-full, with PGSSLROOTCERT, also proves who is at its other end.
 set -euo pipefail
@@ -87,6 +88,34 @@ if [ -n "$dry_run" ]; then
     exit
 fi
 
+# Held until the end, so that of two runs the second waits, and then finds everything applied: an index that
+# another run is building looks like one that it left unfinished. By a transaction that does nothing else and
+# has no snapshot, so that no index waits for it; a lock of the session would outlive it in a pooler. It asks
+# again and again, because a statement that waits has a snapshot.
+lock=4839214
+pipes=$(mktemp -d)
+mkfifo "$pipes/in" "$pipes/out"
+sql --file=- <"$pipes/in" >"$pipes/out" &
+holder=$!
+exec 8>"$pipes/in" 9<"$pipes/out"
+rm -r "$pipes"
+# Its transaction ends with its input.
+trap 'exec 8>&-; wait "$holder" 2>/dev/null || true' EXIT
+cat >&8 <<'SQL'
+BEGIN;
+SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
+SQL
+waits=
+while
+    echo "SELECT pg_try_advisory_xact_lock($lock);" >&8
+    read -r is_held <&9 || fail "the database does not answer"
+    [ "$is_held" != t ]
+do
+    [ -n "$waits" ] || echo "waits for another run" >&2
+    waits=1
+    sleep 1
+done
+
 sql <<'SQL'
 SET client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS supabase_migrations;
@@ -99,15 +128,12 @@ SQL
 # Live tables have readers and writers: a statement that cannot lock them soon gives up, so that nobody
 # queues up behind it, and is tried again.
 attempts=30
-# Held while a migration is applied, so that of two runs the second waits, and then finds it applied.
-lock=4839214
 apply() { # file, version, name
     local output attempt
     for ((attempt = 1; ; attempt++)); do
         if output=$(sql --single-transaction \
             --command="SET LOCAL client_min_messages = warning" \
             --command="SET LOCAL statement_timeout = 0" --command="SET LOCAL lock_timeout = '2s'" \
-            --command="SELECT FROM pg_catalog.pg_advisory_xact_lock($lock)" \
             --command="INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('$2', '$3')" \
             --file="$1" 2>&1); then
             [ -z "$output" ] || echo "$output" >&2

@@ -58,6 +58,51 @@ BEGIN
 END
 $$;
 
+-- Refuses with PT403 did_not_allowed unless an operator has approved the DID.
+CREATE OR REPLACE FUNCTION public.require_approval(p_account public.accounts) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  IF NOT coalesce(p_account.approved, false) THEN
+    RAISE EXCEPTION 'the operator has not approved this DID'
+      USING ERRCODE = 'PT403', DETAIL = 'did_not_allowed';
+  END IF;
+END
+$$;
+
+-- The round trip before a request to the gateway's own routes, /keys and /usage. Fields of `request`:
+--
+--   did                  the verified caller
+--   requests_per_minute  the rate of these requests
+--   approved_only        as in begin_request
+--
+-- Returns {"admitted": true}. Refuses with PT403 did_not_allowed, PT429 rate_limited (see next_tat). A DID
+-- without an account has nothing to count in, and there is nothing to be found for it.
+--
+-- A transaction of its own: the account's lock must not be held while usage is summed. It waits for no other
+-- lock.
+CREATE OR REPLACE FUNCTION public.admit_caller(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
+DECLARE
+  v_in      jsonb   := public.decoded(request);
+  v_did     text    := v_in ->> 'did';
+  v_rate    integer := (v_in ->> 'requests_per_minute')::integer;
+  v_account public.accounts;
+BEGIN
+  IF v_did IS NULL OR NOT coalesce(v_rate > 0, false) THEN
+    RAISE EXCEPTION 'admit_caller: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF (v_in ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
+  -- A crash of the database may forget the last ones, so nobody waits for the disk.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  UPDATE public.accounts AS a SET account_rate_tat = public.next_tat(a.account_rate_tat, v_rate) WHERE a.did = v_did;
+  RETURN jsonb_build_object('admitted', true);
+END
+$$;
+
 -- Keeps user_api_keys.credit_limit, where users of the original system read and set it, equal to the
 -- account's. A key gets the limit of an account that is already there, unless it brings one.
 CREATE OR REPLACE FUNCTION public.share_credit_limit() RETURNS trigger
@@ -101,7 +146,9 @@ CREATE OR REPLACE TRIGGER book_original_cost BEFORE INSERT OR UPDATE OF total_co
   EXECUTE FUNCTION public.book_original_cost();
 
 REVOKE ALL ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text),
-    public.share_credit_limit(), public.book_original_cost()
+    public.require_approval(public.accounts), public.admit_caller(jsonb), public.share_credit_limit(),
+    public.book_original_cost()
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text)
+GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), public.lock_key(text),
+    public.require_approval(public.accounts), public.admit_caller(jsonb)
   TO service_role;

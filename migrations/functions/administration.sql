@@ -2,7 +2,7 @@
 -- to key_events in its transaction.
 
 -- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "held", "requests_per_minute", "disabled", "seal_key_id", "created_at", "updated_at"}, the times those
+-- "held", "requests_per_minute", "disabled", "approved", "seal_key_id", "created_at", "updated_at"}, the times those
 -- of the key. Nothing of the key itself.
 CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -16,6 +16,7 @@ BEGIN
     'held',                trim_scale(p_account.held)::text,
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
+    'approved',            p_account.approved,
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
@@ -23,7 +24,7 @@ END
 $$;
 
 -- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
--- "requests_per_minute", "disabled", "spent"}.
+-- "requests_per_minute", "disabled", "approved", "spent"}.
 CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
@@ -32,6 +33,7 @@ BEGIN
     'credit_limit',        trim_scale(p_account.credit_limit)::text,
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
+    'approved',            p_account.approved,
     'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
@@ -79,7 +81,8 @@ BEGIN
                   WHERE k.did = v_did),
     'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
                   WHERE a.did = v_did
-                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.spent > 0)
+                    AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved
+                         OR a.spent > 0)
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -97,6 +100,7 @@ $$;
 --   credit_limit         US dollars as text, at least 0; null for none
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
+--   approved             boolean
 --
 -- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
 CREATE OR REPLACE FUNCTION public.set_account(request jsonb) RETURNS jsonb
@@ -107,12 +111,13 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
+  v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
   v_new      public.accounts;
 BEGIN
   IF v_did IS NULL OR NOT (v_limit >= 0 AND v_limit < 'Infinity') OR v_rate NOT BETWEEN 1 AND 1000000
-     OR (v_in ? 'disabled' AND v_disabled IS NULL)
+     OR (v_in ? 'disabled' AND v_disabled IS NULL) OR (v_in ? 'approved' AND v_approved IS NULL)
   THEN
     RAISE EXCEPTION 'set_account: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -124,6 +129,7 @@ BEGIN
     -- Opened below if anything is set.
     v_old.did      := v_did;
     v_old.disabled := false;
+    v_old.approved := false;
     v_old.spent    := 0;
   END IF;
   v_new := v_old;
@@ -146,6 +152,13 @@ BEGIN
     VALUES (v_did, 'operator', CASE WHEN v_disabled THEN 'disabled' ELSE 'enabled' END, v_key.openrouter_key_hash);
   END IF;
 
+  IF v_in ? 'approved' AND v_old.approved <> v_approved THEN
+    v_new.approved := v_approved;
+    INSERT INTO public.key_events (did, actor, action, key_hash)
+    VALUES (v_did, 'operator', CASE WHEN v_approved THEN 'approved' ELSE 'approval_withdrawn' END,
+            v_key.openrouter_key_hash);
+  END IF;
+
   IF v_new IS DISTINCT FROM v_old THEN
     PERFORM public.open_account(v_did);
     -- First the key, as share_credit_limit does.
@@ -153,7 +166,7 @@ BEGIN
      WHERE k.did = v_did AND k.credit_limit IS DISTINCT FROM v_new.credit_limit;
     UPDATE public.accounts
        SET credit_limit = v_new.credit_limit, requests_per_minute = v_new.requests_per_minute,
-           disabled = v_new.disabled
+           disabled = v_new.disabled, approved = v_new.approved
      WHERE did = v_did;
   END IF;
   RETURN coalesce(
@@ -165,7 +178,7 @@ END
 $$;
 
 -- Deletes everything of a DID but its books and the record of events: its key, its retired keys (open
--- costs of theirs become unknown) and what was set for it, a block included. What it spent stays. Fields
+-- costs of theirs become unknown) and what was set for it, a block and an approval included. What it spent stays. Fields
 -- of `request`: did. Returns {"deleted"}: false where there was nothing.
 CREATE OR REPLACE FUNCTION public.delete_account(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
@@ -185,8 +198,9 @@ BEGIN
   -- What that has just put there, and what was there before.
   DELETE FROM public.retired_keys AS r WHERE r.did = v_did;
   GET DIAGNOSTICS v_retired = ROW_COUNT;
-  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false
-   WHERE a.did = v_did AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled);
+  UPDATE public.accounts AS a SET credit_limit = NULL, requests_per_minute = NULL, disabled = false, approved = false
+   WHERE a.did = v_did
+     AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved);
   v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
   DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN

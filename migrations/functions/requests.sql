@@ -140,15 +140,22 @@ $$;
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
 --   free                    true: the model costs nothing, so nothing is held and no credit limit refuses it
 --   several_generations     true: the request may make several generations
+--   max_open_requests       how many billable requests the DID may have that have not ended; null or absent: no limit
 --   max_open_jobs           the request creates a job, and the DID may have at most so many whose cost is not
 --                           known; null or absent: no limit
+--   job_endpoints           with it, an array of the endpoints that create jobs
 --   requests_per_minute     the rate of a DID whose account does not name one; null or absent: no limit.
 --                           Counts every request that passes, billable or not, and none that is refused.
 --   uncounted               true: no rate counts this request
+--   approved_only           true: the DID must be one that the operator has approved
+--   own_key_only            true: the DID must have brought its key, because the path reaches what all
+--                           provisioned keys share
 --
 -- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
---   PT404 no_key_for_did, PT401 replayed_request, PT403 key_disabled, PT409 request_id_taken,
+--   PT403 did_not_allowed, PT404 no_key_for_did, PT403 path_needs_own_key, PT401 replayed_request,
+--   PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
+--   PT429 too_many_open_requests (HINT: {"open_requests", "max_open_requests"}, numbers),
 --   PT429 too_many_open_jobs (HINT: {"open_jobs", "max_open_jobs"}, numbers),
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
@@ -170,6 +177,8 @@ DECLARE
   v_rate        integer := (v_in ->> 'requests_per_minute')::integer;
   v_uncounted   boolean := coalesce((v_in ->> 'uncounted')::boolean, false);
   v_limited     boolean := v_billable AND NOT coalesce((v_in ->> 'free')::boolean, false);
+  v_max_open    integer := (v_in ->> 'max_open_requests')::integer;
+  v_open        integer;
   v_max_jobs    integer := (v_in ->> 'max_open_jobs')::integer;
   v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
@@ -187,6 +196,7 @@ BEGIN
      OR (v_billable AND v_fingerprint IS NULL)
      OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
+     OR (v_max_jobs IS NOT NULL AND coalesce(jsonb_typeof(v_in -> 'job_endpoints') <> 'array', true))
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -195,6 +205,9 @@ BEGIN
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
   -- implies that its fingerprint is seen, too.
   SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_did;
+  IF (v_in ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
   IF v_uncounted THEN
     v_rate := NULL;
     v_account.requests_per_minute := NULL;
@@ -236,6 +249,11 @@ BEGIN
     END IF;
   END IF;
 
+  IF (v_in ->> 'own_key_only')::boolean AND v_key.provisioning_id IS NOT NULL THEN
+    RAISE EXCEPTION 'this path takes a key that the DID has brought'
+      USING ERRCODE = 'PT403', DETAIL = 'path_needs_own_key';
+  END IF;
+
   IF v_fingerprint IS NOT NULL THEN
     v_use := public.use_fingerprint(v_in);
     IF v_use = 'replayed'
@@ -254,12 +272,17 @@ BEGIN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit.
-  IF v_billable AND v_max_jobs IS NOT NULL THEN
-    SELECT count(*) INTO v_jobs FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.endpoint IN ('videos', 'batches')
-       AND (l.status = 'pending' OR l.cost_state = 'pending');
-    IF v_jobs >= v_max_jobs THEN
+  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
+  IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
+    SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
+      INTO v_open, v_jobs
+      FROM public.request_logs AS l
+     WHERE l.did = v_did AND (l.status = 'pending' OR l.cost_state = 'pending');
+    IF v_open >= v_max_open THEN
+      RAISE EXCEPTION 'this DID has as many open requests as it may'
+        USING ERRCODE = 'PT429', DETAIL = 'too_many_open_requests',
+              HINT = jsonb_build_object('open_requests', v_open, 'max_open_requests', v_max_open)::text;
+    ELSIF v_jobs >= v_max_jobs THEN
       RAISE EXCEPTION 'this DID has as many open jobs as it may'
         USING ERRCODE = 'PT429', DETAIL = 'too_many_open_jobs',
               HINT = jsonb_build_object('open_jobs', v_jobs, 'max_open_jobs', v_max_jobs)::text;
@@ -321,8 +344,8 @@ $$;
 --
 --   id; status 'completed' | 'failed'; cost_state 'none' | 'pending' | 'final'; response_time (epoch ms)
 --   and, each of them null where unknown: http_status, model, input_tokens, output_tokens,
---   cached_tokens, cache_write_tokens, reasoning_tokens, openrouter_cost, upstream_inference_cost, is_byok, error_reason,
---   error_message, first_byte_ms, and
+--   cached_tokens, cache_write_tokens, reasoning_tokens, service_tier, openrouter_cost, server_tool_cost,
+--   upstream_inference_cost, is_byok, error_reason, error_message, first_byte_ms, and
 --   generation_id   null or absent keeps what note_generation stored
 --   job_id          null or absent: the request created no job. Where an earlier request of the DID
 --                   created the same job, that one carries its cost and this one none.
@@ -345,6 +368,7 @@ DECLARE
   v_job        text    := nullif(left(v_in ->> 'job_id', 255), '');
   v_openrouter numeric := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric := (v_in ->> 'upstream_inference_cost')::numeric;
+  v_tool       numeric := (v_in ->> 'server_tool_cost')::numeric;
   v_is_byok    boolean := (v_in ->> 'is_byok')::boolean;
   v_total      numeric;
   v_did        text;
@@ -356,6 +380,7 @@ BEGIN
      OR v_cost_state IS NULL OR v_cost_state NOT IN ('none', 'pending', 'final')
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_tool, 0) >= 0 AND coalesce(v_tool, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'finish_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
@@ -401,7 +426,9 @@ BEGIN
     cached_tokens           = (v_in ->> 'cached_tokens')::integer,
     cache_write_tokens      = (v_in ->> 'cache_write_tokens')::integer,
     reasoning_tokens        = (v_in ->> 'reasoning_tokens')::integer,
+    service_tier            = left(v_in ->> 'service_tier', 255),
     openrouter_cost         = v_openrouter,
+    server_tool_cost        = v_tool,
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
     total_cost              = v_total,

@@ -9,8 +9,9 @@
 --
 --   id; cost_state 'final' | 'unknown'; settled_at (epoch ms)
 --   final:   openrouter_cost, and, each of them null where unknown: upstream_inference_cost,
---            is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens. Where is_byok
---            or the provider's charge is null, the row's own value is summed.
+--            server_tool_cost, is_byok, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens,
+--            reasoning_tokens, service_tier. Where is_byok or the provider's charge is null, the row's own value
+--            is summed.
 --   unknown: unknown_cost_reason, and
 --            known_cost the part of the cost that is known, or null
 --            attempts   the claim (its "attempts") that found it out. A row that was finished, from the
@@ -32,6 +33,7 @@ DECLARE
   v_openrouter numeric     := (v_in ->> 'openrouter_cost')::numeric;
   v_upstream   numeric     := (v_in ->> 'upstream_inference_cost')::numeric;
   v_is_byok    boolean     := (v_in ->> 'is_byok')::boolean;
+  v_tool       numeric     := (v_in ->> 'server_tool_cost')::numeric;
   v_known      numeric     := (v_in ->> 'known_cost')::numeric;
   v_total      numeric;
   v_did        text;
@@ -43,6 +45,7 @@ BEGIN
      OR (v_cost_state = 'unknown') <> (v_in ->> 'unknown_cost_reason' IS NOT NULL)
      OR NOT (coalesce(v_openrouter, 0) >= 0 AND coalesce(v_openrouter, 0) < 'Infinity')
      OR NOT (coalesce(v_upstream, 0) >= 0 AND coalesce(v_upstream, 0) < 'Infinity')
+     OR NOT (coalesce(v_tool, 0) >= 0 AND coalesce(v_tool, 0) < 'Infinity')
      OR NOT (coalesce(v_known, 0) >= 0 AND coalesce(v_known, 0) < 'Infinity')
   THEN
     RAISE EXCEPTION 'settle_request: a member is missing or out of range'
@@ -83,6 +86,7 @@ BEGIN
     unknown_cost_reason     = left(v_in ->> 'unknown_cost_reason', 255),
     known_cost              = CASE v_cost_state WHEN 'unknown' THEN v_known END,
     openrouter_cost         = coalesce(v_openrouter, openrouter_cost),
+    server_tool_cost        = coalesce(v_tool, server_tool_cost),
     upstream_inference_cost = v_upstream,
     is_byok                 = v_is_byok,
     total_cost              = v_total,
@@ -92,6 +96,7 @@ BEGIN
     cached_tokens           = coalesce((v_in ->> 'cached_tokens')::integer, cached_tokens),
     cache_write_tokens      = coalesce((v_in ->> 'cache_write_tokens')::integer, cache_write_tokens),
     reasoning_tokens        = coalesce((v_in ->> 'reasoning_tokens')::integer, reasoning_tokens),
+    service_tier            = coalesce(left(v_in ->> 'service_tier', 255), service_tier),
     status                  = CASE status WHEN 'pending' THEN 'failed' ELSE status END,
     error_reason            = CASE status WHEN 'pending' THEN 'abandoned' ELSE error_reason END,
     error_message           = CASE status WHEN 'pending' THEN 'The gateway ended before it closed the books of this request.'

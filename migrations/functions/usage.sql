@@ -35,6 +35,9 @@ $$;
 -- replayed_request.
 CREATE OR REPLACE FUNCTION public.usage_requests(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
+-- PostgREST sets this before it calls the function. Longer, and nobody waits for the answer any more; by
+-- default Supabase's roles have 8 s, less than the gateway promises.
+SET statement_timeout = '10s'
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
 DECLARE
   c_rfc3339    CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
@@ -127,11 +130,15 @@ BEGIN
                'input_tokens', l.input_tokens,
                'output_tokens', l.output_tokens,
                'cached_tokens', l.cached_tokens,
+               'cache_write_tokens', l.cache_write_tokens,
                'reasoning_tokens', l.reasoning_tokens,
+               'service_tier', l.service_tier,
                'cost_state', l.cost_state,
                'unknown_cost_reason', l.unknown_cost_reason,
+               'known_cost', trim_scale(l.known_cost)::text,
                'total_cost', trim_scale(l.total_cost)::text,
                'openrouter_cost', trim_scale(l.openrouter_cost)::text,
+               'server_tool_cost', trim_scale(l.server_tool_cost)::text,
                'upstream_inference_cost', trim_scale(l.upstream_inference_cost)::text,
                'is_byok', l.is_byok) AS entry
         FROM page AS p
@@ -199,7 +206,9 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = ''
 -- page, not series by series, which would return to each page for each of them: three times as fast. A year by
 -- day and model has some ten thousand sums at a time, which the default work_mem would write to disk.
 SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 SET enable_indexscan = off
-SET work_mem = '64MB' AS $$
+SET work_mem = '64MB'
+-- As for usage_requests.
+SET statement_timeout = '10s' AS $$
 DECLARE
   c_middle      CONSTANT interval := '30 minutes';
   v_in          jsonb       := public.decoded(request);

@@ -17,11 +17,11 @@ use crate::{
     accounting::ledger,
     credentials::provisioning::Policy,
     http_client::HttpClientError,
-    identity::auth::Audiences,
+    identity::{access::AllowedDids, auth::Audiences},
     metering::money::Usd,
     storage::{Grant, Retention},
     upstream::{
-        endpoint::{AllowedFamilies, Endpoint},
+        endpoint::{AllowedFamilies, Endpoint, HoldUnit},
         openrouter::Timeouts,
     },
 };
@@ -42,6 +42,8 @@ pub enum StartError {
 pub struct ProxyConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The DIDs that may use the gateway.
+    pub allowed_dids: AllowedDids,
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
@@ -54,6 +56,8 @@ pub struct ProxyConfig {
     pub timeouts: Timeouts,
     /// The least that is reserved against a credit limit for a request.
     pub holds: Holds,
+    /// How many billable requests a DID may have that have not ended.
+    pub max_open_requests: NonZeroU32,
     /// How many jobs a DID may have whose cost is not known.
     pub max_open_jobs: NonZeroU32,
     /// The rate of DIDs whose key names none of its own.
@@ -79,20 +83,10 @@ impl Holds {
     /// The hold of a request; of one that creates a batch, for as many as are in it.
     #[must_use]
     pub fn of(self, endpoint: Endpoint, inline_requests: u32) -> Usd {
-        match endpoint {
-            Endpoint::Videos => self.video,
-            Endpoint::Batches => self.request.times(inline_requests.max(1)),
-            Endpoint::ChatCompletions
-            | Endpoint::Completions
-            | Endpoint::Responses
-            | Endpoint::Messages
-            | Endpoint::Embeddings
-            | Endpoint::Rerank
-            | Endpoint::Images
-            | Endpoint::Transcriptions
-            | Endpoint::Speech
-            | Endpoint::Systemone
-            | Endpoint::Other => self.request,
+        match endpoint.hold_unit() {
+            HoldUnit::Request => self.request,
+            HoldUnit::InlineRequest => self.request.times(inline_requests.max(1)),
+            HoldUnit::Video => self.video,
         }
     }
 }
@@ -100,7 +94,7 @@ impl Holds {
 impl ProxyConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
-        let audiences = env.audiences();
+        let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
         let storage = env.storage();
         let keyset = env.keyset();
         let openrouter = env.openrouter_url();
@@ -116,17 +110,20 @@ impl ProxyConfig {
         };
         let ledger_timeout = env.milliseconds("LEDGER_TIMEOUT_MS", ledger::CLOSE_TIMEOUT);
         let (holds, requests_per_minute) = (env.holds(), env.requests_per_minute());
+        let max_open_requests = env.max_open_requests();
         let max_open_jobs = env.max_open_jobs();
         let provisioning = env.on_first_request(keyset.as_ref());
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
+                allowed_dids: allowed_dids?,
                 storage: storage?,
                 keyset: keyset?,
                 openrouter: openrouter?,
                 connect_timeout,
                 timeouts,
                 holds: holds?,
+                max_open_requests: max_open_requests?,
                 max_open_jobs: max_open_jobs?,
                 requests_per_minute,
                 ledger_timeout,
@@ -143,6 +140,10 @@ impl ProxyConfig {
 pub struct UsageConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The DIDs that may use the gateway.
+    pub allowed_dids: AllowedDids,
+    /// The rate of a DID's requests to the gateway's own routes.
+    pub account_requests_per_minute: NonZeroU32,
     /// The database.
     pub storage: StorageConfig,
 }
@@ -150,10 +151,17 @@ pub struct UsageConfig {
 impl UsageConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
-        let (audiences, storage) = (env.audiences(), env.storage());
-        let config = audiences
-            .zip(storage)
-            .map(|(audiences, storage)| Self { audiences, storage });
+        let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
+        let account_requests_per_minute = env.account_requests_per_minute();
+        let storage = env.storage();
+        let config = (|| {
+            Some(Self {
+                audiences: audiences?,
+                allowed_dids: allowed_dids?,
+                account_requests_per_minute: account_requests_per_minute?,
+                storage: storage?,
+            })
+        })();
         env.finish(config)
     }
 }
@@ -163,6 +171,12 @@ impl UsageConfig {
 pub struct KeysConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The DIDs that may use the gateway.
+    pub allowed_dids: AllowedDids,
+    /// The rate of a DID's requests to the gateway's own routes.
+    pub account_requests_per_minute: NonZeroU32,
+    /// Whether keys are stored unchecked, where their owners want that.
+    pub allow_unverified_keys: bool,
     /// The database.
     pub storage: StorageConfig,
     /// The master keyset.
@@ -181,13 +195,19 @@ pub struct KeysConfig {
 impl KeysConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
-        let (audiences, storage, keyset) = (env.audiences(), env.storage(), env.keyset());
+        let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
+        let account_requests_per_minute = env.account_requests_per_minute();
+        let allow_unverified_keys = env.flag("ALLOW_UNVERIFIED_KEYS");
+        let (storage, keyset) = (env.storage(), env.keyset());
         let openrouter = env.openrouter_url();
         let management = env.management(keyset.as_ref());
         let (policy, grant) = (env.policy(), env.grant());
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
+                allowed_dids: allowed_dids?,
+                account_requests_per_minute: account_requests_per_minute?,
+                allow_unverified_keys: allow_unverified_keys?,
                 storage: storage?,
                 keyset: keyset?,
                 openrouter: openrouter?,

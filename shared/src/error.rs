@@ -5,6 +5,7 @@ use crate::{
     accounting::{reconcile::JobOpen, usage::ParameterError},
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     identity::{
+        access::DidNotAllowed,
         auth::AuthError,
         canonical::{PathError, QueryError},
     },
@@ -23,6 +24,9 @@ pub enum Error {
     /// The sender could not be authenticated.
     #[error("authentication failed")]
     Auth(#[from] AuthError),
+    /// The sender may not use the gateway.
+    #[error(transparent)]
+    Access(#[from] DidNotAllowed),
     /// Its path has no canonical form.
     #[error("the path has no canonical form")]
     Path(#[from] PathError),
@@ -82,6 +86,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Auth(error) => error.reason(),
+            Self::Access(error) => error.reason(),
             Self::Path(error) => error.reason(),
             Self::Query(error) => error.reason(),
             Self::MalformedEvent => "malformed_body",

@@ -1,5 +1,6 @@
 //! The callers: DIDs, access tokens, the canonical form of a request, the signed text, and its verification.
 
+pub mod access;
 pub mod access_token;
 pub mod auth;
 pub mod canonical;

@@ -13,11 +13,15 @@
 //! - a storage that cannot be reached is [`Unavailable`], which is never the same as a storage
 //!   that has nothing.
 
+mod admission;
+mod begin;
+mod columns;
 mod error;
+mod finish;
 mod key;
 mod keys;
+mod provisioning;
 mod reconciliation;
-mod records;
 mod retention;
 mod rollup;
 mod schema;
@@ -31,20 +35,21 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use admission::Admitted;
+pub use begin::{Begin, Begun, Books, JobLimit};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
+pub use finish::{
+    Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status, Tokens,
+};
 pub use key::{InvalidStorageKey, StorageKey};
 pub use keys::{
-    CallerRequest, Grant, KeyDescription, KeySource, LimitReset, NewKey, PendingDeletion, Reserved,
-    RevokedKey, StoredKey,
+    CallerRequest, KeyDescription, KeySource, NewKey, PendingDeletion, RevokedKey, StoredKey,
 };
+pub use provisioning::{Grant, LimitReset, Reserved};
 pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
-pub use records::{
-    Begin, Begun, Books, Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status,
-    Tokens,
-};
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
-pub use schema::SchemaVersion;
+pub use schema::{Feature, SCHEMA_VERSION, Schema};
 pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,

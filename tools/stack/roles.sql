@@ -1,4 +1,4 @@
--- What a bare PostgreSQL lacks compared with Supabase. Run once, before the migrations.
+-- The roles and default privileges of Supabase that a bare PostgreSQL lacks. Run once, before the migrations.
 CREATE ROLE anon NOLOGIN NOINHERIT;
 CREATE ROLE authenticated NOLOGIN NOINHERIT;
 CREATE ROLE service_role NOLOGIN NOINHERIT BYPASSRLS;

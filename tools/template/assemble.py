@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Puts together what `sam deploy` takes: this checkout's template, and executables that another job built.
+"""Assembles the input of `sam deploy`: this checkout's template, and executables that another job built.
 
     python3 tools/template/assemble.py pack FOLDER      after `cargo xtask package`: the executables alone
     python3 tools/template/assemble.py build FOLDER     before `sam deploy`: .aws-sam/build
 
-The other job runs other people's code, so nothing of it is believed: of FOLDER only one file for each program
-is read, which must be an executable for Lambda's arm64, and nothing else may be there. What is deployed beside
-it, and under which roles, only the checkout says. It needs no package, since nothing is installed beside the
-secrets of the job that deploys.
+The other job runs other people's code, so its output is not trusted: FOLDER must contain exactly one file for
+each program, an executable for Lambda's arm64. The checkout alone decides what else is deployed, and under
+which roles. This script needs no package, since nothing is installed beside the secrets of the job that deploys.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ AARCH64 = (183).to_bytes(2, "little")
 
 
 class Refused(Exception):
-    """Why the files are not deployed."""
+    """The reason why the files are not deployed."""
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pack(template: str, built: Path, folder: Path) -> dict[str, str]:
-    """Copies each program once, by its name, out of what `sam build` made."""
+    """Copies each program once, by its name, out of the output of `sam build`."""
     folder.mkdir(parents=True)
     sums = {}
     for logical_id, program in functions(template).items():
@@ -63,7 +62,7 @@ def pack(template: str, built: Path, folder: Path) -> dict[str, str]:
 
 
 def build(template: str, folder: Path, built: Path) -> dict[str, str]:
-    """Makes the folder that `sam deploy` takes; returns each program's SHA-256."""
+    """Creates the input folder of `sam deploy`; returns each program's SHA-256."""
     programs = sorted(set(functions(template).values()))
     found = sorted(path.name for path in folder.iterdir())
     if found != programs:
@@ -80,7 +79,7 @@ def build(template: str, folder: Path, built: Path) -> dict[str, str]:
 
 
 def executable(path: Path) -> bytes:
-    """A program's bytes, if they are one."""
+    """Reads a program, and refuses anything that is not an executable."""
     if path.is_symlink() or not path.is_file():
         raise Refused(f"{path.name} is no file")
     if (size := path.stat().st_size) > LARGEST:

@@ -1,4 +1,4 @@
-"""Whether what the deploy workflow puts together is the checked template and nothing that was not checked."""
+"""Checks that the deploy workflow assembles the checked template and nothing that was not checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expansion import read
 
 PROGRAM = ELF + bytes(12) + AARCH64 + bytes(44)
 WORKFLOW = ROOT / ".github" / "workflows" / "deploy.yml"
-# What another job may have put beside or in place of the programs.
+# Files that another job may have put beside or in place of the programs.
 FAULTS: dict[str, Callable[[Path], object]] = {
     "a template": lambda folder: (folder / "template.yaml").write_text("Resources: {}"),
     "a program more": lambda folder: (folder / "extra").write_bytes(PROGRAM),
@@ -27,7 +27,7 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 
 
 def problems(template: Path) -> Iterator[str]:
-    """What is wrong with the assembled build of a template, or let through."""
+    """The faults of the assembled build of a template, and the forged files that were accepted."""
     text, source = template.read_text(encoding="utf-8"), read(str(template))
     resources = source["Resources"]
     expected = {name for name, it in resources.items() if it["Type"] == "AWS::Serverless::Function"}
@@ -42,7 +42,7 @@ def problems(template: Path) -> Iterator[str]:
         pack(text, sam, folder)
         build(text, folder, built)
         found, wanted = read(str(built / "template.yaml")), with_code(source)
-        # As JSON, because the order of members means nothing.
+        # Compared as JSON, in which the order of fields means nothing.
         if json.dumps(found, sort_keys=True) != json.dumps(wanted, sort_keys=True):
             yield "the template differs in more than where the code is"
         for name in expected:
@@ -60,7 +60,7 @@ def problems(template: Path) -> Iterator[str]:
                 build(text, folder, Path(place) / "built")
             except Refused:
                 continue
-            yield f"taken: {fault}"
+            yield f"accepted: {fault}"
     yield from workflow_problems()
 
 

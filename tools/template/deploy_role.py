@@ -176,7 +176,7 @@ FORBIDDEN: list[tuple[str, str, dict[str, str]]] = [
     ("s3:PutObject", "arn:aws:s3:::other/key", {}),
     ("s3:DeleteObjectVersion", "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-x/key", {}),
 ]
-# What no role of the stack can do, whatever a template gives it.
+# Actions that no role of the stack can perform, whatever a template permits.
 BEYOND = [
     ("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/x"),
     ("iam:PutRolePolicy", PROXY_ROLE),
@@ -187,7 +187,7 @@ BEYOND = [
     ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:other-AbCdEf"),
     ("secretsmanager:PutSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-gateway/keyset-AbCdEf"),
 ]
-# Of AWS's policies that roles get, the actions that this gateway needs.
+# The actions that this gateway needs out of AWS's policies.
 MANAGED: dict[str, list[tuple[str, str]]] = {
     "AWSLambdaBasicExecutionRole": [
         (f"logs:{action}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{STACK}-proxy:log-stream:x")
@@ -235,7 +235,8 @@ def misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
 
 
 def boundary_misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Iterator[str]:
-    """What the boundary keeps from the gateway's roles although they need it, and what it does not keep."""
+    """The actions that the boundary denies the gateway's roles although they need them, and those that it should
+    deny and permits."""
     boundary = template["Resources"]["Boundary"]["Properties"]["PolicyDocument"]
     statements = resolve(boundary)["Statement"]
     # IAM's bound for a managed policy.
@@ -261,14 +262,14 @@ def boundary_misfits(template: dict[str, Any], gateway: dict[str, Any]) -> Itera
             granted += MANAGED[policy.rsplit("/", 1)[-1]]
         for action, resource in granted:
             if not allows(statements, action, resource.replace("??????", "AbCdEf"), {}):
-                yield f"{logical_id}: the boundary keeps it from {action} {resource}"
+                yield f"{logical_id}: the boundary denies it {action} {resource}"
 
 
 BOUNDARY_PARAMETER = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
 
 
 def as_text(resource: Any) -> str:
-    """The ARN of what a statement is about: the template's own functions are named by `Fn::GetAtt`."""
+    """The ARN of a statement's resource: the template's own functions are named by `Fn::GetAtt`."""
     if isinstance(resource, str):
         return resource
     (name, _) = resource["Fn::GetAtt"]

@@ -191,7 +191,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "the management key where there is none": copy(
             (*READ_MANAGEMENT_KEY, 1), (*READ_MANAGEMENT_KEY, 2)
         ),
-        "the proxy reads it all the same": put(
+        "the proxy reads it without a condition": put(
             (*PROXY, "Policies", 0, "Statement", 1, "Fn::If", 0), "HasManagementKey"
         ),
         "a condition that always holds": put(
@@ -231,7 +231,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "plain value": put(SECRET_KEY, "sb_secret_x"),
     },
     "logs-expire": {
-        "logs for ever": drop(("Resources", "ProxyLogs", "Properties", "RetentionInDays")),
+        "logs without an end": drop(("Resources", "ProxyLogs", "Properties", "RetentionInDays")),
         "implicit log group": drop((*PROXY, "LoggingConfig")),
     },
     "binaries-exist": {

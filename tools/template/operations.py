@@ -47,7 +47,7 @@ def alarms_are_complete(stack: Expansion) -> Iterator[str]:
         yield f"{name}: {'missing' if name in ALARMS else 'not in ALARMS'}"
     known = {f"${{AWS::StackName}}-{function}" for function in stack.functions()}
     for name, alarm in alarms.items():
-        # A function that does not run sends no metric: there, and only there, silence is what is looked for.
+        # A function that does not run sends no metric: only such an alarm looks for missing data.
         silence = "breaching" if name == "ReconcileStoppedAlarm" else "notBreaching"
         if alarm.get("TreatMissingData") != silence:
             yield f"{name}: missing data is not {silence}"

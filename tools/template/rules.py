@@ -344,7 +344,7 @@ def logs_expire(stack: Expansion) -> Iterator[str]:
         if properties is None:
             yield f"{name}: no log group of the stack"
         elif "RetentionInDays" not in properties:
-            yield f"{name}: {group} keeps logs for ever"
+            yield f"{name}: {group} keeps logs without an end"
         elif used.setdefault(group, binary_of(name)) != binary_of(name):
             yield f"{name}: shares {group}"
 

@@ -23,6 +23,9 @@ mod row;
 mod services;
 pub mod storage;
 
+#[cfg(fuzzing)]
+pub use self::restore::fuzzing as restore_fuzzing;
+
 use std::path::PathBuf;
 
 use anyhow::Result;

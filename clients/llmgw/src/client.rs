@@ -3,23 +3,33 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header::USER_AGENT};
+use http::{HeaderValue, Request, StatusCode, header::USER_AGENT};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Response;
 use shared::{
     clock::Clock,
     http_client::{self, HttpClientError},
-    identity::signing::{self, Audience, Nonce},
+    identity::{
+        auth::TIMESTAMP_WINDOW,
+        signing::{self, Audience, Nonce},
+    },
 };
 use tokio::time::Instant;
 
 use crate::{
     gateway::{Draft, Gateway, SignError},
     identity::Identity,
-    response::UPSTREAM,
+    response::{UPSTREAM, date},
 };
 
 /// The timeout of connecting. Responses have none: models think for minutes.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The difference from which a gateway refuses a timestamp, less what the whole seconds of `Date` and the time
+/// of the response explain.
+const REFUSED_DIFFERENCE: SignedDuration =
+    SignedDuration::from_secs(TIMESTAMP_WINDOW.as_secs() - 10);
+/// The largest difference that is corrected: nobody gets a signature for a distant day.
+const CORRECTED_DIFFERENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("llmgw/", env!("CARGO_PKG_VERSION")));
 
@@ -71,7 +81,25 @@ impl Client {
     /// Signs `draft` for the current time and sends it. Returns the response as soon as its headers are
     /// there, whatever its status. Dropping the future or the response ends the exchange.
     pub async fn send(&self, draft: Draft) -> Result<Response, SendError> {
-        let request = self.signed(draft)?;
+        self.send_at(draft, self.clock.now()).await
+    }
+
+    /// As [`send`](Self::send). If the gateway refuses the request because this machine's clock is wrong (as
+    /// after sleep, in WSL), signs it once more, for the gateway's time.
+    pub async fn send_by_server_clock(&self, draft: Draft) -> Result<Response, SendError> {
+        let now = self.clock.now();
+        let response = self.send_at(draft.clone(), now).await?;
+        match server_time(&response, now) {
+            Some(time) => {
+                tracing::warn!(%now, server_time = %time, "this machine's clock is wrong");
+                self.send_at(draft, time).await
+            }
+            None => Ok(response),
+        }
+    }
+
+    async fn send_at(&self, draft: Draft, time: Timestamp) -> Result<Response, SendError> {
+        let request = self.signed(draft, time)?;
         log_request(&request, self.gateway.audience());
         let begun = Instant::now();
         let sent = self.http.execute(request.try_into()?).await;
@@ -90,18 +118,28 @@ impl Client {
         })
     }
 
-    fn signed(&self, draft: Draft) -> Result<Request<Bytes>, SendError> {
+    fn signed(&self, draft: Draft, time: Timestamp) -> Result<Request<Bytes>, SendError> {
         let mut bytes = [0; 16];
         (self.random)(&mut bytes)?;
         let nonce = Nonce::from_random(bytes);
-        let now = self.clock.now();
-        let mut request = self.gateway.signed(&self.identity, draft, now, &nonce)?;
+        let mut request = self.gateway.signed(&self.identity, draft, time, &nonce)?;
         request
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert(OUR_USER_AGENT);
         Ok(request)
     }
+}
+
+/// The gateway's time, if the response refuses a request for its timestamp, `signed_at`.
+fn server_time(response: &Response, signed_at: Timestamp) -> Option<Timestamp> {
+    let is_refusal =
+        response.status() == StatusCode::UNAUTHORIZED && !response.headers().contains_key(UPSTREAM);
+    let time = date(response.headers()).filter(|_| is_refusal)?;
+    let difference = signed_at.duration_until(time).abs();
+    (REFUSED_DIFFERENCE..=CORRECTED_DIFFERENCE)
+        .contains(&difference)
+        .then_some(time)
 }
 
 /// Logs what was signed. Not the signature, which is a credential, and of the query and the body, which may

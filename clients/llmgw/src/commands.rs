@@ -15,6 +15,9 @@ mod serve;
 mod sign;
 mod usage;
 
+#[cfg(fuzzing)]
+pub use self::serve::fuzzing as serve_fuzzing;
+
 use std::path::PathBuf;
 
 use anyhow::Result;

@@ -32,3 +32,11 @@ pub mod settings;
 mod table;
 pub mod target;
 pub mod terminal;
+
+/// Private parsers, exposed to the fuzz targets alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::{
+        admin::restore_fuzzing as restore, commands::serve_fuzzing as serve, markdown::render,
+    };
+}

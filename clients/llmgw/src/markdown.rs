@@ -240,6 +240,15 @@ impl Renderer {
     }
 }
 
+/// Renders a text that arrives in pieces, for fuzz targets.
+#[cfg(fuzzing)]
+pub fn render<'a>(pieces: impl IntoIterator<Item = &'a str>) -> String {
+    let mut renderer = Renderer::default();
+    let mut out: String = pieces.into_iter().map(|it| renderer.push(it)).collect();
+    out.push_str(&renderer.finish());
+    out
+}
+
 fn start(line: &str) -> Start {
     let text = line.trim_start_matches(' ');
     let indentation = line.len() - text.len();

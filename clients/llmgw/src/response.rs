@@ -5,7 +5,8 @@ use std::{
     io::{self, Write},
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::DATE};
+use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,6 +17,12 @@ use crate::terminal::printable;
 pub(crate) const UPSTREAM: &str = "x-gateway-upstream";
 /// The most of an error body that is kept for its explanation. The gateway's own are shorter.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// The time in a response's `Date`.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    Some(rfc2822::parse(date).ok()?.timestamp())
+}
 
 /// Writes the body to `out` as it arrives, flushing after each chunk; with `with_head` the status line
 /// and the headers before it. Returns the explanation of a response of 400 or above.

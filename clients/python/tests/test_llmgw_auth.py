@@ -8,8 +8,10 @@ import io
 import json
 import pickle
 import tempfile
+import time
 import traceback
 import unittest
+from email.utils import formatdate
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -34,7 +36,7 @@ ENCODED_SEED = base64.urlsafe_b64encode(SEED).rstrip(b"=").decode()
 KEY = Ed25519PrivateKey.from_private_bytes(SEED)
 IDENTITY = Identity.from_seed(SEED)
 GATEWAY = "https://gw.example.com"
-# Whichever are there: the package works with either.
+# The installed ones: the package works with either.
 HTTPX = [importlib.import_module(it) for it in ("httpx", "httpx2") if importlib.util.find_spec(it)]
 
 
@@ -62,7 +64,7 @@ def verify(request, *, audience, path, query=""):
 
 
 class Recorder:
-    """A server that answers with the given statuses and keeps what it got."""
+    """A server that answers with the given statuses and keeps the requests."""
 
     def __init__(self, httpx, *statuses):
         self.requests = []
@@ -149,6 +151,7 @@ class Identities(unittest.TestCase):
         for mode in (0o600, 0o400):
             self.store(text, mode)
             self.assertEqual(Identity.from_file(self.path).did, IDENTITY.did)
+            self.assertEqual(DidAuth.from_file(self.path, GATEWAY).did, IDENTITY.did)
             self.path.unlink()
         with self.assertRaisesRegex(IdentityError, "llmgw identity new"):
             Identity.from_file(self.path)
@@ -179,7 +182,7 @@ class Identities(unittest.TestCase):
                 Identity.from_file(self.path)
             printed = "".join(traceback.format_exception(caught.exception))
             self.assertNotIn(seed[:6], printed)
-            # JSON's error holds the text.
+            # The error of `json` contains the text.
             self.assertIsNone(caught.exception.__context__)
 
     def test_the_key_does_not_print(self):
@@ -226,7 +229,7 @@ class Auth(unittest.TestCase):
                     json={"a": "你好"},
                     headers={"Authorization": "Bearer another", "x-api-key": "another"},
                 )
-                # As SDKs do it, with one request object.
+                # SDKs retry with one request object.
                 client.send(request)
                 client.send(request)
             one, two = recorder.requests
@@ -325,6 +328,57 @@ class Auth(unittest.TestCase):
                 query="a=&q=%E4%BD%A0&q=a%20b%2Bc%252B",
             )
 
+    def test_the_id_of_a_model_is_sent_with_a_plain_slash(self):
+        for httpx in HTTPX:
+            recorder = Recorder(httpx, 200, 200)
+            with httpx.Client(auth=auth_for(GATEWAY), transport=recorder.transport) as client:
+                client.get(f"{GATEWAY}/models/deepseek%2Fr1%3Afree?a=b%2Fc")
+                client.get(f"{GATEWAY}/models/deepseek%2fr1")
+                with self.assertRaises(ValueError):
+                    client.get(f"{GATEWAY}/files/a%2Fb")
+            one, two = recorder.requests
+            self.assertEqual(one.url.raw_path, b"/models/deepseek/r1:free?a=b%2Fc")
+            verify(one, audience=GATEWAY, path="/models/deepseek/r1:free", query="a=b%2Fc")
+            self.assertEqual(two.url.raw_path, b"/models/deepseek/r1")
+            verify(two, audience=GATEWAY, path="/models/deepseek/r1")
+
+    def test_with_a_wrong_clock_it_signs_once_more_by_the_gateways(self):
+        hour, day = 3600, 24 * 3600
+        for httpx in HTTPX:
+            for ahead, headers, statuses in (
+                *((it, lambda it: {"date": it}, [401, 200]) for it in (301, -301, 6 * day, -hour)),
+                (0, lambda it: {"date": it}, [200]),
+                (8 * day, lambda it: {"date": it}, [401]),
+                (hour, lambda it: {}, [401]),
+                (hour, lambda it: {"date": "tomorrow"}, [401]),
+                (hour, lambda it: {"date": it, "x-gateway-upstream": "openrouter"}, [401]),
+                # A gateway whose `Date` is not the time that it checks by.
+                (hour, lambda it: {"date": formatdate(time.time() - hour, usegmt=True)}, [401, 401]),
+            ):
+                seen = []
+
+                def answer(request, ahead=ahead, headers=headers, seen=seen, httpx=httpx):
+                    verify(request, audience=GATEWAY, path="/x")
+                    now = time.time() + ahead
+                    signed_at = int(request.headers["x-did-timestamp"])
+                    status = 401 if abs(now - signed_at) > 300 else 200
+                    seen.append((status, request.headers["x-did-nonce"], request.content))
+                    date = formatdate(now, usegmt=True)
+                    return httpx.Response(status, headers=headers(date), content=b"{}")
+
+                def pieces():
+                    yield b'{"a":'
+                    yield b"1}"
+
+                transport = httpx.MockTransport(answer)
+                with httpx.Client(auth=auth_for(GATEWAY), transport=transport) as client:
+                    status = client.post(f"{GATEWAY}/x", content=pieces()).status_code
+                with self.subTest(ahead=ahead, statuses=statuses):
+                    self.assertEqual([it[0] for it in seen], statuses)
+                    self.assertEqual(status, statuses[-1])
+                    self.assertEqual(len({nonce for _, nonce, _ in seen}), len(statuses))
+                    self.assertEqual({body for _, _, body in seen}, {b'{"a":1}'})
+
     def test_an_address_that_is_not_the_audience(self):
         audience = f"{GATEWAY}/Prod"
         for httpx in HTTPX:
@@ -360,7 +414,7 @@ class Auth(unittest.TestCase):
         for url in ("https://GW.example.com/x", "https://gw.example.com:443/x"):
             signer.headers("GET", url)
 
-        # Where base_url is another, the audience's host is another one, too.
+        # With another base_url the audience's host is another host, too.
         tunnelled = Signer(IDENTITY, "https://gw.example.com", base_url="http://[::1]:9000")
         tunnelled.headers("GET", "http://[0:0::1]:9000/x")
         for url in ("https://gw.example.com/x", "http://[::1]:9001/x", "http://[::2]:9000/x"):

@@ -1,20 +1,23 @@
-/** The one spelling of an address that is signed; as in the gateway's `shared::canonical`. */
+/** Canonical paths, queries and base URLs, as in the gateway's `shared::identity::canonical`. */
 
 import { SigningError } from "./error.js";
 import { utf8, type Bytes } from "./encoding.js";
 
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/;
-/** Of the characters that separate segments somewhere, the one that PATH takes. */
+/** The one character of PATH that separates segments. */
 const ENCODED_SLASH = /%2f/i;
+/** Behind this segment an encoded slash is a slash: SDKs send the id of a model as one segment. */
+const MODELS = "/models/";
 const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
 
-/** Decodes a path once; throws for what gateways refuse. */
+/** Decodes a path once; throws for a path that gateways refuse. */
 export function canonicalPath(raw: string): string {
   // A broken escape stays as it is, and its `%` is refused below.
   const path = String.fromCharCode(...percentDecode(raw));
-  if (ENCODED_SLASH.test(raw) || !PATH.test(path)) {
+  const [route = ""] = raw.split(MODELS, 1);
+  if (ENCODED_SLASH.test(route) || !PATH.test(path)) {
     throw new SigningError(
-      `a gateway's path is of A-Za-z0-9-._~!$&'()*+,=:@/, not ${JSON.stringify(raw)}`,
+      `a gateway's path has only A-Za-z0-9-._~!$&'()*+,=:@/, not ${JSON.stringify(raw)}`,
     );
   }
   const segments = path.slice(1).replace(/\/$/, "").split("/");
@@ -27,12 +30,12 @@ export function canonicalPath(raw: string): string {
 }
 
 /**
- * Encodes a query (without `?`) as RFC 3986 does and sorts it; throws for broken escapes and for
+ * Encodes a query (without `?`) by RFC 3986 and sorts it; throws for broken escapes and for
  * escapes that are not UTF-8.
  */
 export function canonicalQuery(raw: string): string {
   if (BROKEN_ESCAPE.test(raw)) {
-    throw new SigningError("the query has a % that two hex digits do not follow");
+    throw new SigningError("the query contains a % that is not followed by two hex digits");
   }
   return raw
     .split("&")
@@ -46,7 +49,7 @@ export function canonicalQuery(raw: string): string {
     .join("&");
 }
 
-/** A base URL as it is signed: without default port and trailing slash; throws for what is none. */
+/** Returns a base URL as it is signed, without default port and trailing slash; throws for anything else. */
 export function canonicalBase(text: string): { base: string; origin: string; path: string } {
   if (!URL.canParse(text)) {
     throw new SigningError(`${JSON.stringify(text)} is not a base URL like https://gw.example.com`);
@@ -94,7 +97,7 @@ function decodeText(text: string): string {
   }
 }
 
-/** Of ASCII, which both texts are. */
+/** Compares two texts, which are ASCII. */
 function order(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }

@@ -1,10 +1,10 @@
-/** Bytes as text, in the ways that DIDs and signatures need; nothing of Node's, nothing of the DOM's. */
+/** The encodings of DIDs and signatures, without APIs of Node or of the DOM. */
 
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 /** RFC 4648 §5, without padding. */
 const BASE64URL = /^[A-Za-z0-9_-]*$/;
 
-/** Bytes of which WebCrypto knows that nobody else changes them. */
+/** Bytes that are not shared between threads, as WebCrypto requires. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 export function utf8(text: string): Bytes {

@@ -1,4 +1,4 @@
-/** Why a request cannot be signed, or an identity not used. Nothing of a secret is in it. */
+/** A request that cannot be signed, or an identity that cannot be used. It contains nothing of a secret. */
 export class SigningError extends Error {
   override readonly name = "SigningError";
 }

@@ -1,7 +1,7 @@
 import { base58, base64url, fromBase64url, type Bytes } from "./encoding.js";
 import { SigningError } from "./error.js";
 
-/** What `llmgw identity new` writes. */
+/** An identity file's content, as `llmgw identity new` writes it. */
 export interface StoredIdentity {
   /** The DID as it is sent in `x-did`. */
   readonly did: string;
@@ -19,8 +19,8 @@ const SEED_LENGTH = 32;
 /**
  * An Ed25519 key and the DID that it controls.
  *
- * The key is a `CryptoKey` that cannot be exported, in a private field: it is in no JSON and in no
- * output of `console.log`.
+ * The key is a `CryptoKey` that cannot be exported, in a private field: neither JSON nor `console.log`
+ * shows it.
  */
 export class Identity {
   /** The DID as it is sent in `x-did`. */
@@ -32,11 +32,11 @@ export class Identity {
     this.#key = key;
   }
 
-  /** From what an identity file holds, parsed (see `readIdentity` of `llmgw-auth/node`). */
+  /** Creates one from an identity file's parsed JSON (see `readIdentity` of `llmgw-auth/node`). */
   static async fromStored(stored: unknown): Promise<Identity> {
     if (!isStored(stored)) {
       throw new SigningError(
-        "not an identity; it is JSON with the members did and secret_key_seed, as `llmgw identity new` writes it",
+        "not an identity; an identity is JSON with the fields did and secret_key_seed, as `llmgw identity new` writes it",
       );
     }
     const seed = fromBase64url(stored.secret_key_seed);
@@ -47,8 +47,8 @@ export class Identity {
   }
 
   /**
-   * From the secret key, 32 random bytes. The DID is the `did:key` of the key unless another of its
-   * DIDs is given: a `did:jwk`, or one with a fragment.
+   * Creates one from the secret key, 32 random bytes. The DID is by default the `did:key` of the key;
+   * another of its DIDs is a `did:jwk`, or one with a fragment.
    */
   static async fromSeed(seed: Uint8Array, did?: string): Promise<Identity> {
     if (seed.length !== SEED_LENGTH) {
@@ -57,7 +57,7 @@ export class Identity {
     const der = Uint8Array.from([...PKCS8, ...seed]);
     const importKey = async (extractable: boolean) =>
       crypto.subtle.importKey("pkcs8", der, ED25519, extractable, ["sign"]);
-    // WebCrypto tells the public half of a private key only in an export of both.
+    // WebCrypto shows the public half of a private key only in an export of both.
     const { x = "" } = await crypto.subtle.exportKey("jwk", await importKey(true));
     const key = await importKey(false);
     der.fill(0);
@@ -65,7 +65,7 @@ export class Identity {
   }
 
   /**
-   * From a key pair of WebCrypto, such as a browser keeps in IndexedDB:
+   * Creates one from a key pair of WebCrypto, such as a browser keeps in IndexedDB:
    * `crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"])`.
    */
   static async fromKeyPair(pair: CryptoKeyPair, did?: string): Promise<Identity> {
@@ -76,18 +76,18 @@ export class Identity {
     return new Identity(checkedDid(publicKey, did), pair.privateKey);
   }
 
-  /** The 64 bytes of an Ed25519 signature (RFC 8032 §5.1). */
+  /** Returns the 64 bytes of an Ed25519 signature (RFC 8032 §5.1). */
   async sign(message: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     return new Uint8Array(await crypto.subtle.sign(ED25519, this.#key, message));
   }
 
-  /** Without the key. */
+  /** Returns the DID alone, without the key. */
   toJSON(): { did: string } {
     return { did: this.did };
   }
 }
 
-/** The `did:key` of an Ed25519 public key (https://w3c-ccg.github.io/did-key-spec/). */
+/** Returns the `did:key` of an Ed25519 public key (https://w3c-ccg.github.io/did-key-spec/). */
 export function didKey(publicKey: Uint8Array): string {
   return `did:key:z${base58(Uint8Array.from([...ED25519_PUB, ...publicKey]))}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Sign requests to LLM Gateway with the key of a DID (`x-did-v1`). It needs WebCrypto with Ed25519, and
- * nothing else: Node 20, Deno, Bun, Chrome 137, Firefox 129, Safari 17.
+ * Signs requests to LLM Gateway with the key of a DID (`x-did-v1`). It needs only WebCrypto with Ed25519:
+ * Node 20, Deno, Bun, Chrome 137, Firefox 129, Safari 17.
  *
  * @packageDocumentation
  */

@@ -1,5 +1,5 @@
 /**
- * What needs files.
+ * Identity files.
  *
  * @packageDocumentation
  */
@@ -9,7 +9,7 @@ import { open } from "node:fs/promises";
 import { SigningError } from "./error.js";
 import { Identity } from "./identity.js";
 
-/** Far more than an identity needs, and little enough to read whatever the path names. */
+/** Far more than an identity needs, and small enough to read from any file. */
 const MAX_FILE = 4096;
 const GROUP_AND_OTHERS = 0o077;
 
@@ -23,21 +23,21 @@ export async function readIdentity(path: string): Promise<Identity> {
   }
 }
 
-/** The permissions are those of the file that is open, not of whatever has its name later. */
+/** Reads a file after checking the permissions of the open file, which no renaming can change. */
 async function readPrivate(path: string): Promise<string> {
   const file = await open(path).catch((error: unknown) => {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") {
-      throw new SigningError(`there is no identity at ${path}; make one with \`llmgw identity new\``);
+      throw new SigningError(`there is no identity at ${path}; create one with \`llmgw identity new\``);
     }
     throw error;
   });
   try {
     const mode = (await file.stat()).mode & 0o7777;
-    // On Windows the bits say nothing.
+    // On Windows the bits mean nothing.
     if (process.platform !== "win32" && (mode & GROUP_AND_OTHERS) !== 0) {
       throw new SigningError(
-        `others may read the identity ${path} (mode ${mode.toString(8).padStart(4, "0")}); if nobody did, ` +
-          `run \`chmod 600 ${path}\`, otherwise make a new one`,
+        `others may read the identity ${path} (mode ${mode.toString(8).padStart(4, "0")}); if nobody has, ` +
+          `run \`chmod 600 ${path}\`, otherwise create a new one`,
       );
     }
     const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_FILE), 0, MAX_FILE);
@@ -47,7 +47,7 @@ async function readPrivate(path: string): Promise<string> {
   }
 }
 
-/** Without JSON's error, which quotes the text. */
+/** Parses JSON without its error, which quotes the text. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);

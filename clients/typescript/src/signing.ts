@@ -1,20 +1,28 @@
-/** The scheme `x-did-v1`: what is signed, and the headers that carry it. */
+/** The scheme `x-did-v1`: the signed text, and the headers that carry its signature. */
 
 import { canonicalBase, canonicalPath, canonicalQuery } from "./canonical.js";
 import { base64url, hex, utf8, type Bytes } from "./encoding.js";
 import { SigningError } from "./error.js";
 import type { Identity } from "./identity.js";
 
+/**
+ * Milliseconds between a request's timestamp and the gateway's time from which it is refused, less what the
+ * whole seconds of `Date` and the time of the response explain.
+ */
+const REFUSED_DIFFERENCE = 290_000;
+/** The largest difference that is corrected, a week: nobody gets a signature for a distant day. */
+const CORRECTED_DIFFERENCE = 7 * 24 * 3_600_000;
+
 export interface SignerOptions {
-  /** Who signs. */
+  /** The signer. */
   readonly identity: Identity;
   /** The base URL that the gateway is configured with. */
   readonly audience: string;
-  /** The base URL that requests are sent to, where it is another: a tunnel, a local process. */
+  /** The base URL that requests are sent to, if it is another: a tunnel, a local process. */
   readonly baseUrl?: string | undefined;
-  /** Unix time in milliseconds; `Date.now` unless given. */
+  /** Unix time in milliseconds; by default `Date.now`. */
   readonly clock?: (() => number) | undefined;
-  /** 16 to 128 characters of `A-Za-z0-9_-` that never came before; random unless given. */
+  /** 16 to 128 characters of `A-Za-z0-9_-` that it has never returned before; by default random. */
   readonly nonce?: (() => string) | undefined;
 }
 
@@ -23,8 +31,10 @@ export interface Target {
   /** Exactly as on the wire: methods are case-sensitive (RFC 9110 §9.1). */
   readonly method: string;
   readonly url: string | URL;
-  /** To the byte as on the wire. */
+  /** The exact bytes on the wire. */
   readonly body?: Uint8Array<ArrayBuffer> | undefined;
+  /** Unix time in milliseconds, in place of the clock's. */
+  readonly time?: number | undefined;
 }
 
 /** Header names and values. */
@@ -34,8 +44,8 @@ export type SignedHeaders = Record<
 >;
 
 /**
- * Gives a function that signs one request, once, for any HTTP library: each call gives other headers.
- * Throws a `SigningError` for an address that is not the gateway's or that gateways refuse.
+ * Returns a function that signs one request, once, for any HTTP library: each call returns other headers.
+ * It throws a `SigningError` for an address that is not the gateway's or that gateways refuse.
  */
 export function createSigner(options: SignerOptions): (target: Target) => Promise<SignedHeaders> {
   const { identity } = options;
@@ -43,15 +53,15 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
   const sentTo = canonicalBase(options.baseUrl ?? options.audience);
   const clock = options.clock ?? Date.now;
   const nonceOf = options.nonce ?? randomNonce;
-  return async ({ method, url, body }) => {
+  return async ({ method, url, body, time }) => {
     const { origin, pathname, search } = new URL(url);
     // A server that receives a signature for the gateway could use it there first.
     if (origin !== sentTo.origin) {
       throw new SigningError(
-        `${origin} is not the gateway at ${sentTo.origin}, and gets no signature; give baseUrl where it is not the audience`,
+        `${origin} is not the gateway at ${sentTo.origin}, and gets no signature; give baseUrl if it is not the audience`,
       );
     }
-    const timestamp = String(Math.floor(clock() / 1000));
+    const timestamp = String(Math.floor((time ?? clock()) / 1000));
     const nonce = nonceOf();
     const text = await signingString({
       audience: audience.base,
@@ -72,12 +82,12 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
   };
 }
 
-/** All that is signed. */
+/** The parts of a request that are signed. */
 export interface SignedParts {
   readonly audience: string;
   readonly did: string;
   readonly timestamp: string;
-  /** Empty where none is sent. */
+  /** Empty if none is sent. */
   readonly nonce: string;
   readonly method: string;
   /** Relative to the audience. */
@@ -87,7 +97,20 @@ export interface SignedParts {
   readonly body: Bytes;
 }
 
-/** The text that is signed: nine lines. */
+/**
+ * Returns the gateway's time in milliseconds if a response refuses a request for its timestamp, and otherwise
+ * `undefined`. The request may be signed with it once.
+ */
+export function serverTime(response: Response, signed: SignedHeaders): number | undefined {
+  if (response.status !== 401 || response.headers.has("x-gateway-upstream")) {
+    return undefined;
+  }
+  const time = Date.parse(response.headers.get("date") ?? "");
+  const difference = Math.abs(time - Number(signed["x-did-timestamp"]) * 1000);
+  return difference >= REFUSED_DIFFERENCE && difference <= CORRECTED_DIFFERENCE ? time : undefined;
+}
+
+/** Returns the text that is signed: nine lines. */
 export async function signingString(parts: SignedParts): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", parts.body));
   return [
@@ -109,7 +132,7 @@ function below(base: string, path: string): string {
   }
   if (!path.startsWith(`${base}/`)) {
     throw new SigningError(
-      `${path} is not below ${base}, the path of the gateway's base URL; give baseUrl where it is not the audience`,
+      `${path} is not below ${base}, the path of the gateway's base URL; give baseUrl if it is not the audience`,
     );
   }
   return path.slice(base.length);

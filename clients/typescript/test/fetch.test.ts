@@ -32,7 +32,7 @@ before(async () => {
 after(() => server.close());
 beforeEach(() => received.splice(0));
 
-/** The one request that came, if its signature holds for what is expected. */
+/** Returns the only request, if its signature holds for the expected path and query. */
 async function verified(path: string, query = ""): Promise<Received> {
   assert.equal(received.length, 1);
   const [it] = received;
@@ -149,7 +149,7 @@ test("each attempt is another request", async () => {
   }
 });
 
-test("credentials for others stay here", async () => {
+test("credentials for others are not sent", async () => {
   const headers = { Authorization: "Bearer another", "X-Api-Key": "another", "api-key": "another" };
   await signed(`${base}/x`, { headers });
   const { request } = await verified("/x");
@@ -170,6 +170,59 @@ test("redirects are not followed", async () => {
   await assert.rejects(browser(`${GATEWAY}/x`), SigningError);
 });
 
+test("the id of a model is sent with a plain slash", async () => {
+  await signed(`${base}/models/deepseek%2Fr1%3Afree?a=b%2Fc`);
+  const { request } = await verified("/models/deepseek/r1:free", "a=b%2Fc");
+  assert.equal(request.url, "/models/deepseek/r1:free?a=b%2Fc");
+});
+
+/** A fetch before a gateway with another clock, which refuses requests that are out of its window. */
+function skewed(ahead: number, headers: (date: string) => Record<string, string>) {
+  const signatures: Headers[] = [];
+  const fetch = createSigningFetch({
+    identity: IDENTITY,
+    audience: GATEWAY,
+    fetch: async (_url, init) => {
+      const sent = new Headers(init?.headers);
+      signatures.push(sent);
+      assert.equal(new TextDecoder().decode(init?.body as Uint8Array), TEXT);
+      const now = Date.now() + ahead * 1000;
+      const refused = Math.abs(now - Number(sent.get("x-did-timestamp")) * 1000) > 300_000;
+      const date = headers(new Date(now).toUTCString());
+      return new Response("{}", { status: refused ? 401 : 200, headers: date });
+    },
+  });
+  const send = async () => fetch(`${GATEWAY}/x`, { method: "POST", body: TEXT });
+  return { send, signatures };
+}
+
+test("with a wrong clock it signs once more, by the gateway's", async () => {
+  for (const ahead of [-6 * 24 * 3600, -301, 301, 3600, 6 * 24 * 3600]) {
+    const { send, signatures } = skewed(ahead, (date) => ({ date }));
+    assert.equal((await send()).status, 200, String(ahead));
+    const [one, two] = signatures;
+    assert.equal(signatures.length, 2);
+    assert.notEqual(one?.get("x-did-nonce"), two?.get("x-did-nonce"));
+  }
+  // No difference, one that is too large, no date, one that is none, and OpenRouter's own refusal.
+  const dates: [number, number, (date: string) => Record<string, string>][] = [
+    [0, 200, (date) => ({ date })],
+    [8 * 24 * 3600, 401, (date) => ({ date })],
+    [3600, 401, () => ({})],
+    [3600, 401, () => ({ date: "tomorrow" })],
+    [3600, 401, (date) => ({ date, "x-gateway-upstream": "openrouter" })],
+  ];
+  for (const [ahead, status, headers] of dates) {
+    const { send, signatures } = skewed(ahead, headers);
+    assert.equal((await send()).status, status);
+    assert.equal(signatures.length, 1);
+  }
+  // A gateway whose `Date` is not the time that it checks by.
+  const { send, signatures } = skewed(3600, () => ({ date: new Date(Date.now() - 3_600_000).toUTCString() }));
+  assert.equal((await send()).status, 401);
+  assert.equal(signatures.length, 2);
+});
+
 test("what is refused is not sent", async () => {
   for (const path of ["/a%2Fb", "/a//b", "/a?b=%", "/a%20b"]) {
     await assert.rejects(signed(base + path), SigningError, path);
@@ -177,7 +230,7 @@ test("what is refused is not sent", async () => {
   assert.equal(received.length, 0);
 });
 
-test("a fetch of one's own gets what only it knows, and the vectors", async () => {
+test("a given fetch gets its own options, and the vectors", async () => {
   for (const it of VECTORS.cases.filter(({ nonce }) => nonce !== "")) {
     const calls: Parameters<Fetch>[] = [];
     const own = createSigningFetch({

@@ -25,7 +25,7 @@ async function store(text: string, mode = 0o600): Promise<void> {
 const stored = (did: string, seed: unknown = ENCODED_SEED) =>
   JSON.stringify({ did, secret_key_seed: seed });
 
-/** All that is printed of an error. */
+/** Everything that is printed of an error. */
 function printed(error: unknown): string {
   assert.ok(error instanceof SigningError);
   return inspect(error, { depth: null, showHidden: true });

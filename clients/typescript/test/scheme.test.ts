@@ -103,7 +103,7 @@ test("no other host gets a signature", async () => {
     await sign({ method: "GET", url });
   }
 
-  // Where baseUrl is another, the audience's host is another one, too.
+  // With another baseUrl the audience's host is another host, too.
   const tunnelled = createSigner({
     identity: IDENTITY,
     audience: "https://gw.example.com",

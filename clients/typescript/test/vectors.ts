@@ -20,7 +20,7 @@ interface Vectors {
 
 interface Spelling {
   raw: string;
-  /** null where it is refused. */
+  /** null if it is refused. */
   canonical: string | null;
 }
 
@@ -31,7 +31,7 @@ interface Canonical {
   dids: { did: string; of_the_seed: boolean }[];
 }
 
-/** The gateway's own; run from this package's folder. */
+/** Reads a file of the gateway's own vectors; run from this package's folder. */
 function read(name: string): unknown {
   return JSON.parse(readFileSync(`../../shared/testdata/${name}`, "utf8"));
 }

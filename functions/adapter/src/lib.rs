@@ -7,6 +7,9 @@
 
 mod drain;
 mod event;
+/// Exposed to the fuzz targets alone: functions get requests, not events.
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 mod respond;
 

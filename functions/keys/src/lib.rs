@@ -1,7 +1,7 @@
 //! `/api/v1/keys`: the caller's OpenRouter key. `PUT` brings one, `POST` has the gateway make one,
 //! `GET` describes it, `DELETE` revokes it.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -17,7 +17,8 @@ use shared::{
     error::Error,
     http_client,
     identity::{
-        auth::{self, Audiences, Authenticated},
+        access::{Allowed, AllowedDids},
+        auth::{self, Audiences},
         canonical::CanonicalQuery,
     },
     request::{self, Incoming, Invocation},
@@ -42,6 +43,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Keys {
     clock: Clock,
     audiences: Audiences,
+    allowed_dids: AllowedDids,
+    account_requests_per_minute: NonZeroU32,
+    allows_unverified: bool,
     storage: Storage,
     keyset: KeysetCache,
     openrouter: OpenRouter,
@@ -61,6 +65,9 @@ impl Keys {
             openrouter: config.openrouter(client.clone()),
             provisioner: config.provisioner(client),
             audiences: config.audiences,
+            allowed_dids: config.allowed_dids,
+            account_requests_per_minute: config.account_requests_per_minute,
+            allows_unverified: config.allow_unverified_keys,
         })
     }
 }
@@ -97,19 +104,16 @@ async fn answer(
         .closing_time()
         .min(Instant::now() + ANSWER_TIMEOUT);
     let authenticated = auth::authenticate(&request, &keys.audiences, request::MAX_BODY, now)?;
-    route(&authenticated, &request.method)?;
-    let caller_request = CallerRequest {
-        id: invocation.id,
-        did: authenticated.caller.did().as_str(),
-        request_time: now,
-        fingerprint: authenticated.caller.replay_guard(&request.method),
-    };
+    let allowed = keys.allowed_dids.check(authenticated)?;
+    route(&allowed, &request.method)?;
+    let rate = keys.account_requests_per_minute;
+    let admitted = keys.storage.admit(&allowed, rate, deadline).await?;
+    let caller_request = admitted.request(invocation.id, now, &request.method);
     let body = std::mem::take(&mut request.body);
     match request.method {
         Method::PUT => {
-            let stored = keys
-                .bring(&caller_request, StoreKeyBody::from_body(body)?, deadline)
-                .await?;
+            let brought = StoreKeyBody::from_body(body, keys.allows_unverified)?;
+            let stored = keys.bring(&caller_request, brought, deadline).await?;
             keys.delete_upstream(stored.condemned, invocation);
             Ok(stored.key.into())
         }
@@ -136,11 +140,11 @@ async fn answer(
 }
 
 /// The one route here, its methods, and no parameters: a misspelt `verify` must not go unnoticed.
-fn route(authenticated: &Authenticated, method: &Method) -> Result<(), Error> {
-    let path = authenticated.path.as_str().trim_end_matches('/');
+fn route(allowed: &Allowed, method: &Method) -> Result<(), Error> {
+    let path = allowed.path().as_str().trim_end_matches('/');
     let route = Route::of(Function::Keys, path).ok_or(Error::NotFound)?;
     route.check_method(method)?;
-    Ok(no_parameters(&authenticated.query)?)
+    Ok(no_parameters(allowed.query())?)
 }
 
 fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {

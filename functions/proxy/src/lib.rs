@@ -14,14 +14,17 @@ use shared::{
     credentials::provisioning::Provisioner,
     error::Error,
     http_client,
-    identity::auth::{self, Audiences, Authenticated},
+    identity::{
+        access::{Allowed, AllowedDids},
+        auth::{self, Audiences},
+    },
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond,
-    storage::{Begin, Begun, Books, CallerRequest, Protocol, Refusal, StorageError},
+    storage::{Begin, Begun, Books, CallerRequest, JobLimit, Protocol, Refusal, StorageError},
     upstream::{
-        endpoint::{AllowedFamilies, Route},
+        endpoint::{AllowedFamilies, Endpoint, Route},
         openrouter::{Answer, OpenRouter, UpstreamRequest},
         payload::Payload,
     },
@@ -45,8 +48,10 @@ const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Proxy {
     clock: Clock,
     audiences: Audiences,
+    allowed_dids: AllowedDids,
     allowed_families: AllowedFamilies,
     holds: Holds,
+    max_open_requests: NonZeroU32,
     max_open_jobs: NonZeroU32,
     requests_per_minute: Option<NonZeroU32>,
     ledger: Ledger,
@@ -68,8 +73,10 @@ impl Proxy {
             openrouter: config.openrouter(client.clone()),
             provisioner: config.provisioner(client),
             audiences: config.audiences,
+            allowed_dids: config.allowed_dids,
             allowed_families: config.allowed_families,
             holds: config.holds,
+            max_open_requests: config.max_open_requests,
             max_open_jobs: config.max_open_jobs,
             requests_per_minute: config.requests_per_minute,
         })
@@ -95,7 +102,7 @@ type Warmed = Result<Arc<Keyset>, KeysetError>;
 /// A request that may be passed on.
 struct Call<'a> {
     request: &'a Incoming,
-    authenticated: Authenticated,
+    allowed: Allowed,
     route: Route,
     payload: Payload,
     invocation: &'a Invocation,
@@ -115,15 +122,16 @@ impl Proxy {
             request::MAX_BODY,
             self.clock.now(),
         )?;
+        let allowed = self.allowed_dids.check(authenticated)?;
         let route = Route::parse(
             &request.method,
-            authenticated.path.as_str(),
+            allowed.path().as_str(),
             &self.allowed_families,
         )?;
         let payload = Payload::read(&request.headers, &request.body);
         let call = Call {
             request: &request,
-            authenticated,
+            allowed,
             route,
             payload,
             invocation,
@@ -143,7 +151,7 @@ impl Proxy {
 
     /// Begins; for a DID without a key after one was made, where the operator wants that.
     async fn begin_with_key(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
-        let did = call.authenticated.caller.did().as_str();
+        let did = call.allowed.caller().did().as_str();
         match (self.begin(call).await, &self.provisioner) {
             (
                 Err(Error::Storage(StorageError::Refused(Refusal::NoKeyForDid))),
@@ -160,7 +168,7 @@ impl Proxy {
     async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
         let caller_request = CallerRequest {
             id: call.invocation.id,
-            did: call.authenticated.caller.did().as_str(),
+            did: call.allowed.caller().did().as_str(),
             request_time: self.clock.now(),
             // The request itself is what passes once.
             fingerprint: None,
@@ -180,7 +188,7 @@ impl Proxy {
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
     async fn begin(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
-        let caller = &call.authenticated.caller;
+        let caller = call.allowed.caller();
         let asked = Begin {
             id: call.invocation.id,
             did: caller.did().as_str(),
@@ -188,6 +196,8 @@ impl Proxy {
             fingerprint: caller.replay_guard(&call.request.method),
             requests_per_minute: self.requests_per_minute,
             is_counted: !call.route.counts_tokens(),
+            requires_approval: call.allowed.requires_approval(),
+            requires_own_key: call.route.requires_own_key(),
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
@@ -196,11 +206,11 @@ impl Proxy {
                 streamed: call.payload.streamed,
                 is_free: call.payload.is_free() && !call.route.endpoint().creates_jobs(),
                 several_generations: call.payload.delegates,
-                max_open_jobs: call
-                    .route
-                    .endpoint()
-                    .creates_jobs()
-                    .then_some(self.max_open_jobs),
+                max_open_requests: Some(self.max_open_requests),
+                jobs: call.route.endpoint().creates_jobs().then(|| JobLimit {
+                    max_open: self.max_open_jobs,
+                    endpoints: Endpoint::names_with_jobs(),
+                }),
                 hold: self
                     .holds
                     .of(call.route.endpoint(), call.payload.inline_requests),
@@ -249,7 +259,7 @@ impl Proxy {
         entry: Option<&mut Entry>,
     ) -> Result<Answer, Error> {
         warmed.map_err(VaultError::from)?;
-        let did = call.authenticated.caller.did().as_str();
+        let did = call.allowed.caller().did().as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
         let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
         if let Some(job) = call.route.deleted_job() {
@@ -265,7 +275,7 @@ impl Proxy {
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),
-            query: call.authenticated.query.as_str(),
+            query: call.allowed.query().as_str(),
             headers: &call.request.headers,
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
@@ -285,7 +295,7 @@ impl Proxy {
 
     fn relay(&self, call: &Call<'_>, answer: Answer, entry: Option<Entry>) -> Response<RelayBody> {
         let poll = |job| {
-            let did = call.authenticated.caller.did().as_str();
+            let did = call.allowed.caller().did().as_str();
             relay::Books::Job(self.ledger.poll(did, job, call.invocation))
         };
         let relayed = Relayed {

@@ -2,7 +2,7 @@
 //! `GET /api/v1/usage/requests`, the requests it is the sum of. Also `GET /api/v1/health/database`,
 //! whether the database answers: this function has the key for it, and `health` has no secret.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
@@ -16,13 +16,14 @@ use shared::{
     error::Error,
     http_client,
     identity::{
-        auth::{self, Audiences, Authenticated},
-        canonical::CanonicalPath,
+        access::AllowedDids,
+        auth::{self, Audiences},
+        canonical::{CanonicalPath, CanonicalQuery},
     },
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Period, SchemaVersion, Storage, UsageQuery},
+    storage::{Admitted, CallerRequest, Period, SCHEMA_VERSION, Schema, Storage, UsageQuery},
 };
 use tokio::time::Instant;
 
@@ -30,17 +31,19 @@ use tokio::time::Instant;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest time that a user waits for a response. After it the database counts as unavailable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of counting a request before it is answered.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the check of the database waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// The version of the schema that this function needs: the date of the last migration.
-const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 /// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Usage {
     clock: Clock,
     audiences: Audiences,
+    allowed_dids: AllowedDids,
+    account_requests_per_minute: NonZeroU32,
     storage: Storage,
 }
 
@@ -54,6 +57,8 @@ impl Usage {
             // Sums over a million rows take a small database seconds; asking again would not help.
             storage: config.storage(client, ANSWER_TIMEOUT),
             audiences: config.audiences,
+            allowed_dids: config.allowed_dids,
+            account_requests_per_minute: config.account_requests_per_minute,
         })
     }
 }
@@ -81,15 +86,21 @@ impl Usage {
             return self.health(request, invocation).await;
         }
         let authenticated = auth::authenticate(request, &self.audiences, request::MAX_BODY, now)?;
+        let allowed = self.allowed_dids.check(authenticated)?;
+        let path = allowed.path().as_str().trim_end_matches('/');
+        let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
+        route.check_method(&request.method)?;
+        let (rate, deadline) = (
+            self.account_requests_per_minute,
+            Instant::now() + ADMISSION_TIMEOUT,
+        );
         let ask = Ask {
             request,
             invocation,
             now,
-            authenticated: &authenticated,
+            query: allowed.query(),
+            admitted: self.storage.admit(&allowed, rate, deadline).await?,
         };
-        let path = authenticated.path.as_str().trim_end_matches('/');
-        let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
-        route.check_method(&request.method)?;
         match route {
             Route::Usage => self.summary(ask).await,
             Route::UsageRequests => self.requests(ask).await,
@@ -120,7 +131,7 @@ impl Usage {
     ) -> Result<Response<Bytes>, Error> {
         Route::DatabaseHealth.check_method(&request.method)?;
         let asked = Instant::now();
-        let schema = self.storage.schema_version(asked + HEALTH_TIMEOUT).await;
+        let schema = self.storage.schema(asked + HEALTH_TIMEOUT).await;
         let latency = asked.elapsed().as_millis();
         let (status, version) = match &schema {
             Ok(schema) if is_outdated(schema) => {
@@ -157,8 +168,7 @@ impl Usage {
     }
 
     async fn summary(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
-        let query = &ask.authenticated.query;
-        let question = SummaryQuestion::read(query, &ask.request.headers, ask.now)?;
+        let question = SummaryQuestion::read(ask.query, &ask.request.headers, ask.now)?;
         let asked = ask.about(question.period());
         let report = self
             .storage
@@ -173,8 +183,7 @@ impl Usage {
     }
 
     async fn requests(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
-        let query = &ask.authenticated.query;
-        let question = RequestsQuestion::read(query, &ask.request.headers)?;
+        let question = RequestsQuestion::read(ask.query, &ask.request.headers)?;
         let asked = ask.about(question.period());
         let page = self
             .storage
@@ -186,7 +195,7 @@ impl Usage {
             Format::Json => respond::data(&page, id),
             Format::Csv => respond::csv(page.to_csv(), "usage-requests.csv", id),
         };
-        Ok(match page.next_query(query) {
+        Ok(match page.next_query(ask.query) {
             Some(next) => respond::with_next(response, &next),
             None => response,
         })
@@ -195,7 +204,7 @@ impl Usage {
 
 /// Whether the database lacks something that this function was built with. A later schema is fine:
 /// migrations only add.
-fn is_outdated(schema: &SchemaVersion) -> bool {
+fn is_outdated(schema: &Schema) -> bool {
     schema.version.as_str() < SCHEMA_VERSION || !schema.missing.is_empty()
 }
 
@@ -204,18 +213,26 @@ struct Ask<'a> {
     request: &'a Incoming,
     invocation: &'a Invocation,
     now: Timestamp,
-    authenticated: &'a Authenticated,
+    query: &'a CanonicalQuery,
+    admitted: Admitted<'a>,
 }
 
-impl<'a> Ask<'a> {
+impl Ask<'_> {
     /// The caller's own question, about a time.
-    fn about(&self, period: Period) -> UsageQuery<'a> {
-        let caller = &self.authenticated.caller;
+    fn about(&self, period: Period) -> UsageQuery<'_> {
+        let CallerRequest {
+            id,
+            did,
+            request_time,
+            fingerprint,
+        } = self
+            .admitted
+            .request(self.invocation.id, self.now, &self.request.method);
         UsageQuery {
-            id: self.invocation.id,
-            did: caller.did().as_str(),
-            request_time: self.now,
-            fingerprint: caller.replay_guard(&self.request.method),
+            id,
+            did,
+            request_time,
+            fingerprint,
             period,
         }
     }

@@ -10,21 +10,25 @@
 //! A row that created an asynchronous job is asked for at the job's own address, which is made of the
 //! row's endpoint and the job's id, never taken from an answer.
 
+mod deletion;
+mod job_cost;
 mod obstacle;
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use self::obstacle::{Obstacle, Verdict};
+pub use self::deletion::{Deletion, JobOpen, settle_before_deletion};
+use self::{
+    job_cost::job_cost,
+    obstacle::{Obstacle, Verdict},
+};
 use crate::{
     causes::causes,
     clock::Clock,
-    metering::meter::{JobCost, JobMeter, Usage},
-    storage::{Claim, Finding, Settle, SettleJob, Storage, StorageError, Tokens, Unsettled},
+    storage::{Claim, Finding, Settle, Storage, StorageError, Tokens, Unsettled},
     upstream::{
         endpoint::Job,
         openrouter::{Generation, GenerationError, OpenRouter},
@@ -61,8 +65,6 @@ const FOR_A_BATCH: Duration = Duration::from_secs(15);
 const CONCURRENCY: usize = 8;
 /// The timeout of a question about a generation.
 const GENERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The timeout of a question about a job: the answer holds all results of a batch.
-const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// OpenRouter often knows a generation only some moments after its end, so who asks about a young
 /// one asks again within the run.
@@ -309,140 +311,6 @@ fn whole(row: &Unsettled, generation: Generation) -> Result<Generation, Obstacle
     }
 }
 
-/// Asks for a job's cost, with the key of the user who created it.
-async fn job_cost(
-    openrouter: &OpenRouter,
-    job: &Job,
-    key: &ApiKey,
-    deadline: Instant,
-) -> Result<Generation, Obstacle> {
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(Obstacle::OutOfTime),
-        left => Ok(left),
-    };
-    let mut meter = JobMeter::default();
-    openrouter
-        .job(job, key, left()?.min(JOB_TIMEOUT), |chunk| {
-            meter.feed(chunk);
-        })
-        .await
-        .map_err(Obstacle::Job)?;
-    let reading = meter.finish();
-    let (cost, is_over) = (reading.cost(), reading.is_over());
-    match cost {
-        JobCost::Running => return Err(Obstacle::JobRunning),
-        JobCost::Final(usage) => return Ok(charged(&usage, reading.model)),
-        JobCost::FeeOnly(_) | JobCost::NotTold => {}
-    }
-    // A job's state tells no provider's charge, which with BYOK is most of the cost; its
-    // generation may.
-    let error = match &reading.generation_id {
-        Some(id) => {
-            let time = left()?.min(GENERATION_TIMEOUT);
-            match openrouter.generation(id, key, time).await {
-                Ok(generation) => return Ok(generation),
-                Err(error) => error,
-            }
-        }
-        None => GenerationError::NoCost,
-    };
-    Err(match cost {
-        JobCost::FeeOnly(fee) => Obstacle::ProviderChargeNotTold {
-            fee,
-            may_be_told: !matches!(error, GenerationError::NoCost),
-        },
-        JobCost::NotTold if is_over => Obstacle::JobCostNotTold(error),
-        JobCost::NotTold | JobCost::Running | JobCost::Final(_)
-            if reading.generation_id.is_some() =>
-        {
-            Obstacle::Generation(error)
-        }
-        JobCost::NotTold | JobCost::Running | JobCost::Final(_) => Obstacle::Job(error),
-    })
-}
-
-/// A job that its owner wants to delete: nobody can ask for its cost afterwards.
-#[derive(Debug, Clone, Copy)]
-pub struct Deletion<'a> {
-    /// Who created it.
-    pub did: &'a str,
-    /// The job.
-    pub job: &'a Job,
-    /// Its owner's key.
-    pub key: &'a ApiKey,
-    /// The present time.
-    pub time: Timestamp,
-}
-
-/// The cost of a job is not in the books yet, so it must not be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cost of the job is not known yet")]
-pub struct JobOpen;
-
-impl JobOpen {
-    /// The stable name that clients see.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        "job_open"
-    }
-}
-
-/// Puts into the books what a job cost, before it is deleted. What is over and tells no cost is unknown from
-/// then on; a job that OpenRouter does not know may be deleted in vain.
-///
-/// # Errors
-///
-/// While the job goes on, or the cost cannot be asked for or written.
-pub async fn settle_before_deletion(
-    storage: &Storage,
-    openrouter: &OpenRouter,
-    deletion: Deletion<'_>,
-    deadline: Instant,
-) -> Result<(), JobOpen> {
-    let found = job_cost(openrouter, deletion.job, deletion.key, deadline).await;
-    let finding = match &found {
-        Ok(generation) => finding(generation),
-        Err(Obstacle::Job(GenerationError::NotFound)) => return Ok(()),
-        Err(
-            obstacle @ (Obstacle::ProviderChargeNotTold {
-                may_be_told: false, ..
-            }
-            | Obstacle::JobCostNotTold(GenerationError::NoCost)),
-        ) => Finding::Unknown {
-            reason: obstacle.reason(),
-            attempts: None,
-            known: obstacle.known(),
-        },
-        Err(obstacle) => {
-            tracing::info!(
-                job.id = deletion.job.id(),
-                reason = obstacle.reason(),
-                "a job is not deleted before its cost is known"
-            );
-            return Err(JobOpen);
-        }
-    };
-    let settle = SettleJob {
-        did: deletion.did,
-        endpoint: deletion.job.endpoint().as_str(),
-        job_id: deletion.job.id(),
-        time: deletion.time,
-        finding,
-    };
-    storage
-        .settle_job(&settle, deadline)
-        .await
-        .map(|_| ())
-        .map_err(|error| {
-            tracing::error!(
-                job.id = deletion.job.id(),
-                error = causes(&error),
-                "the cost of a job that is to be deleted could not be written"
-            );
-            JobOpen
-        })
-}
-
 /// The job whose cost is the row's.
 fn job(row: &Unsettled) -> Option<Job> {
     Job::of_row(row.endpoint.as_deref()?, row.job_id.as_deref()?)
@@ -471,26 +339,12 @@ fn report(row: &Unsettled, obstacle: &Obstacle, verdict: Verdict) {
     );
 }
 
-/// A job's charge, in the form in which a generation's is told.
-fn charged(usage: &Usage, model: Option<String>) -> Generation {
-    Generation {
-        cost: usage.cost.unwrap_or_default(),
-        upstream_inference_cost: usage.upstream_inference_cost,
-        is_byok: usage.is_byok,
-        input_tokens: usage.prompt_tokens(),
-        output_tokens: usage.output_tokens,
-        cached_tokens: usage.cached_tokens,
-        cache_write_tokens: usage.cache_write_tokens,
-        reasoning_tokens: usage.reasoning_tokens,
-        model,
-    }
-}
-
 fn finding(generation: &Generation) -> Finding<'_> {
     Finding::Final {
         openrouter: generation.cost,
         upstream_inference: generation.upstream_inference_cost,
         is_byok: generation.is_byok,
+        server_tool: generation.server_tool_cost,
         tokens: Tokens {
             input: generation.input_tokens,
             output: generation.output_tokens,
@@ -498,6 +352,7 @@ fn finding(generation: &Generation) -> Finding<'_> {
             cache_write: generation.cache_write_tokens,
             reasoning: generation.reasoning_tokens,
         },
+        service_tier: generation.service_tier.as_deref(),
         model: generation.model.as_deref(),
     }
 }
@@ -506,70 +361,4 @@ fn finding(generation: &Generation) -> Finding<'_> {
 mod questions;
 
 #[cfg(test)]
-mod tests {
-    use http::StatusCode;
-
-    use super::*;
-
-    #[test]
-    fn the_backoff_grows_and_gives_up_after_a_day() {
-        assert!(LEASES.is_sorted());
-        // At least hourly, so that giving up does not come much later than promised.
-        assert!(LEASES.iter().all(|lease| *lease <= Duration::from_hours(1)));
-        assert!(
-            LEASES
-                .iter()
-                .all(|lease| lease.subsec_nanos() == 0 && !lease.is_zero())
-        );
-    }
-
-    #[test]
-    fn what_may_still_be_told_is_asked_for_a_day_long() {
-        let asked = [
-            Obstacle::NoKey,
-            GenerationError::NotFound.into(),
-            GenerationError::Refused(StatusCode::UNAUTHORIZED).into(),
-            GenerationError::NoCost.into(),
-            Obstacle::Job(GenerationError::NotFound),
-            Obstacle::JobRunning,
-        ];
-        for obstacle in asked {
-            for give_up_after in [GIVE_UP_AFTER, GIVE_UP_JOBS_AFTER] {
-                let before = give_up_after.saturating_sub(Duration::from_secs(1));
-                assert_eq!(
-                    obstacle.verdict(before, give_up_after),
-                    Verdict::Retry,
-                    "{obstacle:?}"
-                );
-                assert_eq!(
-                    obstacle.verdict(give_up_after, give_up_after),
-                    Verdict::GiveUp,
-                    "{obstacle:?}"
-                );
-            }
-        }
-        assert_eq!(
-            Obstacle::NoGenerationId.verdict(Duration::ZERO, GIVE_UP_AFTER),
-            Verdict::GiveUp
-        );
-        assert_eq!(
-            Obstacle::OutOfTime.verdict(GIVE_UP_AFTER * 2, GIVE_UP_AFTER),
-            Verdict::Retry
-        );
-    }
-
-    #[test]
-    fn every_fate_is_counted_once() {
-        let results = [
-            RowResult::Settled,
-            RowResult::GivenUp,
-            RowResult::Retried,
-            RowResult::Failed,
-        ];
-        let summary = results.into_iter().fold(Summary::default(), Summary::add);
-        assert_eq!(
-            serde_json::to_string(&summary).unwrap(),
-            r#"{"claimed":0,"settled":1,"given_up":1,"retried":1,"failed":1}"#
-        );
-    }
-}
+mod tests;

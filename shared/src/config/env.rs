@@ -106,6 +106,16 @@ impl<'a> Env<'a> {
         }
     }
 
+    /// A flag that is off unless it is set.
+    pub(super) fn flag(&mut self, variable: &'static str) -> Option<bool> {
+        let value = self
+            .optional(variable)
+            .unwrap_or_else(|| "false".to_owned());
+        self.parsed(variable, Some(value), |value| {
+            value.parse().map_err(|_| "must be true or false")
+        })
+    }
+
     pub(super) fn fault(&mut self, variable: &'static str, problem: String) {
         self.faults.push(Fault { variable, problem });
     }

@@ -30,6 +30,11 @@ fn reads_a_complete_environment_with_defaults() {
     );
     assert_eq!(config.timeouts.idle, Duration::from_secs(290));
     assert_eq!(config.max_open_jobs.get(), 20);
+    assert_eq!(config.max_open_requests.get(), 100);
+    assert_eq!(config.allowed_dids, AllowedDids::ANYONE);
+    let keys = KeysConfig::read(Env::new(complete)).unwrap();
+    assert_eq!(keys.account_requests_per_minute.get(), 120);
+    assert!(!keys.allow_unverified_keys);
     for (endpoint, requests, hold) in [
         (Endpoint::ChatCompletions, 0, "0.01"),
         (Endpoint::Videos, 0, "1"),
@@ -57,6 +62,8 @@ fn reports_every_fault_at_once_and_no_value() {
         "ALLOWED_PATH_FAMILIES" => Some("models".to_owned()),
         "HOLD_USD" => Some("-0.01".to_owned()),
         "REQUESTS_PER_MINUTE" => Some("0".to_owned()),
+        "ALLOWED_DIDS" => Some("planted".to_owned()),
+        "MAX_OPEN_REQUESTS" => Some("none".to_owned()),
         _ => None,
     });
     let faults = ProxyConfig::read(env).unwrap_err();
@@ -65,6 +72,7 @@ fn reports_every_fault_at_once_and_no_value() {
         variables,
         [
             "GATEWAY_AUDIENCES",
+            "ALLOWED_DIDS",
             "SUPABASE_URL",
             "SUPABASE_SECRET_KEY",
             "KEYSET_SECRET_NAME",
@@ -76,6 +84,7 @@ fn reports_every_fault_at_once_and_no_value() {
             "UPSTREAM_IDLE_TIMEOUT_MS",
             "HOLD_USD",
             "REQUESTS_PER_MINUTE",
+            "MAX_OPEN_REQUESTS",
         ]
     );
     assert!(!faults.to_string().contains("anted"), "{faults}");

@@ -9,7 +9,10 @@ use super::{Env, Faults, Holds, keeps_secrets};
 use crate::{
     accounting::reconcile::ABANDONED_AFTER,
     credentials::provisioning::Policy,
-    identity::auth::{Audience, Audiences},
+    identity::{
+        access::AllowedDids,
+        auth::{Audience, Audiences},
+    },
     metering::money::Usd,
     storage::{Grant, LimitReset, Retention, StorageKey},
     upstream::endpoint::AllowedFamilies,
@@ -80,6 +83,14 @@ impl Env<'_> {
                 None
             }
         }
+    }
+
+    pub(super) fn allowed_dids(&mut self) -> Option<AllowedDids> {
+        let variable = "ALLOWED_DIDS";
+        let list = self
+            .optional(variable)
+            .unwrap_or_else(|| "anyone".to_owned());
+        self.parsed(variable, Some(list), AllowedDids::parse)
     }
 
     pub(super) fn storage_url(&mut self) -> Option<Url> {
@@ -184,15 +195,8 @@ impl Env<'_> {
         &mut self,
         keyset: Option<&SecretConfig>,
     ) -> Option<ProvisioningConfig> {
-        let variable = "PROVISION_ON_FIRST_REQUEST";
-        let value = self
-            .optional(variable)
-            .unwrap_or_else(|| "false".to_owned());
-        let is_on = self.parsed(variable, Some(value), |value| {
-            value.parse().map_err(|_| "must be true or false")
-        });
         // Without it, the variables that it would use are not read.
-        if !is_on? {
+        if !self.flag("PROVISION_ON_FIRST_REQUEST")? {
             return None;
         }
         let (policy, grant) = (self.policy(), self.grant());
@@ -255,26 +259,59 @@ impl Env<'_> {
         })
     }
 
+    pub(super) fn max_open_requests(&mut self) -> Option<NonZeroU32> {
+        let most = 100_000;
+        self.number(
+            "MAX_OPEN_REQUESTS",
+            "100",
+            most,
+            "must be a number from 1 to 100000",
+        )
+    }
+
     pub(super) fn max_open_jobs(&mut self) -> Option<NonZeroU32> {
-        let value = self.optional("MAX_OPEN_JOBS");
-        let value = value.unwrap_or_else(|| "20".to_owned());
-        self.parsed("MAX_OPEN_JOBS", Some(value), |value| {
-            value
-                .parse::<NonZeroU32>()
-                .ok()
-                .filter(|jobs| jobs.get() <= 100_000)
-                .ok_or("must be a number from 1 to 100000")
-        })
+        let most = 100_000;
+        self.number(
+            "MAX_OPEN_JOBS",
+            "20",
+            most,
+            "must be a number from 1 to 100000",
+        )
+    }
+
+    pub(super) fn account_requests_per_minute(&mut self) -> Option<NonZeroU32> {
+        let most = 1_000_000;
+        self.number(
+            "ACCOUNT_REQUESTS_PER_MINUTE",
+            "120",
+            most,
+            "must be a number from 1 to 1000000",
+        )
     }
 
     pub(super) fn requests_per_minute(&mut self) -> Option<NonZeroU32> {
-        let value = self.optional("REQUESTS_PER_MINUTE");
-        self.parsed("REQUESTS_PER_MINUTE", value, |value| {
+        let variable = "REQUESTS_PER_MINUTE";
+        let problem = "must be a number from 1 to 1000000, or empty for no limit";
+        let value = self.optional(variable)?;
+        self.number(variable, &value, 1_000_000, problem)
+    }
+
+    fn number(
+        &mut self,
+        variable: &'static str,
+        default: &str,
+        most: u32,
+        problem: &'static str,
+    ) -> Option<NonZeroU32> {
+        let value = self
+            .optional(variable)
+            .unwrap_or_else(|| default.to_owned());
+        self.parsed(variable, Some(value), |value| {
             value
                 .parse::<NonZeroU32>()
                 .ok()
-                .filter(|rate| rate.get() <= 1_000_000)
-                .ok_or("must be a number from 1 to 1000000, or empty for no limit")
+                .filter(|number| number.get() <= most)
+                .ok_or(problem)
         })
     }
 

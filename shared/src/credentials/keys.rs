@@ -25,7 +25,8 @@ pub struct StoreKeyBody {
     pub api_key: ApiKey,
     /// The user's name for it.
     pub name: Option<KeyName>,
-    /// Whether OpenRouter is asked if the key is good; unless the user says `false`.
+    /// Whether OpenRouter is asked if the key is good; unless the user says `false` and the operator lets
+    /// them.
     pub verify: bool,
 }
 
@@ -46,6 +47,11 @@ pub enum BodyError {
     /// Not a JSON object.
     #[error("the body must be a JSON object such as {{\"api_key\":\"sk-or-…\"}}")]
     NotAnObject,
+    /// The key is not to be checked, and the operator stores only keys that are.
+    #[error(
+        "this gateway stores only keys that OpenRouter has confirmed; leave out \"verify\": false"
+    )]
+    Unverified,
     /// A member that is missing, unknown, repeated or of no use.
     #[error("the member {name} {problem}")]
     Member {
@@ -62,17 +68,22 @@ impl BodyError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotAnObject => "malformed_body",
+            Self::Unverified => "verification_required",
             Self::Member { .. } => "invalid_parameter",
         }
     }
 }
 
 impl StoreKeyBody {
-    /// Reads a body, and wipes it where nobody else holds it.
-    pub fn from_body(body: Bytes) -> Result<Self, BodyError> {
+    /// Reads a body, and wipes it where nobody else holds it. Without `may_be_unverified` a key that is not
+    /// to be checked is refused.
+    pub fn from_body(body: Bytes, may_be_unverified: bool) -> Result<Self, BodyError> {
         let brought = Self::read(&body);
         wipe(body);
-        brought
+        match brought {
+            Ok(Self { verify: false, .. }) if !may_be_unverified => Err(BodyError::Unverified),
+            brought => brought,
+        }
     }
 
     fn read(body: &[u8]) -> Result<Self, BodyError> {
@@ -242,7 +253,7 @@ mod tests {
     use super::*;
 
     fn brought(body: &str) -> Result<StoreKeyBody, BodyError> {
-        StoreKeyBody::from_body(Bytes::from(body.to_owned()))
+        StoreKeyBody::from_body(Bytes::from(body.to_owned()), true)
     }
 
     #[test]
@@ -256,6 +267,19 @@ mod tests {
 
         let read = brought(r#" {"key_name":null,"api_key":"sk-or-x"} "#).unwrap();
         assert_eq!((read.name, read.verify), (None, true));
+    }
+
+    #[test]
+    fn a_key_is_checked_unless_the_operator_lets_it_be() {
+        let read = |body: &'static str| StoreKeyBody::from_body(Bytes::from(body), false);
+        let unverified = r#"{"api_key":"sk-or-a","verify":false}"#;
+        assert_eq!(read(unverified).unwrap_err(), BodyError::Unverified);
+        assert!(!brought(unverified).unwrap().verify);
+        assert!(
+            read(r#"{"api_key":"sk-or-a","verify":true}"#)
+                .unwrap()
+                .verify
+        );
     }
 
     #[test]

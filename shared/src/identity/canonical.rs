@@ -17,6 +17,10 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// The segment behind which an encoded slash is a slash. A model's id contains one, and SDKs of OpenAI and
+/// Anthropic send the id as one segment (`models.retrieve`).
+const MODELS: &str = "/models/";
+
 /// An absolute path of `A-Za-z0-9-._~!$&'()*+,=:@/` without `.`, `..` and empty inner segments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalPath(String);
@@ -25,9 +29,13 @@ impl CanonicalPath {
     /// Percent-decodes `raw` once and refuses what could be read in two ways.
     ///
     /// HTTP APIs deliver a decoded path, REST APIs and Function URLs an encoded one: decoding once
-    /// makes them equal, because a canonical path has nothing left to decode.
+    /// makes them equal, because a canonical path has nothing left to decode. Below `/models/` an encoded
+    /// slash is decoded, too; the segments before it, which choose the route, are the same either way.
     pub fn from_raw(raw: &str) -> Result<Self, PathError> {
-        if raw.split('%').skip(1).any(escapes_a_separator) {
+        let id = raw.find(MODELS).map_or(raw.len(), |at| at + MODELS.len());
+        let mut escapes = raw.match_indices('%');
+        if escapes.any(|(at, _)| is_escape(raw, at, "5c") || (at < id && is_escape(raw, at, "2f")))
+        {
             return Err(PathError::EncodedSeparator);
         }
         // A broken escape stays as it is, and its `%` is refused below.
@@ -77,7 +85,7 @@ impl fmt::Display for CanonicalPath {
 /// Why a path has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// `%2F` or `%5C`: servers disagree on whether it separates segments.
+    /// `%2F` or `%5C`: servers disagree on whether it separates segments. `%2F` is accepted below `/models/`.
     #[error("the path contains an encoded slash or backslash")]
     EncodedSeparator,
     /// Something outside the alphabet is left after decoding once.
@@ -181,11 +189,10 @@ impl QueryError {
     }
 }
 
-/// Whether the text after a `%` makes it `%2F` or `%5C`.
-fn escapes_a_separator(after_percent: &str) -> bool {
-    after_percent
-        .get(..2)
-        .is_some_and(|hex| hex.eq_ignore_ascii_case("2f") || hex.eq_ignore_ascii_case("5c"))
+/// Whether the `%` at `at` is followed by `digits`, which are in lower case.
+fn is_escape(text: &str, at: usize, digits: &str) -> bool {
+    text.get(at + 1..at + 3)
+        .is_some_and(|hex| hex.eq_ignore_ascii_case(digits))
 }
 
 /// RFC 3986 §3.3: `pchar` without escapes, and the slash.

@@ -7,7 +7,7 @@ use crate::{
     accounting::reconcile::JobOpen,
     credentials::{keys::BodyError, provisioning::ProvisioningError},
     error::Error,
-    identity::auth::AuthError,
+    identity::{access::DidNotAllowed, auth::AuthError},
     routes::MethodNotAllowed,
     storage::{Refusal, StorageError},
     upstream::{
@@ -56,6 +56,7 @@ impl Failure {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Auth(error) => of_auth(error),
+            Error::Access(DidNotAllowed) => did_not_allowed(),
             Error::Route(error) => of_route(error),
             Error::Path(error) => Self::new(StatusCode::BAD_REQUEST, sentence(error)),
             Error::Query(error) => Self::new(StatusCode::BAD_REQUEST, sentence(error)),
@@ -92,6 +93,13 @@ impl Failure {
             Error::Panicked => internal(),
         }
     }
+}
+
+fn did_not_allowed() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        "This gateway is for certain DIDs only, and this one is not among them; ask the operator.",
+    )
 }
 
 fn method_not_allowed(method: &Method, allow: &'static str) -> Failure {
@@ -203,6 +211,11 @@ fn of_refusal(refusal: &Refusal) -> Failure {
             StatusCode::NOT_FOUND,
             "No OpenRouter key is stored for this DID; store one with PUT /api/v1/keys.",
         ),
+        Refusal::DidNotAllowed => did_not_allowed(),
+        Refusal::PathNeedsOwnKey => Failure::new(
+            StatusCode::FORBIDDEN,
+            "This path of OpenRouter's reaches what all keys that the gateway makes have in common, so it takes a key of your own; store one with PUT /api/v1/keys.",
+        ),
         Refusal::KeyDisabled => Failure::new(
             StatusCode::FORBIDDEN,
             "The OpenRouter key of this DID is disabled; ask the operator.",
@@ -226,6 +239,13 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         .with("requests_per_minute", *requests_per_minute)
         .with("retry_after", *retry_after)
         .retry_after(*retry_after),
+        Refusal::TooManyOpenRequests { open_requests, max_open_requests } => Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("This DID has {open_requests} requests that have not ended, and may have {max_open_requests}; try again when one of them has."),
+        )
+        .with("open_requests", *open_requests)
+        .with("max_open_requests", *max_open_requests)
+        .retry_after(RETRY_AFTER),
         Refusal::TooManyOpenJobs { open_jobs, max_open_jobs } => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
             format!("This DID has {open_jobs} jobs whose cost is not known, and may have {max_open_jobs}; ask how far they are, then try again."),
@@ -256,6 +276,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
 fn of_body(error: &BodyError) -> Failure {
     match error {
         BodyError::NotAnObject => Failure::new(StatusCode::BAD_REQUEST, sentence(error)),
+        BodyError::Unverified => Failure::new(StatusCode::FORBIDDEN, sentence(error)),
         BodyError::Member { name, .. } => {
             Failure::new(StatusCode::BAD_REQUEST, sentence(error)).with("parameter", name.clone())
         }
@@ -274,7 +295,7 @@ fn of_key_check(error: &KeyCheckError) -> Failure {
         ),
         KeyCheckError::Undecided(_) | KeyCheckError::NotAnswered(_) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "OpenRouter does not say whether the key is good, so it was not stored; try again, or send \"verify\": false.",
+            "OpenRouter does not say whether the key is good, so it was not stored; try again, or send \"verify\": false where the operator allows it.",
         )
         .retry_after(RETRY_AFTER),
     }

@@ -52,10 +52,13 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoKeyForDid => "no_key_for_did",
+            Self::DidNotAllowed => "did_not_allowed",
+            Self::PathNeedsOwnKey => "path_needs_own_key",
             Self::KeyDisabled => "key_disabled",
             Self::Replayed => "replayed_request",
             Self::CreditLimitReached { .. } => "credit_limit_reached",
             Self::RateLimited { .. } => "rate_limited",
+            Self::TooManyOpenRequests { .. } => "too_many_open_requests",
             Self::TooManyOpenJobs { .. } => "too_many_open_jobs",
             Self::KeyExists => "key_exists",
             Self::ProvisioningInProgress => "provisioning_in_progress",
@@ -70,6 +73,12 @@ pub enum Refusal {
     /// No key is stored for the DID.
     #[error("no key is stored for this DID")]
     NoKeyForDid,
+    /// The operator has not approved the DID.
+    #[error("the operator has not approved this DID")]
+    DidNotAllowed,
+    /// The path reaches what all provisioned keys share, and the DID's key is one of them.
+    #[error("this path takes a key that the DID has brought")]
+    PathNeedsOwnKey,
     /// The DID's key has been disabled.
     #[error("the key of this DID is disabled")]
     KeyDisabled,
@@ -96,6 +105,14 @@ pub enum Refusal {
         requests_per_minute: u32,
         /// Seconds until the next request would pass, rounded up.
         retry_after: u32,
+    },
+    /// The DID has as many requests that have not ended as it may.
+    #[error("{open_requests} of {max_open_requests} requests are open")]
+    TooManyOpenRequests {
+        /// Its open requests.
+        open_requests: u32,
+        /// How many it may have.
+        max_open_requests: u32,
     },
     /// The DID has as many jobs whose cost is not known as it may.
     #[error("{open_jobs} of {max_open_jobs} jobs are open")]

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::{
     ATTEMPTS_IN_FRONT, Argument, Storage, StorageError,
-    records::{Tokens, clamped, count, storable},
+    columns::{clamped, count, storable},
+    finish::Tokens,
 };
 use crate::metering::money::Usd;
 
@@ -110,8 +111,12 @@ pub enum Finding<'a> {
         upstream_inference: Option<Usd>,
         /// Whether the user's own provider key paid for the inference.
         is_byok: Option<bool>,
+        /// The part of `openrouter` that tools run by `OpenRouter` cost.
+        server_tool: Option<Usd>,
         /// The counted tokens; a count that is `None` stays as it was.
         tokens: Tokens,
+        /// The service tier that it ran on.
+        service_tier: Option<&'a str>,
         /// The model that answered.
         model: Option<&'a str>,
     },
@@ -227,6 +232,7 @@ struct FindingJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     known_cost: Option<Usd>,
     openrouter_cost: Option<Usd>,
+    server_tool_cost: Option<Usd>,
     upstream_inference_cost: Option<Usd>,
     is_byok: Option<bool>,
     model: Option<Cow<'a, str>>,
@@ -235,6 +241,7 @@ struct FindingJson<'a> {
     cached_tokens: Option<i32>,
     cache_write_tokens: Option<i32>,
     reasoning_tokens: Option<i32>,
+    service_tier: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&Settle<'a>> for SettleJson<'a> {
@@ -279,11 +286,14 @@ impl<'a> FindingJson<'a> {
                 openrouter,
                 upstream_inference,
                 is_byok,
+                server_tool,
                 tokens,
+                service_tier,
                 model,
             } => Self {
                 cost_state: "final",
                 openrouter_cost: Some(openrouter),
+                server_tool_cost: server_tool,
                 upstream_inference_cost: upstream_inference,
                 is_byok,
                 model: model.map(storable),
@@ -292,6 +302,7 @@ impl<'a> FindingJson<'a> {
                 cached_tokens: tokens.cached.map(clamped),
                 cache_write_tokens: tokens.cache_write.map(clamped),
                 reasoning_tokens: tokens.reasoning.map(clamped),
+                service_tier: service_tier.map(storable),
                 ..common
             },
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{ATTEMPTS_IN_FRONT, Argument, Period, Storage, StorageError, records::count};
+use super::{ATTEMPTS_IN_FRONT, Argument, Period, Storage, StorageError, columns::count};
 
 /// The requests to compare.
 #[derive(Debug, Clone, Copy, Default)]

@@ -105,6 +105,8 @@ fn begin() -> Begin<'static> {
         fingerprint: None,
         requests_per_minute: None,
         is_counted: true,
+        requires_approval: false,
+        requires_own_key: false,
         books: None,
     }
 }
@@ -120,9 +122,11 @@ fn finish() -> Finish<'static> {
         generation_id: None,
         job_id: None,
         tokens: Tokens::default(),
+        service_tier: None,
         cost: Cost {
             state: CostState::Pending,
             openrouter: None,
+            server_tool: None,
             upstream_inference: None,
             is_byok: None,
         },
@@ -284,7 +288,7 @@ async fn what_will_not_pass_is_tried_once() {
 
 #[tokio::test]
 async fn refusals_need_status_and_word() {
-    let cases: [(u16, &str, Option<Refusal>); 12] = [
+    let cases: [(u16, &str, Option<Refusal>); 15] = [
         (
             404,
             r#"{"details":"no_key_for_did"}"#,
@@ -294,6 +298,24 @@ async fn refusals_need_status_and_word() {
             403,
             r#"{"details":"key_disabled"}"#,
             Some(Refusal::KeyDisabled),
+        ),
+        (
+            403,
+            r#"{"details":"did_not_allowed"}"#,
+            Some(Refusal::DidNotAllowed),
+        ),
+        (
+            403,
+            r#"{"details":"path_needs_own_key"}"#,
+            Some(Refusal::PathNeedsOwnKey),
+        ),
+        (
+            429,
+            r#"{"details":"too_many_open_requests","hint":"{\"open_requests\":9,\"max_open_requests\":9}"}"#,
+            Some(Refusal::TooManyOpenRequests {
+                open_requests: 9,
+                max_open_requests: 9,
+            }),
         ),
         (
             401,

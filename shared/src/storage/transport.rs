@@ -214,6 +214,13 @@ struct RateLimit {
     retry_after: u32,
 }
 
+/// The hint of `too_many_open_requests`.
+#[derive(Deserialize)]
+struct OpenRequests {
+    open_requests: u32,
+    max_open_requests: u32,
+}
+
 /// The hint of `too_many_open_jobs`.
 #[derive(Deserialize)]
 struct OpenJobs {
@@ -238,6 +245,8 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
     let code = code.filter(|code| is_code(code));
     match (status.as_u16(), details.as_deref()) {
         (404, Some("no_key_for_did")) => Refusal::NoKeyForDid.into(),
+        (403, Some("did_not_allowed")) => Refusal::DidNotAllowed.into(),
+        (403, Some("path_needs_own_key")) => Refusal::PathNeedsOwnKey.into(),
         (403, Some("key_disabled")) => Refusal::KeyDisabled.into(),
         (401, Some("replayed_request")) => Refusal::Replayed.into(),
         (402, Some("credit_limit_reached")) => hinted(function, hint, |it: CreditLimit| {
@@ -254,6 +263,12 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
                 retry_after: it.retry_after,
             })
         }
+        (429, Some("too_many_open_requests")) => hinted(function, hint, |it: OpenRequests| {
+            Refusal::TooManyOpenRequests {
+                open_requests: it.open_requests,
+                max_open_requests: it.max_open_requests,
+            }
+        }),
         (429, Some("too_many_open_jobs")) => {
             hinted(function, hint, |it: OpenJobs| Refusal::TooManyOpenJobs {
                 open_jobs: it.open_jobs,

@@ -35,6 +35,18 @@ const REFUSED_FAMILIES: [&str; 15] = [
     "vault",
 ];
 
+/// Families of paths below which OpenRouter keeps what all keys of an account or workspace share: whoever has
+/// one of them lists, reads, changes or deletes what others keep there. Refused to callers whose key the
+/// gateway made, because those keys are all the operator's. Patterns as above.
+const SHARED_FAMILIES: [&str; 6] = [
+    "files",
+    "batches",
+    "presets",
+    "containers",
+    "interns",
+    "datasets/session-cost",
+];
+
 /// POST endpoints that are known to be free: they get no row in the books. Every other POST gets
 /// one, unknown ones too, so that an endpoint that costs money is never missed.
 const FREE_POSTS: [&str; 4] = [
@@ -92,6 +104,19 @@ struct Description {
     /// Whether a request creates an asynchronous [`Job`] below `path`: it is answered before the work
     /// is done, and its cost is known only later.
     creates_jobs: bool,
+    /// The unit in which a request is held.
+    hold: HoldUnit,
+}
+
+/// The unit of the least that is held for a request against a credit limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldUnit {
+    /// The request.
+    Request,
+    /// Each request in the body.
+    InlineRequest,
+    /// A video.
+    Video,
 }
 
 /// Every endpoint, in the order of the variants.
@@ -118,8 +143,8 @@ const ENDPOINTS: [Description; Endpoint::Other as usize + 1] = {
             Unknown,
         ),
         at_once(E::Speech, "audio/speech", "audio.speech", Unknown),
-        by_job(E::Videos, "videos", "videos"),
-        by_job(E::Batches, "batches", "batches"),
+        by_job(E::Videos, "videos", "videos", HoldUnit::Video),
+        by_job(E::Batches, "batches", "batches", HoldUnit::InlineRequest),
         at_once(E::Systemone, "systemone", "systemone", Unknown),
         at_once(E::Other, "", "other", Unknown),
     ]
@@ -137,16 +162,23 @@ const fn at_once(
         name,
         dialect,
         creates_jobs: false,
+        hold: HoldUnit::Request,
     }
 }
 
-const fn by_job(endpoint: Endpoint, path: &'static str, name: &'static str) -> Description {
+const fn by_job(
+    endpoint: Endpoint,
+    path: &'static str,
+    name: &'static str,
+    hold: HoldUnit,
+) -> Description {
     Description {
         endpoint,
         path,
         name,
         dialect: Dialect::Unknown,
         creates_jobs: true,
+        hold,
     }
 }
 
@@ -184,12 +216,24 @@ impl Endpoint {
         self.description().creates_jobs
     }
 
+    /// The unit in which a request is held.
+    #[must_use]
+    pub fn hold_unit(self) -> HoldUnit {
+        self.description().hold
+    }
+
     /// The folder of the jobs that the endpoint creates, if it does.
     fn folder_of_jobs(self) -> Option<&'static str> {
         let Description {
             path, creates_jobs, ..
         } = self.description();
         creates_jobs.then_some(*path)
+    }
+
+    /// The names of the endpoints that create jobs.
+    #[must_use]
+    pub fn names_with_jobs() -> Vec<&'static str> {
+        Self::all_with_jobs().map(Self::as_str).collect()
     }
 
     /// The endpoints that create jobs.
@@ -234,7 +278,8 @@ pub enum RouteError {
     },
 }
 
-/// Families of paths that are refused unless the operator allows them, and are allowed.
+/// Families of paths that are refused, to all or to callers with a provisioned key, unless the operator
+/// allows them, and are allowed.
 #[derive(Debug, Clone, Default)]
 pub struct AllowedFamilies(Vec<&'static str>);
 
@@ -249,6 +294,7 @@ impl AllowedFamilies {
             .map(|(index, name)| {
                 REFUSED_FAMILIES
                     .into_iter()
+                    .chain(SHARED_FAMILIES)
                     .find(|family| *family == name)
                     .ok_or(UnknownFamily(index + 1))
             })
@@ -271,6 +317,7 @@ pub struct Route {
     polled_job: Option<Job>,
     deleted_job: Option<Job>,
     counts_tokens: bool,
+    requires_own_key: bool,
 }
 
 impl RouteError {
@@ -312,9 +359,12 @@ impl Route {
         let path = below.ok_or_else(|| RouteError::NotFound {
             path: canonical_path.to_owned(),
         })?;
-        if let Some(family) = refused_family(path).filter(|family| !allowed.0.contains(family)) {
+        let is_allowed = |family: &&'static str| allowed.0.contains(family);
+        let refused = family_of(path, &REFUSED_FAMILIES);
+        if let Some(family) = refused.filter(|family| !is_allowed(family)) {
             return Err(RouteError::PathNotAllowed { family });
         }
+        let shared = family_of(path, &SHARED_FAMILIES);
         let name = path.trim_end_matches('/');
         Ok(Self {
             upstream_path: format!("/{path}"),
@@ -326,6 +376,7 @@ impl Route {
             polled_job: (*method == Method::GET).then(|| Job::at(path)).flatten(),
             deleted_job: (*method == Method::DELETE).then(|| Job::at(path)).flatten(),
             counts_tokens: unwrapped(name) == "messages/count_tokens",
+            requires_own_key: shared.is_some_and(|family| !is_allowed(&family)),
         })
     }
 
@@ -359,6 +410,12 @@ impl Route {
         self.counts_tokens
     }
 
+    /// Whether the caller must have brought the key: the path reaches what all provisioned keys share.
+    #[must_use]
+    pub fn requires_own_key(&self) -> bool {
+        self.requires_own_key
+    }
+
     /// Whether the request gets a row in the books.
     #[must_use]
     pub fn is_billable(&self) -> bool {
@@ -366,14 +423,13 @@ impl Route {
     }
 }
 
-/// The family that refuses `path`. Compared without case and behind any number of `v1/`: what
+/// The one of `families` that `path` belongs to. Compared without case and behind any number of `v1/`: what
 /// OpenRouter's router makes of those is not for us to bet credentials on.
-fn refused_family(path: &str) -> Option<&'static str> {
+fn family_of(path: &str, families: &[&'static str]) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let path = path.trim_start_matches("v1/");
-    REFUSED_FAMILIES
-        .into_iter()
-        .find(|family| path.starts_with(family))
+    let mut families = families.iter().copied();
+    families.find(|family| path.starts_with(family))
 }
 
 /// The endpoint's path within an intern's, or `path` itself.
@@ -570,6 +626,39 @@ mod tests {
             AllowedFamilies::parse("credits,credit").unwrap_err(),
             UnknownFamily(2)
         );
+    }
+
+    #[test]
+    fn what_provisioned_keys_share_takes_a_key_of_ones_own() {
+        for path in [
+            "/files",
+            "/Files/file_1/content",
+            "/v1/v1/batches",
+            "/batches/batch_1",
+            "/presets/mine/chat/completions",
+            "/containers/c/files",
+            "/interns/7/chat/completions",
+            "/datasets/session-cost",
+        ] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                assert!(route(&method, path).unwrap().requires_own_key(), "{path}");
+            }
+        }
+        for path in [
+            "/chat/completions",
+            "/videos/v",
+            "/datasets/rankings-daily",
+            "/models/files",
+        ] {
+            assert!(
+                !route(&Method::POST, path).unwrap().requires_own_key(),
+                "{path}"
+            );
+        }
+        let allowed = AllowedFamilies::parse("files").unwrap();
+        let route = |path| Route::parse(&Method::GET, path, &allowed).unwrap();
+        assert!(!route("/api/v1/openrouter/files").requires_own_key());
+        assert!(route("/api/v1/openrouter/batches").requires_own_key());
     }
 
     #[test]

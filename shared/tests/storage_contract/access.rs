@@ -151,6 +151,10 @@ fn doors_of_requests(user: &User) -> Vec<Door> {
                 "id": id.to_string(), "status": "completed", "cost_state": "none", "response_time": 0,
             }}),
         ),
+        (
+            "admit_caller",
+            json!({"request": {"did": user.did, "requests_per_minute": 1}}),
+        ),
         ("usage_summary", json!({"request": {"did": user.did}})),
         (
             "usage_report",

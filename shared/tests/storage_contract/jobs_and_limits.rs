@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 use shared::{
     clock::Clock,
-    storage::{Begin, Books, Finding, Finish, Refusal, Settle},
+    storage::{Begin, Books, Finding, Finish, JobLimit, Refusal, Settle},
 };
 
 use crate::user::{User, amount, billed, books, completed, cut, refusal, unknown, with_user};
@@ -25,7 +25,10 @@ fn video(user: &User, max_open_jobs: u32) -> Begin<'_> {
     of(user, |books| {
         books.endpoint = "videos";
         books.model = Some("v/one");
-        books.max_open_jobs = NonZeroU32::new(max_open_jobs);
+        books.jobs = NonZeroU32::new(max_open_jobs).map(|max_open| JobLimit {
+            max_open,
+            endpoints: vec!["videos", "batches"],
+        });
     })
 }
 

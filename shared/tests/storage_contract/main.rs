@@ -20,6 +20,7 @@
 
 mod abandoned;
 mod access;
+mod admission;
 mod beginning;
 mod jobs;
 mod jobs_and_limits;

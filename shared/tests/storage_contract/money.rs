@@ -74,6 +74,7 @@ async fn the_upstream_cost_counts_with_byok_only() {
             let cost = Cost {
                 state: CostState::Final,
                 openrouter,
+                server_tool: None,
                 upstream_inference: upstream,
                 is_byok,
             };
@@ -93,6 +94,7 @@ async fn the_upstream_cost_counts_with_byok_only() {
         let cost = Cost {
             state: CostState::Pending,
             openrouter: Some("0.5"),
+            server_tool: None,
             upstream_inference: None,
             is_byok: Some(true),
         };

@@ -186,6 +186,8 @@ async fn what_a_row_knows_belongs_to_its_total() {
             openrouter: "0.0125".parse().unwrap(),
             upstream_inference: None,
             is_byok: None,
+            server_tool: None,
+            service_tier: None,
             tokens: Tokens::default(),
             model: None,
         };

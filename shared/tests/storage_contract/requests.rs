@@ -58,6 +58,7 @@ async fn requests_are_listed_with_all_that_a_user_may_see() {
         let finish = Finish {
             response_time: begin.request_time + SignedDuration::from_millis(1234),
             cost: Cost {
+                server_tool: Some("1e-9"),
                 upstream_inference: Some("0.5"),
                 is_byok: Some(true),
                 ..cost("7.434e-07")
@@ -72,9 +73,9 @@ async fn requests_are_listed_with_all_that_a_user_may_see() {
         assert!(
             serde_json::to_string(&page.requests[0])
                 .unwrap()
-                .contains(r#""total_cost":0.5000007434,"openrouter_cost":0.0000007434,"upstream_inference_cost":0.5"#)
+                .contains(r#""total_cost":0.5000007434,"openrouter_cost":0.0000007434,"server_tool_cost":0.000000001,"upstream_inference_cost":0.5"#)
         );
-        for cost in ["total_cost", "openrouter_cost", "upstream_inference_cost"] {
+        for cost in ["total_cost", "openrouter_cost", "server_tool_cost", "upstream_inference_cost"] {
             json.as_object_mut().unwrap().remove(cost);
         }
         let milliseconds = |at: Timestamp| Timestamp::from_millisecond(at.as_millisecond()).unwrap();
@@ -87,8 +88,8 @@ async fn requests_are_listed_with_all_that_a_user_may_see() {
                 "requested_model": "anthropic/claude-sonnet-4.6", "model": "anthropic/claude-4.6-sonnet-20260217",
                 "generation_id": "gen-1", "streamed": true, "status": "completed", "http_status": 200,
                 "error_reason": null, "error_message": null, "input_tokens": 12, "output_tokens": 34,
-                "cached_tokens": 5, "reasoning_tokens": null, "cost_state": "final",
-                "unknown_cost_reason": null, "is_byok": true,
+                "cached_tokens": 5, "cache_write_tokens": 3, "reasoning_tokens": null, "service_tier": "default",
+                "cost_state": "final", "unknown_cost_reason": null, "known_cost": null, "is_byok": true,
             })
         );
     })

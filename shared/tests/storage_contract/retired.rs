@@ -285,6 +285,7 @@ impl User {
                 openrouter: (state == CostState::Final).then_some("0.25"),
                 upstream_inference: None,
                 is_byok: None,
+                server_tool: None,
             },
             ..cut(id)
         };

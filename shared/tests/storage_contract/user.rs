@@ -110,6 +110,8 @@ impl User {
             fingerprint: Some(fingerprint(request_time)),
             requests_per_minute: None,
             is_counted: true,
+            requires_approval: false,
+            requires_own_key: false,
             books: None,
         }
     }
@@ -261,7 +263,8 @@ pub(crate) fn books(hold: &str) -> Books<'static> {
         streamed: true,
         is_free: false,
         several_generations: false,
-        max_open_jobs: None,
+        max_open_requests: None,
+        jobs: None,
         hold: hold.parse().unwrap(),
     }
 }
@@ -283,6 +286,7 @@ pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
             cache_write: Some(3),
             reasoning: None,
         },
+        service_tier: Some("default"),
         cost: cost(usd),
         error: None,
     }
@@ -309,6 +313,7 @@ pub(crate) fn cost(usd: &str) -> Cost<'_> {
     Cost {
         state: CostState::Final,
         openrouter: Some(usd),
+        server_tool: None,
         upstream_inference: None,
         is_byok: Some(false),
     }
@@ -331,6 +336,8 @@ pub(crate) fn billed(usd: &str, is_byok: Option<bool>) -> Finding<'static> {
         openrouter: usd.parse().unwrap(),
         upstream_inference: "0.0076509169000000005".parse().ok(),
         is_byok,
+        server_tool: None,
+        service_tier: None,
         tokens: Tokens {
             input: Some(9),
             ..Tokens::default()

@@ -160,20 +160,23 @@ fn headers_of_signatures_are_documented() {
 
 #[test]
 fn refused_families_are_documented() {
-    let source = read("shared/src/upstream/endpoint.rs");
-    let (_, list) = source.split_once("const REFUSED_FAMILIES").unwrap();
-    let (list, _) = list.split_once("];").unwrap();
+    let families = listed("shared/src/upstream/endpoint.rs", "const REFUSED_FAMILIES");
     let page = Page::read("docs/use/api.md").unwrap();
-    assert_eq!(page.marked("families"), literals(list).collect());
+    assert_eq!(page.marked("families"), literals(&families).collect());
+}
+
+#[test]
+fn shared_families_are_documented() {
+    let families = listed("shared/src/upstream/endpoint.rs", "const SHARED_FAMILIES");
+    let page = Page::read("docs/operate/provisioning.md").unwrap();
+    assert_eq!(page.marked("shared"), literals(&families).collect());
 }
 
 #[test]
 fn free_posts_are_documented() {
-    let source = read("shared/src/upstream/endpoint.rs");
-    let (_, list) = source.split_once("const FREE_POSTS").unwrap();
-    let (list, _) = list.split_once("];").unwrap();
+    let posts = listed("shared/src/upstream/endpoint.rs", "const FREE_POSTS");
     let page = Page::read("docs/use/api.md").unwrap();
-    assert_eq!(page.marked("free"), literals(list).collect());
+    assert_eq!(page.marked("free"), literals(&posts).collect());
 }
 
 #[test]
@@ -195,6 +198,13 @@ fn endpoints_are_documented() {
         .map(|row| (spans(&row[0]).remove(0), spans(&row[1]).remove(0)))
         .collect();
     assert_eq!(defined, documented);
+}
+
+/// The array in a source that a declaration begins.
+fn listed(file: &str, declaration: &str) -> String {
+    let source = read(file);
+    let (_, list) = source.split_once(declaration).unwrap();
+    list.split_once("];").unwrap().0.to_owned()
 }
 
 /// A source without its tests.
@@ -315,9 +325,11 @@ fn cost_states_are_documented() {
 fn usage_parameters_are_documented() {
     let mut known = Names::new();
     for file in ["requests", "summary"] {
-        let source = production(&format!("shared/src/accounting/usage/{file}.rs"));
-        let (_, list) = source.split_once("const KNOWN").unwrap();
-        known.extend(literals(list.split_once("];").unwrap().0));
+        let list = listed(
+            &format!("shared/src/accounting/usage/{file}.rs"),
+            "const KNOWN",
+        );
+        known.extend(literals(&list));
     }
     known.insert("cursor".to_owned());
     let page = Page::read("docs/use/usage.md").unwrap();
@@ -344,9 +356,7 @@ fn log_fields_are_documented() {
 #[test]
 fn metrics_are_documented() {
     let page = Page::read("docs/operate/monitoring.md").unwrap();
-    let source = read("functions/adapter/src/log/line.rs");
-    let (_, list) = source.split_once("static METRICS").unwrap();
-    let (list, _) = list.split_once("];").unwrap();
+    let list = listed("functions/adapter/src/log/line.rs", "static METRICS");
     let list = list.replace("COST_METRIC", "\"usage.cost_usd\"");
     let pairs: Vec<String> = literals(&list).collect();
     let declared: BTreeMap<&str, &str> = pairs

@@ -32,6 +32,8 @@ report({
   chat: `${chat.content[0].text} (${chat.usage.input_tokens + chat.usage.output_tokens} tokens)`,
   stream,
   tool: `${called.name}(${JSON.stringify(called.input)})`,
+  model: (await ai.models.retrieve("sdk/chat:free")).id,
+  counted: (await ai.messages.countTokens({ model: "sdk/chat", messages: MESSAGES })).input_tokens,
   retried: (await ask("sdk/once-429")).content[0].text,
   refused_upstream: await refusal(ask("sdk/unpaid"), describe),
   refused_by_gateway: await refusal(

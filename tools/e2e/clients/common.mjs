@@ -11,16 +11,18 @@ export const MESSAGES = [{ role: "user", content: "Say hello" }];
 export const WEATHER = { type: "object", properties: { city: { type: "string" } } };
 export const AUDIO = new File(["RIFF\0 not really audio"], "hello.wav", { type: "audio/wav" });
 
-/** Signs for the one whose identity file the environment names. */
-export async function signingFetch(identity) {
+/** Creates a `fetch` that signs with the identity file that the environment names, and a clock that is so many
+ * milliseconds ahead. */
+export async function signingFetch(identity, ahead = 0) {
   return createSigningFetch({
     identity: await readIdentity(process.env[identity]),
     audience: AUDIENCE,
     baseUrl: GATEWAY,
+    clock: () => Date.now() + ahead,
   });
 }
 
-/** The same, and keeps the bodies of all answers. */
+/** The same, which also keeps the bodies of all responses. */
 export async function recordingFetch(identity) {
   const signed = await signingFetch(identity);
   const bodies = [];
@@ -39,7 +41,7 @@ export async function version(name) {
   return JSON.parse(await readFile(file, "utf8")).version;
 }
 
-/** What comes of a promise that has to fail. */
+/** Describes the error of a promise that has to fail. */
 export async function refusal(promise, describe) {
   try {
     await promise;
@@ -49,7 +51,7 @@ export async function refusal(promise, describe) {
   return "none";
 }
 
-/** What the SDK's user sees, for the test to judge. */
+/** Writes the results that the SDK's user sees, for the test to check. */
 export function report(seen) {
   process.stdout.write(JSON.stringify(seen));
 }

@@ -3,8 +3,8 @@
 import OpenAI, { APIError } from "openai";
 import { AUDIO, BASE_URL, MESSAGES, WEATHER, refusal, report, signingFetch, version } from "./common.mjs";
 
-async function client(identity) {
-  return new OpenAI({ baseURL: BASE_URL, apiKey: "unused", fetch: await signingFetch(identity) });
+async function client(identity, ahead) {
+  return new OpenAI({ baseURL: BASE_URL, apiKey: "unused", fetch: await signingFetch(identity, ahead) });
 }
 
 const describe = (error) =>
@@ -28,6 +28,7 @@ const vectors = await ai.embeddings.create({
   encoding_format: "float",
 });
 const hear = async (model) => (await ai.audio.transcriptions.create({ model, file: AUDIO })).text;
+const skewed = await client("IDENTITY", -3_600_000);
 const stranger = await client("STRANGER");
 
 report({
@@ -39,6 +40,9 @@ report({
   tool: `${called.name}(${called.arguments})`,
   embedding: vectors.data[0].embedding,
   transcription: await hear("sdk/transcription"),
+  model: (await ai.models.retrieve("sdk/chat:free")).id,
+  wrong_clock: (await skewed.chat.completions.create({ model: "sdk/chat", messages: MESSAGES })).choices[0]
+    .message.content,
   retried: (await ask("sdk/once-429")).choices[0].message.content,
   retried_upload: await hear("sdk/once-429"),
   refused_upstream: await refusal(ask("sdk/unpaid"), describe),

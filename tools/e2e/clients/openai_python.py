@@ -9,11 +9,11 @@ from common import AUDIO, BASE_URL, MESSAGES, WEATHER, auth, report
 httpx = import_module("httpx" if openai.VERSION.startswith("2.") else "httpx2")
 
 
-def client(identity: str = "IDENTITY") -> openai.OpenAI:
+def client(identity: str = "IDENTITY", ahead: float = 0) -> openai.OpenAI:
     return openai.OpenAI(
         base_url=BASE_URL,
         api_key="unused",
-        http_client=httpx.Client(auth=auth(identity), timeout=60),
+        http_client=httpx.Client(auth=auth(identity, ahead), timeout=60),
     )
 
 
@@ -43,6 +43,8 @@ called = ai.chat.completions.create(model="sdk/tools", messages=MESSAGES, tools=
 [call] = called.choices[0].message.tool_calls
 vectors = ai.embeddings.create(model="sdk/embeddings", input="hello", encoding_format="float")
 heard = ai.audio.transcriptions.create(model="sdk/transcription", file=AUDIO)
+model = ai.models.retrieve("sdk/chat:free")
+skewed = client(ahead=3600).chat.completions.create(model="sdk/chat", messages=MESSAGES)
 retried = ai.chat.completions.create(model="sdk/once-429", messages=MESSAGES)
 retried_upload = ai.audio.transcriptions.create(model="sdk/once-429", file=AUDIO)
 
@@ -56,6 +58,8 @@ report(
     tool=f"{call.function.name}({call.function.arguments})",
     embedding=vectors.data[0].embedding,
     transcription=heard.text,
+    model=model.id,
+    wrong_clock=skewed.choices[0].message.content,
     retried=retried.choices[0].message.content,
     retried_upload=retried_upload.text,
     refused_upstream=refusal(ai, "sdk/unpaid"),

@@ -1,4 +1,4 @@
-// @anthropic-ai/sdk, as any program uses it: with nothing but its two variables.
+// @anthropic-ai/sdk, as any program uses it: with nothing but its variables.
 
 import Anthropic, { APIError } from "@anthropic-ai/sdk";
 import { VERSION } from "@anthropic-ai/sdk/version";
@@ -42,10 +42,12 @@ const seen = {
   chat: `${chat.content[0].text} (${chat.usage.input_tokens + chat.usage.output_tokens} tokens)`,
   stream,
   tool: `${called.name}(${JSON.stringify(called.input)})`,
+  model: (await ai.models.retrieve("sdk/chat:free")).id,
+  counted: (await ai.messages.countTokens({ model: "sdk/chat", messages: MESSAGES })).input_tokens,
   retried: (await asked(ai, "sdk/once-429")).content[0].text,
   refused_upstream: await refusal({}, "sdk/unpaid"),
   refused_by_gateway: await refusal({ baseURL: STRANGER }),
-  wrong_token: await refusal({ apiKey: "sk-wrong" }),
+  wrong_token: await refusal({ authToken: "sk-wrong" }),
   gateway_down: await refusal({ baseURL: DOWN, maxRetries: 0 }),
 };
 process.stdout.write(JSON.stringify(seen));

@@ -1,4 +1,4 @@
-"""anthropic-python, as any program uses it: with nothing but its two variables."""
+"""anthropic-python, as any program uses it: with nothing but its variables."""
 
 import json
 import os
@@ -30,6 +30,8 @@ with ai.messages.with_streaming_response.create(**question, stream=True) as resp
 with ai.messages.stream(**question) as events:
     stream = "".join(events.text_stream)
 [called] = ai.messages.create(**{**question, "model": "sdk/tools"}, tools=[WEATHER]).content
+model = ai.models.retrieve("sdk/chat:free")
+counted = ai.messages.count_tokens(model="sdk/chat", messages=MESSAGES)
 retried = ai.messages.create(**{**question, "model": "sdk/once-429"})
 
 json.dump(
@@ -40,12 +42,14 @@ json.dump(
         "chat": f"{chat.content[0].text} ({chat.usage.input_tokens + chat.usage.output_tokens} tokens)",
         "stream": stream,
         "tool": f"{called.name}({json.dumps(called.input)})",
+        "model": model.id,
+        "counted": counted.input_tokens,
         "retried": retried.content[0].text,
         "refused_upstream": refusal(ai, "sdk/unpaid"),
         "refused_by_gateway": refusal(
             anthropic.Anthropic(base_url=os.environ["STRANGER"].removesuffix("/v1")), "sdk/chat"
         ),
-        "wrong_token": refusal(anthropic.Anthropic(api_key="sk-wrong"), "sdk/chat"),
+        "wrong_token": refusal(anthropic.Anthropic(auth_token="sk-wrong"), "sdk/chat"),
         "gateway_down": refusal(
             anthropic.Anthropic(base_url=os.environ["DOWN"].removesuffix("/v1"), max_retries=0),
             "sdk/chat",

@@ -45,6 +45,7 @@ const seen = {
   stream,
   tool: `${call.name}(${call.arguments})`,
   transcription: heard.text,
+  model: (await ai.models.retrieve("sdk/chat:free")).id,
   retried: (await asked(ai, "sdk/once-429")).choices[0].message.content,
   refused_upstream: await refusal({}, "sdk/unpaid"),
   refused_by_gateway: await refusal({ baseURL: STRANGER }),

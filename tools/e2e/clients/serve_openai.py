@@ -35,6 +35,7 @@ stream = ai.chat.completions.create(model="sdk/chat", messages=MESSAGES, stream=
 called = ai.chat.completions.create(model="sdk/tools", messages=MESSAGES, tools=[WEATHER])
 [call] = called.choices[0].message.tool_calls
 heard = ai.audio.transcriptions.create(model="sdk/transcription", file=AUDIO)
+model = ai.models.retrieve("sdk/chat:free")
 retried = ai.chat.completions.create(model="sdk/once-429", messages=MESSAGES)
 
 json.dump(
@@ -46,6 +47,7 @@ json.dump(
         "stream": "".join(it.choices[0].delta.content or "" for it in stream),
         "tool": f"{call.function.name}({call.function.arguments})",
         "transcription": heard.text,
+        "model": model.id,
         "retried": retried.choices[0].message.content,
         "refused_upstream": refusal(ai, "sdk/unpaid"),
         "refused_by_gateway": refusal(openai.OpenAI(base_url=os.environ["STRANGER"]), "sdk/chat"),

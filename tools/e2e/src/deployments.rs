@@ -146,7 +146,10 @@ impl Deployer<'_> {
             self.deploy(
                 &["proxy-astray", "keys-astray"],
                 &["proxy", "keys"],
-                &[("OPENROUTER_BASE_URL", NOBODY)],
+                &[
+                    ("OPENROUTER_BASE_URL", NOBODY),
+                    ("ALLOW_UNVERIFIED_KEYS", "true"),
+                ],
             )?,
             self.deploy(
                 &[

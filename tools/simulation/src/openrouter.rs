@@ -160,7 +160,7 @@ impl OpenRouter {
         };
         match known {
             Generation::NotFound => not_found(),
-            Generation::Billed => tell(&plan.price.charge),
+            Generation::Billed => tell(&plan.part.as_ref().unwrap_or(&plan.price).charge),
             Generation::Free => tell(&Charge::free()),
         }
     }

@@ -47,6 +47,10 @@ pub struct Plan {
     pub content_type: String,
     pub body: Vec<u8>,
     pub price: Price,
+    /// What `GET /generation` tells of a request that makes several generations: the price of one of them.
+    pub part: Option<Price>,
+    /// The number of requests in a batch.
+    pub inline_requests: usize,
     pub tokens: (u64, u64),
     pub generation: Generation,
     /// Whether the answer tells its cost; otherwise only `GET /generation` does.
@@ -122,6 +126,21 @@ impl Price {
         }
     }
 
+    /// The prices of several generations, and of one of them.
+    fn draw_of_several(rng: &mut Rng) -> (Self, Self) {
+        let (digits, decimals, _) = draw_number(rng);
+        let with_exponent = rng.bool();
+        let of = |digits| Self {
+            charge: Charge {
+                cost: json_number(digits, decimals, with_exponent),
+                upstream: None,
+                byok: false,
+            },
+            total: Amount::new(digits, decimals),
+        };
+        (of(digits), of(digits.div_ceil(3)))
+    }
+
     fn draw(rng: &mut Rng) -> Self {
         let (digits, decimals, cost) = draw_number(rng);
         let charged = Amount::new(digits, decimals);
@@ -188,7 +207,15 @@ impl Plan {
             model.to_owned()
         };
         let filler = "Grüezi, 世界! ".repeat(rng.usize(1..12));
-        let (content_type, body) = kind.request(model, streamed, &filler);
+        let delegates = matches!(
+            endpoint,
+            Endpoint::Chat | Endpoint::Responses | Endpoint::Messages
+        ) && !model.ends_with(":free")
+            && rng.u32(0..5) == 0;
+        // With so many the hold of a batch is never less than its cost.
+        let inline_requests = rng.usize(5..9);
+        let (content_type, body) =
+            kind.request(model, streamed, &filler, delegates, inline_requests);
         let behaviour = draw_behaviour(rng, endpoint, streamed);
         // A killed function leaves traces of its own. One fault at a time keeps them apart.
         let kill = (behaviour == Behaviour::Answer)
@@ -219,6 +246,8 @@ impl Plan {
             content_type,
             body,
             price: Price::draw(rng),
+            part: None,
+            inline_requests,
             tokens: (rng.u64(1..4000), rng.u64(1..900)),
             cost_in_body: endpoint != Endpoint::Speech
                 && !endpoint.is_job()
@@ -256,6 +285,11 @@ impl Plan {
         if behaviour == Behaviour::CacheHit {
             plan.price = Price::free();
             plan.tokens = (0, 0);
+            // Mostly it tells no cost at all.
+            plan.cost_in_body = rng.u32(0..4) == 0;
+        } else if delegates {
+            let (whole, part) = Price::draw_of_several(rng);
+            (plan.price, plan.part) = (whole, Some(part));
         }
         if kill.is_some_and(Kill::is_in_answer) {
             // Time enough for the gateway to write down the generation.
@@ -263,6 +297,15 @@ impl Plan {
             plan.client = ClientBehaviour::Reads;
         }
         plan
+    }
+
+    /// Whether the gateway has the whole cost from the answer, whatever becomes of the client.
+    #[must_use]
+    pub fn tells_its_whole_cost(&self) -> bool {
+        self.behaviour.completes()
+            && self.cost_in_body
+            && self.kill.is_none()
+            && !self.storage.may_be_given_up()
     }
 
     /// Whether the client must receive exactly what the stub sends.

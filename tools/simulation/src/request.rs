@@ -54,9 +54,17 @@ impl Kind {
         format!("{}{form}", self.endpoint().path())
     }
 
-    /// Content type and body of a request.
+    /// Content type and body of a request. With `delegates` it has a tool with which OpenRouter makes further
+    /// generations; a batch has `inline` requests.
     #[must_use]
-    pub fn request(self, model: &str, streamed: bool, filler: &str) -> (String, Vec<u8>) {
+    pub fn request(
+        self,
+        model: &str,
+        streamed: bool,
+        filler: &str,
+        delegates: bool,
+        inline: usize,
+    ) -> (String, Vec<u8>) {
         let endpoint = match self {
             Self::TranscriptionForm => return form(model, filler),
             Self::Json(endpoint) => endpoint,
@@ -69,7 +77,7 @@ impl Kind {
             Endpoint::Rerank => json!({"model": model, "query": "?", "documents": [filler]}),
             Endpoint::Video => json!({"model": model, "prompt": filler, "seconds": "4"}),
             Endpoint::Batch => {
-                json!({"model": model, "endpoint": "/v1/chat/completions", "requests": [filler]})
+                json!({"model": model, "endpoint": "/v1/chat/completions", "requests": vec![filler; inline]})
             }
             Endpoint::Transcription => {
                 json!({"model": model, "input_audio": {"data": filler, "format": "wav"}})
@@ -82,6 +90,10 @@ impl Kind {
         };
         if let (true, Value::Object(fields)) = (streamed, &mut body) {
             fields.insert("stream".to_owned(), json!(true));
+        }
+        if let (true, Value::Object(fields)) = (delegates, &mut body) {
+            let tools = json!([{"type": "openrouter:subagent"}]);
+            fields.insert("tools".to_owned(), tools);
         }
         ("application/json".to_owned(), body.to_string().into_bytes())
     }

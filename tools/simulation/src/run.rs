@@ -29,12 +29,14 @@ use crate::{
     report::Report,
     settlement::{self, Settlement, until},
     storage::{PlannedFaults, StorageProxy},
-    verdict::{Evidence, judge},
+    verdict::{Evidence, Holds, judge},
 };
 
 const KEYSET_SECRET: &str = "ledger/keyset";
 /// The least hold, which is less than the cost of many requests.
 const HOLD_USD: &str = "0.004";
+/// The hold of a video. No job costs more than its hold.
+const VIDEO_HOLD_USD: &str = "0.02";
 /// The number of users. The first two have a credit limit, the third a rate limit.
 const USERS: usize = 20;
 
@@ -159,6 +161,7 @@ impl Services {
             journal: Arc::clone(&journal),
             plans: Arc::clone(&plans),
             records,
+            openrouter: Arc::clone(&openrouter),
             violations: Mutex::default(),
             llmgw: self.functions.binary("llmgw")?.to_owned(),
             folder: self.run.path().to_owned(),
@@ -196,7 +199,10 @@ impl Services {
                 .iter()
                 .filter_map(|record| settlement::id_of(record))
                 .collect(),
-            least_hold: Amount::parse(HOLD_USD).unwrap_or_default(),
+            holds: Holds {
+                request: Amount::parse(HOLD_USD).unwrap_or_default(),
+                video: Amount::parse(VIDEO_HOLD_USD).unwrap_or_default(),
+            },
             violations,
         });
         journal.count_many(
@@ -226,6 +232,7 @@ impl Services {
             ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "5000".to_owned()),
             ("UPSTREAM_IDLE_TIMEOUT_MS", "3000".to_owned()),
             ("HOLD_USD", HOLD_USD.to_owned()),
+            ("VIDEO_HOLD_USD", VIDEO_HOLD_USD.to_owned()),
             ("RUST_LOG", "info".to_owned()),
         ]);
         env

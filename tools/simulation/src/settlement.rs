@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stack::{
     Database,
     lambda::{Abandoned, Failure, Invocation, Part, Pool, lock},
@@ -19,7 +19,9 @@ use tokio::{process::Command, time::sleep};
 use uuid::Uuid;
 
 use crate::{
+    amount::Amount,
     journal::{Group, Journal},
+    openrouter::OpenRouter,
     plan::{Plan, Restore},
 };
 
@@ -42,7 +44,9 @@ pub struct Settlement<'a> {
     pub plans: Arc<Vec<Plan>>,
     /// The emergency records in the functions' log.
     pub records: Arc<Mutex<Vec<String>>>,
-    /// The rules that the operator's work broke.
+    /// Its bills, which an operator looks up.
+    pub openrouter: Arc<OpenRouter>,
+    /// The rules that were broken by what the operator finds.
     pub violations: Mutex<Vec<String>>,
     /// The built command line.
     pub llmgw: PathBuf,
@@ -107,6 +111,51 @@ impl Settlement<'_> {
         // Rows whose cost nobody knows, although the operator restored them.
         self.age("8 days")?;
         self.rounds().await?;
+        self.enter_costs_of_several_generations()
+    }
+
+    /// Enters, as an operator would from OpenRouter's list of what was billed, what those requests cost of
+    /// whose generations reconciliation knows but one.
+    fn enter_costs_of_several_generations(&self) -> Result<()> {
+        let unknown = self.sql(
+            "SELECT coalesce(json_agg(l), '[]')
+               FROM (SELECT id, known_cost::text FROM public.request_logs
+                      WHERE cost_state = 'unknown' AND unknown_cost_reason = 'other_generations_not_told') AS l",
+        )?;
+        let unknown: Vec<Value> = serde_json::from_str(&unknown)?;
+        for row in unknown {
+            let id = row["id"].as_str().unwrap_or_default();
+            let number = id.parse().ok().and_then(|id| self.journal.number(id));
+            let Some(plan) = number.and_then(|number| self.plans.get(number)) else {
+                continue; // The verdict knows it as a stranger.
+            };
+            let violation = |text: &str| {
+                lock(&self.violations).push(format!("{}: {text}: {row}", plan.tag));
+            };
+            if plan.part.is_none() || plan.tells_its_whole_cost() {
+                violation("is unknown although its whole cost was told");
+            }
+            let bills = self.openrouter.bills.exchange(plan.number).bills;
+            let part = plan.part.as_ref().map(|part| part.total);
+            let known = row["known_cost"].as_str().and_then(Amount::parse);
+            let [bill] = bills.as_slice() else {
+                if known != Some(Amount::ZERO) {
+                    violation("a part of it is known, and it was not billed once");
+                }
+                continue;
+            };
+            if known != part || known > Some(*bill) {
+                violation("the part that is known is not what OpenRouter told");
+            }
+            let (input, output) = plan.tokens;
+            let whole = json!({
+                "id": id, "settled_at": 0, "cost_state": "final", "openrouter_cost": bill.to_string(),
+                "model": plan.served, "input_tokens": input, "output_tokens": output,
+            });
+            self.sql(&format!("SELECT public.settle_request('{whole}')"))?;
+            let name = "operator: whole costs of several generations entered";
+            self.journal.count(Group::Settlement, name);
+        }
         Ok(())
     }
 

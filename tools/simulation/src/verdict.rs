@@ -50,12 +50,40 @@ pub struct Evidence<'a> {
     pub books: &'a Books,
     /// The minutes for which requests were sent.
     pub minutes: f64,
-    /// The least hold of a request.
-    pub least_hold: Amount,
+    /// The least holds.
+    pub holds: Holds,
     /// The requests that functions left to an operator, because they could not write their end.
     pub records: Vec<Uuid>,
     /// The rules that the functions broke.
     pub violations: Vec<String>,
+}
+
+/// The least that the gateway holds for a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Holds {
+    /// For a request, and for each one in a batch.
+    pub request: Amount,
+    pub video: Amount,
+}
+
+impl Holds {
+    fn of(self, plan: &Plan) -> Amount {
+        match plan.kind.endpoint() {
+            Endpoint::Video => self.video,
+            Endpoint::Batch => std::iter::repeat_n(self.request, plan.inline_requests).sum(),
+            Endpoint::Chat
+            | Endpoint::Completion
+            | Endpoint::Responses
+            | Endpoint::Messages
+            | Endpoint::Embeddings
+            | Endpoint::Rerank
+            | Endpoint::Images
+            | Endpoint::Transcription
+            | Endpoint::Speech
+            | Endpoint::Systemone
+            | Endpoint::Unknown => self.request,
+        }
+    }
 }
 
 /// The reasons for which the gateway may refuse a request.
@@ -312,10 +340,14 @@ fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
         .map(|row| (row, evidence.storage.span(row.id)))
         .collect();
     let limited = || spans.iter().filter(|(row, _)| !row.is_free());
+    let hold = |row: &Row| {
+        let plan = evidence.plans.iter().find(|it| it.ids.contains(&row.id));
+        plan.map_or(Amount::ZERO, |plan| evidence.holds.of(plan))
+    };
     let last = limited().filter_map(|(_, span)| span.opened).max();
     let beyond_holds: Amount = limited()
         .filter(|(_, span)| span.closed.is_none_or(|closed| Some(closed) >= last))
-        .map(|(row, _)| row.total().minus(evidence.least_hold))
+        .map(|(row, _)| row.total().minus(hold(row)))
         .sum();
     let free = spans.iter().filter(|(row, _)| row.is_free());
     beyond_holds + free.map(|(row, _)| row.total()).sum()

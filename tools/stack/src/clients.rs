@@ -1,5 +1,5 @@
 //! The signing helpers of `clients`, ready to run, and SDKs to run them with. Installed into
-//! `.clients/` when they are first needed.
+//! `.tools/clients/` when they are first needed.
 
 use std::fs;
 use std::io;
@@ -99,7 +99,7 @@ impl Sdks {
                     .arg(&wheels),
             )?;
         }
-        // Programs that know nothing of the gateway.
+        // Programs without knowledge of the gateway.
         let requirements = source.join("programs.txt");
         install::python_packages(workspace, &requirements, "clients/programs")?;
         let helper = typescript_package(workspace)?;

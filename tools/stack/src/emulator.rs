@@ -78,7 +78,7 @@ impl Emulator {
     }
 }
 
-/// Why an emulator did not start.
+/// The reason why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PortOrProcess {
     #[error(transparent)]

@@ -4,10 +4,12 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo;
+use crate::port::NO_FOLLOW;
 use crate::process::{self, ProcessError};
 use crate::progress::step;
 use crate::workspace::Workspace;
@@ -245,7 +247,14 @@ fn install_python_packages(requirements: &Path, target: &Path) -> Result<(), Ins
         process::run(
             Command::new(target.join("bin/python"))
                 .args(["-m", "pip", "install", "--quiet", "--no-input"])
-                .args(["--disable-pip-version-check", "--requirement"])
+                // What an index serves under a version's name is what was locked; and nothing else is, since the
+                // files name every package.
+                .args([
+                    "--disable-pip-version-check",
+                    "--require-hashes",
+                    "--no-deps",
+                ])
+                .args(["--only-binary", ":all:", "--requirement"])
                 .arg(requirements),
         )
     })
@@ -299,11 +308,18 @@ fn site_packages(venv: &Path) -> Result<PathBuf, InstallError> {
         })
 }
 
-/// Held while installing; released when dropped.
+/// Held while installing; released when dropped. Nothing is truncated and no link is followed: the file only serves
+/// the lock.
 fn lock(root: &Path) -> Result<File, InstallError> {
     let path = root.join("lock");
+    let mut options = File::options();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(NO_FOLLOW);
     fs::create_dir_all(root)
-        .and_then(|()| File::create(&path))
+        .and_then(|()| options.open(&path))
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|cause| InstallError::File { path, cause })
 }

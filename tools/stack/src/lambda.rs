@@ -5,7 +5,7 @@
 //!
 //! - one invocation at a time in each environment, with a deadline after which it is killed;
 //! - the process is *frozen* (SIGSTOP) from its request for the next invocation until it gets one, so
-//!   that spawned work does not go on;
+//!   that spawned work stops;
 //! - an environment may [end](Invocation::last) while it is frozen, and then the work that its function
 //!   left for after the answer is lost;
 //! - the function is not told when its client leaves;
@@ -100,7 +100,7 @@ pub enum Part {
     Failed(Failure),
 }
 
-/// Why there is no answer, or not all of it.
+/// The reason why there is no answer, or only a part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
     /// The environment was killed on purpose.

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 const FREE: std::ops::Range<u16> = 25_000..32_000;
 
 /// Opening a link fails.
-const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+pub(crate) const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {

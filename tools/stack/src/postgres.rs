@@ -127,8 +127,8 @@ impl Postgres {
         })
     }
 
-    /// Applies the migrations that the database does not have yet, as the owner. Returns what the
-    /// operator's script says: the name of each, and how many they were.
+    /// Applies the migrations that the database does not have yet, as the owner. Returns the output of
+    /// the operator's script: the name of each, and their number.
     pub fn migrate(&self, workspace: &Workspace) -> Result<String, PostgresError> {
         let output = process::run(
             Command::new(workspace.migrate())
@@ -138,7 +138,7 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs SQL as the owner and returns what it answers, one row a line, columns separated by `|`.
+    /// Runs SQL as the owner and returns its result, one row a line, columns separated by `|`.
     pub fn query(&self, sql: &str) -> Result<String, PostgresError> {
         let output =
             process::run(

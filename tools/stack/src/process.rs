@@ -168,7 +168,7 @@ impl Process {
     fn wait_until(&mut self, ready: &mut Probe, timeout: Duration) -> Result<(), ProcessError> {
         let start = Instant::now();
         loop {
-            // Checked first, so that another process on the same port is not taken for it.
+            // Checked first, because another process may be listening on the same port.
             if let Some(status) = self.exit_status() {
                 return Err(ProcessError::Died {
                     name: self.name.clone(),

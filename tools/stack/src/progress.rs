@@ -1,4 +1,4 @@
-//! Progress lines on standard error: what is going on, and how long it took.
+//! Progress lines on standard error: the current work, and the time that it took.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;

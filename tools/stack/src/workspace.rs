@@ -1,7 +1,8 @@
 //! The folders: the workspace, the tools that are installed for it, and the files of a run.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,8 +47,8 @@ impl Workspace {
     }
 }
 
-/// The folder of one run, `.tools/run/<name>/`: logs and generated configuration. It stays after
-/// the run, so that a failure can be looked into.
+/// The folder of one run, `.tools/run/<name>/`: logs and generated configuration, for its owner alone. It
+/// stays after the run, so that a failure can be looked into.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     workspace: Workspace,
@@ -60,7 +61,10 @@ impl RunDir {
         let path = workspace.tools().join("run").join(name);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(&path)?,
+            _ => DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)?,
         }
         Ok(Self {
             workspace: workspace.clone(),
@@ -113,7 +117,20 @@ pub(crate) fn remove_abandoned(parent: &Path, name: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn only_its_owner_sees_into_the_folder_of_a_run() {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = Workspace {
+            root: root.path().to_owned(),
+        };
+        let run = RunDir::named(&workspace, "dev").unwrap();
+        let mode = fs::metadata(run.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 
     #[test]
     fn only_folders_of_ended_processes_are_removed() {

@@ -64,7 +64,7 @@ fn a_live_database_is_migrated_while_its_writers_go_on() {
         let start = Instant::now();
         let told = server.migrate(&workspace);
         let took = start.elapsed();
-        // They also go on afterwards.
+        // They can write afterwards, too.
         thread::sleep(Duration::from_secs(1));
         done.store(true, Ordering::Relaxed);
         let writers: Vec<_> = writers.into_iter().map(|it| it.join().unwrap()).collect();

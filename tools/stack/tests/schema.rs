@@ -62,6 +62,15 @@ fn the_database_is_as_declared() {
            AND (prosecdef OR NOT (prosqlbody IS NOT NULL OR coalesce('search_path=\"\"' = ANY (proconfig), false)))";
     assert_eq!(query(lax), "");
 
+    // Sums of usage end when the gateway gives up: ANSWER_TIMEOUT of functions/usage.
+    let patient = "
+        SELECT proname FROM pg_proc
+         WHERE pronamespace = 'public'::regnamespace AND 'statement_timeout=10s' = ANY (proconfig)";
+    assert_eq!(
+        names(patient),
+        ["usage_report", "usage_requests"].map(str::to_owned).into()
+    );
+
     // The public may use no table, sequence or function, and no role may use a trigger's function.
     let public = "
         SELECT kind || ' ' || name || ' ' || grantee::text

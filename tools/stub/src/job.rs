@@ -18,7 +18,7 @@ use crate::{
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The job goes on, under one of the endpoint's statuses for that.
+    /// The job is still running, under one of the endpoint's statuses for that.
     Open(&'static str),
     /// The job has ended without a result, at no cost.
     Ended(&'static str),

@@ -1,6 +1,6 @@
 //! The stand-in for OpenRouter.
 //!
-//! | user | takes | gets |
+//! | user | starts | answers |
 //! |---|---|---|
 //! | end-to-end tests | [`OpenRouter::start`] | faults by the requested model's name, bills, jobs, the management API, the answers for SDKs |
 //! | `cargo xtask dev` | [`OpenRouter::demo`] | an answer to any model on any endpoint, at a reading pace, and the faults above |

@@ -22,7 +22,7 @@ const PAGE: usize = 3;
 /// The fault of the management API, for one management key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// None.
+    /// No fault.
     None,
     /// Creating a key is refused.
     Refuses,
@@ -72,7 +72,7 @@ impl Management {
         lock(&self.created).clone()
     }
 
-    /// Whether `key` was created here and is good for inference.
+    /// Whether `key` was created here and is valid for inference.
     #[must_use]
     pub fn is_live(&self, key: &str) -> bool {
         lock(&self.created)

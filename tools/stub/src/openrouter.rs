@@ -173,6 +173,9 @@ impl Inner {
             ("echo", _) => echo(request),
             ("models", _) if self.audience == Audience::People => demo::models(),
             ("models", _) => json_response(StatusCode::OK, r#"{"data":[{"id":"stub/ok"}]}"#),
+            (_, true) if path.starts_with("models/") => {
+                sdks::model(path.trim_start_matches("models/"))
+            }
             ("messages/count_tokens", false) => demo::count_tokens(),
             (_, _) => self.inference(key, &request).await,
         }

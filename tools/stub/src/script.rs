@@ -217,7 +217,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// An answer that is sent as a whole.
+    /// An answer that is sent in one piece.
     #[must_use]
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self {

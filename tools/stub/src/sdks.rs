@@ -10,6 +10,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
@@ -30,6 +31,7 @@ const TOOLS: &[u8] = include_bytes!("../answers/tools.json");
 const TOOL_USE: &[u8] = include_bytes!("../answers/tool_use.json");
 const EMBEDDINGS: &[u8] = include_bytes!("../answers/embeddings.json");
 const TRANSCRIPTION: &[u8] = include_bytes!("../answers/transcription.json");
+const COUNT: &[u8] = br#"{"input_tokens":11}"#;
 const ONCE: &[u8] = include_bytes!("../answers/once.json");
 const UNPAID: &[u8] = include_bytes!("../answers/unpaid.json");
 
@@ -61,10 +63,20 @@ pub(crate) fn answer(script: &str, request: &Received, attempts: usize) -> Respo
         ("messages", false, true) => json(TOOL_USE),
         ("messages", false, false) => json(MESSAGE),
         ("embeddings", _, _) => json(EMBEDDINGS),
+        ("messages/count_tokens", _, _) => json(COUNT),
         // A form arrives as it was sent, to the byte: with the file between its boundaries.
         ("audio/transcriptions", _, _) if is_whole_form(&request.body) => json(TRANSCRIPTION),
         (_, _, _) => refusal(StatusCode::NOT_FOUND, "no script for this path"),
     }
+}
+
+/// The answer to `GET /models/{author}/{slug}`, in OpenAI's form and Anthropic's at once.
+pub(crate) fn model(id: &str) -> Response {
+    let model = json!({
+        "id": id, "object": "model", "created": 1_735_689_600, "owned_by": "stub",
+        "type": "model", "created_at": "2025-01-01T00:00:00Z", "display_name": "Stub",
+    });
+    json_response(StatusCode::OK, model.to_string())
 }
 
 /// Whether a form ends with the boundary that it begins with, and has a file.

@@ -4,6 +4,7 @@ mod bench;
 mod bench_database;
 mod demo;
 mod dev;
+mod fuzz;
 mod ledger;
 mod migrations;
 mod needs;
@@ -35,6 +36,8 @@ enum Task {
     BenchDatabase(bench_database::Options),
     /// Generate the migration that declares all functions, from `migrations/functions/`
     Migrations(migrations::Options),
+    /// Search for inputs that break a parser, with libFuzzer
+    Fuzz(fuzz::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
     /// billed with what the books say
     Ledger(simulation::Options),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::BenchDatabase(options) => bench_database::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Migrations(options) => migrations::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };
     result.unwrap_or_else(|error| {

@@ -58,6 +58,18 @@ pub enum DidCommand {
         #[arg(value_parser = parse_did)]
         did: Did,
     },
+    /// Let the DID use a gateway that is for approved DIDs (`ALLOWED_DIDS`)
+    Approve {
+        /// The DID
+        #[arg(value_parser = parse_did)]
+        did: Did,
+    },
+    /// Take an approval back
+    WithdrawApproval {
+        /// The DID
+        #[arg(value_parser = parse_did)]
+        did: Did,
+    },
     /// Delete the DID's keys and settings; its requests stay in the database
     Delete {
         /// The DID
@@ -111,6 +123,8 @@ pub(super) async fn run(
         DidCommand::SetRate { did, rate } => (did, AccountChange::RequestsPerMinute(rate.0)),
         DidCommand::Disable { did } => (did, AccountChange::Disabled(true)),
         DidCommand::Enable { did } => (did, AccountChange::Disabled(false)),
+        DidCommand::Approve { did } => (did, AccountChange::Approved(true)),
+        DidCommand::WithdrawApproval { did } => (did, AccountChange::Approved(false)),
     };
     match storage
         .set_account(did.as_str(), change, deadline())
@@ -192,6 +206,7 @@ impl fmt::Display for Line {
             held,
             requests_per_minute,
             disabled,
+            approved,
             seal_key_id,
             ..
         } = &self.0;
@@ -206,6 +221,9 @@ impl fmt::Display for Line {
         match seal_key_id {
             Some(id) => write!(f, ", sealed by {id}")?,
             None => f.write_str(", NOT SEALED")?,
+        }
+        if *approved {
+            f.write_str(", approved")?;
         }
         if *disabled {
             f.write_str(", DISABLED")?;
@@ -226,12 +244,16 @@ impl fmt::Display for NextKey {
             credit_limit,
             requests_per_minute,
             disabled,
+            approved,
             spent,
         } = &self.0;
         write!(f, "{did}  no key is stored; for the next one: ")?;
         write_spent(f, spent, credit_limit.as_deref())?;
         if let Some(rate) = requests_per_minute {
             write!(f, ", {rate} per minute")?;
+        }
+        if *approved {
+            f.write_str(", approved")?;
         }
         if *disabled {
             f.write_str(", DISABLED: none can be stored")?;

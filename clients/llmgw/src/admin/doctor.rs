@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use shared::{
     causes::causes,
@@ -18,7 +18,7 @@ use shared::{
 
 use self::{database::DatabaseChecks, findings::Findings};
 use super::{keyset_edit::KeyStatus, output::Output, services::Services};
-use crate::context::Outcome;
+use crate::{context::Outcome, response::date};
 
 /// The timeout of each request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -270,17 +270,8 @@ struct Fetched {
     body: String,
 }
 
-/// The `Date` of a response.
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = headers.get(header::DATE)?.to_str().ok()?;
-    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
-}
-
 /// Writes an error that lists faults on several lines on one line.
 fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
-
-#[cfg(test)]
-mod tests;

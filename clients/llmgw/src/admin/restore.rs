@@ -3,6 +3,8 @@
 
 mod csv;
 mod find;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! The database functions for operators: accounts, seals, the schema, emergency records. The gateway's
-//! functions call none of them.
+//! The database functions for operators: accounts, seals, emergency records. The gateway's functions call none
+//! of them.
 
 mod accounts;
 mod client;
@@ -11,7 +11,7 @@ pub use self::{
     accounts::{Account, AccountChange, AccountHistory, Changed, KeyEvent, Settings},
     client::AdminStorage,
     emergency::{EmergencyRecord, NotARecord},
-    features::{Access, Feature, Schema, probe},
+    features::{Access, probe},
     sealing::{
         Insert, MOST_RESEALED, Reseal, ResealAction, ResealOutcome, Resealed, SealCount,
         SealedPage, StoredKey,

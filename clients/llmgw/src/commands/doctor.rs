@@ -4,8 +4,8 @@ use std::{fmt, io::Write};
 
 use anyhow::Result;
 use clap::Args;
-use http::{HeaderMap, header::DATE};
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use shared::identity::auth::TIMESTAMP_WINDOW;
 
@@ -15,7 +15,7 @@ use crate::{
     args::GatewayArgs,
     client::Client,
     context::{Context, Outcome, block_on},
-    response::ErrorResponse,
+    response::{ErrorResponse, date},
     terminal::{Style, Terminal, printable},
 };
 
@@ -149,12 +149,10 @@ struct Usage {
 }
 
 fn skew(headers: &HeaderMap, now: Timestamp, report: &mut Report<'_>) -> Result<()> {
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let there = date.and_then(|date| rfc2822::parse(date).ok());
-    let Some(there) = there else {
+    let Some(there) = date(headers) else {
         return report.warn("clock", "the gateway's responses have no date");
     };
-    let skew = now.duration_since(there.timestamp());
+    let skew = now.duration_since(there);
     let text = format!("{:+} s from the gateway's", skew.as_secs());
     if skew.abs() <= HARMLESS_SKEW {
         report.ok("clock", text)

@@ -2,12 +2,16 @@
 //! that use it.
 //!
 //! ```text
-//! guard (host, origin, token) → route → the whole body → sign → gateway → the response as it arrives
+//! guard (host, origin, token) → route → the whole body, decompressed → sign → gateway → the response as it
+//! arrives
 //! ```
 
+mod codings;
 mod cors;
 mod error;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod route;
 
@@ -89,7 +93,7 @@ const EXAMPLES: &str = r#"Examples:
   curl http://127.0.0.1:4117/v1/chat/completions -H 'content-type: application/json' \
       -d '{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Hello!"}]}'
   OPENAI_BASE_URL=http://127.0.0.1:4117/v1 OPENAI_API_KEY=unused python program.py
-  ANTHROPIC_BASE_URL=http://127.0.0.1:4117 ANTHROPIC_API_KEY=unused claude
+  ANTHROPIC_BASE_URL=http://127.0.0.1:4117 ANTHROPIC_AUTH_TOKEN=unused claude
   env=$(mktemp); llmgw serve --generate-token > "$env" &    # . "$env" sets all base URLs and keys
 
 Prints the variables that common programs read to stdout. They include the token: keep them in a file
@@ -234,15 +238,17 @@ fn announce(address: SocketAddr, proxy: &Proxy, context: &mut Context<'_>) -> Re
     let key = guard.token.as_ref().map_or("unused", Token::expose_secret);
     let base = format!("http://{}", reachable(address));
     let key = curl::quoted(key);
-    for (provider, path) in [
-        ("OPENAI", "/v1"),
-        ("ANTHROPIC", ""),
-        ("OPENROUTER", "/api/v1"),
+    // Claude Code asks its user about an `ANTHROPIC_API_KEY` and prefers it to the token.
+    for line in [
+        format!("OPENAI_BASE_URL={base}/v1"),
+        format!("OPENAI_API_KEY={key}"),
+        format!("ANTHROPIC_BASE_URL={base}"),
+        format!("ANTHROPIC_AUTH_TOKEN={key}"),
+        "ANTHROPIC_API_KEY=''".to_owned(),
+        format!("OPENROUTER_BASE_URL={base}/api/v1"),
+        format!("OPENROUTER_API_KEY={key}"),
     ] {
-        writeln!(
-            context.stdout,
-            "export {provider}_BASE_URL={base}{path}\nexport {provider}_API_KEY={key}"
-        )?;
+        writeln!(context.stdout, "export {line}")?;
     }
     context.stdout.flush()?;
     Ok(())

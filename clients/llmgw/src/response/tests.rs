@@ -110,3 +110,11 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let error = relayed(200, false, &mut full).unwrap_err();
     assert!(matches!(error, RelayError::Output(_)));
 }
+
+#[test]
+fn dates_are_those_of_http() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(date(&headers), None);
+    headers.insert(DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+    assert_eq!(date(&headers), Some(Timestamp::constant(784_111_777, 0)));
+}

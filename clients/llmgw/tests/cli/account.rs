@@ -1,4 +1,4 @@
-//! What people do with their account at a gateway, from the command line.
+//! Users and their account at a gateway, from the command line.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -249,7 +249,7 @@ fn a_browser_brings_a_key_home() {
         stream.read_to_string(&mut answer).unwrap();
         answer.lines().next().unwrap().to_owned()
     };
-    // Whoever does not know the path, and browsers that look for an icon.
+    // Callers that do not know the path, and browsers that look for an icon.
     assert_eq!(visit("/?code=forged"), "HTTP/1.1 404 Not Found");
     assert_eq!(visit("/favicon.ico"), "HTTP/1.1 404 Not Found");
     assert_eq!(visit(&format!("/{path}?code=the-code")), "HTTP/1.1 200 OK");

@@ -105,7 +105,7 @@ impl World {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Why a command refuses.
+    /// The reason for which a command refuses.
     fn refused(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?} {output:?}");
@@ -140,7 +140,7 @@ impl World {
         Keyset::parse(&self.secret()).unwrap()
     }
 
-    /// What Tink makes of the secret and of a row: its primary key, and the API key.
+    /// Opens the secret and a row with Tink. Returns its primary key, and the API key.
     fn tink(&self, did: &str) -> (u32, Option<String>) {
         let request = json!({
             "keyset": self.secret(), "did": did, "seal": "x", "open": [self.column(did)],
@@ -196,7 +196,7 @@ impl World {
         self.sql("SELECT string_agg(action, ' ' ORDER BY id) FROM public.key_events WHERE actor = 'operator'")
     }
 
-    /// Nothing that was printed, and nothing that was recorded, holds a secret.
+    /// Checks that neither the output nor the records contain a secret.
     fn assert_secrecy(&self) {
         let mut printed = self.printed.lock().unwrap().clone();
         assert!(printed.len() > 100);
@@ -519,7 +519,7 @@ fn flipped(column: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// What the original system would have stored, by Python's own cryptography.
+/// The ciphertext that the original system would have stored, by Python's own cryptography.
 fn legacy(world: &World, keys: &[(&str, &str)]) -> Vec<String> {
     let script = r#"
 import hashlib, json, os, sys
@@ -656,6 +656,11 @@ fn accounts_are_listed_and_changed() {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     assert_eq!(world.ok(&["did", "enable", ALICE])["disabled"], false);
+    assert_eq!(world.ok(&["did", "approve", ALICE])["approved"], true);
+    let shown = world.run(&["did", "show", ALICE]);
+    assert!(text(&shown.stdout).contains(", approved\n"));
+    let withdrawn = world.ok(&["did", "withdraw-approval", ALICE]);
+    assert_eq!(withdrawn["approved"], false);
     assert_eq!(
         world.ok(&["did", "set-limit", ALICE, "none"])["credit_limit"],
         Value::Null
@@ -677,7 +682,7 @@ fn accounts_are_listed_and_changed() {
             "{args:?}"
         );
     }
-    // Also for whoever has no key at the moment.
+    // Also for a DID that has no key at the moment.
     assert_eq!(
         world.ok(&["did", "set-limit", BOB, "1"])["credit_limit"],
         "1"
@@ -818,7 +823,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
         "{printed}"
     );
     assert!(!printed.contains('\x1b'), "no colours in a pipe");
-    // Whoever asks Supabase without a key is refused whatever is granted.
+    // Supabase refuses a request without a key whatever is granted.
     let (code, printed) = doctor(&[("SUPABASE_ANON_KEY", None)]);
     assert!(
         code == Some(0) && printed.contains("\nskip  grants: not checked: set SUPABASE_ANON_KEY\n"),
@@ -831,7 +836,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
             .lines()
             .any(|line| line.starts_with("FAIL  ") && line.contains(part));
         assert!(found && code == Some(1), "{part} in\n{printed}");
-        // The rest is checked all the same.
+        // The rest is checked nevertheless.
         assert!(printed.contains("OpenRouter: "), "{printed}");
     };
     // A sum that is not that of its requests.
@@ -872,7 +877,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
         "clock: the clock of OpenRouter differs from this machine's by -20",
     );
 
-    // As a hand in the console would have done it.
+    // As an operator in the console could do it.
     world.sql("GRANT SELECT ON public.user_api_keys TO anon");
     fails(
         &[],

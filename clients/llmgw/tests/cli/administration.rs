@@ -1,4 +1,4 @@
-//! What the administration's database functions promise, against a real `PostgREST`-compatible
+//! The contract of the administration's database functions, against a real `PostgREST`-compatible
 //! backend. The variables are those of `shared/tests/storage_contract/`. Every test makes DIDs of
 //! its own and deletes their keys.
 
@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use llmgw::admin::storage::{
-    Access, AccountChange, AdminStorage, Changed, Feature, Insert, Reseal, ResealAction,
+    Access, AccountChange, AdminStorage, Changed, Insert, Reseal, ResealAction,
     ResealOutcome::{self, Already, Gone, Inserted, Replaced, Resealed},
     SealedPage, probe,
 };
@@ -23,7 +23,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::{
     http_client,
-    storage::{StorageError, StorageKey},
+    storage::{Feature, StorageError, StorageKey},
     vault::{
         keyset::Keyset,
         secret::{ApiKey, KeyId},
@@ -141,7 +141,7 @@ impl Fixture {
         counts.map(|it| it.rows).sum()
     }
 
-    /// What is stored of these DIDs' keys, `retired` or not.
+    /// The stored keys of these DIDs, `retired` or not.
     async fn stored(&self, other_than: Option<KeyId>, limit: u16) -> Vec<(String, String, bool)> {
         let first = &self.dids[0];
         let page = SealedPage {
@@ -161,7 +161,7 @@ impl Fixture {
         history.account.unwrap().seal_key_id
     }
 
-    /// What a user's signed request has the gateway do.
+    /// Stores a key as the gateway does for a user's signed request.
     async fn call(&self, function: &str, arguments: Value) {
         let status = self.try_call(function, arguments).await;
         assert!(status.is_success(), "{function}: {status}");
@@ -485,9 +485,15 @@ async fn accounts_are_changed_and_what_changed_is_recorded() {
         assert!(set(AccountChange::Disabled(true)).await.disabled);
         assert!(set(AccountChange::Disabled(true)).await.disabled);
         assert!(!set(AccountChange::Disabled(false)).await.disabled);
+        for _ in 0..2 {
+            assert!(set(AccountChange::Approved(true)).await.approved);
+        }
+        assert!(!set(AccountChange::Approved(false)).await.approved);
         assert_eq!(
             it.actions(a).await,
             [
+                "approval_withdrawn",
+                "approved",
                 "enabled",
                 "disabled",
                 "rate_changed",
@@ -616,7 +622,7 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
             Changed::Settings(settings) => settings,
             Changed::Account(account) => panic!("{account:?}"),
         };
-        // Nothing is set by setting what is so.
+        // Setting a value that is already set changes nothing.
         assert!(!set(a, AccountChange::Disabled(false)).await.disabled);
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!((history.settings, history.events), (None, vec![]));
@@ -631,14 +637,16 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
         let settings = set(a, rate).await;
         assert_eq!(settings.requests_per_minute, Some(6));
         assert!(settings.disabled, "one setting leaves the others");
+        let settings = set(a, AccountChange::Approved(true)).await;
+        assert!(settings.disabled && settings.approved);
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!((history.account, history.settings), (None, Some(settings)));
         assert_eq!(
             it.actions(a).await,
-            ["rate_changed", "limit_changed", "disabled"]
+            ["approved", "rate_changed", "limit_changed", "disabled"]
         );
 
-        // Whoever is blocked stays so, also by way of an import, which has its own limit.
+        // A blocked DID stays blocked after an import, too, which has its own limit.
         let import = Reseal {
             insert: Some(Insert {
                 key_name: "imported".to_owned(),
@@ -654,7 +662,7 @@ async fn what_is_set_for_a_did_without_a_key_holds_for_its_next_one() {
         let history = it.storage.account(a, soon()).await.unwrap();
         assert_eq!(history.settings, None, "the key has them");
         let account = history.account.unwrap();
-        assert!(account.disabled);
+        assert!(account.disabled && account.approved);
         assert_eq!(account.credit_limit.as_deref(), Some("1.5"));
 
         // One who revoked the key while blocked can be let in again.

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -20,9 +20,10 @@ use axum::{
 };
 use futures_util::stream;
 use http::{HeaderValue, Method, StatusCode};
+use jiff::{SignedDuration, fmt::rfc2822, tz::TimeZone};
 use shared::{
     clock::Clock,
-    identity::auth::{Audiences, authenticate},
+    identity::auth::{Audiences, AuthError, authenticate},
     request::{Incoming, MAX_BODY, RawQuery},
 };
 use tokio::{
@@ -31,14 +32,14 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-/// Who it is; not its address.
+/// Its audience, which is not its address.
 pub(crate) const AUDIENCE: &str = "https://gw.example.com/Prod";
-/// What `/refused` answers.
+/// The body of the response to `/refused`.
 pub(crate) const REFUSAL: &str = r#"{"success":false,  "error":{"code":429,"message":"Wait.","metadata":{"reason":"rate_limited"}},"request_id":"r-1"}"#;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running one.
+/// A running gateway.
 pub(crate) struct Gateway {
     address: SocketAddr,
     inner: Arc<Inner>,
@@ -58,6 +59,10 @@ struct Inner {
     seen: Mutex<HashSet<String>>,
     answers: Mutex<HashMap<String, (u16, String)>>,
     connections: AtomicUsize,
+    /// The seconds by which its clock is ahead.
+    ahead: AtomicI64,
+    /// The number of requests that it refused for their timestamp.
+    out_of_window: AtomicUsize,
     streams: mpsc::Sender<Stream>,
 }
 
@@ -74,6 +79,8 @@ impl Gateway {
             seen: Mutex::default(),
             answers: Mutex::default(),
             connections: AtomicUsize::new(0),
+            ahead: AtomicI64::new(0),
+            out_of_window: AtomicUsize::new(0),
             streams: sender,
         });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -104,7 +111,17 @@ impl Gateway {
         self.inner.connections.load(Ordering::SeqCst)
     }
 
-    /// What to answer from now on, e.g. to `GET /api/v1/keys`.
+    /// Sets its clock, and forgets what it refused.
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.inner.ahead.store(seconds, Ordering::SeqCst);
+        self.inner.out_of_window.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn out_of_window(&self) -> usize {
+        self.inner.out_of_window.load(Ordering::SeqCst)
+    }
+
+    /// Sets the response to a request line from now on, e.g. to `GET /api/v1/keys`.
     pub(crate) fn answer(&self, line: &str, status: u16, body: impl Into<String>) {
         lock(&self.inner.answers).insert(line.to_owned(), (status, body.into()));
     }
@@ -165,10 +182,20 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         body: body.clone(),
     };
     let audiences = Audiences::new(vec![AUDIENCE.parse().unwrap()]).unwrap();
-    let now = Clock::system().now();
+    let ahead = SignedDuration::from_secs(inner.ahead.load(Ordering::SeqCst));
+    let now = Clock::system().now() + ahead;
     let verified = match authenticate(&incoming, &audiences, MAX_BODY, now) {
         Ok(verified) => verified,
-        Err(error) => return plain(StatusCode::UNAUTHORIZED, error.to_string()),
+        Err(error) => {
+            if matches!(error, AuthError::TimestampOutOfWindow { .. }) {
+                inner.out_of_window.fetch_add(1, Ordering::SeqCst);
+            }
+            let mut response = plain(StatusCode::UNAUTHORIZED, error.to_string());
+            let date = rfc2822::to_string(&now.to_zoned(TimeZone::UTC)).unwrap();
+            let date = date.replace("+0000", "GMT").parse().unwrap();
+            response.headers_mut().insert("date", date);
+            return response;
+        }
     };
     let fingerprint = format!("{:?}", verified.caller.fingerprint());
     if !lock(&inner.seen).insert(fingerprint) {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::user::{User, text};
 
-/// What `sign` signs for: the audience shows which gateway was chosen.
+/// The audience that `sign` signs for, which shows the chosen gateway.
 fn curl_line(user: &User, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
     let mut command = user.command(&["sign", "--curl", "usage"]);
     let output = command.args(args).envs(env.iter().copied()).output();
@@ -169,7 +169,7 @@ fn an_identity_moves_by_a_private_file() {
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
     assert!(fail(&user, &["identity", "export", path]).contains("--force replaces it"));
 
-    // As on a stick that knows no permissions.
+    // As on a file system without permissions.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     let imported = succeed(&other, &["identity", "import", path]);
     assert_eq!(imported.trim_end(), user.did);

@@ -41,7 +41,7 @@ impl Serve {
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut announced = String::new();
-        for _ in 0..6 {
+        for _ in 0..7 {
             stdout.read_line(&mut announced).unwrap();
         }
         let address = announced
@@ -69,7 +69,7 @@ impl Serve {
         Wire(BufReader::new(stream))
     }
 
-    /// What answers `POST path` with a body `{}` and some headers, sent by a fresh connection.
+    /// The response to `POST path` with a body `{}` and some headers, sent over a new connection.
     fn post(&self, path: &str, headers: &str) -> Answer {
         let mut wire = self.connect();
         wire.send(&format!(
@@ -92,7 +92,7 @@ impl Serve {
         assert!(kill.unwrap().success());
     }
 
-    /// Ends it, and gives all that it said.
+    /// Ends it. Returns everything that it printed.
     fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
@@ -211,7 +211,8 @@ fn it_tells_where_it_is() {
         serve.announced,
         format!(
             "export OPENAI_BASE_URL=http://{address}/v1\nexport OPENAI_API_KEY='unused'\n\
-             export ANTHROPIC_BASE_URL=http://{address}\nexport ANTHROPIC_API_KEY='unused'\n\
+             export ANTHROPIC_BASE_URL=http://{address}\n\
+             export ANTHROPIC_AUTH_TOKEN='unused'\nexport ANTHROPIC_API_KEY=''\n\
              export OPENROUTER_BASE_URL=http://{address}/api/v1\n\
              export OPENROUTER_API_KEY='unused'\n"
         )
@@ -495,7 +496,7 @@ fn pages_cannot_use_it_unless_allowed() {
     let page = "https://app.example.com";
     let serve = Serve::before(&gateway, &["--allow-origin", page, "--token", TOKEN]);
     let token = format!("authorization: Bearer {TOKEN}\r\n");
-    // What a form or a script of any page can make a browser send.
+    // Requests that a form or a script of any page can make a browser send.
     for origin in ["https://evil.example.com", "null", "http://localhost:4117"] {
         let headers = format!("{token}origin: {origin}\r\ncontent-type: text/plain\r\n");
         let answer = serve.post("/api/v1/chat/completions", &headers);
@@ -577,6 +578,7 @@ fn the_token_is_asked_for_and_not_told() {
             .contains(&format!("export OPENAI_API_KEY='{TOKEN}'\n"))
     );
     let said = serve.stop().replace(&format!("_API_KEY='{TOKEN}'"), "");
+    let said = said.replace(&format!("_AUTH_TOKEN='{TOKEN}'"), "");
     assert!(said.contains("llmgw: POST /v1/echo 200\n"), "{said}");
     assert!(said.contains("llmgw: POST /v1/echo 401\n"), "{said}");
     for secret in [TOKEN, "planted"] {
@@ -724,7 +726,7 @@ fn bodies_are_taken_up_to_what_gateways_take() {
     }
     assert_eq!(gateway.received().len(), received);
 
-    // Who asks before sending is told at once.
+    // A client that asks before it sends is told at once.
     let mut wire = serve.connect();
     wire.send("POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 9999999\r\n\r\n");
     let answer = wire.answer();
@@ -733,19 +735,148 @@ fn bodies_are_taken_up_to_what_gateways_take() {
 }
 
 #[test]
-fn compressed_bodies_are_refused_as_the_gateway_refuses_them() {
+fn compressed_bodies_arrive_decompressed() {
     let gateway = Gateway::start();
     let serve = Serve::before(&gateway, &[]);
-    for (coding, status) in [
-        ("gzip", 415),
-        ("identity, zstd", 415),
-        ("identity", 200),
-        ("", 200),
+    let post = |coding: &str, body: &[u8]| {
+        let mut wire = serve.connect();
+        let length = body.len();
+        wire.send(&format!(
+            "POST /v1/echo HTTP/1.1\r\nhost: localhost\r\ncontent-encoding: {coding}\r\n\
+             content-digest: sha-256=:AA==:\r\ncontent-length: {length}\r\n\r\n"
+        ));
+        wire.0.get_mut().write_all(body).unwrap();
+        wire.answer()
+    };
+    let json = br#"{"model":"m"}"#;
+    let gzip = gzipped(json);
+    let zstd = ruzstd::encoding::compress_to_vec(
+        json.as_slice(),
+        ruzstd::encoding::CompressionLevel::Fastest,
+    );
+    for (coding, body) in [
+        ("gzip", gzip.as_slice()),
+        ("identity, zstd", &zstd),
+        ("identity", json),
+        ("", json),
     ] {
-        let answer = serve.post("/v1/echo", &format!("content-encoding: {coding}\r\n"));
-        assert_eq!(answer.status, status, "{coding}");
+        let answer = post(coding, body);
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, json.as_slice())
+        );
     }
-    assert_eq!(gateway.received().len(), 2);
+    let received = gateway.received();
+    assert_eq!(received.len(), 4);
+    for request in received {
+        assert!(!request.raw.headers.contains_key("content-encoding"));
+        assert!(!request.raw.headers.contains_key("content-digest"));
+        assert_eq!(request.raw.body, json.as_slice());
+    }
+
+    for (coding, body, status, code) in [
+        ("gzip", json.as_slice(), 400, "malformed_body"),
+        ("gzip", &gzip[..gzip.len() - 1], 400, "malformed_body"),
+        (
+            "br",
+            b"\x9b\xff\xffo\xf8'\0\xe2\xb1@ \xf7\xfe\r",
+            413,
+            "body_too_large",
+        ),
+        ("compress", json, 415, "content_encoding_not_supported"),
+    ] {
+        let answer = post(coding, body);
+        assert_eq!(answer.status, status, "{coding}");
+        assert_eq!(answer.json()["error"]["code"], code, "{coding}");
+    }
+    assert_eq!(gateway.received().len(), 4, "nothing was sent");
+}
+
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    let mut reader = flate2::bufread::GzEncoder::new(body, flate2::Compression::fast());
+    let mut encoded = Vec::new();
+    reader.read_to_end(&mut encoded).unwrap();
+    encoded
+}
+
+/// Codex tries it first, and goes on over HTTP when it is told so.
+#[test]
+fn a_web_socket_is_refused_at_once_and_nothing_is_sent() {
+    let gateway = Gateway::start();
+    let serve = Serve::before(&gateway, &["--token", TOKEN]);
+    let upgrade = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let key = format!("authorization: Bearer {TOKEN}\r\n");
+    let mut wire = serve.connect();
+    wire.send(&format!(
+        "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\n{key}{upgrade}\r\n"
+    ));
+    let answer = wire.answer();
+    assert_eq!(answer.status, 426);
+    assert_eq!(answer.header("upgrade"), Some("HTTP/1.1"));
+    assert_eq!(answer.json()["error"]["code"], "websocket_not_supported");
+    // Without the token it is not told even that.
+    assert_eq!(serve.get("/v1/responses", upgrade).status, 401);
+    assert!(gateway.received().is_empty());
+    // Other upgrades (h2c) may be ignored.
+    let headers = format!("{key}connection: upgrade\r\nupgrade: h2c\r\n");
+    assert_eq!(serve.get("/v1/models", &headers).status, 200);
+}
+
+/// As in WSL after the machine slept.
+#[test]
+fn with_a_wrong_clock_it_signs_once_more_by_the_gateways() {
+    let gateway = Gateway::start();
+    let serve = Serve::before(&gateway, &[]);
+    for (seconds, status, refused) in [
+        (0, 200, 0),
+        (290, 200, 0),
+        (302, 200, 1),
+        (-302, 200, 1),
+        (9 * 3600, 200, 1),
+        (-6 * 24 * 3600, 200, 1),
+        // A week is the most.
+        (8 * 24 * 3600, 401, 1),
+        (-8 * 24 * 3600, 401, 1),
+    ] {
+        gateway.set_ahead(seconds);
+        let answer = serve.post("/v1/echo", "");
+        assert_eq!(answer.status, status, "{seconds}");
+        assert_eq!(gateway.out_of_window(), refused, "{seconds}");
+        if status == 200 {
+            assert_eq!(answer.body, b"{}");
+        }
+    }
+    assert_eq!(gateway.received().len(), 6);
+}
+
+#[test]
+fn the_id_of_a_model_is_sent_with_a_plain_slash() {
+    let gateway = Gateway::start();
+    let serve = Serve::before(&gateway, &[]);
+    for path in [
+        "/v1/models/deepseek%2Fr1%3Afree",
+        "/api/v1/models/deepseek%2fr1:free",
+        "/v1/models/deepseek/r1:free",
+    ] {
+        assert_eq!(serve.get(path, "").status, 200, "{path}");
+        let sent = gateway.received().pop().unwrap();
+        assert_eq!(
+            sent.raw.raw_path,
+            "/api/v1/openrouter/models/deepseek/r1:free"
+        );
+    }
+    for path in [
+        "/v1/files/a%2Fb",
+        "/v1%2Fmodels/a/b",
+        "/v1/models/..%2F..%2Fkeys",
+    ] {
+        assert_eq!(
+            serve.get(path, "").status,
+            if path.starts_with("/v1%") { 404 } else { 400 }
+        );
+    }
+    assert_eq!(gateway.received().len(), 3);
 }
 
 #[test]

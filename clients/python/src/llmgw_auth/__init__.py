@@ -1,6 +1,6 @@
 """Sign requests to LLM Gateway with the key of a DID (`x-did-v1`).
 
-In httpx, httpx2 and what is built on them, such as OpenAI's SDK::
+In httpx, httpx2 and SDKs that are built on them, such as OpenAI's::
 
     import httpx2
     from llmgw_auth import DidAuth
@@ -13,7 +13,7 @@ In httpx, httpx2 and what is built on them, such as OpenAI's SDK::
         http_client=httpx2.Client(auth=DidAuth.from_file("identity.json", gateway), timeout=600),
     )
 
-With any other HTTP library, `Signer.headers` gives the headers of one request.
+For any other HTTP library, `Signer.headers` returns the headers of one request.
 """
 
 from ._canonical import canonical_path, canonical_query

@@ -7,14 +7,15 @@ from collections.abc import Generator
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from ._canonical import canonical_path
 from ._identity import Identity
-from ._signing import Signer
+from ._signing import Signer, server_time
 
 if TYPE_CHECKING:
     import httpx
     import httpx2
 
-    # What the two differ in, their requests, is Any below.
+    # Their requests, in which the two differ, are Any below.
     class _Auth(httpx.Auth, httpx2.Auth):  # type: ignore[misc]
         pass
 
@@ -30,20 +31,24 @@ else:
                     raise
         return found
 
-    # An httpx client takes only its own httpx's Auth. One class is of both, so that it does not
-    # matter which of them an SDK was built on; with neither it is of no use, and no harm.
+    # An httpx client takes only its own httpx's Auth. One class is a subclass of both, so that it
+    # does not matter which of them an SDK was built on; without either, it is useless and harmless.
     _Auth = type("_Auth", tuple(module.Auth for module in _installed("httpx", "httpx2")), {})
 
-# What SDKs send as proof of who is calling. The gateway has no use for it, so that a key of
-# somebody else's, found in the environment, stays here.
+# Headers in which SDKs send API keys. The gateway has no use for them, so a key for somebody else,
+# found in the environment, is not sent.
 _OTHER_CREDENTIALS = ("authorization", "x-api-key", "api-key")
 
 
 class DidAuth(_Auth):
     """Signs every request of an httpx client, in place of any `Authorization` that an SDK adds.
 
-    It reads the whole body before sending it: SHA-256 of it is signed. What can be read only once,
-    such as a generator, can be sent only once; httpx raises `StreamConsumed` at the second attempt.
+    It reads the whole body before sending it, because its SHA-256 is signed. A body that can be read
+    only once, such as a generator, can be sent only once; httpx raises `StreamConsumed` at the
+    second attempt.
+
+    A request that the gateway refuses because this machine's clock is wrong is signed once more,
+    with the gateway's time.
 
     Leave `follow_redirects` off, as it is by default: a signature holds for one address.
     """
@@ -57,12 +62,12 @@ class DidAuth(_Auth):
     def from_file(
         cls, path: str | PathLike[str], audience: str, *, base_url: str | None = None
     ) -> DidAuth:
-        """With the identity of a file (`Identity.from_file`), for a gateway (`Signer`)."""
+        """Creates one from an identity file (`Identity.from_file`) for a gateway (`Signer`)."""
         return cls(Signer(Identity.from_file(path), audience, base_url=base_url))
 
     @property
     def did(self) -> str:
-        """Who signs."""
+        """The DID that signs."""
         return self.signer.identity.did
 
     def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
@@ -73,8 +78,19 @@ class DidAuth(_Auth):
         if request.headers.pop("transfer-encoding", None):
             # Its length was not known before it was read.
             request.headers["content-length"] = str(len(body))
+        path, question_mark, query = request.url.raw_path.decode("ascii").partition("?")
+        if "%2f" in path.lower():
+            # SDKs send the id of a model as one segment.
+            target = canonical_path(path) + question_mark + query
+            request.url = request.url.copy_with(raw_path=target.encode("ascii"))
         request.headers.update(self.signer.headers(request.method, str(request.url), body))
-        yield request
+        response = yield request
+        signed_at = int(request.headers["x-did-timestamp"])
+        time = server_time(response.status_code, response.headers, signed_at)
+        if time is not None:
+            again = self.signer.headers(request.method, str(request.url), body, time=time)
+            request.headers.update(again)
+            yield request
 
     def __repr__(self) -> str:
         return f"DidAuth(did={self.did!r}, audience={self.signer.audience!r})"

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 # The multicodec `ed25519-pub` as an unsigned varint.
 _ED25519_PUB = b"\xed\x01"
-# Far more than an identity needs, and little enough to read whatever the path names.
+# Far more than an identity needs, and small enough to read from any file.
 _MAX_FILE = 4096
 _GROUP_AND_OTHERS = 0o077
 
 
 class IdentityError(ValueError):
-    """Why an identity cannot be used. Nothing of the secret is in it."""
+    """An identity that cannot be used. The message contains nothing of the secret."""
 
 
 class Identity:
@@ -35,8 +35,8 @@ class Identity:
     """The DID as it is sent in `x-did`."""
 
     def __init__(self, key: Ed25519PrivateKey, did: str | None = None) -> None:
-        """`did` is the `did:key` of the key unless another of its DIDs is given: a `did:jwk`, or one
-        with a fragment. Raises IdentityError where it is not of this key."""
+        """`did` is by default the `did:key` of the key; another of its DIDs is a `did:jwk`, or one with
+        a fragment. Raises IdentityError for the DID of another key."""
         public = key.public_key().public_bytes_raw()
         if did is not None and not _names(did, public):
             raise IdentityError(f"{did!r} is not the did:key or did:jwk of this key")
@@ -68,19 +68,19 @@ class Identity:
             raise IdentityError(f"the did in {path} is not one of its secret_key_seed") from None
 
     def sign(self, message: bytes) -> bytes:
-        """The 64 bytes of an Ed25519 signature (RFC 8032, section 5.1)."""
+        """Returns the 64 bytes of an Ed25519 signature (RFC 8032, section 5.1)."""
         return self._key.sign(message)
 
     def __repr__(self) -> str:
         return f"Identity(did={self.did!r})"
 
     def __reduce__(self) -> str:
-        raise TypeError("an Identity is not pickled: it holds a private key")
+        raise TypeError("an Identity cannot be pickled: it contains a private key")
 
 
 def did_key(public_key: bytes) -> str:
-    """The `did:key` of an Ed25519 public key (https://w3c-ccg.github.io/did-key-spec/)."""
-    # The multicodec is not zero, so no leading zeros need base58's special case.
+    """Returns the `did:key` of an Ed25519 public key (https://w3c-ccg.github.io/did-key-spec/)."""
+    # The multicodec is not zero, so base58's special case, leading zeros, does not occur.
     number = int.from_bytes(_ED25519_PUB + public_key, "big")
     digits = []
     while number:
@@ -114,20 +114,20 @@ def _base64url(raw: bytes) -> str:
 
 
 def _read_private(path: str | PathLike[str]) -> bytes:
-    """The permissions are those of the file that is open, not of whatever has its name later."""
+    """Reads a file after checking the permissions of the open file, which no renaming can change."""
     try:
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            # Elsewhere the bits say nothing.
+            # On other systems the bits mean nothing.
             if os.name == "posix" and mode & _GROUP_AND_OTHERS:
                 raise IdentityError(
-                    f"others may read the identity {path} (mode {mode:04o}); if nobody did, run "
-                    f"`chmod 600 {path}`, otherwise make a new one"
+                    f"others may read the identity {path} (mode {mode:04o}); if nobody has, run "
+                    f"`chmod 600 {path}`, otherwise create a new one"
                 )
             return file.read(_MAX_FILE)
     except FileNotFoundError:
         raise IdentityError(
-            f"there is no identity at {path}; make one with `llmgw identity new`"
+            f"there is no identity at {path}; create one with `llmgw identity new`"
         ) from None
 
 
@@ -135,12 +135,12 @@ def _stored(text: bytes, path: str | PathLike[str]) -> dict[str, str]:
     try:
         stored = json.loads(text)
     except ValueError:
-        # Its error holds the whole text.
+        # The error of `json` contains the whole text.
         stored = None
-    members = ("did", "secret_key_seed")
-    if not isinstance(stored, dict) or not all(isinstance(stored.get(it), str) for it in members):
+    fields = ("did", "secret_key_seed")
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(it), str) for it in fields):
         raise IdentityError(
-            f"{path} is not an identity file; it is JSON with the members did and "
-            "secret_key_seed, as `llmgw identity new` writes it"
+            f"{path} is not an identity file; an identity is JSON with the fields "
+            "did and secret_key_seed, as `llmgw identity new` writes it"
         )
     return stored

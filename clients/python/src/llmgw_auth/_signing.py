@@ -1,23 +1,30 @@
-"""The scheme `x-did-v1`: what is signed, and the headers that carry it."""
+"""The scheme `x-did-v1`: the signed text, and the headers that carry its signature."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import secrets
-import time
-from collections.abc import Callable
+import time as system_time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
 from ._canonical import canonical_base, canonical_path, canonical_query, split_base, split_target
 from ._identity import Identity
+
+# Seconds between a request's timestamp and the gateway's time from which it is refused, less what the
+# whole seconds of `Date` and the time of the response explain.
+_REFUSED_DIFFERENCE = 290
+# The largest difference that is corrected, a week: nobody gets a signature for a distant day.
+_CORRECTED_DIFFERENCE = 7 * 24 * 3600
 
 
 class Signer:
     """Signs requests to one gateway, for any HTTP library.
 
-    `audience` is the base URL that the gateway is configured with; `base_url` is the one that
-    requests are sent to, where it is another (a tunnel, a local process). `clock` gives Unix time,
-    `nonce` 16 to 128 characters of `A-Za-z0-9_-` that never came before.
+    `audience` is the base URL that the gateway is configured with; `base_url` is the base URL that
+    requests are sent to, if that is another (a tunnel, a local process). `clock` returns Unix time,
+    `nonce` 16 to 128 characters of `A-Za-z0-9_-` that it has never returned before.
     """
 
     def __init__(
@@ -26,7 +33,7 @@ class Signer:
         audience: str,
         *,
         base_url: str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_time.time,
         nonce: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self.identity = identity
@@ -35,15 +42,17 @@ class Signer:
         self._clock = clock
         self._nonce = nonce
 
-    def headers(self, method: str, url: str, body: bytes = b"") -> dict[str, str]:
-        """The headers to send with this request, once: each call gives others.
+    def headers(
+        self, method: str, url: str, body: bytes = b"", *, time: float | None = None
+    ) -> dict[str, str]:
+        """Returns the headers to send with this request, once: each call returns others.
 
-        `url` and `body` have to be those that are sent, to the byte. Raises ValueError for an
-        address that is not the gateway's or that gateways refuse.
+        `url` and `body` have to be those that are sent, to the byte; `time` replaces the clock's.
+        Raises ValueError for an address that is not the gateway's or that gateways refuse.
         """
         origin, path, query = split_target(url)
         self._must_be_ours(origin)
-        timestamp = str(int(self._clock()))
+        timestamp = str(int(self._clock() if time is None else time))
         nonce = self._nonce()
         text = signing_string(
             audience=self.audience,
@@ -71,7 +80,7 @@ class Signer:
         if origin != self._origin:
             raise ValueError(
                 f"{origin} is not the gateway at {self._origin}, and gets no signature; "
-                "give base_url where it is not the audience"
+                "give base_url if it is not the audience"
             )
 
     def _below_base(self, path: str) -> str:
@@ -81,8 +90,22 @@ class Signer:
             return path[len(self._base_path) :]
         raise ValueError(
             f"{path} is not below {self._base_path}, the path of the gateway's base URL; "
-            "give base_url where it is not the audience"
+            "give base_url if it is not the audience"
         )
+
+
+def server_time(status: int, headers: Mapping[str, str], signed_at: int) -> float | None:
+    """Returns the gateway's time if a response with this status and these headers (in lower case)
+    refuses a request for its timestamp, `signed_at`, and otherwise None. The request may be signed
+    with it once."""
+    if status != 401 or "x-gateway-upstream" in headers:
+        return None
+    try:
+        time = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (TypeError, ValueError):
+        return None
+    difference = abs(time - signed_at)
+    return time if _REFUSED_DIFFERENCE <= difference <= _CORRECTED_DIFFERENCE else None
 
 
 def signing_string(
@@ -96,8 +119,8 @@ def signing_string(
     query: str,
     body: bytes,
 ) -> str:
-    """The text that is signed: nine lines. `nonce` is empty where none is sent; `path` is relative
-    to the audience."""
+    """Returns the text that is signed: nine lines. `nonce` is empty if none is sent; `path` is
+    relative to the audience."""
     lines = (
         "x-did-v1",
         audience,

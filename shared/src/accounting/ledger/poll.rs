@@ -50,7 +50,9 @@ impl JobPoll {
                 openrouter,
                 upstream_inference: usage.upstream_inference_cost,
                 is_byok: usage.is_byok,
+                server_tool: usage.server_tool_cost,
                 tokens: tokens(&usage),
+                service_tier: usage.service_tier.as_deref(),
                 model: reading.model.as_deref(),
             },
         };

@@ -22,6 +22,7 @@ pub(super) struct Record {
     cost_state: Option<CostState>,
     cost: Option<String>,
     upstream_inference_cost: Option<String>,
+    server_tool_cost: Option<String>,
     is_byok: Option<bool>,
     tokens: Tokens,
     http_status: Option<u16>,
@@ -29,6 +30,7 @@ pub(super) struct Record {
     generation_id: Option<String>,
     job: Option<Job>,
     model: Option<String>,
+    service_tier: Option<String>,
 }
 
 impl Record {
@@ -80,6 +82,7 @@ impl Record {
                     generation_id: generation_id.or(named),
                     job,
                     model: reading.model,
+                    service_tier: reading.service_tier,
                     ..reading
                         .usage
                         .as_ref()
@@ -98,6 +101,7 @@ impl Record {
                 .upstream_inference_cost
                 .as_ref()
                 .map(ToString::to_string),
+            server_tool_cost: usage.server_tool_cost.as_ref().map(ToString::to_string),
             is_byok: usage.is_byok,
             ..Self::default()
         }
@@ -130,9 +134,11 @@ impl Record {
             generation_id: self.generation_id.as_deref(),
             job_id: self.job.as_ref().map(Job::id),
             tokens: self.tokens,
+            service_tier: self.service_tier.as_deref(),
             cost: Cost {
                 state: self.cost_state.unwrap_or(CostState::None),
                 openrouter: self.cost.as_deref(),
+                server_tool: self.server_tool_cost.as_deref(),
                 upstream_inference: self.upstream_inference_cost.as_deref(),
                 is_byok: self.is_byok,
             },

@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -193,7 +193,7 @@ impl Page {
     }
 }
 
-const REQUEST_COLUMNS: [Column<RequestEntry>; 26] = [
+const REQUEST_COLUMNS: [Column<RequestEntry>; 30] = [
     ("id", |it| Cell::Plain(&it.id)),
     ("request_time", |it| Cell::Plain(&it.request_time)),
     ("response_time", |it| Cell::plain(it.response_time.as_ref())),
@@ -219,16 +219,24 @@ const REQUEST_COLUMNS: [Column<RequestEntry>; 26] = [
     ("input_tokens", |it| Cell::plain(it.input_tokens.as_ref())),
     ("output_tokens", |it| Cell::plain(it.output_tokens.as_ref())),
     ("cached_tokens", |it| Cell::plain(it.cached_tokens.as_ref())),
+    ("cache_write_tokens", |it| {
+        Cell::plain(it.cache_write_tokens.as_ref())
+    }),
     ("reasoning_tokens", |it| {
         Cell::plain(it.reasoning_tokens.as_ref())
     }),
+    ("service_tier", |it| Cell::text(it.service_tier.as_deref())),
     ("cost_state", |it| Cell::Plain(&it.cost_state)),
     ("unknown_cost_reason", |it| {
         Cell::text(it.unknown_cost_reason.as_deref())
     }),
+    ("known_cost", |it| Cell::plain(it.known_cost.as_ref())),
     ("total_cost", |it| Cell::plain(it.total_cost.as_ref())),
     ("openrouter_cost", |it| {
         Cell::plain(it.openrouter_cost.as_ref())
+    }),
+    ("server_tool_cost", |it| {
+        Cell::plain(it.server_tool_cost.as_ref())
     }),
     ("upstream_inference_cost", |it| {
         Cell::plain(it.upstream_inference_cost.as_ref())
@@ -340,7 +348,7 @@ mod tests {
         assert!(
             page.to_csv().ends_with(
                 "\r\n00000000-0000-0000-0000-000000000007,2026-11-23T00:30:19.165Z,,,,,,,,\"'-m\",,,pending,,,\
-                 \"two\nlines, \"\"quoted\"\"\",,,,,none,,0.0000001,,,true\r\n"
+                 \"two\nlines, \"\"quoted\"\"\",,,,,,,none,,,0.0000001,,,,true\r\n"
             ),
             "{}",
             page.to_csv()

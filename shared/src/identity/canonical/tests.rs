@@ -30,6 +30,12 @@ fn paths() {
         ("/...", "/..."),
         ("/.well-known/a..b", "/.well-known/a..b"),
         ("/-._~!$&'()*+,=:@", "/-._~!$&'()*+,=:@"),
+        ("/models/deepseek%2Fr1", "/models/deepseek/r1"),
+        (
+            "/Prod/api/v1/openrouter/v1/models/a%2fb%3Afree",
+            "/Prod/api/v1/openrouter/v1/models/a/b:free",
+        ),
+        ("/models/a%2Fb%2F", "/models/a/b/"),
     ] {
         assert_eq!(path(raw).as_deref(), Ok(canonical), "{raw}");
     }
@@ -42,6 +48,19 @@ fn paths() {
         ("/a%2fb", PathError::EncodedSeparator),
         ("/a%5Cb", PathError::EncodedSeparator),
         ("%2f", PathError::EncodedSeparator),
+        ("/models%2Fa", PathError::EncodedSeparator),
+        ("/models%2F/a", PathError::EncodedSeparator),
+        ("/my-models/a%2Fb", PathError::EncodedSeparator),
+        ("/a%2Fb/models/c", PathError::EncodedSeparator),
+        ("/%6Dodels/a%2Fb", PathError::EncodedSeparator),
+        ("/models/a%5Cb", PathError::EncodedSeparator),
+        ("/models/a%252Fb", PathError::ForbiddenCharacter),
+        ("/models/..%2Fkeys", PathError::DotSegment),
+        ("/models/a%2F..%2F..%2Fkeys", PathError::DotSegment),
+        ("/models/a/%2e%2e%2Fkeys", PathError::DotSegment),
+        ("/models/%2Fa", PathError::EmptySegment),
+        ("/models/a%2F%2Fb", PathError::EmptySegment),
+        ("/models/a/%2F", PathError::EmptySegment),
         ("/a\\b", PathError::ForbiddenCharacter),
         ("/a%252Fb", PathError::ForbiddenCharacter),
         ("/%252e%252e/", PathError::ForbiddenCharacter),

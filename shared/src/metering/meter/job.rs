@@ -58,7 +58,7 @@ enum Stage {
 enum Reported {
     #[default]
     Nothing,
-    Usage(Usage),
+    Usage(Box<Usage>),
     Unreadable,
 }
 
@@ -121,17 +121,19 @@ impl JobReading {
             (Stage::Completed | Stage::Aborted, Reported::Usage(usage))
                 if usage.charge().is_some() =>
             {
-                JobCost::Final(usage.clone())
+                JobCost::Final(Usage::clone(usage))
             }
-            (
-                Stage::Completed | Stage::Aborted,
-                Reported::Usage(Usage {
+            (Stage::Completed | Stage::Aborted, Reported::Usage(usage))
+                if let Usage {
                     cost: Some(fee),
                     is_byok: Some(true),
                     unreadable,
                     ..
-                }),
-            ) if *unreadable == Unreadable::default() => JobCost::FeeOnly(*fee),
+                } = **usage
+                    && unreadable == Unreadable::default() =>
+            {
+                JobCost::FeeOnly(fee)
+            }
             (Stage::Aborted, Reported::Nothing) if !self.has_results => JobCost::Final(Usage {
                 cost: Some(Usd::default()),
                 ..Usage::default()
@@ -167,7 +169,7 @@ impl JobReading {
             Member::Model => self.model = string(),
             Member::Status => self.stage = string().map_or(Stage::Unknown, |it| Stage::of(&it)),
             Member::Usage if text.starts_with(b"{") => {
-                self.usage = Reported::Usage(Usage::from_json(text).0);
+                self.usage = Reported::Usage(Box::new(Usage::from_json(text).0));
             }
             Member::Usage => self.usage = Reported::Unreadable,
             Member::CompletedRequests => self.has_results = text != b"0",

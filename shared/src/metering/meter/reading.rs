@@ -9,6 +9,8 @@ pub struct Reading {
     pub usage: Option<Usage>,
     /// The model that answered, which is often not the one that was asked for.
     pub model: Option<String>,
+    /// The service tier that it ran on, as far as it says so; of several the last.
+    pub service_tier: Option<String>,
     /// The upstream's id of the generation, under which it tells the cost later.
     pub generation_id: Option<String>,
     /// Whether it holds something that could not be read and may have told a cost, or that there is

@@ -10,6 +10,7 @@ use crate::metering::{
 pub(super) static ANSWER: Want<Member> = Want::Members(&[
     ("id", Want::Value(Member::Id)),
     ("model", Want::Value(Member::Model)),
+    ("service_tier", Want::Value(Member::ServiceTier)),
     ("usage", Want::Value(Member::Usage)),
     ("error", Want::Value(Member::Error)),
     ("type", Want::Value(Member::Type)),
@@ -26,6 +27,7 @@ pub(super) static ANSWER: Want<Member> = Want::Members(&[
         Want::Members(&[
             ("id", Want::Value(Member::Id)),
             ("model", Want::Value(Member::Model)),
+            ("service_tier", Want::Value(Member::ServiceTier)),
             ("usage", Want::Value(Member::Usage)),
             ("error", Want::Value(Member::Error)),
         ]),
@@ -47,6 +49,7 @@ pub(super) static ANSWER: Want<Member> = Want::Members(&[
 pub(super) enum Member {
     Id,
     Model,
+    ServiceTier,
     Usage,
     /// The usage so far that a Messages stream begins with.
     MessageUsage,
@@ -70,6 +73,7 @@ pub(super) struct Tally {
     generation_id: Option<String>,
     may_hide_cost: bool,
     model: Option<String>,
+    service_tier: Option<String>,
     usage: Option<Usage>,
     /// A Messages stream: a usage completes the one before it.
     usage_accumulates: bool,
@@ -94,7 +98,7 @@ struct Current {
 
 #[derive(Debug, Clone)]
 enum Reported {
-    Usage(Usage),
+    Usage(Box<Usage>),
     /// No object, or too long to be read. What was known before it is out of date.
     Unreadable,
 }
@@ -179,9 +183,11 @@ impl Tally {
     }
 
     pub(super) fn into_reading(self, complete: bool) -> Reading {
+        let told_in_usage = self.usage.as_ref().and_then(|it| it.service_tier.clone());
         Reading {
             usage: self.usage,
             model: self.model,
+            service_tier: told_in_usage.or(self.service_tier),
             generation_id: self.generation_id,
             may_hide_cost: self.may_hide_cost,
             delivered: self.delivered,
@@ -206,6 +212,12 @@ impl Tally {
                     self.model = model.map(Into::into);
                 }
             }
+            Member::ServiceTier => {
+                let tier = decode_string(text);
+                if tier.is_some() && tier.as_deref() != self.service_tier.as_deref() {
+                    self.service_tier = tier.map(Into::into);
+                }
+            }
             Member::Usage | Member::MessageUsage if !text.starts_with(b"{") => {
                 self.current.usage = Some(Reported::Unreadable);
                 self.note_malformed(Malformed::Value("usage"));
@@ -215,7 +227,7 @@ impl Tally {
                 if let Some(malformed) = malformed {
                     self.note_malformed(malformed);
                 }
-                self.current.usage = Some(Reported::Usage(usage));
+                self.current.usage = Some(Reported::Usage(Box::new(usage)));
                 self.usage_accumulates |= member == Member::MessageUsage;
             }
             Member::Error => self.note_error(UpstreamError::from_json(text)),
@@ -258,6 +270,7 @@ impl Tally {
                 "id"
             }
             Member::Model => "model",
+            Member::ServiceTier => "service_tier",
             Member::Type => "type",
             Member::Code => "code",
             Member::Message => "message",
@@ -308,7 +321,7 @@ impl Tally {
             Some(Reported::Usage(usage)) if self.usage_accumulates => {
                 self.usage = Some(usage.or(&self.usage.take().unwrap_or_default()));
             }
-            Some(Reported::Usage(usage)) => self.usage = Some(usage),
+            Some(Reported::Usage(usage)) => self.usage = Some(*usage),
             Some(Reported::Unreadable) => self.forget_usage(),
             None => {}
         }

@@ -234,6 +234,34 @@ fn json(body: &str) -> String {
 }
 
 #[test]
+fn the_service_tier_is_read_wherever_a_dialect_names_it() {
+    let json = |body: &str| Answer::new(AnswerFormat::Json, body).read_whole();
+    let stream = |body: &str| Answer::new(AnswerFormat::EventStream, body).read_whole();
+    for (reading, tier) in [
+        (
+            json(r#"{"id":"gen-1","service_tier":"priority","usage":{"cost":1}}"#),
+            Some("priority"),
+        ),
+        (
+            json(r#"{"id":"msg_1","usage":{"cost":1,"service_tier":"standard"}}"#),
+            Some("standard"),
+        ),
+        // What was asked for, then what it ran on.
+        (
+            stream(
+                "data: {\"type\":\"response.created\",\"response\":{\"service_tier\":\"auto\"}}\n\n\
+                 data: {\"type\":\"response.completed\",\"response\":{\"service_tier\":\"flex\"}}\n\n",
+            ),
+            Some("flex"),
+        ),
+        (json(r#"{"id":"gen-1","service_tier":null}"#), None),
+    ] {
+        assert_eq!(reading.service_tier.as_deref(), tier);
+        assert_eq!(reading.malformed, None);
+    }
+}
+
+#[test]
 fn reads_each_dialect() {
     for (name, expected) in FIXTURES {
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::Malformed;
 use crate::metering::{
-    json_scan::{Found, Scanner, Want},
+    json_scan::{Found, Scanner, Want, decode_string},
     money::Usd,
 };
 
@@ -28,8 +28,12 @@ pub struct Usage {
     pub cost: Option<Usd>,
     /// The provider's charge. Without BYOK it is contained in the cost.
     pub upstream_inference_cost: Option<Usd>,
+    /// The part of the cost that tools run by the upstream cost.
+    pub server_tool_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
+    /// The service tier, where the usage names it (Messages). Other dialects name it beside the usage.
+    pub service_tier: Option<String>,
     /// The fields of the charge that are there but cannot be read.
     pub unreadable: Unreadable,
 }
@@ -85,6 +89,7 @@ impl Usage {
         tokens.iter().flatten().all(|tokens| *tokens == 0)
             && self.cost.is_none()
             && self.upstream_inference_cost.unwrap_or_default() == Usd::ZERO
+            && self.server_tool_cost.unwrap_or_default() == Usd::ZERO
             && self.unreadable == Unreadable::default()
     }
 
@@ -111,7 +116,9 @@ impl Usage {
             upstream_inference_cost: self
                 .upstream_inference_cost
                 .or(earlier.upstream_inference_cost),
+            server_tool_cost: self.server_tool_cost.or(earlier.server_tool_cost),
             is_byok: self.is_byok.or(earlier.is_byok),
+            service_tier: self.service_tier.or_else(|| earlier.service_tier.clone()),
             unreadable: Unreadable {
                 cost: self.unreadable.cost || earlier.unreadable.cost,
                 upstream_inference_cost: self.unreadable.upstream_inference_cost
@@ -164,6 +171,12 @@ impl Usage {
                 let is_read = set(&mut self.upstream_inference_cost, cost);
                 self.unreadable.upstream_inference_cost |= !is_read;
                 is_read
+            }
+            // A part of the cost, so it enters no charge.
+            Member::ServerToolCost => set(&mut self.server_tool_cost, Usd::from_json(text).ok()),
+            Member::ServiceTier => {
+                let tier = decode_string(text.as_bytes()).map(Into::into);
+                set(&mut self.service_tier, tier)
             }
             Member::CostDetails => {
                 self.unreadable.upstream_inference_cost = true;
@@ -221,6 +234,8 @@ enum Member {
     ReasoningTokens,
     Cost,
     UpstreamInferenceCost,
+    ServerToolCost,
+    ServiceTier,
     /// Details of the cost that are no object.
     CostDetails,
     IsByok,
@@ -236,6 +251,8 @@ impl Member {
             Self::ReasoningTokens => "usage reasoning tokens",
             Self::Cost => "usage.cost",
             Self::UpstreamInferenceCost => "usage.cost_details.upstream_inference_cost",
+            Self::ServerToolCost => "usage.cost_details.server_tool_cost",
+            Self::ServiceTier => "usage.service_tier",
             Self::CostDetails => "usage.cost_details",
             Self::IsByok => "usage.is_byok",
         }
@@ -265,13 +282,17 @@ static USAGE: Want<Member> = Want::Members(&[
         "cost_details",
         Want::ValueOrMembers(
             Member::CostDetails,
-            &[(
-                "upstream_inference_cost",
-                Want::Value(Member::UpstreamInferenceCost),
-            )],
+            &[
+                (
+                    "upstream_inference_cost",
+                    Want::Value(Member::UpstreamInferenceCost),
+                ),
+                ("server_tool_cost", Want::Value(Member::ServerToolCost)),
+            ],
         ),
     ),
     ("is_byok", Want::Value(Member::IsByok)),
+    ("service_tier", Want::Value(Member::ServiceTier)),
 ]);
 const CACHED: Want<Member> = Want::Members(&[
     ("cached_tokens", Want::Value(Member::CachedTokens)),
@@ -361,6 +382,25 @@ mod tests {
         let all_null = r#"{"cost":null,"prompt_tokens":null,"is_byok":null,"cost_details":null,
             "prompt_tokens_details":null,"completion_tokens_details":[1],"server_tool_use":{"cost":1}}"#;
         assert_eq!(usage(all_null), (Usage::default(), None));
+    }
+
+    #[test]
+    fn the_tools_part_of_a_cost_and_the_tier_change_no_charge() {
+        let (read, malformed) = usage(
+            r#"{"cost":0.5,"cost_details":{"server_tool_cost":0.25},"service_tier":"priority"}"#,
+        );
+        assert_eq!(malformed, None);
+        assert_eq!(read.server_tool_cost, "0.25".parse().ok());
+        assert_eq!(read.service_tier.as_deref(), Some("priority"));
+        assert_eq!(read.charge(), "0.5".parse().ok());
+        let (read, malformed) =
+            usage(r#"{"cost":0.5,"cost_details":{"server_tool_cost":"much"},"service_tier":7}"#);
+        assert!(malformed.is_some());
+        assert_eq!(
+            (read.server_tool_cost, read.service_tier.clone()),
+            (None, None)
+        );
+        assert_eq!(read.charge(), "0.5".parse().ok());
     }
 
     #[test]

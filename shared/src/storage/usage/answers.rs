@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{super::records::count, Place};
+use super::{super::columns::count, Place};
 
 /// Decimal text from the database; a JSON number with all its digits for clients.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -197,16 +197,24 @@ pub struct RequestEntry {
     pub output_tokens: Option<i32>,
     /// Tokens of the prompt that were read from a cache.
     pub cached_tokens: Option<i32>,
+    /// Tokens of the prompt that were written to a cache.
+    pub cache_write_tokens: Option<i32>,
     /// Tokens of the answer that were spent on reasoning.
     pub reasoning_tokens: Option<i32>,
+    /// The service tier that it ran on.
+    pub service_tier: Option<String>,
     /// `none`, `pending`, `final` or `unknown`.
     pub cost_state: String,
     /// Why the cost is unknown.
     pub unknown_cost_reason: Option<String>,
+    /// The part of an unknown cost that is known.
+    pub known_cost: Option<Decimal>,
     /// The cost, in US dollars.
     pub total_cost: Option<Decimal>,
     /// The charge of `OpenRouter`.
     pub openrouter_cost: Option<Decimal>,
+    /// The part of it that tools run by `OpenRouter` cost.
+    pub server_tool_cost: Option<Decimal>,
     /// The provider's charge; part of the total with the user's own provider key.
     pub upstream_inference_cost: Option<Decimal>,
     /// Whether the user's own provider key paid for the inference.

@@ -48,6 +48,8 @@ pub struct Generation {
     pub upstream_inference_cost: Option<Usd>,
     /// Whether the provider bills the user's own key.
     pub is_byok: Option<bool>,
+    /// The part of the cost that tools run by OpenRouter cost; `GET /generation` does not tell it.
+    pub server_tool_cost: Option<Usd>,
     /// Tokens of the prompt, by the model's own tokenizer where that is told, as in `usage`.
     pub input_tokens: Option<u64>,
     /// Tokens of the answer, likewise.
@@ -58,6 +60,8 @@ pub struct Generation {
     pub cache_write_tokens: Option<u64>,
     /// Tokens of the reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// The service tier that it ran on.
+    pub service_tier: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
 }
@@ -171,17 +175,19 @@ impl Generation {
 
     /// Reads an answer's body; nothing where the cost is not whole. What else cannot be used is
     /// absent: it must not keep the cost from being known.
-    fn from_json(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_json(body: &[u8]) -> Option<Self> {
         let Envelope { data: Object(data) } = strict_json::from_slice(body).ok()?;
         let generation = Self {
             cost: money(data.total_cost)?,
             upstream_inference_cost: money(data.upstream_inference_cost),
             is_byok: read(data.is_byok),
+            server_tool_cost: None,
             input_tokens: count(data.native_tokens_prompt).or(count(data.tokens_prompt)),
             output_tokens: count(data.native_tokens_completion).or(count(data.tokens_completion)),
             cached_tokens: count(data.native_tokens_cached),
             cache_write_tokens: None,
             reasoning_tokens: count(data.native_tokens_reasoning),
+            service_tier: read(data.service_tier),
             model: read(data.model),
         };
         if is_unreadable(data.is_byok, generation.is_byok.is_some()) {
@@ -228,6 +234,8 @@ struct Data<'a> {
     #[serde(borrow)]
     native_tokens_reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow)]
     model: Option<&'a RawValue>,
 }
 
@@ -273,7 +281,7 @@ mod tests {
         // The members of OpenRouter's own example.
         let read = generation(
             r#"{"id":"gen-1","total_cost":0.0015,"cache_discount":0.0002,"upstream_inference_cost":0.0012,
-                "model":"sao10k/l3-stheno-8b","streamed":true,"cancelled":false,"tokens_prompt":10,
+                "model":"sao10k/l3-stheno-8b","service_tier":"priority","streamed":true,"cancelled":false,"tokens_prompt":10,
                 "tokens_completion":25,"native_tokens_prompt":11,"native_tokens_completion":null,
                 "native_tokens_reasoning":5,"native_tokens_cached":3,"usage":0.0015,"is_byok":false}"#,
         )
@@ -284,11 +292,13 @@ mod tests {
                 cost: "0.0015".parse().unwrap(),
                 upstream_inference_cost: "0.0012".parse().ok(),
                 is_byok: Some(false),
+                server_tool_cost: None,
                 input_tokens: Some(11),
                 output_tokens: Some(25),
                 cached_tokens: Some(3),
                 cache_write_tokens: None,
                 reasoning_tokens: Some(5),
+                service_tier: Some("priority".to_owned()),
                 model: Some("sao10k/l3-stheno-8b".to_owned()),
             }
         );

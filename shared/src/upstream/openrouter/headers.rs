@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of a connection, not of a message (RFC 9110, section 7.6.1).
-pub const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -17,10 +17,9 @@ pub const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Never sent upstream: the client's proof of identity and credentials, what describes the hop to
-/// the gateway, and what the HTTP client writes itself.
-const NOT_FORWARDED: [&str; 24] = [
-    "accept-encoding",
+/// Request headers that are never forwarded: the client's proof of identity and credentials, the
+/// description of the hop that ends here, and headers that the HTTP client writes itself.
+pub const NOT_FORWARDED: [&str; 23] = [
     "api-key",
     "apikey",
     "authorization",
@@ -46,7 +45,8 @@ const NOT_FORWARDED: [&str; 24] = [
     "x-rewrite-url",
     "cdn-loop",
 ];
-const NOT_FORWARDED_PREFIXES: [&str; 6] = [
+/// The prefixes of further ones.
+pub const NOT_FORWARDED_PREFIXES: [&str; 6] = [
     "x-did",
     "signature",
     "x-forwarded-",
@@ -55,15 +55,15 @@ const NOT_FORWARDED_PREFIXES: [&str; 6] = [
     "cf-",
 ];
 
-/// Never passed back: cookies are for another domain, the length describes another hop (Lambda
-/// frames the stream itself), and cross-origin policy is the gateway's own.
-const NOT_RETURNED: [&str; 4] = [
-    "content-length",
-    "set-cookie",
-    "alt-svc",
-    "strict-transport-security",
-];
-const NOT_RETURNED_PREFIXES: [&str; 2] = ["access-control-", "x-gateway-"];
+/// Response headers that are never passed back, because they concern the origin that answered: cookies, and
+/// policies of transport.
+pub const NOT_RETURNED: [&str; 3] = ["alt-svc", "set-cookie", "strict-transport-security"];
+/// The prefix of further ones: the policy for web pages.
+pub const NOT_RETURNED_PREFIX: &str = "access-control-";
+/// Response headers that are not passed back by the gateway: Lambda frames the stream itself, and
+/// `x-gateway-` marks the gateway's own.
+const NOT_OPENROUTERS: [&str; 1] = ["content-length"];
+const NOT_OPENROUTERS_PREFIX: &str = "x-gateway-";
 
 /// The number of bytes of OpenRouter's headers that are returned: API Gateway fails an answer with 10,240 bytes of
 /// headers or more, and adds some of its own.
@@ -85,7 +85,7 @@ const OMITTED: HeaderName = HeaderName::from_static("x-gateway-omitted-headers")
 /// can be read and passed on unchanged.
 #[must_use]
 pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = without(headers, &NOT_FORWARDED, &NOT_FORWARDED_PREFIXES);
+    let mut kept = without(headers, &[&NOT_FORWARDED], &[&NOT_FORWARDED_PREFIXES]);
     kept.insert(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
@@ -98,7 +98,11 @@ pub fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
 /// do not fit into `RETURNED_BYTES` are left out, and counted in `x-gateway-omitted-headers`.
 #[must_use]
 pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
-    let kept = without(headers, &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
+    let kept = without(
+        headers,
+        &[&NOT_RETURNED, &NOT_OPENROUTERS],
+        &[&[NOT_RETURNED_PREFIX, NOT_OPENROUTERS_PREFIX]],
+    );
     let mut joined = HeaderMap::with_capacity(kept.keys_len());
     let (mut room, mut omitted) = (RETURNED_BYTES, 0_u32);
     let (first, others): (Vec<_>, Vec<_>) = kept
@@ -129,7 +133,10 @@ pub fn returned_headers(headers: &HeaderMap) -> HeaderMap {
     joined
 }
 
-fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap {
+/// `headers` without those of the connection, those that `Connection` lists, and those with one of the names
+/// or prefixes.
+#[must_use]
+pub fn without(headers: &HeaderMap, names: &[&[&str]], prefixes: &[&[&str]]) -> HeaderMap {
     let listed: HashSet<String> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -140,16 +147,19 @@ fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap 
     let goes = |name: &HeaderName| {
         let name = name.as_str();
         !HOP_BY_HOP.contains(&name)
-            && !names.contains(&name)
-            && !prefixes.iter().any(|prefix| name.starts_with(prefix))
+            && !names.iter().any(|names| names.contains(&name))
+            && !prefixes
+                .iter()
+                .flat_map(|prefixes| prefixes.iter())
+                .any(|prefix| name.starts_with(prefix))
             && !listed.contains(name)
     };
-    headers
-        .iter()
-        .filter(|(name, _)| goes(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .fold(HeaderMap::new(), |mut kept, (name, value)| {
-            kept.append(name, value);
-            kept
-        })
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| goes(name)) {
+        kept.append(name, value.clone());
+    }
+    kept
 }
+
+#[cfg(test)]
+mod tests;

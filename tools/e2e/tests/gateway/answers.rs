@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use e2e::world::with_world;
+use http::Method;
 use serde_json::{Value, json};
 use stub::scripted::{COST_PLAIN, json_bytes, stream_bytes};
 
-use crate::told::Told;
+use crate::told::{Told, set};
 
 #[test]
 fn an_unstreamed_chat_is_unchanged_and_metered() {
@@ -331,5 +332,84 @@ fn health_tells_how_it_is() {
             dark["error"]["metadata"]["checks"]["openrouter"]["status"],
             "up"
         );
+    });
+}
+
+/// Claude Code counts tokens before each of its requests.
+#[test]
+fn counting_tokens_leaves_no_row_and_no_hold_and_uses_up_no_rate() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        // Not even a limit that is reached refuses it: it costs nothing.
+        set(world, &user, "requests_per_minute = 1, credit_limit = 0");
+        let account = format!(
+            "SELECT spent, held, rate_tat FROM public.accounts WHERE did = '{}'",
+            user.did.as_str()
+        );
+        let before = world.sql(&account).unwrap();
+        let count = async |path: &str, model: &str| {
+            let body = json!({"model": model, "messages": [{"role": "user", "content": "Hi"}]});
+            let path = format!("/api/v1/openrouter/{path}");
+            let body = body.to_string().into_bytes();
+            let answer = user.post("proxy", &path, "application/json", body).await;
+            let answer = answer.unwrap();
+            assert_eq!(answer.headers()["x-gateway-upstream"], "openrouter");
+            (answer.status().as_u16(), answer.bytes().await.unwrap())
+        };
+        for path in [
+            "messages/count_tokens",
+            "v1/messages/count_tokens?beta=true",
+            "v1/messages/count_tokens",
+        ] {
+            let (status, body) = count(path, "sdk/chat").await;
+            assert_eq!(status, 200);
+            assert_eq!(body, r#"{"input_tokens":11}"#);
+        }
+        // OpenRouter's refusal is its own, too.
+        let (status, body) = count("v1/messages/count_tokens", "sdk/unpaid").await;
+        assert_eq!(status, 402);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body["error"]["message"],
+            "Insufficient credits, says the stub"
+        );
+        assert_eq!(world.sql(&account).unwrap(), before);
+        assert_eq!(user.rows().await.unwrap(), Vec::<Value>::new());
+
+        set(world, &user, "credit_limit = 1");
+        let chat = async |id: &str| user.chat("proxy", "stub/ok", false, id).await.unwrap();
+        assert_eq!(chat("gen-counted-1").await.status(), 200);
+        assert_eq!(chat("gen-counted-2").await.status(), 429);
+    });
+}
+
+/// SDKs send the id of a model as one segment (`models.retrieve`).
+#[test]
+fn an_encoded_slash_below_models_is_a_slash() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        for path in [
+            "models/stub-author%2Fslash%3Afree",
+            "v1/models/stub-author%2fslash:free",
+            "models/stub-author/slash:free",
+        ] {
+            let path = format!("/api/v1/openrouter/{path}");
+            let answer = user.get("proxy", &path).await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+            assert_eq!(answer.json_value().await["id"], "stub-author/slash:free");
+            let (_, event) = user.event(&Method::GET, &path, b"").unwrap();
+            let answer = world.invoke("proxy", event).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(
+                answer.contains(r#""id":"stub-author/slash:free""#),
+                "{answer}"
+            );
+        }
+        let received = world.upstream.received("stub-author");
+        assert_eq!(received.len(), 6);
+        for request in received {
+            assert_eq!(request.path(), "models/stub-author/slash:free");
+        }
+        assert_eq!(user.rows().await.unwrap(), Vec::<Value>::new());
     });
 }

@@ -305,6 +305,10 @@ fn a_key_that_is_not_good_is_not_stored() {
         assert_eq!(events(world, &user), "");
 
         let unchecked = json!({"api_key": unknown, "verify": false}).to_string();
+        // Only where the operator allows it.
+        let refused = send(&user, "keys", Method::PUT, &unchecked).await;
+        let verdict = (403, json!("verification_required"));
+        assert_eq!(refused.verdict().await, verdict);
         let key = described(send(&user, "keys-astray", Method::PUT, &unchecked).await).await;
         assert_eq!(key["key_name"], "default");
     });

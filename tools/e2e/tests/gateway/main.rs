@@ -6,6 +6,7 @@
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 
+mod access;
 mod accounting;
 mod answers;
 mod clients;

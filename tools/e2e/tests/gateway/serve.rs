@@ -53,7 +53,7 @@ impl Serve {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let variables = stdout.lines().take(6).map(|line| {
+        let variables = stdout.lines().take(7).map(|line| {
             let line = line.unwrap();
             let (name, value) = line
                 .strip_prefix("export ")

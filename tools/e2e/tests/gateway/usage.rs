@@ -193,7 +193,8 @@ fn a_request_is_listed_as_it_went() {
                 "requested_model": "stub/ok", "model": "stub/served-model", "generation_id": "gen-listed",
                 "streamed": true, "status": "completed", "http_status": 200, "error_reason": null,
                 "error_message": null, "input_tokens": 11, "output_tokens": 7, "cached_tokens": 3,
-                "reasoning_tokens": 2, "cost_state": "final", "unknown_cost_reason": null,
+                "cache_write_tokens": null, "reasoning_tokens": 2, "service_tier": null,
+                "cost_state": "final", "unknown_cost_reason": null, "known_cost": null, "server_tool_cost": null,
                 "total_cost": 7.434e-7, "openrouter_cost": 7.434e-7,
                 "upstream_inference_cost": request["upstream_inference_cost"], "is_byok": false,
             })

@@ -36,6 +36,19 @@ fn costs_use_every_form_and_ids_do_not_repeat() {
             .any(|plan| plan.price.total.to_string().len() == 21),
         "19 decimals"
     );
+    let mut tells = plans
+        .iter()
+        .filter(|it| it.behaviour == Behaviour::CacheHit);
+    assert!(
+        tells.any(|it| !it.cost_in_body),
+        "a cache hit without a cost"
+    );
+    let several = plans.iter().filter(|it| it.part.is_some());
+    assert!(several.clone().any(Plan::tells_its_whole_cost));
+    assert!(several.clone().any(|it| !it.tells_its_whole_cost()));
+    for plan in several {
+        assert!(plan.part.as_ref().unwrap().total <= plan.price.total);
+    }
     for plan in plans {
         assert!(plan.price.total < Amount::new(2, 2), "{:?}", plan.price);
     }

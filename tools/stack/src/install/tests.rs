@@ -28,3 +28,44 @@ fn a_program_that_is_too_old_is_named_with_both_versions() {
     let error = version("node", Version(999, 0), "do this").unwrap_err();
     assert!(matches!(error, InstallError::TooOld { .. }), "{error}");
 }
+
+#[test]
+fn every_python_package_has_its_version_and_hashes() {
+    let root = Workspace::locate().root().to_owned();
+    for folder in [
+        "clients/python",
+        "tools/stack",
+        "tools/template",
+        "tools/workflows",
+    ] {
+        let file = root.join(folder).join("requirements.txt");
+        let text = fs::read_to_string(&file).unwrap().replace("\\\n", "");
+        let packages: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .collect();
+        assert!(packages.len() > 10, "{folder}");
+        for package in packages {
+            assert!(package.contains("=="), "{folder}: {package}");
+            assert!(package.contains("--hash=sha256:"), "{folder}: {package}");
+        }
+    }
+}
+
+#[test]
+fn the_lock_follows_no_link_and_truncates_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let precious = root.path().join("precious");
+    fs::write(&precious, "kept").unwrap();
+    let linked = root.path().join("linked");
+    fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(&precious, linked.join("lock")).unwrap();
+    lock(&linked).unwrap_err();
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+
+    let plain = root.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    fs::write(plain.join("lock"), "kept").unwrap();
+    drop(lock(&plain).unwrap());
+    assert_eq!(fs::read_to_string(plain.join("lock")).unwrap(), "kept");
+}

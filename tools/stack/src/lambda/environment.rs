@@ -46,7 +46,7 @@ pub(super) struct Environment {
     _guard: Guard,
 }
 
-/// An invocation, and where its answer goes.
+/// An invocation, and the receiver of its answer.
 pub(super) struct Job {
     pub(super) invocation: Invocation,
     pub(super) answer: mpsc::Sender<Part>,

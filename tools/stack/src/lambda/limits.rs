@@ -27,7 +27,7 @@ pub struct Bandwidth {
 }
 
 impl Limits {
-    /// The real ones: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>,
+    /// Lambda's limits: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>,
     /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>.
     pub const LAMBDA: Self = Self {
         event: 6 * MIB,
@@ -37,7 +37,7 @@ impl Limits {
             rate: 2 * MIB,
         }),
     };
-    /// None at all, for measuring.
+    /// No limits, for measuring.
     pub const NONE: Self = Self {
         event: u64::MAX,
         answer: u64::MAX,

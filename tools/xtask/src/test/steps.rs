@@ -11,7 +11,7 @@ use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 19] = [
+pub(super) const STEPS: [Step; 20] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -32,6 +32,7 @@ pub(super) const STEPS: [Step; 19] = [
     Step("Python client", python_client),
     Step("TypeScript client", typescript_client),
     Step("tests", tests),
+    Step("corpus", corpus),
     Step("storage on PostgreSQL", |it| {
         storage(it, "postgres", Database::postgres, &[])
     }),
@@ -122,7 +123,11 @@ fn workflows(context: &Context) -> Result<Outcome> {
     for (schema, files) in [
         (
             "github-workflows",
-            vec!["workflows/deploy.yml", "workflows/test.yml"],
+            vec![
+                "workflows/deploy.yml",
+                "workflows/fuzz.yml",
+                "workflows/test.yml",
+            ],
         ),
         ("github-actions", vec!["actions/set-up/action.yml"]),
     ] {
@@ -205,6 +210,19 @@ fn migrations(context: &Context) -> Result<Outcome> {
 
 fn tests(context: &Context) -> Result<Outcome> {
     context.test(&WITHOUT_E2E)
+}
+
+/// Replays the fuzz targets' corpus. Not in the fuzzer, whose instrumented build takes minutes: only our own crates are
+/// built once more, so that their private parsers are exposed.
+fn corpus(context: &Context) -> Result<Outcome> {
+    let expose = context.workspace.root().join("fuzz/expose.sh");
+    let mut command = cargo::command(&context.workspace);
+    command
+        .args(["test", "--test", "corpus", "--test", "planted"])
+        .args(WITHOUT_E2E)
+        .env("RUSTC_WORKSPACE_WRAPPER", expose);
+    check(&mut command)?;
+    Ok(Outcome::default())
 }
 
 fn end_to_end(context: &Context) -> Result<Outcome> {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::{
     causes::causes,
     config::{Env, StorageConfig},
-    storage::{Period, RollupQuery, StorageKey},
+    storage::{Feature, Period, RollupQuery, SCHEMA_VERSION, StorageKey},
     vault::keyset::Keyset,
 };
 use url::Url;
@@ -18,7 +18,7 @@ use super::{
         output::Rows,
         row,
         services::{Services, deadline},
-        storage::{Access, Feature, SealedPage, probe},
+        storage::{Access, SealedPage, probe},
     },
     findings::Findings,
 };
@@ -32,8 +32,6 @@ const PAGE: u16 = 500;
 /// The days whose sums are compared with their requests. Older ones hardly change: what is open is settled
 /// within a week.
 const SUMMED_DAYS: i64 = 35;
-/// The date of the last migration.
-const SCHEMA_VERSION: &str = env!("SCHEMA_VERSION");
 
 pub(super) struct DatabaseChecks<'a, 'b, 'c> {
     services: &'a Services,
@@ -275,7 +273,7 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
                     values(&it.logged),
                 ),
                 "somebody changed usage_hours, or deleted requests; while none has expired, `TRUNCATE usage_series \
-                 CASCADE; SELECT fill_rollup()` makes the sums anew",
+                 CASCADE; SELECT fill_rollup()` recomputes the sums",
             ),
         }
     }

@@ -1,5 +1,7 @@
 //! Finding emergency records in logs and their exports.
 
+use std::collections::HashSet;
+
 use super::super::storage::EmergencyRecord;
 use serde_json::{Deserializer, Value};
 
@@ -43,7 +45,13 @@ pub(super) fn find(text: &str) -> Found {
     } else {
         text.lines().for_each(|line| found.line(line));
     }
+    remove_duplicates(&mut found.records);
     found
+}
+
+fn remove_duplicates(records: &mut Vec<EmergencyRecord>) {
+    let mut seen = HashSet::new();
+    records.retain(|record| seen.insert(record.clone()));
 }
 
 impl Found {
@@ -120,10 +128,9 @@ impl Found {
         }
     }
 
-    /// Adds a record, unless it is there with its fields in another order.
+    /// Adds a record, with its fields in one order, so that duplicates are equal.
     fn take(&mut self, record: &Value) {
         match EmergencyRecord::parse(&record.to_string()) {
-            Ok(record) if self.records.contains(&record) => {}
             Ok(record) => self.records.push(record),
             Err(_) => self.unreadable += 1,
         }

@@ -20,6 +20,7 @@ pub struct Account {
     pub held: String,
     pub requests_per_minute: Option<u32>,
     pub disabled: bool,
+    pub approved: bool,
     #[serde(deserialize_with = "key_id")]
     pub seal_key_id: Option<KeyId>,
     pub created_at: Option<String>,
@@ -34,6 +35,7 @@ pub struct Settings {
     pub credit_limit: Option<String>,
     pub requests_per_minute: Option<u32>,
     pub disabled: bool,
+    pub approved: bool,
     pub spent: String,
 }
 
@@ -82,6 +84,8 @@ pub enum AccountChange {
     RequestsPerMinute(Option<NonZeroU32>),
     /// Whether requests are refused.
     Disabled(bool),
+    /// Whether the DID may use a gateway that is for approved DIDs.
+    Approved(bool),
 }
 
 impl AdminStorage {

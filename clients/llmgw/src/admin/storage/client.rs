@@ -5,7 +5,8 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use shared::{
     storage::{
-        ATTEMPTS_IN_FRONT, Argument, RollupCheck, RollupQuery, Storage, StorageError, StorageKey,
+        ATTEMPTS_IN_FRONT, Argument, RollupCheck, RollupQuery, Schema, Storage, StorageError,
+        StorageKey,
     },
     vault::secret::KeyId,
 };
@@ -35,6 +36,11 @@ impl AdminStorage {
         deadline: Instant,
     ) -> Result<RollupCheck, StorageError> {
         self.0.check_rollup(query, deadline).await
+    }
+
+    /// The schema.
+    pub async fn schema(&self, deadline: Instant) -> Result<Schema, StorageError> {
+        self.0.schema(deadline).await
     }
 
     pub(super) async fn request<T: DeserializeOwned>(

@@ -16,7 +16,7 @@ use super::client::AdminStorage;
 
 /// The argument of `finish_request` as the gateway logged it, by
 /// [`Finish::to_json`](shared::storage::Finish::to_json).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmergencyRecord {
     id: Uuid,
     json: String,

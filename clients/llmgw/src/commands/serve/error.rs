@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
+    codings::{Coding, CodingError},
     guard::AccessDenied,
     route::{Dialect, RouteError},
 };
@@ -18,12 +19,16 @@ const SHOULD_RETRY: &str = "x-should-retry";
 pub(super) enum ProxyError {
     /// The caller may not use the proxy.
     AccessDenied(AccessDenied),
+    /// The caller asks for a WebSocket.
+    WebSocket,
     /// The path has no route.
     Route(RouteError),
     /// The body is larger than a gateway accepts.
     BodyTooLarge,
-    /// The body is compressed.
+    /// The body is compressed in an unknown coding, or in too many.
     ContentEncoding,
+    /// The body is not of its coding.
+    Undecodable(Coding),
     /// The caller did not send the whole body.
     BodyBroken,
     /// The gateway redirects.
@@ -45,6 +50,11 @@ impl ProxyError {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110 §15.5.22 requires the name of a protocol that is spoken.
+            headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         if self.may_have_been_sent() {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
@@ -57,8 +67,11 @@ impl ProxyError {
         match self {
             Self::AccessDenied(AccessDenied::Host | AccessDenied::Origin) => StatusCode::FORBIDDEN,
             Self::AccessDenied(AccessDenied::Token) => StatusCode::UNAUTHORIZED,
+            Self::WebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::Route(RouteError::NotFound) => StatusCode::NOT_FOUND,
-            Self::Route(RouteError::Malformed(_)) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Route(RouteError::Malformed(_)) | Self::BodyBroken | Self::Undecodable(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Send(SendError::Random(_) | SendError::Sign(_) | SendError::Request(_)) => {
@@ -78,11 +91,12 @@ impl ProxyError {
             Self::AccessDenied(AccessDenied::Host) => "host_not_allowed",
             Self::AccessDenied(AccessDenied::Origin) => "origin_not_allowed",
             Self::AccessDenied(AccessDenied::Token) => "invalid_local_token",
+            Self::WebSocket => "websocket_not_supported",
             Self::Route(RouteError::NotFound) => "not_found",
             Self::Route(RouteError::Malformed(_)) => "malformed_path",
             Self::BodyTooLarge => "body_too_large",
             Self::ContentEncoding => "content_encoding_not_supported",
-            Self::BodyBroken => "malformed_body",
+            Self::BodyBroken | Self::Undecodable(_) => "malformed_body",
             Self::Redirected { .. } => "gateway_redirects",
             Self::Send(SendError::Random(_) | SendError::Sign(_) | SendError::Request(_)) => {
                 "cannot_sign"
@@ -111,6 +125,9 @@ impl ProxyError {
                  program the one that it was started with, as its API key."
                     .to_owned()
             }
+            Self::WebSocket => {
+                "llmgw serve has no WebSockets; send the request over HTTP.".to_owned()
+            }
             Self::Route(RouteError::NotFound) => "There is nothing at this path. The base URL is \
                  this address followed by /v1 (OpenAI), /api/v1 (OpenRouter) or nothing \
                  (Anthropic)."
@@ -121,10 +138,14 @@ impl ProxyError {
                 shared::request::MAX_BODY >> 20
             ),
             Self::ContentEncoding => {
-                "Send the request without Content-Encoding: gateways take no compressed bodies."
+                "Send the request without Content-Encoding, or in gzip, deflate, br or zstd."
                     .to_owned()
             }
-            Self::BodyBroken => "The request's body did not arrive as a whole.".to_owned(),
+            Self::Undecodable(coding) => format!(
+                "The request's body is not valid {}; its Content-Encoding says that it is.",
+                coding.as_str()
+            ),
+            Self::BodyBroken => "The request's body is incomplete.".to_owned(),
             Self::Redirected { location } => format!(
                 "The gateway's address leads to {location}; start llmgw serve with the address \
                  that answers itself."
@@ -168,6 +189,16 @@ impl From<AccessDenied> for ProxyError {
 impl From<RouteError> for ProxyError {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+impl From<CodingError> for ProxyError {
+    fn from(error: CodingError) -> Self {
+        match error {
+            CodingError::Unsupported => Self::ContentEncoding,
+            CodingError::Broken(coding) => Self::Undecodable(coding),
+            CodingError::TooLarge => Self::BodyTooLarge,
+        }
     }
 }
 

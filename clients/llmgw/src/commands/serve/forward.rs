@@ -10,14 +10,21 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::{
-    HeaderMap, HeaderName, StatusCode,
-    header::{self, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, LOCATION},
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, EXPECT, LOCATION, UPGRADE},
     request::Parts,
 };
-use shared::{causes::causes, request::MAX_BODY, upstream::openrouter::HOP_BY_HOP};
+use shared::{
+    causes::causes,
+    request::MAX_BODY,
+    upstream::openrouter::{
+        NOT_FORWARDED, NOT_FORWARDED_PREFIXES, NOT_RETURNED, NOT_RETURNED_PREFIX, without,
+    },
+};
 use tokio::{sync::mpsc::UnboundedSender, time::timeout};
 
 use super::{
+    codings::Codings,
     cors,
     error::ProxyError,
     guard::Guard,
@@ -25,24 +32,11 @@ use super::{
 };
 use crate::{client::Client, gateway::Draft, response::UPSTREAM};
 
-/// Request headers that concern the caller and this proxy only: credentials, and the caller's origin.
-const NOT_SENT: [&str; 10] = [
-    "api-key",
-    "authorization",
-    "content-length",
-    "cookie",
-    "expect",
-    "host",
-    "origin",
-    "referer",
-    "x-api-key",
-    "x-goog-api-key",
-];
-/// The signature's own headers, and those of browsers about the page.
-const NOT_SENT_PREFIXES: [&str; 3] = ["x-did", "sec-", "access-control-"];
-/// Response headers that concern the gateway's own origin.
-const NOT_RETURNED: [&str; 3] = ["alt-svc", "set-cookie", "strict-transport-security"];
-const NOT_RETURNED_PREFIXES: [&str; 1] = ["access-control-"];
+/// Request headers that concern the caller's page, which the gateway does not know, and the coding of the
+/// body, which is sent decoded.
+const OF_THE_CALLER: [&str; 3] = ["content-encoding", "origin", "referer"];
+/// Headers of browsers about the page.
+const OF_BROWSERS: [&str; 2] = ["sec-", "access-control-"];
 
 /// The most of a refused body that is read. Most clients read a response only after sending the body.
 const MAX_IGNORED: usize = 64 << 20;
@@ -119,12 +113,13 @@ async fn forward(
     body: &mut Body,
 ) -> Result<Response, ProxyError> {
     proxy.guard.authorize(&head.headers)?;
+    check_upgrade(&head.headers)?;
     let target = route::target(head.uri.path(), head.uri.query())?;
-    check_content_encoding(&head.headers)?;
-    let body = read(&head.headers, body).await?;
-    let headers = without(&head.headers, &NOT_SENT, &NOT_SENT_PREFIXES);
+    let codings = Codings::of(&head.headers)?;
+    let body = codings.decode(read(&head.headers, body).await?)?;
+    let headers = sent(&head.headers);
     let draft = Draft::new(head.method.clone(), target, headers, body);
-    let response = proxy.client.send(draft).await?;
+    let response = proxy.client.send_by_server_clock(draft).await?;
     check_redirect(&response)?;
     proxy.log.request(head, response.status());
     Ok(pass_on(response, head.clone(), proxy.clone()))
@@ -134,7 +129,11 @@ async fn forward(
 /// response must not look complete.
 fn pass_on(response: reqwest::Response, head: Parts, proxy: Arc<Proxy>) -> Response {
     let status = response.status();
-    let headers = without(response.headers(), &NOT_RETURNED, &NOT_RETURNED_PREFIXES);
+    let headers = without(
+        response.headers(),
+        &[&NOT_RETURNED],
+        &[&[NOT_RETURNED_PREFIX]],
+    );
     let bytes = response.bytes_stream().inspect_err(move |_| {
         proxy
             .log
@@ -166,16 +165,16 @@ async fn refuse(
     error.response(dialect)
 }
 
-fn check_content_encoding(headers: &HeaderMap) -> Result<(), ProxyError> {
-    let mut codings = headers
-        .get_all(CONTENT_ENCODING)
+/// Refuses the upgrade to a WebSocket. Programs that try one first (Codex) then send the request over HTTP.
+fn check_upgrade(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut protocols = headers
+        .get_all(UPGRADE)
         .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii);
-    if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
-        Ok(())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
+        Err(ProxyError::WebSocket)
     } else {
-        Err(ProxyError::ContentEncoding)
+        Ok(())
     }
 }
 
@@ -225,26 +224,11 @@ async fn ignore(body: Body) {
     }
 }
 
-fn without(headers: &HeaderMap, names: &[&str], prefixes: &[&str]) -> HeaderMap {
-    let listed: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    let is_removed = |name: &HeaderName| {
-        let name = name.as_str();
-        HOP_BY_HOP.contains(&name)
-            || names.contains(&name)
-            || prefixes.iter().any(|prefix| name.starts_with(prefix))
-            || listed.iter().any(|listed| listed == name)
-    };
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if !is_removed(name) {
-            kept.append(name, value.clone());
-        }
-    }
-    kept
+/// The caller's headers that go to the gateway.
+pub(super) fn sent(headers: &HeaderMap) -> HeaderMap {
+    without(
+        headers,
+        &[&NOT_FORWARDED, &OF_THE_CALLER],
+        &[&NOT_FORWARDED_PREFIXES, &OF_BROWSERS],
+    )
 }

@@ -19,6 +19,7 @@ use http::{
     uri::Authority,
 };
 use subtle::{Choice, ConstantTimeEq};
+use url::Url;
 use zeroize::Zeroizing;
 
 const API_KEY: &str = "x-api-key";
@@ -74,6 +75,10 @@ impl Guard {
         let Ok(authority) = host.parse::<Authority>() else {
             return false;
         };
+        // HTTP's authorities include some that no URL has, and so no browser sends: `[127.0.0.1]`, `localhost:abc`.
+        if Url::parse(&format!("http://{host}/")).is_err() {
+            return false;
+        }
         let name = authority.host();
         let address = name.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = address.parse::<IpAddr>() {

@@ -169,3 +169,26 @@ fn every_record_that_is_there_is_found_or_reported() {
         assert!(!found.records.is_empty() || found.unreadable > 0, "{text}");
     }
 }
+
+/// Ten times the records take about ten times as long: their comparison with each other would take 100 times.
+#[test]
+fn duplicates_are_found_in_linear_time() {
+    let record = |number: u32| {
+        let text = RECORD.replacen("fd8b67e2", &format!("{number:08x}"), 1);
+        EmergencyRecord::parse(&text).unwrap()
+    };
+    let records: Vec<EmergencyRecord> = (0..10_000).map(record).collect();
+    let nanoseconds = |records: &[EmergencyRecord]| {
+        let mut twice = [records, records].concat();
+        let now = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            time.tv_sec * 1_000_000_000 + time.tv_nsec
+        };
+        let start = now();
+        remove_duplicates(&mut twice);
+        assert_eq!(twice, records);
+        now() - start
+    };
+    let (few, many) = (nanoseconds(&records[..1_000]), nanoseconds(&records));
+    assert!(many < 40 * few, "{few} ns, then {many} ns");
+}

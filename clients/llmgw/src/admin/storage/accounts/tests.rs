@@ -21,6 +21,10 @@ fn a_change_is_one_member() {
             AccountChange::Disabled(true),
             json!({"did": "did:a", "disabled": true}),
         ),
+        (
+            AccountChange::Approved(false),
+            json!({"did": "did:a", "approved": false}),
+        ),
     ] {
         let json = SetAccountJson {
             did: "did:a",

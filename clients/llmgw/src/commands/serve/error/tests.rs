@@ -34,6 +34,18 @@ fn each_dialect_has_its_own_words() {
             "invalid_request_error",
         ),
         (
+            ProxyError::Undecodable(Coding::Brotli),
+            400,
+            ["invalid_request_error", "malformed_body"],
+            "invalid_request_error",
+        ),
+        (
+            ProxyError::WebSocket,
+            426,
+            ["invalid_request_error", "websocket_not_supported"],
+            "invalid_request_error",
+        ),
+        (
             ProxyError::Redirected {
                 location: "https://other".to_owned(),
             },

@@ -51,6 +51,9 @@ fn hosts() {
         "",
         "a b",
         "[::2]",
+        "[127.0.0.1]",
+        "localhost:abc",
+        "[::1]m",
     ] {
         let head = head("/", &[("host", host)]);
         assert_eq!(guard.admit(&head), Err(AccessDenied::Host), "{host}");
@@ -139,7 +142,7 @@ fn tokens() {
         vec![("authorization", bearer.as_str())],
         vec![("authorization", "bearer 0123456789abcdef")],
         vec![("x-api-key", TOKEN)],
-        // What Anthropic's clients send with both of their variables set.
+        // Anthropic's clients send both with both of their variables set.
         vec![("authorization", "Bearer other"), ("x-api-key", TOKEN)],
         vec![("authorization", &bearer), ("x-api-key", "other")],
     ] {

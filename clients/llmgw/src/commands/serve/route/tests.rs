@@ -46,6 +46,11 @@ fn paths() {
             None,
             "/api/v1/openrouter/models/deepseek/r1:free/endpoints",
         ),
+        (
+            "/v1/models/deepseek%2Fr1",
+            None,
+            "/api/v1/openrouter/models/deepseek/r1",
+        ),
     ] {
         assert_eq!(target(local, query).unwrap().to_string(), remote, "{local}");
     }

@@ -1,0 +1,16 @@
+//! Shows that the corpus reaches what each target checks, and that the target checks it.
+
+#![cfg(fuzzing)]
+
+use fuzz::TARGETS;
+
+#[test]
+fn every_target_notices_a_planted_bug() {
+    fuzz::plant_bugs();
+    let notices_none = |target: &&fuzz::Target| {
+        let corpus = target.corpus().unwrap();
+        corpus.iter().all(|(_, input)| target.passes(input))
+    };
+    let blind: Vec<_> = TARGETS.iter().filter(notices_none).collect();
+    assert!(blind.is_empty(), "{blind:#?}");
+}
