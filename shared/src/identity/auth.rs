@@ -18,13 +18,13 @@ use std::iter;
 use http::{HeaderMap, Method, header::CONTENT_ENCODING};
 use jiff::{SignedDuration, Timestamp};
 
+use self::scheme::Request;
 pub use self::{
     audiences::{AudienceCount, Audiences},
     caller::{Caller, Fingerprint, ReplayGuard},
-    error::{AuthError, Credential, TokenHeader},
+    error::{AuthError, Credential},
     scheme::Scheme,
 };
-use self::{scheme::Request, token::Presented};
 pub use crate::identity::signing::Audience;
 use crate::{
     identity::{
@@ -53,21 +53,17 @@ pub fn identify(
     max_body: usize,
     now: Timestamp,
 ) -> Result<Identified, AuthError> {
-    let seen = match token::presented(&request.headers)? {
-        Presented::Token(text) => {
-            let digest = AccessToken::parse(text)?.digest();
-            check_content_encoding(&request.headers)?;
-            check_body_size(request.body.len(), max_body)?;
-            let path = CanonicalPath::from_raw(&request.raw_path)?;
-            return Ok(Identified {
-                identity: Identity::Token(digest),
-                path: routed_path(audiences, request.stage.as_deref(), &path),
-                query: CanonicalQuery::from_raw(&request.query)?,
-            });
-        }
-        Presented::Other(header) => Some(header),
-        Presented::Nothing => None,
-    };
+    if let Some(text) = token::presented(&request.headers)? {
+        let digest = AccessToken::parse(text)?.digest();
+        check_content_encoding(&request.headers)?;
+        check_body_size(request.body.len(), max_body)?;
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
+        return Ok(Identified {
+            identity: Identity::Token(digest),
+            path: routed_path(audiences, request.stage.as_deref(), &path),
+            query: CanonicalQuery::from_raw(&request.query)?,
+        });
+    }
     match authenticate(request, audiences, max_body, now) {
         Ok(Authenticated {
             caller,
@@ -78,10 +74,10 @@ pub fn identify(
             path,
             query,
         }),
-        Err(AuthError::MissingCredentials { missing })
+        Err(AuthError::MissingCredentials { missing, unread })
             if Scheme::used(&request.headers).is_none() =>
         {
-            Err(AuthError::Anonymous { missing, seen })
+            Err(AuthError::Anonymous { missing, unread })
         }
         Err(error) => Err(error),
     }
@@ -132,7 +128,7 @@ pub fn authenticate(
     max_body: usize,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
-    if let Presented::Token(_) = token::presented(&request.headers)? {
+    if token::presented(&request.headers)?.is_some() {
         return Err(AuthError::SignatureRequired);
     }
     let credentials = Scheme::of(&request.headers).credentials(&request.headers)?;

@@ -122,12 +122,18 @@ fn internal() -> Failure {
 fn of_auth(error: &AuthError) -> Failure {
     let failure = Failure::new(auth_status(error), sentence(error));
     match error {
-        AuthError::MissingCredentials { missing } | AuthError::Anonymous { missing, .. } => {
+        AuthError::MissingCredentials { missing, unread }
+        | AuthError::Anonymous { missing, unread } => {
             let missing: Vec<_> = missing
                 .iter()
                 .map(|credential| credential.header())
                 .collect();
-            failure.with("missing", missing)
+            let failure = failure.with("missing", missing);
+            if unread.is_empty() {
+                failure
+            } else {
+                failure.with("unread", unread.clone())
+            }
         }
         AuthError::TimestampOutOfWindow { server_time, .. } => failure
             .with("server_time", server_time.to_string())

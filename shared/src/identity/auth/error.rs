@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 
 use super::TIMESTAMP_WINDOW;
@@ -50,50 +51,28 @@ impl fmt::Display for Credential {
     }
 }
 
-/// A header that may carry an access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenHeader {
-    /// `Authorization`, with the scheme `Bearer`.
-    Authorization,
-    /// `x-api-key`, as Anthropic's clients send it.
-    ApiKey,
-}
-
-impl TokenHeader {
-    pub(super) const ALL: [Self; 2] = [Self::Authorization, Self::ApiKey];
-
-    /// The header's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorization => "authorization",
-            Self::ApiKey => "x-api-key",
-        }
-    }
-}
-
-impl fmt::Display for TokenHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Why a request has no caller. The text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Required headers that were not sent.
-    #[error("sign the request: missing {}", list(missing))]
+    #[error("sign the request: missing {}{}", list(missing), hint(unread))]
     MissingCredentials {
         /// The missing headers, at least one.
         missing: Vec<Credential>,
+        /// The headers with other credentials that were sent, and are not read.
+        unread: Vec<&'static str>,
     },
     /// Neither an access token nor any header of a signature.
-    #[error("{}: missing {}", invitation(*seen), list(missing))]
+    #[error(
+        "send an access token in Authorization: Bearer … or x-api-key, or sign the request: missing {}; {}",
+        list(missing),
+        form_of_tokens(unread)
+    )]
     Anonymous {
         /// The headers that a signature would need.
         missing: Vec<Credential>,
-        /// The header that holds something else, such as a key of OpenRouter.
-        seen: Option<TokenHeader>,
+        /// The headers with something else, such as a key of OpenRouter.
+        unread: Vec<&'static str>,
     },
     /// An access token beside another one or beside a signature.
     #[error(
@@ -187,19 +166,46 @@ impl AuthError {
     }
 }
 
-/// What to send, by way of what was sent.
-fn invitation(seen: Option<TokenHeader>) -> String {
+/// The headers that other services read credentials from. Their values are secrets of others.
+pub(super) const FOREIGN: [&str; 2] = ["authorization", "x-api-key"];
+
+/// The headers of a request with credentials that are not read here.
+pub(super) fn unread(headers: &HeaderMap) -> Vec<&'static str> {
+    let sent = |name: &&str| headers.contains_key(*name);
+    FOREIGN.into_iter().filter(sent).collect()
+}
+
+/// The way on for those who send other credentials.
+fn hint(unread: &[&str]) -> String {
+    if unread.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; {} sent, but no key or token is read here: docs/use/signing.md says how to sign, and \
+         `llmgw serve` signs for programs that know only an API key",
+        were(unread)
+    )
+}
+
+/// The form of access tokens, for those who may have sent something else.
+fn form_of_tokens(unread: &[&str]) -> String {
     let form = format!(
         "an access token begins with sk-lgw- and has {} characters",
         AccessToken::LEN
     );
-    match seen {
-        None => format!(
-            "send an access token as Authorization: Bearer … or x-api-key ({form}), or sign the request"
-        ),
-        Some(header) => format!(
-            "the header {header} was seen, but holds no access token of this gateway ({form}); keys of OpenRouter and of other services are not read there. Send an access token, or sign the request"
-        ),
+    if unread.is_empty() {
+        return form;
+    }
+    format!(
+        "{} sent, but holds none: {form}; keys of OpenRouter and of other services are not read here",
+        were(unread)
+    )
+}
+
+fn were(headers: &[&str]) -> String {
+    match headers {
+        [one] => format!("{one} was"),
+        several => format!("{} were", several.join(" and ")),
     }
 }
 

@@ -9,7 +9,7 @@ mod x_did_v1;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
-use super::error::{AuthError, Credential};
+use super::error::{AuthError, Credential, unread};
 use crate::identity::{
     canonical::{CanonicalPath, CanonicalQuery},
     did::{DidUrl, Signature},

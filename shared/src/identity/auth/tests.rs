@@ -388,12 +388,53 @@ fn missing_headers_are_named() {
         assert_eq!(
             error,
             AuthError::MissingCredentials {
-                missing: missing.to_vec()
+                missing: missing.to_vec(),
+                unread: Vec::new(),
             }
         );
         let names: Vec<_> = missing.iter().map(|header| header.header()).collect();
         assert!(error.to_string().ends_with(&names.join(", ")));
     }
+}
+
+#[test]
+fn credentials_of_other_services_are_named_and_never_quoted() {
+    for (sent, named) in [
+        (
+            &[(
+                "authorization",
+                "DIDAuthV1 did=\"did:key:z6Mk\",sig=\"s3cret\"",
+            )][..],
+            "authorization was sent",
+        ),
+        (
+            &[("authorization", "Bearer sk-or-v1-s3cret")],
+            "authorization was sent",
+        ),
+        (&[("x-api-key", "sk-or-v1-s3cret")], "x-api-key was sent"),
+        (
+            &[("x-api-key", "s3cret"), ("authorization", "Basic s3cret")],
+            "authorization and x-api-key were sent",
+        ),
+    ] {
+        let mut request = Client::default().incoming();
+        for header in Scheme::XDidV1.headers() {
+            request.headers.remove(*header);
+        }
+        for (name, value) in sent {
+            set(&mut request, name, value);
+        }
+        let error = check(&request).unwrap_err();
+        assert_eq!(error.reason(), "missing_credentials");
+        let text = error.to_string();
+        assert!(text.contains(named), "{text}");
+        assert!(text.contains("docs/use/signing.md") && text.contains("llmgw serve"));
+        assert!(!format!("{text}{error:?}").contains("s3cret"), "{text}");
+    }
+    // Whoever signs may send them: SDKs always do.
+    let mut request = Client::default().incoming();
+    set(&mut request, "authorization", "Bearer unused");
+    assert!(check(&request).is_ok());
 }
 
 #[test]

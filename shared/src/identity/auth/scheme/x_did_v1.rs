@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::{AuthError, Credential, Credentials, Request, single};
+use super::{AuthError, Credential, Credentials, Request, single, unread};
 use crate::identity::{
     canonical::CanonicalPath,
     did::DidUrl,
@@ -33,6 +33,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials, AuthError>
         ];
         return Err(AuthError::MissingCredentials {
             missing: missing.into_iter().flatten().collect(),
+            unread: unread(headers),
         });
     };
     let nonce = single(headers, Credential::Nonce)?;
