@@ -3,6 +3,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 
 use crate::{
+    error::Error,
     identity::{
         access_token::AccessToken,
         auth::{Audiences, AuthError, Identified, Identity, authenticate, identify},
@@ -11,6 +12,7 @@ use crate::{
         signing::{self, BodyDigest, Nonce, SignedAt, SignedParts},
     },
     request::{Incoming, RawQuery},
+    respond,
 };
 
 const MAX_BODY: usize = 64;
@@ -330,6 +332,27 @@ fn a_token_does_not_pass_where_a_signature_is_asked_for() {
         "missing_credentials"
     );
     assert!(authenticate(&signed(&[]), &audiences, MAX_BODY, now()).is_ok());
+}
+
+#[test]
+fn each_refusal_has_its_status() {
+    let token = token();
+    let audiences = audiences(&["https://gw.example.com"]);
+    let of_token = request(&[("x-api-key", &token)]);
+    let refused = |headers: &[_]| identified(&request(headers)).unwrap_err();
+    for (error, status) in [
+        (refused(&[]), 401),
+        (refused(&[("x-api-key", &token[..55])]), 401),
+        (refused(&[("x-api-key", &token), ("x-did", "x")]), 400),
+        (
+            authenticate(&of_token, &audiences, MAX_BODY, now()).unwrap_err(),
+            403,
+        ),
+    ] {
+        let reason = error.reason();
+        let response = respond::failure(&Error::Auth(error), uuid::Uuid::nil());
+        assert_eq!(response.status().as_u16(), status, "{reason}");
+    }
 }
 
 #[test]
