@@ -99,7 +99,8 @@ impl Fuzzer {
         let mut command = cargo::command(workspace);
         command
             // With a target, the options of the wrapper reach neither macros nor build scripts.
-            .args(["build", "--release", "--locked", "--target", &triple])
+            // Not `--locked`: a new dependency of ours is not yet in the fuzzer's lock, which then takes it over.
+            .args(["build", "--release", "--target", &triple])
             .env("RUSTC_WRAPPER", sources.join("libfuzzer/instrument.sh"))
             .env("CARGO_TARGET_DIR", &target_directory)
             .current_dir(sources.join("libfuzzer"));
