@@ -8,10 +8,6 @@ use crate::{
 };
 
 /// The observer of an answer's bytes while they pass.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one lives per request, and it is moved twice"
-)]
 pub(super) enum Watch {
     /// Nothing is read.
     Nothing,
