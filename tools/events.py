@@ -265,8 +265,8 @@ def samples() -> list[Sample]:
             reason="method_not_allowed",
         ),
         #
-        put("keys-put-v1", STORED_KEY, note="not checked with OpenRouter"),
-        put("keys-put-v2", STORED_KEY, note="not checked with OpenRouter"),
+        put("keys-put-v1", STORED_KEY, note="not checked with OpenRouter (`ALLOW_UNVERIFIED_KEYS`)"),
+        put("keys-put-v2", STORED_KEY, note="not checked with OpenRouter (`ALLOW_UNVERIFIED_KEYS`)"),
         get("keys-get-v1", KEYS),
         get("keys-get-v2", KEYS),
         post(

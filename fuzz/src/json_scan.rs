@@ -46,8 +46,8 @@ pub(crate) fn agrees_with_serde_json(data: &[u8]) {
     let document = &expanded(document, seed)[..];
     let mut scanner = Scanner::new(&WANT);
     let mut whole = scan(&mut scanner, [document]);
-    if planted() {
-        whole.0.pop();
+    if planted() && whole.1 == Status::Complete {
+        whole.1 = Status::Incomplete;
     }
     scanner.reset();
     assert_eq!(whole, scan(&mut scanner, cut(document, seed)), "cut");

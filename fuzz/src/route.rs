@@ -32,7 +32,6 @@ const FREE: [&str; 4] = [
     "generation/feedback",
     "messages/count_tokens",
 ];
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// No spelling of a refused family goes upstream, every path that does is canonical, and only a known free POST is not
 /// billed.
@@ -53,9 +52,6 @@ pub(crate) fn refused_families_stay_refused(data: &[u8]) {
                 assert!(!allows_none || refused.is_none(), "{path} is let through");
             }
             Err(RouteError::PathNotAllowed { family }) => assert!(REFUSED.contains(&family)),
-            Err(RouteError::MethodNotAllowed { .. }) => {
-                assert!(!METHODS.contains(&method.as_str()));
-            }
             Err(RouteError::NotFound { .. }) => {
                 let below = path.as_str().strip_prefix(PROXY_PREFIX);
                 let below = below.and_then(|it| it.strip_prefix('/')).unwrap_or("");
@@ -70,7 +66,6 @@ pub(crate) fn refused_families_stay_refused(data: &[u8]) {
 
 fn is_sound(route: &Route, method: &Method, path: &CanonicalPath) {
     let upstream = route.upstream_path();
-    assert!(METHODS.contains(&method.as_str()));
     assert!(upstream.len() > 1 && path.as_str().ends_with(upstream));
     assert_eq!(expected_path(upstream).as_deref(), Some(upstream));
     let url = Url::parse(&format!("https://openrouter.ai/api/v1{upstream}")).unwrap();

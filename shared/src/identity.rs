@@ -1,6 +1,7 @@
-//! The callers: DIDs, the canonical form of a request, the signed text, and its verification.
+//! The callers: DIDs, access tokens, the canonical form of a request, the signed text, and its verification.
 
 pub mod access;
+pub mod access_token;
 pub mod auth;
 pub mod canonical;
 pub mod did;

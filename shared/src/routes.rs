@@ -121,6 +121,17 @@ impl Route {
             .find(|it| it.function() == function && it.path() == path)
     }
 
+    /// The route that a path below the gateway's base URL leads to, whichever function answers it.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|it| match it.path().strip_suffix("{path}") {
+                Some(prefix) => path.starts_with(prefix),
+                None => path == it.path(),
+            })
+    }
+
     /// The path below the gateway's base URL. `{path}` at the end stands for anything.
     #[must_use]
     pub fn path(self) -> &'static str {

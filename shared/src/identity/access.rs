@@ -1,7 +1,7 @@
 //! The DIDs that may use the gateway.
 //!
-//! [`AllowedDids::check`] is the only way from an [`Authenticated`] request to an [`Allowed`] one, which is
-//! what the functions work with. Where the operator approves DIDs one by one, the database has the answer:
+//! [`AllowedDids::check`] is the only way from an [`Authenticated`] request to the [`Allowed`] one that the
+//! functions work with. Where the operator approves DIDs one by one, the database has the answer:
 //! it is asked in the call that comes first, whose caller [requires approval](Allowed::requires_approval).
 
 use super::{

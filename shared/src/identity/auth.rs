@@ -1,18 +1,21 @@
-//! Authentication: verification of a request's signature, by the [`Scheme`] that it is signed with.
+//! Authentication: verification of a request's signature, by the [`Scheme`] that it is signed with, and
+//! the reading of its access token.
 //!
-//! [`authenticate`] is the only way to a [`Caller`], and whatever needs one to be called cannot be
-//! called for a stranger. It reads nothing but the request, so that nobody learns whether a DID is
-//! known before having proved to own it. What it cannot tell is whether a request was seen before:
-//! the [`Fingerprint`] has to be inserted, once, in the transaction that begins the request.
+//! [`authenticate`] and [`identify`] are the only ways to a [`Caller`], and whatever needs one to be called
+//! cannot be called for a stranger. They read nothing but the request, so that nobody learns whether a DID
+//! is known before having proved to own it. What they cannot tell is whether a request was seen before:
+//! the [`Fingerprint`] has to be inserted, once, in the transaction that begins the request; and whether
+//! there is a token of a [`TokenDigest`]: the same transaction looks it up.
 
 mod audiences;
 mod caller;
 mod error;
 mod scheme;
+mod token;
 
 use std::iter;
 
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::{HeaderMap, Method, header::CONTENT_ENCODING};
 use jiff::{SignedDuration, Timestamp};
 
 use self::scheme::Request;
@@ -25,18 +28,94 @@ pub use self::{
 pub use crate::identity::signing::Audience;
 use crate::{
     identity::{
+        access_token::{AccessToken, TokenDigest},
         canonical::{CanonicalPath, CanonicalQuery},
         signing::BodyDigest,
     },
     observe,
     request::Incoming,
+    routes::Route,
 };
 
 /// The largest difference between a request's timestamp and the server's time, either way, the
 /// bounds included.
 pub const TIMESTAMP_WINDOW: SignedDuration = SignedDuration::from_secs(300);
 
-/// Checks a request's signature and gives its caller, path and query.
+/// Finds out who a request is from, by its signature or by its access token.
+///
+/// A token is read in `Authorization: Bearer …` and in `x-api-key`, nowhere else: not in the query, the
+/// path or a cookie, which logs and histories keep. Its form and checksum are judged here. A token says
+/// nothing of the audience that it was meant for, so its path is the one of those that
+/// [`authenticate`] would try that leads to a [`Route`].
+pub fn identify(
+    request: &Incoming,
+    audiences: &Audiences,
+    max_body: usize,
+    now: Timestamp,
+) -> Result<Identified, AuthError> {
+    if let Some(text) = token::presented(&request.headers)? {
+        let digest = AccessToken::parse(text)?.digest();
+        check_content_encoding(&request.headers)?;
+        check_body_size(request.body.len(), max_body)?;
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
+        return Ok(Identified {
+            identity: Identity::Token(digest),
+            path: routed_path(audiences, request.stage.as_deref(), &path),
+            query: CanonicalQuery::from_raw(&request.query)?,
+        });
+    }
+    match authenticate(request, audiences, max_body, now) {
+        Ok(Authenticated {
+            caller,
+            path,
+            query,
+        }) => Ok(Identified {
+            identity: Identity::Signed(caller),
+            path,
+            query,
+        }),
+        Err(AuthError::MissingCredentials { missing, unread })
+            if Scheme::used(&request.headers).is_none() =>
+        {
+            Err(AuthError::Anonymous { missing, unread })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A request whose sender is known by a signature, or will be by a token.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The sender.
+    pub identity: Identity,
+    /// Its path below the audience, to route by and to forward.
+    pub path: CanonicalPath,
+    /// Its query, to read and to forward.
+    pub query: CanonicalQuery,
+}
+
+/// The sender of a request.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// A DID that signed the request.
+    Signed(Caller),
+    /// The holder of a token with this digest, if there is one: only the database can tell.
+    Token(TokenDigest),
+}
+
+impl Identity {
+    /// The fingerprint that the database must not have seen before. A token's request has none: a bearer
+    /// replays by nature.
+    #[must_use]
+    pub fn replay_guard(&self, method: &Method) -> Option<ReplayGuard> {
+        match self {
+            Self::Signed(caller) => caller.replay_guard(method),
+            Self::Token(_) => None,
+        }
+    }
+}
+
+/// Checks a request's signature and gives its caller, path and query. An access token is refused.
 ///
 /// `max_body` is in bytes. The audiences are tried in order. For each, the path is the event's with
 /// the audience's own path taken off its front, or else the stage's name; if that does not verify,
@@ -49,6 +128,9 @@ pub fn authenticate(
     max_body: usize,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
+    if token::presented(&request.headers)?.is_some() {
+        return Err(AuthError::SignatureRequired);
+    }
     let credentials = Scheme::of(&request.headers).credentials(&request.headers)?;
     check_window(credentials.signed_at, now)?;
     check_content_encoding(&request.headers)?;
@@ -129,6 +211,18 @@ fn check_body_size(size: usize, max: usize) -> Result<(), AuthError> {
     } else {
         Err(AuthError::BodyTooLarge { size, max })
     }
+}
+
+/// The path below an audience that leads to a route, or else the likeliest one below the first audience.
+fn routed_path(audiences: &Audiences, stage: Option<&str>, path: &CanonicalPath) -> CanonicalPath {
+    let below = |audience| paths_below(audience, stage, path);
+    let mut candidates = audiences.iter().flat_map(|audience| {
+        let (likely, whole) = below(audience);
+        iter::once(likely).chain(whole)
+    });
+    candidates
+        .find(|it| Route::at(it.as_str()).is_some())
+        .unwrap_or_else(|| below(audiences.first()).0)
 }
 
 /// The path that the event's path most likely means below an audience, and the whole path where that

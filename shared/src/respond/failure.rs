@@ -107,7 +107,8 @@ fn internal() -> Failure {
 fn of_auth(error: &AuthError) -> Failure {
     let failure = Failure::new(auth_status(error), sentence(error));
     match error {
-        AuthError::MissingCredentials { missing, unread } => {
+        AuthError::MissingCredentials { missing, unread }
+        | AuthError::Anonymous { missing, unread } => {
             let missing: Vec<_> = missing
                 .iter()
                 .map(|credential| credential.header())
@@ -129,7 +130,10 @@ fn of_auth(error: &AuthError) -> Failure {
         } => failure
             .with("signing_string", signing_string.as_str())
             .with("audiences_tried", *audiences_tried),
-        AuthError::Repeated(_)
+        AuthError::AmbiguousCredentials
+        | AuthError::Token(_)
+        | AuthError::SignatureRequired
+        | AuthError::Repeated(_)
         | AuthError::NotAscii(_)
         | AuthError::Did(_)
         | AuthError::Timestamp(_)
@@ -143,10 +147,15 @@ fn of_auth(error: &AuthError) -> Failure {
 
 fn auth_status(error: &AuthError) -> StatusCode {
     match error {
-        AuthError::Path(_) | AuthError::Query(_) => StatusCode::BAD_REQUEST,
+        AuthError::Path(_) | AuthError::Query(_) | AuthError::AmbiguousCredentials => {
+            StatusCode::BAD_REQUEST
+        }
+        AuthError::SignatureRequired => StatusCode::FORBIDDEN,
         AuthError::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         AuthError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         AuthError::MissingCredentials { .. }
+        | AuthError::Anonymous { .. }
+        | AuthError::Token(_)
         | AuthError::Repeated(_)
         | AuthError::NotAscii(_)
         | AuthError::Did(_)

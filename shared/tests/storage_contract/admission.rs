@@ -1,4 +1,4 @@
-//! Who may use the gateway, how many requests may be open, and the rate of the gateway's own routes.
+//! Approved DIDs, the cap of open requests, keys of one's own, and the rate of the gateway's own routes.
 
 use std::num::NonZeroU32;
 

@@ -146,10 +146,7 @@ impl Deployer<'_> {
             self.deploy(
                 &["proxy-astray", "keys-astray"],
                 &["proxy", "keys"],
-                &[
-                    ("OPENROUTER_BASE_URL", NOBODY),
-                    ("ALLOW_UNVERIFIED_KEYS", "true"),
-                ],
+                &[("OPENROUTER_BASE_URL", NOBODY)],
             )?,
             self.deploy(
                 &[

@@ -92,6 +92,8 @@ impl World {
             ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
             ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
             ("OPENROUTER_BASE_URL", upstream.base_url()),
+            // As the samples do.
+            ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
             // The most verbose level: a test looks for secrets in the log.
             ("RUST_LOG", "trace".to_owned()),
         ]);

@@ -47,7 +47,7 @@ pub struct Plan {
     pub content_type: String,
     pub body: Vec<u8>,
     pub price: Price,
-    /// What `GET /generation` tells of a request that makes several generations: the price of one of them.
+    /// The price of one generation of a request that makes several; `GET /generation` tells no more.
     pub part: Option<Price>,
     /// The number of requests in a batch.
     pub inline_requests: usize,

@@ -46,7 +46,7 @@ pub struct Settlement<'a> {
     pub records: Arc<Mutex<Vec<String>>>,
     /// Its bills, which an operator looks up.
     pub openrouter: Arc<OpenRouter>,
-    /// The rules that were broken by what the operator finds.
+    /// The rules that the operator's work, or its findings, broke.
     pub violations: Mutex<Vec<String>>,
     /// The built command line.
     pub llmgw: PathBuf,
@@ -114,8 +114,9 @@ impl Settlement<'_> {
         self.enter_costs_of_several_generations()
     }
 
-    /// Enters, as an operator would from OpenRouter's list of what was billed, what those requests cost of
-    /// whose generations reconciliation knows but one.
+    /// Enters the costs of requests with several generations, of which reconciliation knows one, as an operator
+    /// would from OpenRouter's list of bills. Before that it checks the part that is known, and that nothing
+    /// better could be known.
     fn enter_costs_of_several_generations(&self) -> Result<()> {
         let unknown = self.sql(
             "SELECT coalesce(json_agg(l), '[]')

@@ -146,14 +146,18 @@ fn scripts(folder: &Path) -> Result<Vec<PathBuf>, ClientError> {
         .collect())
 }
 
+/// Makes `link` a link to `to`, also if it is one to another checkout's folder.
 fn link(to: &Path, link: &Path) -> Result<(), ClientError> {
-    match symlink(to, link) {
-        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(ClientError::File {
-            path: link.to_owned(),
-            cause,
-        }),
-        _ => Ok(()),
+    let file_error = |cause| ClientError::File {
+        path: link.to_owned(),
+        cause,
+    };
+    match fs::read_link(link) {
+        Ok(found) if found == to => return Ok(()),
+        Ok(_) => fs::remove_file(link).map_err(file_error)?,
+        Err(_) => {}
     }
+    symlink(to, link).map_err(file_error)
 }
 
 /// Copies a file into a folder.

@@ -126,6 +126,8 @@ fn functions_env(
             "OPENROUTER_BASE_URL",
             openrouter.unwrap_or_else(|| OPENROUTER.to_owned()),
         ),
+        // As the samples of events/ do.
+        ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
         ("RUST_LOG", "info".to_owned()),
     ];
     env.extend(database.env());

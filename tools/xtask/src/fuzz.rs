@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Keep of the corpus only what reaches code that nothing smaller reaches, and add what the searches found
     #[arg(long, conflicts_with = "self_check")]
     minimize: bool,
-    /// Plant a bug in each target and search, without a corpus, until it is found
+    /// Plant a bug in each target, and search until it is found
     #[arg(long)]
     self_check: bool,
 }
@@ -48,7 +48,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
     let targets = selected(&workspace, &options.targets)?;
     if options.list {
-        targets.iter().for_each(|name| println!("{name}"));
+        for name in &targets {
+            println!("{name}");
+        }
         return Ok(());
     }
     let fuzzer = Fuzzer::build(&workspace)?;
@@ -151,12 +153,11 @@ impl Fuzzer {
             .arg(format!("-artifact_prefix={}/{target}-", failing.display()))
             .arg(self.found(target)?)
             .arg(self.corpus(target));
-        let end = observe(&mut command)?;
-        ensure!(end.succeeded, "an input fails");
+        observe(&mut command)?.check()?;
         Ok(())
     }
 
-    /// Searches with a bug in the target, from nothing, until the bug is found.
+    /// Searches with a bug in the target until the bug is found.
     fn finds_planted_bug(&self, target: &str, seconds: u64) -> Result<()> {
         let found = self.found(&format!("planted-{target}"))?;
         let start = Instant::now();
@@ -164,12 +165,10 @@ impl Fuzzer {
         command
             .env("FUZZ_PLANTED", "1")
             .arg(format!("-max_total_time={seconds}"))
-            .arg(format!("-artifact_prefix={}/", found.display()));
+            .arg(format!("-artifact_prefix={}/", found.display()))
+            .args([&found, &self.corpus(target)]);
         let end = observe(&mut command)?;
-        ensure!(
-            !end.succeeded,
-            "the planted bug is not found in {seconds} s"
-        );
+        ensure!(end.panicked, "the planted bug is not found in {seconds} s");
         eprintln!("found after {:.1} s", start.elapsed().as_secs_f32());
         fs::remove_dir_all(found)?;
         Ok(())
@@ -188,8 +187,7 @@ impl Fuzzer {
             // The fewest inputs that reach each edge; how often they do would keep three times as many.
             .args(["-set_cover_merge=1", "-use_counters=0"])
             .args([&smallest, &corpus, &self.found(target)?]);
-        let end = observe(&mut command)?;
-        ensure!(end.succeeded, "an input fails");
+        observe(&mut command)?.check()?;
         let bytes = replace(&corpus, &smallest)?;
         eprintln!("{target}: {bytes} bytes");
         Ok(())
@@ -213,11 +211,26 @@ fn replace(folder: &Path, by: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// The facts about a run of the fuzzer.
 struct End {
     succeeded: bool,
+    sees_coverage: bool,
+    panicked: bool,
 }
 
-/// Runs the fuzzer with its output visible. It must tell of coverage: without it, the search is blind, and would pass.
+impl End {
+    /// Refuses a failing input, and a search without coverage: it is blind, and would pass.
+    fn check(&self) -> Result<()> {
+        ensure!(self.succeeded, "an input fails");
+        ensure!(
+            self.sees_coverage,
+            "the fuzzer sees no coverage: is it instrumented?"
+        );
+        Ok(())
+    }
+}
+
+/// Runs the fuzzer with its output visible.
 fn observe(command: &mut Command) -> Result<End> {
     use std::io::{BufRead as _, BufReader};
 
@@ -226,23 +239,22 @@ fn observe(command: &mut Command) -> Result<End> {
         .stderr(Stdio::piped())
         .spawn()
         .context("can't start the fuzzer")?;
-    let mut sees_coverage = false;
+    let (mut sees_coverage, mut panicked) = (false, false);
     if let Some(output) = child.stderr.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             sees_coverage |= line.contains("cov: ");
+            panicked |= line.contains("panicked at");
             if !line.contains(" REDUCE ") && !line.contains(" NEW ") {
                 eprintln!("{line}");
             }
         }
     }
-    let status = child.wait()?;
-    ensure!(
-        sees_coverage,
-        "the fuzzer sees no coverage: is it instrumented?"
-    );
+    let succeeded = child.wait()?.success();
     Ok(End {
-        succeeded: status.success(),
+        succeeded,
+        sees_coverage,
+        panicked,
     })
 }
 
@@ -257,4 +269,20 @@ fn host_triple(workspace: &Workspace) -> Result<String> {
         .find_map(|line| line.strip_prefix("host: "))
         .map(str::to_owned)
         .context("rustc doesn't tell the host's triple")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_fails_or_is_blind_does_not_pass() {
+        let passes = |script: &str| {
+            let end = observe(Command::new("sh").args(["-c", script])).unwrap();
+            end.check().is_ok()
+        };
+        assert!(passes("echo '#2 INITED cov: 3 ft: 4' >&2"));
+        assert!(!passes("echo '#2 INITED exec/s: 0' >&2"));
+        assert!(!passes("echo '#2 INITED cov: 3 ft: 4' >&2; exit 77"));
+    }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::TIMESTAMP_WINDOW;
 use crate::identity::{
+    access_token::{AccessToken, MalformedToken},
     canonical::{PathError, QueryError},
     did::DidError,
     signing::{self, MalformedNonce, MalformedSignature, MalformedTimestamp, SigningString},
@@ -61,6 +62,29 @@ pub enum AuthError {
         /// The headers with other credentials that were sent, and are not read.
         unread: Vec<&'static str>,
     },
+    /// Neither an access token nor any header of a signature.
+    #[error(
+        "send an access token in Authorization: Bearer … or x-api-key, or sign the request: missing {}; {}",
+        list(missing),
+        form_of_tokens(unread)
+    )]
+    Anonymous {
+        /// The headers that a signature would need.
+        missing: Vec<Credential>,
+        /// The headers with something else, such as a key of OpenRouter.
+        unread: Vec<&'static str>,
+    },
+    /// An access token beside another one or beside a signature.
+    #[error(
+        "send either one access token or one signature: beside an access token there is a second one, another key or an x-did header"
+    )]
+    AmbiguousCredentials,
+    /// Something that begins like an access token and is none.
+    #[error(transparent)]
+    Token(#[from] MalformedToken),
+    /// An access token where only the DID itself may act.
+    #[error("sign this request: an access token spends, it manages neither keys nor tokens")]
+    SignatureRequired,
     /// A header that was sent more than once.
     #[error("send the header {0} exactly once")]
     Repeated(Credential),
@@ -123,7 +147,10 @@ impl AuthError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::MissingCredentials { .. } => "missing_credentials",
+            Self::MissingCredentials { .. } | Self::Anonymous { .. } => "missing_credentials",
+            Self::AmbiguousCredentials => "ambiguous_credentials",
+            Self::Token(error) => error.reason(),
+            Self::SignatureRequired => "signature_required",
             Self::Repeated(header) | Self::NotAscii(header) => header.malformed(),
             Self::Did(error) => error.reason(),
             Self::Timestamp(MalformedTimestamp) => Credential::Timestamp.malformed(),
@@ -140,7 +167,7 @@ impl AuthError {
 }
 
 /// The headers that other services read credentials from. Their values are secrets of others.
-const FOREIGN: [&str; 2] = ["authorization", "x-api-key"];
+pub(super) const FOREIGN: [&str; 2] = ["authorization", "x-api-key"];
 
 /// The headers of a request with credentials that are not read here.
 pub(super) fn unread(headers: &HeaderMap) -> Vec<&'static str> {
@@ -156,11 +183,30 @@ fn hint(unread: &[&str]) -> String {
     format!(
         "; {} sent, but no key or token is read here: docs/use/signing.md says how to sign, and \
          `llmgw serve` signs for programs that know only an API key",
-        match unread {
-            [one] => format!("{one} was"),
-            several => format!("{} were", several.join(" and ")),
-        }
+        were(unread)
     )
+}
+
+/// The form of access tokens, for those who may have sent something else.
+fn form_of_tokens(unread: &[&str]) -> String {
+    let form = format!(
+        "an access token begins with sk-lgw- and has {} characters",
+        AccessToken::LEN
+    );
+    if unread.is_empty() {
+        return form;
+    }
+    format!(
+        "{} sent, but holds none: {form}; keys of OpenRouter and of other services are not read here",
+        were(unread)
+    )
+}
+
+fn were(headers: &[&str]) -> String {
+    match headers {
+        [one] => format!("{one} was"),
+        several => format!("{} were", several.join(" and ")),
+    }
 }
 
 fn list(credentials: &[Credential]) -> String {

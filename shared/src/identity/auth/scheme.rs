@@ -40,8 +40,13 @@ impl Scheme {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let [default, ..] = Self::ALL;
+        Self::used(headers).unwrap_or(default)
+    }
+
+    /// The scheme of which a request has a header.
+    pub(super) fn used(headers: &HeaderMap) -> Option<Self> {
         let is_used = |it: &Self| it.headers().iter().any(|name| headers.contains_key(*name));
-        Self::ALL.into_iter().find(is_used).unwrap_or(default)
+        Self::ALL.into_iter().find(is_used)
     }
 
     /// Reads the credentials of a request.

@@ -21,9 +21,9 @@ const REFUSED_FAMILIES: [&str; 15] = [
     "vault",
 ];
 
-/// Families of paths below which OpenRouter keeps what all keys of an account or workspace share: whoever has
-/// one of them lists, reads, changes or deletes what others keep there. Refused to callers whose key the
-/// gateway made, because those keys are all the operator's. Patterns as above.
+/// Families of paths below which OpenRouter keeps things that all keys of a workspace share: any of these keys
+/// lists, reads, changes and deletes what was stored with another. Refused to callers whose key the gateway
+/// made, because those keys are all in the operator's workspace. Patterns as above.
 const SHARED_FAMILIES: [&str; 6] = [
     "files",
     "batches",

@@ -1,4 +1,5 @@
-//! Who may use the gateway, and how much at once: refused before anything is stored, or asked of OpenRouter.
+//! Restrictions of who may use the gateway, and of how much at once: they refuse before anything is stored, or
+//! asked of OpenRouter.
 
 use e2e::{
     deployments::Deployed,
@@ -139,13 +140,14 @@ fn requests_to_the_gateways_own_routes_count_against_a_rate() {
 fn a_did_has_so_many_requests_in_flight_at_most() {
     with_world(async |world| {
         let user = world.user().unwrap();
+        // A function serves one request at a time, so two.
         let functions = deploy(world, "MAX_OPEN_REQUESTS", "1");
+        let others = deploy(world, "MAX_OPEN_REQUESTS", "1");
         let slow = String::from_utf8(chat_body("stub/slow", true, "gen-slow")).unwrap();
         let mut first = send(&user, &functions, Method::POST, CHAT, &slow).await;
         first.chunk().await.unwrap().unwrap();
-        let plain = String::from_utf8(chat_body("stub/ok", false, "gen-more")).unwrap();
-        let refused = functions_of_another_environment(world);
-        let refused = send(&user, &refused, Method::POST, CHAT, &plain).await;
+        let more = String::from_utf8(chat_body("stub/ok", false, "gen-more")).unwrap();
+        let refused = send(&user, &others, Method::POST, CHAT, &more).await;
         assert_eq!(refused.headers()["retry-after"], "5");
         assert_eq!(
             refused.verdict().await,
@@ -153,11 +155,6 @@ fn a_did_has_so_many_requests_in_flight_at_most() {
         );
         while first.chunk().await.unwrap().is_some() {}
     });
-}
-
-/// A function serves one request at a time.
-fn functions_of_another_environment(world: &World) -> Deployed {
-    deploy(world, "MAX_OPEN_REQUESTS", "1")
 }
 
 #[test]

@@ -306,7 +306,11 @@ fn a_key_that_is_not_good_is_not_stored() {
 
         let unchecked = json!({"api_key": unknown, "verify": false}).to_string();
         // Only where the operator allows it.
-        let refused = send(&user, "keys", Method::PUT, &unchecked).await;
+        let changes = [("ALLOW_UNVERIFIED_KEYS", String::new())];
+        let strict = world.deploy(&["keys"], &changes).unwrap();
+        let body = unchecked.clone().into_bytes();
+        let refused = user.request_at(&strict.url("keys", PATH), Method::PUT, PATH, body);
+        let refused = refused.unwrap().send().await.unwrap();
         let verdict = (403, json!("verification_required"));
         assert_eq!(refused.verdict().await, verdict);
         let key = described(send(&user, "keys-astray", Method::PUT, &unchecked).await).await;
