@@ -44,8 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     })?;
     let server = database.server().context("no server")?;
     // One process per question, so that its CPU time can be told.
-    server
-        .query("ALTER SYSTEM SET max_parallel_workers_per_gather = 0; SELECT pg_reload_conf()")?;
+    server.query("ALTER SYSTEM SET max_parallel_workers_per_gather = 0")?;
+    server.query("SELECT pg_reload_conf()")?;
     let mut report = format!("{}\n", server.query("SELECT version()")?);
     for rows in &options.rows {
         step(&format!("{rows} requests"), || {
