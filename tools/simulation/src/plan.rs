@@ -299,10 +299,16 @@ impl Plan {
         plan
     }
 
-    /// Whether the gateway has the whole cost from the answer, whatever becomes of the client.
+    /// Whether the gateway has the whole cost from the answer, whatever becomes of the client. An error of
+    /// OpenRouter's tells none, though it may have cost something.
     #[must_use]
     pub fn tells_its_whole_cost(&self) -> bool {
+        let is_error = matches!(
+            self.behaviour,
+            Behaviour::ErrorBody { .. } | Behaviour::ErrorEvent
+        );
         self.behaviour.completes()
+            && !is_error
             && self.cost_in_body
             && self.kill.is_none()
             && !self.storage.may_be_given_up()
