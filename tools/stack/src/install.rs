@@ -182,7 +182,8 @@ pub fn cargo_plugin(
             || {
                 process::run(
                     cargo::command(workspace)
-                        .args(["install", "--quiet", "--locked", "--root"])
+                        // Unoptimised: it runs for a second, and would be built for minutes.
+                        .args(["install", "--quiet", "--locked", "--debug", "--root"])
                         .arg(&root)
                         .arg(format!("{name}@{version}")),
                 )
