@@ -2,12 +2,12 @@
 
 #![cfg(fuzzing)]
 
-use fuzz::TARGETS;
+use fuzz::{TARGETS, TIMED};
 
 #[test]
 fn every_input_of_the_corpus_passes() {
     let mut failing = Vec::new();
-    for target in TARGETS {
+    for target in TARGETS.iter().filter(|it| it.name != TIMED) {
         let corpus = target.corpus().unwrap();
         assert!(!corpus.is_empty(), "{} has no corpus", target.name);
         let fails = |input: &(_, Vec<u8>)| !target.passes(&input.1);
