@@ -92,6 +92,9 @@ ALTER TABLE public.request_logs
   ADD COLUMN requested_model         text,
   ADD COLUMN streamed                boolean,
   ADD COLUMN several_generations     boolean,
+  ADD COLUMN token_id                uuid,
+  ADD COLUMN app                     text,
+  ADD COLUMN tag                     text,
   ADD COLUMN hold                    numeric NOT NULL DEFAULT 0,
   -- The response.
   ADD COLUMN generation_id           text,
@@ -146,6 +149,9 @@ COMMENT ON COLUMN public.request_logs.cost_state IS
 COMMENT ON COLUMN public.request_logs.unknown_cost_reason IS 'Why the cost could not be found out, while cost_state is ''unknown''.';
 COMMENT ON COLUMN public.request_logs.known_cost IS
   'A part of an unknown cost: the whole is that or more. In no sum. US dollars.';
+COMMENT ON COLUMN public.request_logs.token_id IS 'The access token that the request came with; null: signed.';
+COMMENT ON COLUMN public.request_logs.app IS 'The client''s own name for itself (X-Title, or the origin of HTTP-Referer).';
+COMMENT ON COLUMN public.request_logs.tag IS 'The token''s tag, or the request''s x-gateway-tag.';
 COMMENT ON COLUMN public.request_logs.several_generations IS
   'The request may make several generations (tools that OpenRouter runs); generation_id names one of them.';
 COMMENT ON COLUMN public.request_logs.cache_write_tokens IS
@@ -186,11 +192,15 @@ CREATE TABLE public.usage_series (
   endpoint   text NOT NULL,
   status     text NOT NULL CHECK (status IN ('completed', 'failed')),
   cost_state text NOT NULL CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')),
-  UNIQUE (did, model, endpoint, status, cost_state)
+  token_id   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+  app        text NOT NULL DEFAULT '',
+  tag        text NOT NULL DEFAULT '',
+  UNIQUE (did, model, endpoint, status, cost_state, token_id, app, tag)
 );
 COMMENT ON TABLE public.usage_series IS
   'What usage is grouped and filtered by. To erase a user, delete here, too; the sums go with it.';
-COMMENT ON COLUMN public.usage_series.endpoint IS 'Empty where none was recorded.';
+COMMENT ON COLUMN public.usage_series.endpoint IS 'Empty where none was recorded; so are app and tag.';
+COMMENT ON COLUMN public.usage_series.token_id IS 'Zero where the request was signed.';
 
 -- Without CHECKs: PostgreSQL parses them at each statement, which would take longer than the change itself.
 CREATE TABLE public.usage_hours (
@@ -224,6 +234,91 @@ CREATE TABLE public.retention (
 INSERT INTO public.retention DEFAULT VALUES;
 COMMENT ON COLUMN public.retention.expired_before IS
   'Requests that began before may be gone from request_logs; their sums are kept.';
+
+-- ---------------------------------------------------------------------------------------------
+-- access_tokens and token_digests: what a DID has made for clients that cannot sign (functions/tokens.sql)
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.access_tokens (
+  id                  uuid PRIMARY KEY,
+  did                 text NOT NULL,
+  label               text NOT NULL,
+  name                text NOT NULL,
+  created_at          timestamptz NOT NULL,
+  expires_at          timestamptz,
+  revoked_at          timestamptz,
+  last_used_at        timestamptz,
+  models              text[],
+  endpoints           text[],
+  requests_per_minute integer CHECK (requests_per_minute > 0),
+  rate_tat            timestamptz,
+  read_usage          boolean NOT NULL DEFAULT true,
+  tag                 text,
+  disabled            boolean NOT NULL DEFAULT false
+)
+WITH (fillfactor = 50);
+CREATE INDEX idx_access_tokens_did ON public.access_tokens (did);
+COMMENT ON TABLE public.access_tokens IS 'Tokens that spend from a DID''s account. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.access_tokens.label IS 'The beginning and the end of the secret, to recognise it by.';
+COMMENT ON COLUMN public.access_tokens.models IS 'Patterns of the models that it may use, * for any run of characters; null: all.';
+COMMENT ON COLUMN public.access_tokens.endpoints IS 'The endpoints that it may use; null: all.';
+COMMENT ON COLUMN public.access_tokens.tag IS 'Written into each of its requests.';
+COMMENT ON COLUMN public.access_tokens.rate_tat IS 'As accounts.rate_tat, of its own rate.';
+COMMENT ON COLUMN public.access_tokens.last_used_at IS 'When a request last began with it, to the minute.';
+
+CREATE TABLE public.token_digests (
+  digest      bytea PRIMARY KEY CHECK (length(digest) = 32),
+  token_id    uuid NOT NULL REFERENCES public.access_tokens ON DELETE CASCADE,
+  valid_until timestamptz
+);
+CREATE INDEX idx_token_digests_token_id ON public.token_digests (token_id);
+COMMENT ON COLUMN public.token_digests.digest IS 'SHA-256 of a token''s text, which is nowhere.';
+COMMENT ON COLUMN public.token_digests.valid_until IS 'How long an old secret passes after a rotation; null: the present one.';
+
+-- ---------------------------------------------------------------------------------------------
+-- budgets, budget_periods and budget_events (functions/budgets.sql)
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.budgets (
+  id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  did       text NOT NULL,
+  token_id  uuid REFERENCES public.access_tokens ON DELETE CASCADE,
+  period    text NOT NULL CHECK (period IN ('day', 'week', 'month', 'total')),
+  amount    numeric NOT NULL CHECK (amount > 0 AND amount < 'Infinity'),
+  time_zone text NOT NULL,
+  UNIQUE NULLS NOT DISTINCT (did, token_id, period)
+);
+COMMENT ON TABLE public.budgets IS
+  'US dollars by period, of a DID (token_id null) or of a token. To erase a user, delete here, too.';
+COMMENT ON COLUMN public.budgets.time_zone IS 'IANA name: where its days begin.';
+
+CREATE TABLE public.budget_periods (
+  budget_id bigint NOT NULL REFERENCES public.budgets ON DELETE CASCADE,
+  starts    timestamptz NOT NULL,
+  spent     numeric NOT NULL,
+  held      numeric NOT NULL,
+  PRIMARY KEY (budget_id, starts)
+)
+WITH (fillfactor = 50);
+COMMENT ON TABLE public.budget_periods IS
+  'What a budget''s requests of one period have cost, and what those hold whose cost is not known. US dollars.';
+
+CREATE TABLE public.budget_events (
+  id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  time      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  budget_id bigint NOT NULL,
+  did       text NOT NULL,
+  token_id  uuid,
+  period    text NOT NULL,
+  starts    timestamptz NOT NULL,
+  percent   smallint NOT NULL,
+  amount    numeric NOT NULL,
+  spent     numeric NOT NULL,
+  UNIQUE (budget_id, starts, percent)
+);
+CREATE INDEX idx_budget_events_did ON public.budget_events (did, id);
+COMMENT ON TABLE public.budget_events IS
+  'A budget''s spent crossed a share of its amount: once for each period. Outlives the budget.';
 
 -- ---------------------------------------------------------------------------------------------
 -- key_events: the record of what was done to keys. Never a secret, never changed, never deleted.
@@ -326,22 +421,30 @@ ALTER TABLE public.request_fingerprints ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_series         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_hours          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retention            ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.access_tokens        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.token_digests        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.budgets              ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.budget_periods       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.budget_events        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_events           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_provisionings    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_keys         ENABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
-    public.request_fingerprints, public.usage_series, public.usage_hours, public.retention, public.key_events,
-    public.key_provisionings, public.retired_keys
+    public.request_fingerprints, public.usage_series, public.usage_hours, public.access_tokens,
+    public.token_digests, public.budgets, public.budget_periods, public.budget_events, public.retention,
+    public.key_events, public.key_provisionings, public.retired_keys
   FROM PUBLIC, anon, authenticated, service_role;
 -- DELETE is for erasing a user and for retention; UPDATE on fingerprints is what FOR UPDATE asks for.
 GRANT SELECT, INSERT, UPDATE, DELETE
   ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
-     public.request_fingerprints, public.usage_series, public.usage_hours, public.key_provisionings,
-     public.retired_keys
+     public.request_fingerprints, public.usage_series, public.usage_hours, public.access_tokens,
+     public.token_digests, public.budgets, public.budget_periods, public.key_provisionings, public.retired_keys
   TO service_role;
 GRANT SELECT, UPDATE ON public.retention TO service_role;
 GRANT SELECT, INSERT ON public.key_events TO service_role;
+GRANT SELECT, INSERT, DELETE ON public.budget_events TO service_role;
 -- An identity column needs no privilege on its sequence.
-REVOKE ALL ON SEQUENCE public.key_events_id_seq, public.usage_series_id_seq
+REVOKE ALL ON SEQUENCE public.key_events_id_seq, public.usage_series_id_seq, public.budgets_id_seq,
+    public.budget_events_id_seq
   FROM PUBLIC, anon, authenticated, service_role;

@@ -166,7 +166,7 @@ GRANT EXECUTE ON FUNCTION public.lock_account(text), public.open_account(text), 
 -- to key_events in its transaction.
 
 -- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "held", "requests_per_minute", "disabled", "approved", "seal_key_id", "created_at", "updated_at"}, the times those
+-- "held", "requests_per_minute", "disabled", "approved", "budgets", "seal_key_id", "created_at", "updated_at"}, the times those
 -- of the key. Nothing of the key itself.
 CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -181,6 +181,7 @@ BEGIN
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
     'approved',            p_account.approved,
+    'budgets',             public.budgets_json(p_key.did, NULL, clock_timestamp()),
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
@@ -264,6 +265,7 @@ $$;
 --   credit_limit         US dollars as text, at least 0; null for none
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
+--   budgets              those of the DID (set_budgets), in place of the ones it has
 --   approved             boolean
 --
 -- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
@@ -275,6 +277,7 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
+  v_budgets  jsonb   := v_in -> 'budgets';
   v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
@@ -333,6 +336,12 @@ BEGIN
            disabled = v_new.disabled, approved = v_new.approved
      WHERE did = v_did;
   END IF;
+  IF jsonb_typeof(v_budgets) = 'array' THEN
+    PERFORM public.open_account(v_did);
+    PERFORM public.set_budgets(v_did, NULL, v_budgets, clock_timestamp());
+    INSERT INTO public.key_events (did, actor, action, key_hash, details)
+    VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object('to', v_budgets));
+  END IF;
   RETURN coalesce(
     (SELECT public.account_json(k, a)
        FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
@@ -366,6 +375,9 @@ BEGIN
    WHERE a.did = v_did
      AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved);
   v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
+  UPDATE public.access_tokens AS t SET revoked_at = clock_timestamp() WHERE t.did = v_did AND t.revoked_at IS NULL;
+  v_any := v_any OR FOUND;
+  DELETE FROM public.budgets AS b WHERE b.did = v_did;
   DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN
     INSERT INTO public.key_events (did, actor, action, key_hash, details)
@@ -405,6 +417,201 @@ GRANT EXECUTE ON FUNCTION public.decoded(jsonb)
   TO service_role;
 
 -- =============================================================================================
+-- functions/budgets.sql
+-- =============================================================================================
+-- Budgets: US dollars by day, week, month or in all, of a DID or of one of its tokens.
+--
+-- No job resets anything. The period that a request belongs to follows from its request_time; spent and held
+-- are kept by budget and period (budget_periods), changed in the transaction that changes the request:
+-- begin_request adds its hold, and a trigger (roll_up_request) books what finishing or settling it changes. So a
+-- cost that is settled late lands in the period in which its request began.
+--
+-- The promise is that of the credit limit (requests.sql), for each budget and period.
+--
+-- Callers hold the lock of the DID's account.
+
+-- The beginning of the period that has a moment. Weeks begin on Monday.
+CREATE OR REPLACE FUNCTION public.period_start(p_period text, p_time_zone text, p_time timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY INVOKER
+RETURN CASE p_period WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(p_period, p_time, p_time_zone) END;
+
+-- The end of a period, and the beginning of the next; null: never.
+CREATE OR REPLACE FUNCTION public.period_end(p_period text, p_time_zone text, p_start timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY INVOKER
+RETURN CASE p_period WHEN 'total' THEN NULL
+            -- By the local clock, and from the middle of its first day: where a clock is set at midnight, the day
+            -- begins later.
+            ELSE (date_trunc(p_period, (p_start + interval '12 hours') AT TIME ZONE p_time_zone)
+                  + ('1 ' || p_period)::interval) AT TIME ZONE p_time_zone END;
+
+-- The state of a budget in the period of p_time: {"period", "time_zone", "amount", "spent", "held", "remaining"
+-- (not below zero), "starts", "resets_at"}; money is text, times are RFC 3339 or null.
+CREATE OR REPLACE FUNCTION public.budget_json(p_budget public.budgets, p_time timestamptz) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_start timestamptz := public.period_start(p_budget.period, p_budget.time_zone, p_time);
+  v_state public.budget_periods;
+BEGIN
+  SELECT * INTO v_state FROM public.budget_periods AS p WHERE p.budget_id = p_budget.id AND p.starts = v_start;
+  RETURN jsonb_build_object(
+    'period',    p_budget.period,
+    'time_zone', p_budget.time_zone,
+    'amount',    trim_scale(p_budget.amount)::text,
+    'spent',     trim_scale(coalesce(v_state.spent, 0))::text,
+    'held',      trim_scale(coalesce(v_state.held, 0))::text,
+    'remaining', trim_scale(greatest(p_budget.amount - coalesce(v_state.spent, 0) - coalesce(v_state.held, 0), 0))::text,
+    'starts',    CASE WHEN isfinite(v_start) THEN v_start END,
+    'resets_at', public.period_end(p_budget.period, p_budget.time_zone, v_start));
+END
+$$;
+
+-- The budgets of a DID (p_token null) or of a token, each as budget_json, the shortest period first.
+CREATE OR REPLACE FUNCTION public.budgets_json(p_did text, p_token uuid, p_time timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
+  SELECT coalesce(jsonb_agg(public.budget_json(b, p_time)
+                            ORDER BY array_position(ARRAY['day', 'week', 'month', 'total'], b.period)), '[]')
+    FROM public.budgets AS b
+   WHERE b.did = p_did AND b.token_id IS NOT DISTINCT FROM p_token
+$$;
+
+-- Judges one more request by the budgets of its DID and its token. p_hold is what it would hold; null: it costs
+-- nothing. Returns whether there are budgets. Refuses with PT402 budget_reached (HINT: budget_json, and
+-- "of" ('did' or 'token'), "hold").
+CREATE OR REPLACE FUNCTION public.judge_budgets(p_did text, p_token uuid, p_time timestamptz, p_hold numeric)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_budget public.budgets;
+  v_any    boolean := false;
+BEGIN
+  FOR v_budget IN
+    SELECT b.* FROM public.budgets AS b
+     WHERE b.did = p_did AND (b.token_id IS NULL OR b.token_id = p_token)
+     ORDER BY b.token_id NULLS FIRST, b.id
+  LOOP
+    v_any := true;
+    IF EXISTS (
+      SELECT FROM (SELECT public.period_start(v_budget.period, v_budget.time_zone, p_time) AS starts) AS s
+        LEFT JOIN public.budget_periods AS p ON p.budget_id = v_budget.id AND p.starts = s.starts
+       WHERE p_hold IS NOT NULL
+         AND (coalesce(p.spent, 0) >= v_budget.amount
+              OR coalesce(p.spent, 0) + coalesce(p.held, 0) + p_hold > v_budget.amount))
+    THEN
+      RAISE EXCEPTION 'a budget is reached'
+        USING ERRCODE = 'PT402', DETAIL = 'budget_reached',
+              HINT = (public.budget_json(v_budget, p_time)
+                || jsonb_build_object('of', CASE WHEN v_budget.token_id IS NULL THEN 'did' ELSE 'token' END,
+                                      'hold', trim_scale(p_hold)::text))::text;
+    END IF;
+  END LOOP;
+  RETURN v_any;
+END
+$$;
+
+-- Adds to spent and held of each budget that a request counts in, in the period of its request_time. Where
+-- spent crosses 50, 80 or 100 % of the amount, budget_events gets a row: once per budget and period.
+CREATE OR REPLACE FUNCTION public.book_budgets(
+  p_did text, p_token uuid, p_time timestamptz, p_spent numeric, p_held numeric) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  WITH booked AS (
+    INSERT INTO public.budget_periods AS p (budget_id, starts, spent, held)
+    SELECT b.id, public.period_start(b.period, b.time_zone, p_time), greatest(p_spent, 0), greatest(p_held, 0)
+      FROM public.budgets AS b
+     WHERE b.did = p_did AND (b.token_id IS NULL OR b.token_id = p_token)
+    ON CONFLICT (budget_id, starts) DO UPDATE SET
+      spent = greatest(p.spent + p_spent, 0),
+      held  = greatest(p.held + p_held, 0)
+    RETURNING p.budget_id, p.starts, p.spent
+  )
+  INSERT INTO public.budget_events (budget_id, did, token_id, period, starts, percent, amount, spent)
+  SELECT b.id, b.did, b.token_id, b.period, k.starts, t.percent, b.amount, k.spent
+    FROM booked AS k
+    JOIN public.budgets AS b ON b.id = k.budget_id
+   CROSS JOIN (VALUES (50), (80), (100)) AS t (percent)
+   WHERE p_spent > 0 AND k.spent * 100 >= b.amount * t.percent
+  ON CONFLICT (budget_id, starts, percent) DO NOTHING;
+END
+$$;
+
+-- Counts anew what a budget's present period has spent and holds: when the budget is made, or its time zone
+-- changes. From the rollup, and from requests in an hour that the period splits.
+CREATE OR REPLACE FUNCTION public.fill_budget(p_budget public.budgets, p_time timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_start timestamptz := public.period_start(p_budget.period, p_budget.time_zone, p_time);
+  v_hour  timestamptz := CASE WHEN isfinite(v_start)
+                              THEN date_bin('1 hour', v_start + interval '1 hour' - interval '1 microsecond', 'epoch')
+                              ELSE v_start END;
+BEGIN
+  DELETE FROM public.budget_periods AS p WHERE p.budget_id = p_budget.id;
+  INSERT INTO public.budget_periods (budget_id, starts, spent, held)
+  SELECT p_budget.id, v_start,
+         coalesce((SELECT sum(h.cost)
+                     FROM public.usage_series AS s
+                     JOIN public.usage_hours AS h ON h.series_id = s.id
+                    WHERE s.did = p_budget.did AND (p_budget.token_id IS NULL OR s.token_id = p_budget.token_id)
+                      AND h.hour >= v_hour), 0)
+         + coalesce((SELECT sum(l.total_cost)
+                       FROM public.request_logs AS l
+                      WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+                        AND l.request_time >= v_start AND l.request_time < v_hour
+                        AND l.total_cost > 0 AND l.total_cost < 'Infinity'), 0),
+         coalesce((SELECT sum(l.hold)
+                     FROM public.request_logs AS l
+                    WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+                      AND l.request_time >= v_start AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+END
+$$;
+
+-- Replaces the budgets of a DID (p_token null) or of a token by p_budgets: an array of {"period", "amount",
+-- "time_zone"}, one per period. What was spent in a period that stays is kept. Refuses with PT400
+-- invalid_argument, which the gateway has checked before.
+CREATE OR REPLACE FUNCTION public.set_budgets(p_did text, p_token uuid, p_budgets jsonb, p_time timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_wanted record;
+  v_budget public.budgets;
+BEGIN
+  DELETE FROM public.budgets AS b
+   WHERE b.did = p_did AND b.token_id IS NOT DISTINCT FROM p_token
+     AND b.period NOT IN (SELECT w ->> 'period' FROM jsonb_array_elements(p_budgets) AS w);
+  FOR v_wanted IN
+    SELECT w ->> 'period' AS period, (w ->> 'amount')::numeric AS amount, w ->> 'time_zone' AS time_zone
+      FROM jsonb_array_elements(p_budgets) AS w
+  LOOP
+    SELECT * INTO v_budget FROM public.budgets AS b
+     WHERE b.did = p_did AND b.token_id IS NOT DISTINCT FROM p_token AND b.period = v_wanted.period;
+    IF FOUND AND v_budget.time_zone = v_wanted.time_zone THEN
+      UPDATE public.budgets AS b SET amount = v_wanted.amount WHERE b.id = v_budget.id;
+    ELSIF FOUND THEN
+      UPDATE public.budgets AS b SET amount = v_wanted.amount, time_zone = v_wanted.time_zone WHERE b.id = v_budget.id
+      RETURNING * INTO v_budget;
+      PERFORM public.fill_budget(v_budget, p_time);
+    ELSE
+      INSERT INTO public.budgets (did, token_id, period, amount, time_zone)
+      VALUES (p_did, p_token, v_wanted.period, v_wanted.amount, v_wanted.time_zone)
+      RETURNING * INTO v_budget;
+      PERFORM public.fill_budget(v_budget, p_time);
+    END IF;
+  END LOOP;
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+    public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
+    public.judge_budgets(text, uuid, timestamptz, numeric),
+    public.book_budgets(text, uuid, timestamptz, numeric, numeric),
+    public.fill_budget(public.budgets, timestamptz), public.set_budgets(text, uuid, jsonb, timestamptz)
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+    public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
+    public.judge_budgets(text, uuid, timestamptz, numeric),
+    public.book_budgets(text, uuid, timestamptz, numeric, numeric),
+    public.fill_budget(public.budgets, timestamptz), public.set_budgets(text, uuid, jsonb, timestamptz)
+  TO service_role;
+
+-- =============================================================================================
 -- functions/keys.sql
 -- =============================================================================================
 -- Keys by request of their owners: brought (store_key), shown (describe_key), revoked (revoke_key). Each
@@ -424,6 +631,7 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
            -- greatest() passes over nulls.
            'remaining',      CASE WHEN a.credit_limit IS NOT NULL THEN
                                trim_scale(greatest(a.credit_limit - a.spent - a.held, 0))::text END,
+           'budgets',        public.budgets_json(p_did, NULL, now()),
            'openrouter_limit', trim_scale(p.limit_usd)::text,
            'openrouter_limit_reset', CASE WHEN p.limit_usd IS NOT NULL THEN coalesce(p.limit_reset, 'never') END,
            'created_at',     k.created_at,
@@ -1085,10 +1293,15 @@ $$;
 
 -- The one round trip before the upstream request. Fields of `request`:
 --
---   id, did                 the gateway's id of the request, and the verified caller
+--   id                      the gateway's id of the request
+--   did                     the verified caller; null: the one to whom the token belongs
+--   token_digest            SHA-256 of the access token that came with the request, 64 hex digits; null: signed
 --   request_time            epoch ms
---   fingerprint             64 hex digits, or null; a billable request must have one
+--   fingerprint             64 hex digits, or null; a billable request without a token must have one
 --   fingerprint_expires_at  epoch ms
+--   owners                  with a token: the DIDs of which its owner must be one (judge_owner); absent: any
+--   app, tag                the client's name for itself, and for the request; a token's own tag comes first
+--   models, models_unreadable   see judge_scope; for a token that is for some models only
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
@@ -1105,7 +1318,8 @@ $$;
 --   own_key_only            true: the DID must have brought its key, because the path reaches what all
 --                           provisioned keys share
 --
--- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
+-- Returns {"id", "did", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
+--   the refusals of find_token and judge_scope, PT402 budget_reached (judge_budgets),
 --   PT403 did_not_allowed, PT404 no_key_for_did, PT403 path_needs_own_key, PT401 replayed_request,
 --   PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
@@ -1114,7 +1328,7 @@ $$;
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
 --
--- A call repeated with the same id, did and fingerprint while the request is still pending gets the
+-- A call repeated with the same id, did and fingerprint (or token) while the request is still pending gets the
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
@@ -1137,6 +1351,10 @@ DECLARE
   v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_digest      bytea   := decode(v_in ->> 'token_digest', 'hex');
+  v_token       public.access_tokens;
+  v_token_tat   timestamptz;
+  v_budgets     boolean := false;
   v_account     public.accounts;
   v_locked      public.accounts;
   v_key         public.user_api_keys;
@@ -1146,14 +1364,24 @@ DECLARE
   v_hold        numeric;
   v_tat         timestamptz;
 BEGIN
-  IF v_id IS NULL OR v_did IS NULL OR v_time IS NULL
-     OR (v_billable AND v_fingerprint IS NULL)
+  IF v_id IS NULL OR v_time IS NULL
+     OR (v_did IS NULL) = (v_digest IS NULL)
+     OR (v_billable AND v_digest IS NULL AND v_fingerprint IS NULL)
      OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
      OR (v_max_jobs IS NOT NULL AND coalesce(jsonb_typeof(v_in -> 'job_endpoints') <> 'array', true))
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+
+  IF v_digest IS NOT NULL THEN
+    v_token := public.find_token(v_digest, v_time);
+    v_did   := v_token.did;
+    v_in    := v_in || public.judge_owner(v_did, v_in -> 'owners');
+    IF v_billable THEN
+      PERFORM public.judge_scope(v_token, v_in);
+    END IF;
   END IF;
 
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
@@ -1176,15 +1404,24 @@ BEGIN
     RAISE EXCEPTION 'this signed request has been used before'
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+  -- A token has no fingerprint: a repetition is known by its id alone.
+  IF v_billable AND v_digest IS NOT NULL THEN
+    SELECT l.id INTO v_passed FROM public.request_logs AS l WHERE l.id = v_id;
+  END IF;
+  v_budgets := EXISTS (
+    SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
+  v_hold := CASE WHEN v_limited AND (v_budgets OR v_account.credit_limit IS NOT NULL)
                  THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
   v_judged := v_passed IS NULL;
   IF v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
+    IF v_budgets THEN
+      PERFORM public.judge_budgets(v_did, v_token.id, v_time, v_hold);
+    END IF;
   END IF;
 
   -- A look-up that is not counted waits for no other call.
-  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
+  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate, v_token.requests_per_minute) IS NOT NULL THEN
     v_locked := public.lock_account(v_did);
     IF v_uncounted THEN
       v_locked.requests_per_minute := NULL;
@@ -1194,11 +1431,20 @@ BEGIN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    -- Nothing has been begun or finished since, so the judgement stands.
-    IF v_locked IS DISTINCT FROM v_account THEN
+    -- Where nothing has been begun or finished since, the judgement stands: but that of a token and of budgets,
+    -- which may have been changed.
+    IF v_digest IS NOT NULL THEN
+      v_token := public.find_token(v_digest, v_time);
+      IF v_billable THEN
+        PERFORM public.judge_scope(v_token, v_in);
+      END IF;
+    END IF;
+    v_budgets := EXISTS (
+      SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
+    IF v_budgets OR v_locked IS DISTINCT FROM v_account THEN
       v_judged  := false;
       v_account := v_locked;
-      v_hold    := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+      v_hold    := CASE WHEN v_limited AND (v_budgets OR v_account.credit_limit IS NOT NULL)
                         THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
     END IF;
   END IF;
@@ -1218,12 +1464,25 @@ BEGIN
       RAISE EXCEPTION 'this signed request has been used before'
         USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
     ELSIF v_use = 'again' THEN
-      RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+      RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key,
+                                'key_name', v_key.key_name);
     END IF;
+  ELSIF v_billable AND EXISTS (
+    SELECT FROM public.request_logs AS l
+     WHERE l.id = v_id AND l.did = v_did AND l.token_id = v_token.id AND l.status = 'pending')
+  THEN
+    RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key,
+                              'key_name', v_key.key_name);
   END IF;
 
   IF NOT v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
+    IF v_budgets THEN
+      PERFORM public.judge_budgets(v_did, v_token.id, v_time, v_hold);
+    END IF;
+  END IF;
+  IF v_token.requests_per_minute IS NOT NULL AND NOT v_uncounted THEN
+    v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
   -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
@@ -1245,11 +1504,12 @@ BEGIN
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, hold, request_time,
-       status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, token_id, app, tag,
+       hold, request_time, status)
     VALUES
       (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
        v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
+       v_token.id, nullif(left(v_in ->> 'app', 64), ''), coalesce(v_token.tag, left(v_in ->> 'tag', 64)),
        coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
@@ -1262,7 +1522,19 @@ BEGIN
     UPDATE public.accounts SET held = held + coalesce(v_hold, 0), rate_tat = v_tat WHERE did = v_did;
   END IF;
 
-  RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+  IF v_budgets AND v_hold > 0 THEN
+    PERFORM public.book_budgets(v_did, v_token.id, v_time, 0, v_hold);
+  END IF;
+  IF v_token_tat IS NOT NULL
+     OR v_token.id IS NOT NULL AND coalesce(v_token.last_used_at, '-infinity') < date_trunc('minute', v_time)
+  THEN
+    UPDATE public.access_tokens
+       SET last_used_at = greatest(last_used_at, date_trunc('minute', v_time)),
+           rate_tat     = coalesce(v_token_tat, rate_tat)
+     WHERE id = v_token.id;
+  END IF;
+
+  RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
 END
 $$;
 
@@ -1623,8 +1895,8 @@ GRANT EXECUTE ON FUNCTION public.may_be_asked_for(text, text, text, timestamptz,
 -- =============================================================================================
 -- functions/rollup.sql
 -- =============================================================================================
--- The rollup: sums of finished requests by DID, hour (UTC), model, endpoint, status and cost_state. Usage
--- reports are added up from it, and it is what remains of requests that have expired.
+-- The rollup: sums of finished requests by DID, hour (UTC), model, endpoint, status, cost_state, token, app and
+-- tag. Usage reports are added up from it, and it is what remains of requests that have expired.
 --
 -- A series (usage_series) is one combination of those without the hour; usage_hours has a row for each hour
 -- in which the series had requests. A trigger on request_logs keeps both in the transaction that finishes or
@@ -1638,21 +1910,65 @@ GRANT EXECUTE ON FUNCTION public.may_be_asked_for(text, text, text, timestamptz,
 -- Callers hold the lock of the DID's account, so the sums of one DID are changed by one transaction at a time,
 -- and transactions of different DIDs never meet.
 --
--- Further dimensions (token, app, tag) become columns of usage_series and of its key; usage_hours stays as it
--- is. Sums never outnumber requests, because a series has a row only for hours in which it was used. Values
--- that the caller chooses freely (app, tag) are limited where a series is made: a DID that has 1,000 series
--- gets no further ones for new values, which then count as '(other)'.
+-- Sums never outnumber requests, because a series has a row only for hours in which it was used. Callers choose
+-- app and tag freely: of a DID that has 1,000 series, new values of those count as '(other)'.
+--
+-- The same trigger books what changes in the request's budgets (budgets.sql).
+
+-- A cost as it is added up. A row of the original system may hold anything.
+CREATE OR REPLACE FUNCTION public.countable_cost(p_cost numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE WHEN p_cost > 0 AND p_cost < 'Infinity' THEN p_cost ELSE 0 END;
+
+-- What an app or a tag counts as beyond a DID's 1,000 series.
+CREATE OR REPLACE FUNCTION public.other_label(p_label text) RETURNS text
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE p_label WHEN '' THEN '' ELSE '(other)' END;
 
 -- Adds the new state of a request to its sums and takes the old one out of them.
 CREATE OR REPLACE FUNCTION public.roll_up_request() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  -- A row of the original system may hold anything.
-  v_cost numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
+  c_signed CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+  v_app    text    := coalesce(NEW.app, '');
+  v_tag    text    := coalesce(NEW.tag, '');
+  v_cost   numeric := public.countable_cost(NEW.total_cost);
+  v_spent  numeric := v_cost;
+  v_held   numeric := NEW.hold;
+  v_series bigint;
 BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    v_spent := v_cost - public.countable_cost(OLD.total_cost);
+    v_held  := NEW.hold - OLD.hold;
+  END IF;
+  IF (v_spent <> 0 OR v_held <> 0) AND EXISTS (SELECT FROM public.budgets AS b WHERE b.did = NEW.did) THEN
+    PERFORM public.book_budgets(NEW.did, NEW.token_id, NEW.request_time, v_spent, v_held);
+  END IF;
+
   IF TG_OP = 'UPDATE' AND OLD.status <> 'pending' THEN
-    PERFORM public.take_out_of_rollup(OLD.did, OLD.request_time, OLD.model, OLD.endpoint, OLD.status, OLD.cost_state,
-      OLD.input_tokens, OLD.output_tokens, OLD.cached_tokens, OLD.reasoning_tokens, OLD.total_cost);
+    -- Out of the sums of the request as it was. It went to '(other)' where there was no series of its own, and
+    -- there can be none since. highest_cost stays: it is an upper bound.
+    SELECT s.id INTO v_series FROM public.usage_series AS s
+     WHERE s.did = OLD.did AND s.model = OLD.model AND s.endpoint = coalesce(OLD.endpoint, '')
+       AND s.status = OLD.status AND s.cost_state = OLD.cost_state
+       AND s.token_id = coalesce(OLD.token_id, c_signed)
+       AND (s.app, s.tag) IN (
+         (coalesce(OLD.app, ''), coalesce(OLD.tag, '')),
+         (public.other_label(coalesce(OLD.app, '')), public.other_label(coalesce(OLD.tag, ''))))
+     ORDER BY (s.app, s.tag) = (coalesce(OLD.app, ''), coalesce(OLD.tag, '')) DESC
+     LIMIT 1;
+    DELETE FROM public.usage_hours AS h
+     WHERE h.series_id = v_series AND h.hour = date_bin('1 hour', OLD.request_time, 'epoch') AND h.requests = 1;
+    IF NOT FOUND THEN
+      UPDATE public.usage_hours AS h SET
+        requests         = h.requests         - 1,
+        input_tokens     = h.input_tokens     - coalesce(OLD.input_tokens, 0),
+        output_tokens    = h.output_tokens    - coalesce(OLD.output_tokens, 0),
+        cached_tokens    = h.cached_tokens    - coalesce(OLD.cached_tokens, 0),
+        reasoning_tokens = h.reasoning_tokens - coalesce(OLD.reasoning_tokens, 0),
+        cost             = h.cost             - public.countable_cost(OLD.total_cost)
+       WHERE h.series_id = v_series AND h.hour = date_bin('1 hour', OLD.request_time, 'epoch');
+    END IF;
   END IF;
   IF NEW.status = 'pending' THEN
     RETURN NULL;
@@ -1667,6 +1983,7 @@ BEGIN
       FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
        AND s.status = NEW.status AND s.cost_state = NEW.cost_state
+       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag
     ON CONFLICT (series_id, hour) DO UPDATE SET
       requests         = h.requests         + 1,
       input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
@@ -1676,39 +1993,20 @@ BEGIN
       cost             = h.cost             + EXCLUDED.cost,
       highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
     EXIT WHEN FOUND;
+    IF (v_app NOT IN ('', '(other)') OR v_tag NOT IN ('', '(other)'))
+       AND (SELECT count(*) FROM public.usage_series AS s WHERE s.did = NEW.did) >= 1000
+    THEN
+      v_app := public.other_label(v_app);
+      v_tag := public.other_label(v_tag);
+      CONTINUE;
+    END IF;
     -- The first of its series. Where another transaction makes the same one it is waited for.
-    INSERT INTO public.usage_series (did, model, endpoint, status, cost_state)
-    VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state)
-    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING;
+    INSERT INTO public.usage_series (did, model, endpoint, status, cost_state, token_id, app, tag)
+    VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state,
+            coalesce(NEW.token_id, c_signed), v_app, v_tag)
+    ON CONFLICT (did, model, endpoint, status, cost_state, token_id, app, tag) DO NOTHING;
   END LOOP;
   RETURN NULL;
-END
-$$;
-
--- Takes one request, as it was, out of its sums. highest_cost stays: it is an upper bound.
-CREATE OR REPLACE FUNCTION public.take_out_of_rollup(
-  p_did text, p_request_time timestamptz, p_model text, p_endpoint text, p_status text, p_cost_state text,
-  p_input_tokens integer, p_output_tokens integer, p_cached_tokens integer, p_reasoning_tokens integer,
-  p_total_cost numeric) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_hour   timestamptz := date_trunc('hour', p_request_time, 'UTC');
-  v_series bigint := (
-    SELECT s.id FROM public.usage_series AS s
-     WHERE s.did = p_did AND s.model = p_model AND s.endpoint = coalesce(p_endpoint, '') AND s.status = p_status
-       AND s.cost_state = p_cost_state);
-BEGIN
-  DELETE FROM public.usage_hours AS h WHERE h.series_id = v_series AND h.hour = v_hour AND h.requests = 1;
-  IF NOT FOUND THEN
-    UPDATE public.usage_hours AS h SET
-      requests         = h.requests         - 1,
-      input_tokens     = h.input_tokens     - coalesce(p_input_tokens, 0),
-      output_tokens    = h.output_tokens    - coalesce(p_output_tokens, 0),
-      cached_tokens    = h.cached_tokens    - coalesce(p_cached_tokens, 0),
-      reasoning_tokens = h.reasoning_tokens - coalesce(p_reasoning_tokens, 0),
-      cost             = h.cost - CASE WHEN p_total_cost > 0 AND p_total_cost < 'Infinity' THEN p_total_cost ELSE 0 END
-    WHERE h.series_id = v_series AND h.hour = v_hour;
-  END IF;
 END
 $$;
 
@@ -1718,7 +2016,7 @@ CREATE OR REPLACE TRIGGER roll_up_inserted_request AFTER INSERT ON public.reques
 -- settles it.
 CREATE OR REPLACE TRIGGER roll_up_changed_request
   AFTER UPDATE OF did, request_time, model, endpoint, status, cost_state, input_tokens, output_tokens, cached_tokens,
-    reasoning_tokens, total_cost ON public.request_logs
+    reasoning_tokens, total_cost, hold, token_id, app, tag ON public.request_logs
   FOR EACH ROW EXECUTE FUNCTION public.roll_up_request();
 
 -- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
@@ -1735,20 +2033,22 @@ BEGIN
   END IF;
   WITH summed AS MATERIALIZED (
     SELECT l.did, l.model, coalesce(l.endpoint, '') AS endpoint, l.status, l.cost_state,
+           coalesce(l.token_id, '00000000-0000-0000-0000-000000000000') AS token_id,
+           coalesce(l.app, '') AS app, coalesce(l.tag, '') AS tag,
            date_bin('1 hour', l.request_time, 'epoch') AS hour,
            count(*)                             AS requests,
            coalesce(sum(l.input_tokens), 0)     AS input_tokens,
            coalesce(sum(l.output_tokens), 0)    AS output_tokens,
            coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
-           coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+           sum(public.countable_cost(l.total_cost)) AS cost,
+           max(public.countable_cost(l.total_cost)) AS highest_cost
       FROM public.request_logs AS l
      WHERE l.status <> 'pending'
-     GROUP BY 1, 2, 3, 4, 5, 6
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), series AS (
-    INSERT INTO public.usage_series AS s (did, model, endpoint, status, cost_state)
-    SELECT DISTINCT t.did, t.model, t.endpoint, t.status, t.cost_state FROM summed AS t
+    INSERT INTO public.usage_series AS s (did, model, endpoint, status, cost_state, token_id, app, tag)
+    SELECT DISTINCT t.did, t.model, t.endpoint, t.status, t.cost_state, t.token_id, t.app, t.tag FROM summed AS t
     RETURNING s.*
   ), hours AS (
     INSERT INTO public.usage_hours
@@ -1756,7 +2056,7 @@ BEGIN
     SELECT s.id, t.hour, t.requests, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cost,
            t.highest_cost
       FROM summed AS t
-      JOIN series AS s USING (did, model, endpoint, status, cost_state)
+      JOIN series AS s USING (did, model, endpoint, status, cost_state, token_id, app, tag)
      ORDER BY t.hour
   )
   SELECT coalesce(sum(t.requests), 0) INTO v_requests FROM summed AS t;
@@ -1772,7 +2072,7 @@ $$;
 --
 -- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
 -- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
--- rows that differ, and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
+-- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
 -- output_tokens, cached_tokens, reasoning_tokens and cost (text). Hours in which requests have expired differ
 -- where the rollup has less than is still logged.
 --
@@ -1800,19 +2100,23 @@ BEGIN
              coalesce(sum(l.output_tokens), 0)    AS output_tokens,
              coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
              coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
-             coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
-             coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+             sum(public.countable_cost(l.total_cost)) AS cost,
+             max(public.countable_cost(l.total_cost)) AS highest_cost
         FROM public.request_logs AS l
        WHERE l.status <> 'pending' AND l.request_time >= v_start AND l.request_time < v_end
          AND (v_did IS NULL OR l.did = v_did)
        GROUP BY 1, 2, 3, 4, 5, 6
     ), rollup AS (
-      SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.*
+      SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.hour, count(*) AS hours,
+             sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
+             sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost,
+             max(h.highest_cost) AS highest_cost
         FROM public.usage_hours AS h
         JOIN public.usage_series AS s ON s.id = h.series_id
        WHERE h.hour >= v_start AND h.hour < v_end AND (v_did IS NULL OR s.did = v_did)
+       GROUP BY 1, 2, 3, 4, 5, 6
     ), compared AS (
-      SELECT did, hour, model, endpoint, status, cost_state, r.series_id, coalesce(l.requests, 0) AS requests,
+      SELECT did, hour, model, endpoint, status, cost_state, r.hours, coalesce(l.requests, 0) AS requests,
              ARRAY[r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens,
                    trim_scale(r.cost)] AS rollup,
              ARRAY[l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens,
@@ -1843,19 +2147,17 @@ BEGIN
     )
     SELECT jsonb_build_object(
              'requests',    coalesce(sum(requests), 0)::text,
-             'hours',       count(series_id)::text,
+             'hours',       coalesce(sum(hours), 0)::text,
              'differences', count(*) FILTER (WHERE differs)::text,
              'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples))
       FROM compared);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.roll_up_request(),
-    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+REVOKE ALL ON FUNCTION public.countable_cost(numeric), public.other_label(text), public.roll_up_request(),
     public.fill_rollup(), public.check_rollup(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION
-    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+GRANT EXECUTE ON FUNCTION public.countable_cost(numeric), public.other_label(text),
     public.check_rollup(jsonb)
   TO service_role;
 
@@ -2258,6 +2560,414 @@ GRANT EXECUTE ON FUNCTION public.settle_request(jsonb), public.settle_job(jsonb)
   TO service_role;
 
 -- =============================================================================================
+-- functions/tokens.sql
+-- =============================================================================================
+-- Access tokens: made, listed, changed, rotated and revoked by the DID that owns them (create_token and the
+-- following), and found by those who present one (find_token). Each change is in key_events.
+--
+-- The secret is never here, only its SHA-256. A token has one, or two while an old one overlaps.
+
+-- A token as its owner sees it. Times are RFC 3339 or null, money and counts text. Requests and cost are those
+-- that have finished.
+CREATE OR REPLACE FUNCTION public.token_json(p_token public.access_tokens, p_time timestamptz) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  RETURN jsonb_build_object(
+    'id',                  p_token.id,
+    'label',               p_token.label,
+    'name',                p_token.name,
+    'state',               CASE WHEN p_token.revoked_at IS NOT NULL THEN 'revoked'
+                                WHEN p_token.expires_at <= p_time THEN 'expired'
+                                WHEN p_token.disabled THEN 'disabled'
+                                ELSE 'live' END,
+    'created_at',          p_token.created_at,
+    'expires_at',          p_token.expires_at,
+    'revoked_at',          p_token.revoked_at,
+    'last_used_at',        p_token.last_used_at,
+    'models',              to_jsonb(p_token.models),
+    'endpoints',           to_jsonb(p_token.endpoints),
+    'requests_per_minute', p_token.requests_per_minute,
+    'read_usage',          p_token.read_usage,
+    'tag',                 p_token.tag,
+    'disabled',            p_token.disabled,
+    'budgets',             public.budgets_json(p_token.did, p_token.id, p_time))
+    || (SELECT jsonb_build_object(
+                 'requests', coalesce(sum(h.requests), 0)::text,
+                 'cost',     trim_scale(coalesce(sum(h.cost), 0))::text)
+          FROM public.usage_series AS s
+          JOIN public.usage_hours AS h ON h.series_id = s.id
+         WHERE s.did = p_token.did AND s.token_id = p_token.id);
+END
+$$;
+
+-- Takes the lock of the DID, lets the signed request pass once, and returns the token `id` of the DID. Refuses
+-- with PT404 no_such_token, also for a revoked one, PT401 replayed_request. `p_use` is 'again' where the call is
+-- a repetition.
+CREATE OR REPLACE FUNCTION public.lock_token(p_in jsonb, OUT p_token public.access_tokens, OUT p_use text)
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+  IF p_in ->> 'id' IS NULL OR p_in ->> 'did' IS NULL OR p_in ->> 'fingerprint' IS NULL OR p_in ->> 'token_id' IS NULL THEN
+    RAISE EXCEPTION 'a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  PERFORM public.lock_account(p_in ->> 'did');
+  p_use := public.use_fingerprint(p_in);
+  IF p_use = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  SELECT * INTO p_token FROM public.access_tokens AS t
+   WHERE t.id = (p_in ->> 'token_id')::uuid AND t.did = p_in ->> 'did'
+     AND (t.revoked_at IS NULL OR p_use = 'again');
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'this DID has no such token' USING ERRCODE = 'PT404', DETAIL = 'no_such_token';
+  END IF;
+END
+$$;
+
+-- Checks a token that was made or changed against the other live ones of its DID. Refuses with PT409
+-- token_name_taken if one has its name, PT409 too_many_tokens (HINT: {"max_tokens"}). A token that has expired
+-- takes no place and no name, until its expiry is changed.
+CREATE OR REPLACE FUNCTION public.check_live_tokens(p_token public.access_tokens, p_time timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  c_max_tokens CONSTANT integer := 100;
+  v_live       integer;
+  v_same       integer;
+BEGIN
+  IF p_token.expires_at <= p_time THEN
+    RETURN;
+  END IF;
+  SELECT count(*), count(*) FILTER (WHERE t.name = p_token.name) INTO v_live, v_same
+    FROM public.access_tokens AS t
+   WHERE t.did = p_token.did AND t.id <> p_token.id AND t.revoked_at IS NULL
+     AND (t.expires_at IS NULL OR t.expires_at > p_time);
+  IF v_same > 0 THEN
+    RAISE EXCEPTION 'another token has this name' USING ERRCODE = 'PT409', DETAIL = 'token_name_taken';
+  ELSIF v_live >= c_max_tokens THEN
+    RAISE EXCEPTION 'this DID has as many tokens as it may'
+      USING ERRCODE = 'PT409', DETAIL = 'too_many_tokens',
+            HINT = jsonb_build_object('max_tokens', c_max_tokens)::text;
+  END IF;
+END
+$$;
+
+-- Makes a token. Fields of `request`: id (of the request, and of the token), did, request_time, fingerprint,
+-- fingerprint_expires_at as in begin_request; digest (64 hex digits), label, name; and, each of them null or
+-- absent for none: expires_at (RFC 3339), models, endpoints (arrays), requests_per_minute, tag, read_usage
+-- (default true), budgets (set_budgets). Returns token_json. PT401 replayed_request, PT404 no_key_for_did, PT409
+-- token_name_taken, PT409 too_many_tokens (HINT: {"max_tokens"}), PT403 key_disabled.
+--
+-- A call repeated with the same id and fingerprint gets the same answer and changes nothing.
+CREATE OR REPLACE FUNCTION public.create_token(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in      jsonb       := public.decoded(request);
+  v_id      uuid        := (v_in ->> 'id')::uuid;
+  v_did     text        := v_in ->> 'did';
+  v_digest  bytea       := decode(v_in ->> 'digest', 'hex');
+  v_now     timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_account public.accounts;
+  v_token   public.access_tokens;
+  v_use     text;
+BEGIN
+  IF v_id IS NULL OR v_did IS NULL OR v_now IS NULL OR v_in ->> 'fingerprint' IS NULL
+     OR v_in ->> 'name' IS NULL OR v_in ->> 'label' IS NULL OR coalesce(length(v_digest), 0) <> 32
+  THEN
+    RAISE EXCEPTION 'create_token: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+
+  v_account := public.lock_account(v_did);
+  v_use := public.use_fingerprint(v_in);
+  IF v_use = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  ELSIF v_use = 'again' THEN
+    SELECT * INTO v_token FROM public.access_tokens AS t WHERE t.id = v_id AND t.did = v_did;
+    RETURN public.token_json(v_token, v_now);
+  END IF;
+  -- Also so that strangers cannot make rows.
+  IF NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did) THEN
+    RAISE EXCEPTION 'no key is stored for this DID' USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
+  END IF;
+  IF v_account.disabled THEN
+    RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
+  END IF;
+
+  INSERT INTO public.access_tokens
+    (id, did, label, name, created_at, expires_at, models, endpoints, requests_per_minute, read_usage, tag)
+  VALUES
+    (v_id, v_did, v_in ->> 'label', v_in ->> 'name', v_now, (v_in ->> 'expires_at')::timestamptz,
+     public.texts(v_in -> 'models'), public.texts(v_in -> 'endpoints'), (v_in ->> 'requests_per_minute')::integer,
+     coalesce((v_in ->> 'read_usage')::boolean, true), v_in ->> 'tag')
+  RETURNING * INTO v_token;
+  PERFORM public.check_live_tokens(v_token, v_now);
+  INSERT INTO public.token_digests (digest, token_id) VALUES (v_digest, v_id);
+  PERFORM public.set_budgets(v_did, v_id, coalesce(nullif(v_in -> 'budgets', 'null'), '[]'), v_now);
+  PERFORM public.note_key_event(v_in, 'user', 'token_created', NULL, NULL,
+    jsonb_build_object('token', v_id, 'label', v_token.label, 'name', v_token.name));
+  RETURN public.token_json(v_token, v_now);
+END
+$$;
+
+-- The tokens of a DID, the newest first, or the one with token_id. Fields of `request`: id, did, request_time,
+-- fingerprint (null: may be asked again) and fingerprint_expires_at; token_id or null; all: the ended ones, too.
+-- Returns an array of token_json. PT404 no_such_token, PT401 replayed_request.
+CREATE OR REPLACE FUNCTION public.list_tokens(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_did   text        := v_in ->> 'did';
+  v_token uuid        := (v_in ->> 'token_id')::uuid;
+  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_all   boolean     := coalesce((v_in ->> 'all')::boolean, false) OR v_token IS NOT NULL;
+  v_answer jsonb;
+BEGIN
+  IF v_did IS NULL OR v_now IS NULL THEN
+    RAISE EXCEPTION 'list_tokens: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  SELECT coalesce(jsonb_agg(public.token_json(t, v_now) ORDER BY t.created_at DESC, t.id), '[]') INTO v_answer
+    FROM public.access_tokens AS t
+   WHERE t.did = v_did AND (v_token IS NULL OR t.id = v_token)
+     AND (v_all OR t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > v_now));
+  IF v_token IS NOT NULL AND v_answer = '[]' THEN
+    RAISE EXCEPTION 'this DID has no such token' USING ERRCODE = 'PT404', DETAIL = 'no_such_token';
+  END IF;
+  RETURN v_answer;
+END
+$$;
+
+-- Changes a token. Fields of `request`: those of lock_token (id, did, request_time, fingerprint,
+-- fingerprint_expires_at, token_id), and of these the ones to change, null for none: name, expires_at, models,
+-- endpoints, requests_per_minute, read_usage, tag, disabled, budgets. Returns token_json. PT404 no_such_token,
+-- PT409 token_name_taken, PT409 too_many_tokens, PT401 replayed_request, PT409 token_unbounded: a token has an expiry or a budget.
+CREATE OR REPLACE FUNCTION public.edit_token(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_token public.access_tokens;
+  v_found record;
+BEGIN
+  SELECT * INTO v_found FROM public.lock_token(v_in);
+  v_token := v_found.p_token;
+  IF v_found.p_use = 'again' THEN
+    RETURN public.token_json(v_token, v_now);
+  END IF;
+  UPDATE public.access_tokens AS t SET
+    name                = CASE WHEN v_in ? 'name'      THEN v_in ->> 'name'                     ELSE t.name       END,
+    expires_at          = CASE WHEN v_in ? 'expires_at' THEN (v_in ->> 'expires_at')::timestamptz ELSE t.expires_at END,
+    models              = CASE WHEN v_in ? 'models'    THEN public.texts(v_in -> 'models')      ELSE t.models     END,
+    endpoints           = CASE WHEN v_in ? 'endpoints' THEN public.texts(v_in -> 'endpoints')   ELSE t.endpoints  END,
+    requests_per_minute = CASE WHEN v_in ? 'requests_per_minute'
+                               THEN (v_in ->> 'requests_per_minute')::integer ELSE t.requests_per_minute END,
+    read_usage          = CASE WHEN v_in ? 'read_usage' THEN (v_in ->> 'read_usage')::boolean   ELSE t.read_usage END,
+    tag                 = CASE WHEN v_in ? 'tag'       THEN v_in ->> 'tag'                      ELSE t.tag        END,
+    disabled            = CASE WHEN v_in ? 'disabled'  THEN (v_in ->> 'disabled')::boolean      ELSE t.disabled   END
+   WHERE t.id = v_token.id
+  RETURNING * INTO v_token;
+  PERFORM public.check_live_tokens(v_token, v_now);
+  IF v_in ? 'budgets' THEN
+    PERFORM public.set_budgets(v_token.did, v_token.id, coalesce(nullif(v_in -> 'budgets', 'null'), '[]'), v_now);
+  END IF;
+  IF v_token.expires_at IS NULL AND NOT EXISTS (SELECT FROM public.budgets AS b WHERE b.did = v_token.did AND b.token_id = v_token.id) THEN
+    RAISE EXCEPTION 'a token has an expiry or a budget' USING ERRCODE = 'PT409', DETAIL = 'token_unbounded';
+  END IF;
+  PERFORM public.note_key_event(v_in, 'user', 'token_changed', NULL, NULL,
+    jsonb_build_object('token', v_token.id, 'label', v_token.label,
+      'changed', v_in - ARRAY['id', 'did', 'request_time', 'fingerprint', 'fingerprint_expires_at', 'token_id']));
+  RETURN public.token_json(v_token, v_now);
+END
+$$;
+
+-- Gives a token a new secret. Further fields of `request`: digest, label, overlap_seconds: how long the old
+-- secret still passes, 0 to 604800. An even older one ends at once. Returns token_json.
+CREATE OR REPLACE FUNCTION public.rotate_token(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in      jsonb       := public.decoded(request);
+  v_now     timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_digest  bytea       := decode(v_in ->> 'digest', 'hex');
+  v_overlap integer     := (v_in ->> 'overlap_seconds')::integer;
+  v_token   public.access_tokens;
+  v_found record;
+BEGIN
+  IF coalesce(length(v_digest), 0) <> 32 OR v_in ->> 'label' IS NULL OR v_overlap IS NULL
+     OR v_overlap NOT BETWEEN 0 AND 604800
+  THEN
+    RAISE EXCEPTION 'rotate_token: a member is missing or out of range'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  SELECT * INTO v_found FROM public.lock_token(v_in);
+  v_token := v_found.p_token;
+  IF v_found.p_use = 'again' THEN
+    RETURN public.token_json(v_token, v_now);
+  END IF;
+  DELETE FROM public.token_digests AS d
+   WHERE d.token_id = v_token.id AND (d.valid_until IS NOT NULL OR v_overlap = 0);
+  UPDATE public.token_digests AS d SET valid_until = v_now + v_overlap * interval '1 second'
+   WHERE d.token_id = v_token.id;
+  INSERT INTO public.token_digests (digest, token_id) VALUES (v_digest, v_token.id);
+  UPDATE public.access_tokens AS t SET label = v_in ->> 'label' WHERE t.id = v_token.id RETURNING * INTO v_token;
+  PERFORM public.note_key_event(v_in, 'user', 'token_rotated', NULL, NULL,
+    jsonb_build_object('token', v_token.id, 'label', v_token.label, 'overlap_seconds', v_overlap));
+  RETURN public.token_json(v_token, v_now);
+END
+$$;
+
+-- Ends a token: no request begins with it after this. Its rows stay. Returns token_json.
+CREATE OR REPLACE FUNCTION public.revoke_token(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_token public.access_tokens;
+  v_found record;
+BEGIN
+  SELECT * INTO v_found FROM public.lock_token(v_in);
+  v_token := v_found.p_token;
+  IF v_found.p_use = 'again' THEN
+    RETURN public.token_json(v_token, v_now);
+  END IF;
+  UPDATE public.access_tokens AS t SET revoked_at = v_now WHERE t.id = v_token.id RETURNING * INTO v_token;
+  PERFORM public.note_key_event(v_in, 'user', 'token_revoked', NULL, NULL,
+    jsonb_build_object('token', v_token.id, 'label', v_token.label, 'name', v_token.name));
+  RETURN public.token_json(v_token, v_now);
+END
+$$;
+
+-- The token with a digest that passes at p_time. Refuses with PT401 unknown_token, token_revoked (its own, or the
+-- secret's overlap is over), token_expired, PT403 token_disabled.
+CREATE OR REPLACE FUNCTION public.find_token(p_digest bytea, p_time timestamptz) RETURNS public.access_tokens
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_token public.access_tokens;
+  v_until timestamptz;
+BEGIN
+  SELECT d.valid_until INTO v_until FROM public.token_digests AS d WHERE d.digest = p_digest;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'this token is not known' USING ERRCODE = 'PT401', DETAIL = 'unknown_token';
+  END IF;
+  SELECT t.* INTO v_token
+    FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
+   WHERE d.digest = p_digest;
+  IF v_token.revoked_at IS NOT NULL OR v_until <= p_time THEN
+    RAISE EXCEPTION 'this token has been revoked' USING ERRCODE = 'PT401', DETAIL = 'token_revoked';
+  ELSIF v_token.expires_at <= p_time THEN
+    RAISE EXCEPTION 'this token has expired' USING ERRCODE = 'PT401', DETAIL = 'token_expired';
+  ELSIF v_token.disabled THEN
+    RAISE EXCEPTION 'this token is disabled' USING ERRCODE = 'PT403', DETAIL = 'token_disabled';
+  END IF;
+  RETURN v_token;
+END
+$$;
+
+-- The token that somebody presents, for what it may read of itself: {"did", "token" (token_json), "usage_daily",
+-- "usage_weekly", "usage_monthly"}: its costs since the last midnight, Monday and first of a month, UTC. Fields of
+-- `request`: token_digest, request_time. Refuses as find_token.
+CREATE OR REPLACE FUNCTION public.describe_token(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in    jsonb       := public.decoded(request);
+  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_token public.access_tokens;
+BEGIN
+  IF v_now IS NULL OR v_in ->> 'token_digest' IS NULL THEN
+    RAISE EXCEPTION 'describe_token: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  v_token := public.find_token(decode(v_in ->> 'token_digest', 'hex'), v_now);
+  RETURN jsonb_build_object('did', v_token.did, 'token', public.token_json(v_token, v_now))
+    || (SELECT jsonb_build_object(
+                 'usage_daily',   trim_scale(coalesce(sum(h.cost) FILTER (WHERE h.hour >= date_trunc('day', v_now, 'UTC')), 0))::text,
+                 'usage_weekly',  trim_scale(coalesce(sum(h.cost) FILTER (WHERE h.hour >= date_trunc('week', v_now, 'UTC')), 0))::text,
+                 'usage_monthly', trim_scale(coalesce(sum(h.cost) FILTER (WHERE h.hour >= date_trunc('month', v_now, 'UTC')), 0))::text)
+          FROM public.usage_series AS s
+          JOIN public.usage_hours AS h ON h.series_id = s.id
+         WHERE s.did = v_token.did AND s.token_id = v_token.id
+           AND h.hour >= least(date_trunc('week', v_now, 'UTC'), date_trunc('month', v_now, 'UTC')));
+END
+$$;
+
+-- Judges the owner of a token by the DIDs that may use the gateway: {"listed": an array of DIDs and of beginnings
+-- of some, which end in *, "others": 'allowed', 'if_approved' or 'refused'}; null: anyone. Returns what begin_request
+-- is to ask further: {"approved_only"}. Refuses with PT403 did_not_allowed.
+CREATE OR REPLACE FUNCTION public.judge_owner(p_did text, p_owners jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_others text := coalesce(p_owners ->> 'others', 'allowed');
+BEGIN
+  IF v_others = 'allowed' OR EXISTS (
+    SELECT FROM jsonb_array_elements_text(p_owners -> 'listed') AS listed (pattern)
+     WHERE pattern = p_did OR (right(pattern, 1) = '*' AND starts_with(p_did, left(pattern, -1))))
+  THEN
+    RETURN '{}';
+  ELSIF v_others = 'if_approved' THEN
+    RETURN '{"approved_only": true}';
+  END IF;
+  RAISE EXCEPTION 'the operator does not let this DID use the gateway'
+    USING ERRCODE = 'PT403', DETAIL = 'did_not_allowed';
+END
+$$;
+
+-- Judges a billable request by its token's endpoints and models. Fields of `request` that count: endpoint;
+-- models, an array of {"value", "pointer", "literal"} of every model that the body names (literal: only a list
+-- that has the value itself lets it pass), or null and models_unreadable, {"problem", "pointer"}. Refuses with
+-- PT403 endpoint_not_allowed (HINT: {"endpoint", "endpoints"}), PT403 model_not_allowed (HINT: {"model",
+-- "pointer", "problem"}).
+CREATE OR REPLACE FUNCTION public.judge_scope(p_token public.access_tokens, p_in jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_refused jsonb;
+BEGIN
+  IF NOT coalesce(p_in ->> 'endpoint', '') = ANY (coalesce(p_token.endpoints, ARRAY[coalesce(p_in ->> 'endpoint', '')])) THEN
+    RAISE EXCEPTION 'this token may not use this endpoint'
+      USING ERRCODE = 'PT403', DETAIL = 'endpoint_not_allowed',
+            HINT = jsonb_build_object('endpoint', p_in ->> 'endpoint', 'endpoints', to_jsonb(p_token.endpoints))::text;
+  END IF;
+  IF p_token.models IS NULL THEN
+    RETURN;
+  END IF;
+  IF coalesce(jsonb_typeof(p_in -> 'models') <> 'array', true) THEN
+    v_refused := coalesce(nullif(p_in -> 'models_unreadable', 'null'), '{"problem": "names no model"}');
+  ELSIF p_in -> 'models' = '[]' THEN
+    v_refused := '{"problem": "names no model"}';
+  ELSE
+    SELECT jsonb_build_object('model', m ->> 'value', 'pointer', m ->> 'pointer') INTO v_refused
+      FROM jsonb_array_elements(p_in -> 'models') AS m
+     WHERE NOT EXISTS (
+       SELECT FROM unnest(p_token.models) AS k (pattern)
+        WHERE (k.pattern = m ->> 'value' AND strpos(k.pattern, '*') = 0)
+           OR (NOT coalesce((m ->> 'literal')::boolean, false)
+               -- `*` stands for any run of characters, everything else for itself.
+               AND m ->> 'value' LIKE replace(regexp_replace(k.pattern, '([\\%_])', '\\\1', 'g'), '*', '%')))
+     LIMIT 1;
+  END IF;
+  IF v_refused IS NOT NULL THEN
+    RAISE EXCEPTION 'this token may not use this model'
+      USING ERRCODE = 'PT403', DETAIL = 'model_not_allowed', HINT = v_refused::text;
+  END IF;
+END
+$$;
+
+-- An array of texts from JSON; null from null.
+CREATE OR REPLACE FUNCTION public.texts(p_array jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE jsonb_typeof(p_array) WHEN 'array'
+            THEN ARRAY(SELECT e FROM jsonb_array_elements_text(p_array) WITH ORDINALITY AS listed (e, n) ORDER BY n) END;
+
+REVOKE ALL ON FUNCTION public.token_json(public.access_tokens, timestamptz), public.lock_token(jsonb),
+    public.check_live_tokens(public.access_tokens, timestamptz), public.create_token(jsonb), public.list_tokens(jsonb),
+    public.edit_token(jsonb), public.rotate_token(jsonb), public.revoke_token(jsonb),
+    public.find_token(bytea, timestamptz), public.describe_token(jsonb), public.judge_owner(text, jsonb), public.judge_scope(public.access_tokens, jsonb), public.texts(jsonb)
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.token_json(public.access_tokens, timestamptz), public.lock_token(jsonb),
+    public.check_live_tokens(public.access_tokens, timestamptz), public.create_token(jsonb), public.list_tokens(jsonb),
+    public.edit_token(jsonb), public.rotate_token(jsonb), public.revoke_token(jsonb),
+    public.find_token(bytea, timestamptz), public.describe_token(jsonb), public.judge_owner(text, jsonb), public.judge_scope(public.access_tokens, jsonb), public.texts(jsonb)
+  TO service_role;
+
+-- =============================================================================================
 -- functions/usage.sql
 -- =============================================================================================
 -- Usage of one DID: sums (usage_report) and single requests, page by page (usage_requests).
@@ -2286,7 +2996,7 @@ $$;
 --
 --   limit                 maximum number of requests, 1 to 1000
 --   before                null, or {"request_time" (RFC 3339), "id"} of the last request of the page before
---   model, endpoint, status, cost_state   null, or the value to match
+--   model, endpoint, status, cost_state, token_id, app, tag   null or absent, or the value to match
 --   min_cost              null, or the least total_cost; decimal text
 --
 -- Returns {"requests": [...], "more": whether there are more}. A page may be shorter than `limit`
@@ -2314,8 +3024,12 @@ DECLARE
   v_endpoint   text        := v_in ->> 'endpoint';
   v_status     text        := v_in ->> 'status';
   v_cost_state text        := v_in ->> 'cost_state';
+  v_token      uuid        := (v_in ->> 'token_id')::uuid;
+  v_app        text        := v_in ->> 'app';
+  v_tag        text        := v_in ->> 'tag';
   v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
-  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_min_cost::text) IS NOT NULL;
+  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_token::text, v_app, v_tag,
+                                       v_min_cost::text) IS NOT NULL;
 BEGIN
   IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
@@ -2344,7 +3058,11 @@ BEGIN
                   AND (v_model      IS NULL OR s.model      = v_model)
                   AND (v_endpoint   IS NULL OR s.endpoint   = v_endpoint)
                   AND (v_status     IS NULL OR s.status     = v_status)
-                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)))
+                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)
+                  AND (v_token      IS NULL OR s.token_id   = v_token)
+                  -- What is in '(other)' may have any.
+                  AND (v_app        IS NULL OR s.app IN (v_app, '(other)'))
+                  AND (v_tag        IS NULL OR s.tag IN (v_tag, '(other)'))))
          AND (v_min_cost IS NULL OR h.highest_cost >= v_min_cost)
          AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
        UNION
@@ -2354,7 +3072,8 @@ BEGIN
          AND l.request_time >= v_start AND l.request_time < v_end
     ), page AS MATERIALIZED (
       SELECT l.request_time, l.id
-        FROM spans AS s
+        -- In the order of the page, so that the hours behind it are never looked at.
+        FROM (SELECT * FROM spans ORDER BY spans.first DESC) AS s
        CROSS JOIN LATERAL (
          SELECT r.request_time, r.id
            FROM public.request_logs AS r
@@ -2365,6 +3084,9 @@ BEGIN
             AND (v_endpoint   IS NULL OR r.endpoint   = v_endpoint)
             AND (v_status     IS NULL OR r.status     = v_status)
             AND (v_cost_state IS NULL OR r.cost_state = v_cost_state)
+            AND (v_token      IS NULL OR r.token_id   = v_token)
+            AND (v_app        IS NULL OR r.app        = v_app)
+            AND (v_tag        IS NULL OR r.tag        = v_tag)
             AND (v_min_cost   IS NULL OR r.total_cost >= v_min_cost)
           ORDER BY r.request_time DESC, r.id DESC
           LIMIT v_limit + 1) AS l
@@ -2385,6 +3107,9 @@ BEGIN
                'model', l.model,
                'generation_id', l.generation_id,
                'streamed', l.streamed,
+               'token_id', l.token_id,
+               'app', l.app,
+               'tag', l.tag,
                'status', l.status,
                'http_status', l.http_status,
                'error_reason', l.error_reason,
@@ -2432,7 +3157,8 @@ $$;
 -- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
 -- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
 --
---   group_by     array of 'model', 'endpoint', 'day', 'hour', in the order in which to sort
+--   token_id, app, tag   null or absent, or the value to match
+--   group_by     array of 'model', 'endpoint', 'token', 'app', 'tag', 'day', 'hour', in the order in which to sort
 --   offsets      array of {"from", "seconds"}, in the order of time: the local clock's offset from
 --                UTC from that moment on (RFC 3339; null: from the beginning); needed for days and hours.
 --                The caller's own time zone data, so that the database's is never mixed in.
@@ -2449,10 +3175,11 @@ $$;
 --                       where they are not asked for
 --   requests_by_model   the max_groups models with the most requests
 --   models              number of models
---   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
---                       (null: not recorded), a day (2026-01-31), the start of an hour with its offset
+--   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint, an app, a
+--                       tag (null: not recorded), a token's id (null: signed), a day (2026-01-31), the start of an hour with its offset
 --                       (2026-01-31T13:00:00+01:00). All groups, or none where there are too many
 --   group_count         number of groups
+--   token_names         {id: name} of the tokens, where they are grouped by
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
@@ -2481,6 +3208,12 @@ DECLARE
   v_max_groups  integer     := (v_in ->> 'max_groups')::integer;
   v_by_model    boolean     := 'model'    = ANY (v_group_by);
   v_by_endpoint boolean     := 'endpoint' = ANY (v_group_by);
+  v_by_token    boolean     := 'token'    = ANY (v_group_by);
+  v_by_app      boolean     := 'app'      = ANY (v_group_by);
+  v_by_tag      boolean     := 'tag'      = ANY (v_group_by);
+  v_token       uuid        := (v_in ->> 'token_id')::uuid;
+  v_app         text        := v_in ->> 'app';
+  v_tag         text        := v_in ->> 'tag';
   v_by_day      boolean     := 'day'      = ANY (v_group_by);
   v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
   v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
@@ -2504,7 +3237,7 @@ BEGIN
     FROM jsonb_array_elements(v_in -> 'offsets') WITH ORDINALITY AS listed (o, n);
 
   IF v_did IS NULL OR v_max_groups IS NULL
-     OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'day', 'hour']
+     OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'token', 'app', 'tag', 'day', 'hour']
      OR ((v_by_day OR v_by_hour) AND v_from[1] IS DISTINCT FROM '-infinity')
   THEN
     RAISE EXCEPTION 'usage_report: a member is missing or out of range'
@@ -2515,7 +3248,10 @@ BEGIN
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
 
-  v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
+  v_series := ARRAY(
+    SELECT s.id FROM public.usage_series AS s
+     WHERE s.did = v_did AND (v_token IS NULL OR s.token_id = v_token) AND (v_app IS NULL OR s.app = v_app)
+       AND (v_tag IS NULL OR s.tag = v_tag));
   v_cuts   := ARRAY(
     SELECT u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)
      WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
@@ -2533,6 +3269,7 @@ BEGIN
   IF v_too_many IS NOT NULL THEN
     v_group_by := '{}';
     v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
+    v_by_token := false; v_by_app := false; v_by_tag := false;
   ELSIF EXISTS (
     SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
      WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
@@ -2564,7 +3301,9 @@ BEGIN
             SELECT date_bin('1 hour', c.cut, 'epoch'), date_bin('1 hour', c.cut, 'epoch')
               FROM unnest(v_cuts) AS c (cut)) AS b
   ), moved AS MATERIALIZED (
-    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle, count(*) AS requests,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
+           CASE WHEN v_by_token THEN l.token_id END AS token_id, CASE WHEN v_by_app THEN l.app END AS app,
+           CASE WHEN v_by_tag THEN l.tag END AS tag, count(*) AS requests,
            sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
            sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
            sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
@@ -2572,11 +3311,13 @@ BEGIN
      CROSS JOIN LATERAL (
        SELECT r.* FROM public.request_logs AS r
         WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
+          AND (v_token IS NULL OR r.token_id = v_token) AND (v_app IS NULL OR r.app = v_app)
+          AND (v_tag IS NULL OR r.tag = v_tag)
        OFFSET 0) AS l  -- part by part, from the index
      WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
-     GROUP BY 1, 2, 3, 4, 5, 6
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), single AS (
-    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign * l.requests AS requests,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, m.at, m.sign * l.requests AS requests,
            m.sign * l.input_tokens AS input_tokens, m.sign * l.output_tokens AS output_tokens,
            m.sign * l.cached_tokens AS cached_tokens, m.sign * l.reasoning_tokens AS reasoning_tokens,
            m.sign * l.cost AS cost
@@ -2585,13 +3326,17 @@ BEGIN
      WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
     -- The rollup does not have what is not finished.
-    SELECT l.model, l.endpoint, l.status, l.cost_state, l.request_time, 1,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, l.request_time, 1,
            l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
       FROM public.request_logs AS l
      WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
   ), sums AS MATERIALIZED (
     -- By series first: there are far fewer of them than of hours.
-    SELECT s.model, nullif(s.endpoint, '') AS endpoint, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
+    SELECT s.model, nullif(s.endpoint, '') AS endpoint,
+           nullif(s.token_id, '00000000-0000-0000-0000-000000000000') AS token_id, nullif(s.app, '') AS app,
+           nullif(s.tag, '') AS tag, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
            h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
       FROM (SELECT h.series_id,
                    -- Local time, in the shape of UTC.
@@ -2609,7 +3354,7 @@ BEGIN
              GROUP BY 1, 2, 3, 4) AS h
       JOIN public.usage_series AS s ON s.id = h.series_id
      UNION ALL
-    SELECT l.model, l.endpoint, l.status, l.cost_state,
+    SELECT l.model, l.endpoint, l.token_id, l.app, l.tag, l.status, l.cost_state,
            CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
            CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
            CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
@@ -2632,7 +3377,8 @@ BEGIN
     HAVING sum(p.requests) <> 0
   ), grouped AS (
     SELECT CASE WHEN v_by_model THEN p.model END AS model, CASE WHEN v_by_endpoint THEN p.endpoint END AS endpoint,
-           p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+           CASE WHEN v_by_token THEN p.token_id END AS token_id, CASE WHEN v_by_app THEN p.app END AS app,
+           CASE WHEN v_by_tag THEN p.tag END AS tag, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
@@ -2645,7 +3391,7 @@ BEGIN
            coalesce(sum(p.cost), 0)             AS cost
       FROM sums AS p
      WHERE v_group_by <> '{}'
-     GROUP BY 1, 2, 3, 4, 5
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     HAVING sum(p.requests) <> 0
   ), models AS (
     SELECT model, requests, count(*) OVER () AS how_many
@@ -2664,6 +3410,9 @@ BEGIN
           SELECT CASE dimension
                    WHEN 'model'    THEN g.model
                    WHEN 'endpoint' THEN g.endpoint
+                   WHEN 'token'    THEN g.token_id::text
+                   WHEN 'app'      THEN g.app
+                   WHEN 'tag'      THEN g.tag
                    WHEN 'day'      THEN to_char(g.day AT TIME ZONE 'UTC', 'YYYY-MM-DD')
                    ELSE to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
                         || CASE WHEN v_offset[g.stretch] < '0' THEN '-' ELSE '+' END
@@ -2681,6 +3430,8 @@ BEGIN
     SELECT l.response_time - l.request_time AS duration, count(*) AS requests
       FROM public.request_logs AS l
      WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
      GROUP BY 1
   ), durations AS (
     SELECT duration, sum(requests) OVER (ORDER BY duration) AS up_to, sum(requests) OVER () AS total
@@ -2690,6 +3441,8 @@ BEGIN
     SELECT l.first_byte_ms, count(*) AS requests
       FROM public.request_logs AS l
      WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
      GROUP BY 1
   ), first_bytes AS (
     SELECT first_byte_ms, sum(requests) OVER (ORDER BY first_byte_ms) AS up_to, sum(requests) OVER () AS total
@@ -2722,6 +3475,9 @@ BEGIN
            'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
            'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
            'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
+           'token_names', (
+             SELECT coalesce(jsonb_object_agg(t.id, t.name), '{}') FROM public.access_tokens AS t
+              WHERE v_by_token AND t.did = v_did AND t.id IN (SELECT g.token_id FROM grouped AS g)),
            'group_count',            coalesce(v_too_many, (SELECT coalesce(max(how_many), 0) FROM groups))::text,
            'groups', (
              SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -2769,8 +3525,8 @@ CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT N
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
-  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,roll_up_request,take_out_of_rollup,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
+  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,access_tokens,token_digests,budgets,budget_periods,budget_events,key_events,key_provisionings,retired_keys}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

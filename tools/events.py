@@ -49,8 +49,9 @@ USAGE = "/api/v1/usage"
 REQUESTS = f"{USAGE}/requests"
 CSV = ("format", "csv")
 KEYS = "/api/v1/keys"
+TOKENS = "/api/v1/tokens"
 # The API's paths that are not greedy.
-EXACT = ("/", "/api/v1/health", "/api/v1/health/database", USAGE, REQUESTS, KEYS)
+EXACT = ("/", "/api/v1/health", "/api/v1/health/database", USAGE, REQUESTS, KEYS, TOKENS)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,11 @@ BY_DAY = (*JANUARY, ("time_zone", "Europe/Berlin"), ("group_by", "day,model"))
 FAILED = (("status", "failed"), ("min_cost", "0.01"), ("limit", "100"))
 # Not a real key.
 STORED_KEY = b'{"api_key":"sk-or-v1-for-the-samples-only","key_name":"sample","verify":false}'
+TOKEN = b'{"name":"sample","budgets":[{"period":"day","amount":"5","time_zone":"Europe/Berlin"}]}'
+OTHER_TOKEN = b'{"name":"another sample","expires_at":"2199-01-01T00:00:00Z","models":["openai/*","*:free"]}'
+# Of the right form, and nobody's.
+UNKNOWN_TOKEN = "sk-lgw-003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf0CXMVh"
+NO_TOKEN = f"{TOKENS}/00000000-0000-4000-8000-000000000000"
 P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
 
 
@@ -212,6 +218,43 @@ def samples() -> list[Sample]:
         ),
         refused("wrong-audience", Credentials(audience="https://other.example.com"), "invalid_signature"),
         #
+        Sample(
+            "proxy-malformed-token",
+            "POST",
+            COMPLETIONS,
+            body=chat(),
+            headers={"authorization": f"Bearer {UNKNOWN_TOKEN[:-1]}"},
+            status=401,
+            reason="malformed_token",
+            note="a character is missing",
+        ),
+        Sample(
+            "proxy-unknown-token-v1",
+            "POST",
+            COMPLETIONS,
+            body=chat(),
+            headers={"authorization": f"Bearer {UNKNOWN_TOKEN}"},
+            status=401,
+            reason="unknown_token",
+        ),
+        Sample(
+            "proxy-unknown-token-v2",
+            "POST",
+            f"{OPENROUTER}/v1/messages",
+            body=messages(),
+            headers={"x-api-key": UNKNOWN_TOKEN},
+            status=401,
+            reason="unknown_token",
+            note="as Anthropic's clients send it",
+        ),
+        post(
+            "proxy-ambiguous-credentials",
+            chat(),
+            headers={"authorization": f"Bearer {UNKNOWN_TOKEN}"},
+            status=400,
+            reason="ambiguous_credentials",
+            note="a token beside a signature",
+        ),
         get("proxy-path-not-allowed", f"{OPENROUTER}/keys", status=403, reason="path_not_allowed"),
         post(
             "proxy-content-encoding",
@@ -291,6 +334,62 @@ def samples() -> list[Sample]:
             "keys-method-not-allowed-v2",
             "PATCH",
             KEYS,
+            credentials=SIGNED,
+            status=405,
+            reason="method_not_allowed",
+        ),
+        #
+        post("tokens-post-v1", TOKEN, TOKENS, status=201, note="shows the new token"),
+        post("tokens-post-v2", OTHER_TOKEN, TOKENS, status=201, note="shows the new token"),
+        post(
+            "tokens-unbounded",
+            b'{"name":"sample"}',
+            TOKENS,
+            status=400,
+            reason="invalid_parameter",
+            note="neither an expiry nor a budget",
+        ),
+        get("tokens-get-v1", TOKENS),
+        get("tokens-get-v2", TOKENS, (("all", "true"),), note="those that have ended, too"),
+        get("tokens-no-such-token", NO_TOKEN, status=404, reason="no_such_token"),
+        Sample(
+            "tokens-patch-no-such-token-v1",
+            "PATCH",
+            NO_TOKEN,
+            body=b'{"disabled":true}',
+            credentials=SIGNED,
+            status=404,
+            reason="no_such_token",
+        ),
+        post(
+            "tokens-rotate-no-such-token-v1",
+            b'{"overlap_seconds":3600}',
+            f"{NO_TOKEN}/rotate",
+            status=404,
+            reason="no_such_token",
+        ),
+        Sample(
+            "tokens-delete-no-such-token-v1",
+            "DELETE",
+            NO_TOKEN,
+            credentials=SIGNED,
+            status=404,
+            reason="no_such_token",
+        ),
+        Sample("tokens-missing-credentials", "GET", TOKENS, status=401, reason="missing_credentials"),
+        Sample(
+            "tokens-signature-required",
+            "GET",
+            TOKENS,
+            headers={"authorization": f"Bearer {UNKNOWN_TOKEN}"},
+            status=403,
+            reason="signature_required",
+            note="a token manages no tokens",
+        ),
+        Sample(
+            "tokens-method-not-allowed-v2",
+            "PUT",
+            TOKENS,
             credentials=SIGNED,
             status=405,
             reason="method_not_allowed",
@@ -385,7 +484,8 @@ def rest_event(sample: Sample, clock: Clock) -> dict[str, object]:
     for name, value in sample.query:
         many.setdefault(name, []).append(value)
     # The most specific greedy path of the API, unless the API has this very path.
-    greedy = f"{OPENROUTER}/" if sample.path.startswith(f"{OPENROUTER}/") else "/"
+    below = (f"{it}/" for it in (OPENROUTER, TOKENS) if sample.path.startswith(f"{it}/"))
+    greedy = next(below, "/")
     if sample.path in EXACT:
         greedy = ""
     resource = f"{greedy}{{proxy+}}" if greedy else sample.path

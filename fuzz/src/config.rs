@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use llmgw::{config::ProfileName, identity::Identity, target::Target};
-use shared::config::{Env, Faults, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
+use shared::config::{AccountConfig, Env, Faults, KeysConfig, ProxyConfig, ReconcileConfig};
 
 use crate::{input::Fields, planted};
 
@@ -51,7 +51,7 @@ pub(crate) fn faults_quote_no_value(data: &[u8]) {
     let env = || Env::new(lookup);
     let named = [first, second].map(|at| VARIABLES[at].0);
     check(ProxyConfig::read(env()), &values, named);
-    check(UsageConfig::read(env()), &values, named);
+    check(AccountConfig::read(env()), &values, named);
     check(KeysConfig::read(env()), &values, named);
     check(ReconcileConfig::read(env()), &values, named);
     command_line(fields.bytes(0), &fields.text(0));

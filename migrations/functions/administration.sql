@@ -2,7 +2,7 @@
 -- to key_events in its transaction.
 
 -- A key and its account as the operator sees them: {"did", "key_name", "key_hash", "credit_limit", "spent",
--- "held", "requests_per_minute", "disabled", "approved", "seal_key_id", "created_at", "updated_at"}, the times those
+-- "held", "requests_per_minute", "disabled", "approved", "budgets", "seal_key_id", "created_at", "updated_at"}, the times those
 -- of the key. Nothing of the key itself.
 CREATE OR REPLACE FUNCTION public.account_json(p_key public.user_api_keys, p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
@@ -17,6 +17,7 @@ BEGIN
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
     'approved',            p_account.approved,
+    'budgets',             public.budgets_json(p_key.did, NULL, clock_timestamp()),
     'seal_key_id',         p_key.seal_key_id::text,
     'created_at',          p_key.created_at,
     'updated_at',          p_key.updated_at);
@@ -100,6 +101,7 @@ $$;
 --   credit_limit         US dollars as text, at least 0; null for none
 --   requests_per_minute  1 to 1000000; null for the gateway's default
 --   disabled             boolean
+--   budgets              those of the DID (set_budgets), in place of the ones it has
 --   approved             boolean
 --
 -- Returns the account (account_json); settings_json where no key is stored. A value that is already set is not recorded again.
@@ -111,6 +113,7 @@ DECLARE
   v_limit    numeric := (v_in ->> 'credit_limit')::numeric;
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
+  v_budgets  jsonb   := v_in -> 'budgets';
   v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
@@ -169,6 +172,12 @@ BEGIN
            disabled = v_new.disabled, approved = v_new.approved
      WHERE did = v_did;
   END IF;
+  IF jsonb_typeof(v_budgets) = 'array' THEN
+    PERFORM public.open_account(v_did);
+    PERFORM public.set_budgets(v_did, NULL, v_budgets, clock_timestamp());
+    INSERT INTO public.key_events (did, actor, action, key_hash, details)
+    VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object('to', v_budgets));
+  END IF;
   RETURN coalesce(
     (SELECT public.account_json(k, a)
        FROM public.user_api_keys AS k JOIN public.accounts AS a ON a.did = k.did
@@ -202,6 +211,9 @@ BEGIN
    WHERE a.did = v_did
      AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved);
   v_any := FOUND OR v_key.id IS NOT NULL OR v_retired > 0;
+  UPDATE public.access_tokens AS t SET revoked_at = clock_timestamp() WHERE t.did = v_did AND t.revoked_at IS NULL;
+  v_any := v_any OR FOUND;
+  DELETE FROM public.budgets AS b WHERE b.did = v_did;
   DELETE FROM public.accounts AS a WHERE a.did = v_did AND a.spent = 0 AND a.held = 0;
   IF v_any THEN
     INSERT INTO public.key_events (did, actor, action, key_hash, details)

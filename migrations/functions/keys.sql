@@ -15,6 +15,7 @@ LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
            -- greatest() passes over nulls.
            'remaining',      CASE WHEN a.credit_limit IS NOT NULL THEN
                                trim_scale(greatest(a.credit_limit - a.spent - a.held, 0))::text END,
+           'budgets',        public.budgets_json(p_did, NULL, now()),
            'openrouter_limit', trim_scale(p.limit_usd)::text,
            'openrouter_limit_reset', CASE WHEN p.limit_usd IS NOT NULL THEN coalesce(p.limit_reset, 'never') END,
            'created_at',     k.created_at,

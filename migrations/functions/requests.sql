@@ -131,10 +131,15 @@ $$;
 
 -- The one round trip before the upstream request. Fields of `request`:
 --
---   id, did                 the gateway's id of the request, and the verified caller
+--   id                      the gateway's id of the request
+--   did                     the verified caller; null: the one to whom the token belongs
+--   token_digest            SHA-256 of the access token that came with the request, 64 hex digits; null: signed
 --   request_time            epoch ms
---   fingerprint             64 hex digits, or null; a billable request must have one
+--   fingerprint             64 hex digits, or null; a billable request without a token must have one
 --   fingerprint_expires_at  epoch ms
+--   owners                  with a token: the DIDs of which its owner must be one (judge_owner); absent: any
+--   app, tag                the client's name for itself, and for the request; a token's own tag comes first
+--   models, models_unreadable   see judge_scope; for a token that is for some models only
 --   billable                false: look up the key and refuse a replay, but write no row
 --   method, path, endpoint, model, streamed   for the row of a billable request
 --   hold                    the least hold; see hold_for. Without a credit limit nothing is held.
@@ -151,7 +156,8 @@ $$;
 --   own_key_only            true: the DID must have brought its key, because the path reaches what all
 --                           provisioned keys share
 --
--- Returns {"id", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
+-- Returns {"id", "did", "sealed_key", "key_name"}. Refuses, and then leaves no trace, with
+--   the refusals of find_token and judge_scope, PT402 budget_reached (judge_budgets),
 --   PT403 did_not_allowed, PT404 no_key_for_did, PT403 path_needs_own_key, PT401 replayed_request,
 --   PT403 key_disabled, PT409 request_id_taken,
 --   PT429 rate_limited (see next_tat),
@@ -160,7 +166,7 @@ $$;
 --   PT402 credit_limit_reached (HINT: {"limit", "spent", "held", "hold"} as text, where hold is what
 --   this request would have reserved).
 --
--- A call repeated with the same id, did and fingerprint while the request is still pending gets the
+-- A call repeated with the same id, did and fingerprint (or token) while the request is still pending gets the
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
@@ -183,6 +189,10 @@ DECLARE
   v_jobs        integer;
   v_model       text    := nullif(left(v_in ->> 'model', 255), '');
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_digest      bytea   := decode(v_in ->> 'token_digest', 'hex');
+  v_token       public.access_tokens;
+  v_token_tat   timestamptz;
+  v_budgets     boolean := false;
   v_account     public.accounts;
   v_locked      public.accounts;
   v_key         public.user_api_keys;
@@ -192,14 +202,24 @@ DECLARE
   v_hold        numeric;
   v_tat         timestamptz;
 BEGIN
-  IF v_id IS NULL OR v_did IS NULL OR v_time IS NULL
-     OR (v_billable AND v_fingerprint IS NULL)
+  IF v_id IS NULL OR v_time IS NULL
+     OR (v_did IS NULL) = (v_digest IS NULL)
+     OR (v_billable AND v_digest IS NULL AND v_fingerprint IS NULL)
      OR NOT (v_least >= 0 AND v_least < 'Infinity')
      OR v_rate <= 0
      OR (v_max_jobs IS NOT NULL AND coalesce(jsonb_typeof(v_in -> 'job_endpoints') <> 'array', true))
   THEN
     RAISE EXCEPTION 'begin_request: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+
+  IF v_digest IS NOT NULL THEN
+    v_token := public.find_token(v_digest, v_time);
+    v_did   := v_token.did;
+    v_in    := v_in || public.judge_owner(v_did, v_in -> 'owners');
+    IF v_billable THEN
+      PERFORM public.judge_scope(v_token, v_in);
+    END IF;
   END IF;
 
   -- The account before the fingerprint: an account that counts an earlier attempt of the same request
@@ -222,15 +242,24 @@ BEGIN
     RAISE EXCEPTION 'this signed request has been used before'
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
-  v_hold := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+  -- A token has no fingerprint: a repetition is known by its id alone.
+  IF v_billable AND v_digest IS NOT NULL THEN
+    SELECT l.id INTO v_passed FROM public.request_logs AS l WHERE l.id = v_id;
+  END IF;
+  v_budgets := EXISTS (
+    SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
+  v_hold := CASE WHEN v_limited AND (v_budgets OR v_account.credit_limit IS NOT NULL)
                  THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
   v_judged := v_passed IS NULL;
   IF v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
+    IF v_budgets THEN
+      PERFORM public.judge_budgets(v_did, v_token.id, v_time, v_hold);
+    END IF;
   END IF;
 
   -- A look-up that is not counted waits for no other call.
-  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate) IS NOT NULL THEN
+  IF v_billable OR coalesce(v_account.requests_per_minute, v_rate, v_token.requests_per_minute) IS NOT NULL THEN
     v_locked := public.lock_account(v_did);
     IF v_uncounted THEN
       v_locked.requests_per_minute := NULL;
@@ -240,11 +269,20 @@ BEGIN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    -- Nothing has been begun or finished since, so the judgement stands.
-    IF v_locked IS DISTINCT FROM v_account THEN
+    -- Where nothing has been begun or finished since, the judgement stands: but that of a token and of budgets,
+    -- which may have been changed.
+    IF v_digest IS NOT NULL THEN
+      v_token := public.find_token(v_digest, v_time);
+      IF v_billable THEN
+        PERFORM public.judge_scope(v_token, v_in);
+      END IF;
+    END IF;
+    v_budgets := EXISTS (
+      SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
+    IF v_budgets OR v_locked IS DISTINCT FROM v_account THEN
       v_judged  := false;
       v_account := v_locked;
-      v_hold    := CASE WHEN v_limited AND v_account.credit_limit IS NOT NULL
+      v_hold    := CASE WHEN v_limited AND (v_budgets OR v_account.credit_limit IS NOT NULL)
                         THEN public.hold_for(v_did, v_model, v_in ->> 'endpoint', v_least) END;
     END IF;
   END IF;
@@ -264,12 +302,25 @@ BEGIN
       RAISE EXCEPTION 'this signed request has been used before'
         USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
     ELSIF v_use = 'again' THEN
-      RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+      RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key,
+                                'key_name', v_key.key_name);
     END IF;
+  ELSIF v_billable AND EXISTS (
+    SELECT FROM public.request_logs AS l
+     WHERE l.id = v_id AND l.did = v_did AND l.token_id = v_token.id AND l.status = 'pending')
+  THEN
+    RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key,
+                              'key_name', v_key.key_name);
   END IF;
 
   IF NOT v_judged THEN
     v_tat := public.judge_request(v_account, v_rate, v_hold);
+    IF v_budgets THEN
+      PERFORM public.judge_budgets(v_did, v_token.id, v_time, v_hold);
+    END IF;
+  END IF;
+  IF v_token.requests_per_minute IS NOT NULL AND NOT v_uncounted THEN
+    v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
   -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
@@ -291,11 +342,12 @@ BEGIN
 
   IF v_billable THEN
     INSERT INTO public.request_logs
-      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, hold, request_time,
-       status)
+      (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, token_id, app, tag,
+       hold, request_time, status)
     VALUES
       (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
        v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
+       v_token.id, nullif(left(v_in ->> 'app', 64), ''), coalesce(v_token.tag, left(v_in ->> 'tag', 64)),
        coalesce(v_hold, 0), v_time, 'pending')
     ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND THEN
@@ -308,7 +360,19 @@ BEGIN
     UPDATE public.accounts SET held = held + coalesce(v_hold, 0), rate_tat = v_tat WHERE did = v_did;
   END IF;
 
-  RETURN jsonb_build_object('id', v_id, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
+  IF v_budgets AND v_hold > 0 THEN
+    PERFORM public.book_budgets(v_did, v_token.id, v_time, 0, v_hold);
+  END IF;
+  IF v_token_tat IS NOT NULL
+     OR v_token.id IS NOT NULL AND coalesce(v_token.last_used_at, '-infinity') < date_trunc('minute', v_time)
+  THEN
+    UPDATE public.access_tokens
+       SET last_used_at = greatest(last_used_at, date_trunc('minute', v_time)),
+           rate_tat     = coalesce(v_token_tat, rate_tat)
+     WHERE id = v_token.id;
+  END IF;
+
+  RETURN jsonb_build_object('id', v_id, 'did', v_did, 'sealed_key', v_key.encrypted_api_key, 'key_name', v_key.key_name);
 END
 $$;
 

@@ -1,5 +1,5 @@
--- The rollup: sums of finished requests by DID, hour (UTC), model, endpoint, status and cost_state. Usage
--- reports are added up from it, and it is what remains of requests that have expired.
+-- The rollup: sums of finished requests by DID, hour (UTC), model, endpoint, status, cost_state, token, app and
+-- tag. Usage reports are added up from it, and it is what remains of requests that have expired.
 --
 -- A series (usage_series) is one combination of those without the hour; usage_hours has a row for each hour
 -- in which the series had requests. A trigger on request_logs keeps both in the transaction that finishes or
@@ -13,21 +13,65 @@
 -- Callers hold the lock of the DID's account, so the sums of one DID are changed by one transaction at a time,
 -- and transactions of different DIDs never meet.
 --
--- Further dimensions (token, app, tag) become columns of usage_series and of its key; usage_hours stays as it
--- is. Sums never outnumber requests, because a series has a row only for hours in which it was used. Values
--- that the caller chooses freely (app, tag) are limited where a series is made: a DID that has 1,000 series
--- gets no further ones for new values, which then count as '(other)'.
+-- Sums never outnumber requests, because a series has a row only for hours in which it was used. Callers choose
+-- app and tag freely: of a DID that has 1,000 series, new values of those count as '(other)'.
+--
+-- The same trigger books what changes in the request's budgets (budgets.sql).
+
+-- A cost as it is added up. A row of the original system may hold anything.
+CREATE OR REPLACE FUNCTION public.countable_cost(p_cost numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE WHEN p_cost > 0 AND p_cost < 'Infinity' THEN p_cost ELSE 0 END;
+
+-- What an app or a tag counts as beyond a DID's 1,000 series.
+CREATE OR REPLACE FUNCTION public.other_label(p_label text) RETURNS text
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE p_label WHEN '' THEN '' ELSE '(other)' END;
 
 -- Adds the new state of a request to its sums and takes the old one out of them.
 CREATE OR REPLACE FUNCTION public.roll_up_request() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
-  -- A row of the original system may hold anything.
-  v_cost numeric := CASE WHEN NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN NEW.total_cost ELSE 0 END;
+  c_signed CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+  v_app    text    := coalesce(NEW.app, '');
+  v_tag    text    := coalesce(NEW.tag, '');
+  v_cost   numeric := public.countable_cost(NEW.total_cost);
+  v_spent  numeric := v_cost;
+  v_held   numeric := NEW.hold;
+  v_series bigint;
 BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    v_spent := v_cost - public.countable_cost(OLD.total_cost);
+    v_held  := NEW.hold - OLD.hold;
+  END IF;
+  IF (v_spent <> 0 OR v_held <> 0) AND EXISTS (SELECT FROM public.budgets AS b WHERE b.did = NEW.did) THEN
+    PERFORM public.book_budgets(NEW.did, NEW.token_id, NEW.request_time, v_spent, v_held);
+  END IF;
+
   IF TG_OP = 'UPDATE' AND OLD.status <> 'pending' THEN
-    PERFORM public.take_out_of_rollup(OLD.did, OLD.request_time, OLD.model, OLD.endpoint, OLD.status, OLD.cost_state,
-      OLD.input_tokens, OLD.output_tokens, OLD.cached_tokens, OLD.reasoning_tokens, OLD.total_cost);
+    -- Out of the sums of the request as it was. It went to '(other)' where there was no series of its own, and
+    -- there can be none since. highest_cost stays: it is an upper bound.
+    SELECT s.id INTO v_series FROM public.usage_series AS s
+     WHERE s.did = OLD.did AND s.model = OLD.model AND s.endpoint = coalesce(OLD.endpoint, '')
+       AND s.status = OLD.status AND s.cost_state = OLD.cost_state
+       AND s.token_id = coalesce(OLD.token_id, c_signed)
+       AND (s.app, s.tag) IN (
+         (coalesce(OLD.app, ''), coalesce(OLD.tag, '')),
+         (public.other_label(coalesce(OLD.app, '')), public.other_label(coalesce(OLD.tag, ''))))
+     ORDER BY (s.app, s.tag) = (coalesce(OLD.app, ''), coalesce(OLD.tag, '')) DESC
+     LIMIT 1;
+    DELETE FROM public.usage_hours AS h
+     WHERE h.series_id = v_series AND h.hour = date_bin('1 hour', OLD.request_time, 'epoch') AND h.requests = 1;
+    IF NOT FOUND THEN
+      UPDATE public.usage_hours AS h SET
+        requests         = h.requests         - 1,
+        input_tokens     = h.input_tokens     - coalesce(OLD.input_tokens, 0),
+        output_tokens    = h.output_tokens    - coalesce(OLD.output_tokens, 0),
+        cached_tokens    = h.cached_tokens    - coalesce(OLD.cached_tokens, 0),
+        reasoning_tokens = h.reasoning_tokens - coalesce(OLD.reasoning_tokens, 0),
+        cost             = h.cost             - public.countable_cost(OLD.total_cost)
+       WHERE h.series_id = v_series AND h.hour = date_bin('1 hour', OLD.request_time, 'epoch');
+    END IF;
   END IF;
   IF NEW.status = 'pending' THEN
     RETURN NULL;
@@ -42,6 +86,7 @@ BEGIN
       FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
        AND s.status = NEW.status AND s.cost_state = NEW.cost_state
+       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag
     ON CONFLICT (series_id, hour) DO UPDATE SET
       requests         = h.requests         + 1,
       input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
@@ -51,39 +96,20 @@ BEGIN
       cost             = h.cost             + EXCLUDED.cost,
       highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
     EXIT WHEN FOUND;
+    IF (v_app NOT IN ('', '(other)') OR v_tag NOT IN ('', '(other)'))
+       AND (SELECT count(*) FROM public.usage_series AS s WHERE s.did = NEW.did) >= 1000
+    THEN
+      v_app := public.other_label(v_app);
+      v_tag := public.other_label(v_tag);
+      CONTINUE;
+    END IF;
     -- The first of its series. Where another transaction makes the same one it is waited for.
-    INSERT INTO public.usage_series (did, model, endpoint, status, cost_state)
-    VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state)
-    ON CONFLICT (did, model, endpoint, status, cost_state) DO NOTHING;
+    INSERT INTO public.usage_series (did, model, endpoint, status, cost_state, token_id, app, tag)
+    VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state,
+            coalesce(NEW.token_id, c_signed), v_app, v_tag)
+    ON CONFLICT (did, model, endpoint, status, cost_state, token_id, app, tag) DO NOTHING;
   END LOOP;
   RETURN NULL;
-END
-$$;
-
--- Takes one request, as it was, out of its sums. highest_cost stays: it is an upper bound.
-CREATE OR REPLACE FUNCTION public.take_out_of_rollup(
-  p_did text, p_request_time timestamptz, p_model text, p_endpoint text, p_status text, p_cost_state text,
-  p_input_tokens integer, p_output_tokens integer, p_cached_tokens integer, p_reasoning_tokens integer,
-  p_total_cost numeric) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
-DECLARE
-  v_hour   timestamptz := date_trunc('hour', p_request_time, 'UTC');
-  v_series bigint := (
-    SELECT s.id FROM public.usage_series AS s
-     WHERE s.did = p_did AND s.model = p_model AND s.endpoint = coalesce(p_endpoint, '') AND s.status = p_status
-       AND s.cost_state = p_cost_state);
-BEGIN
-  DELETE FROM public.usage_hours AS h WHERE h.series_id = v_series AND h.hour = v_hour AND h.requests = 1;
-  IF NOT FOUND THEN
-    UPDATE public.usage_hours AS h SET
-      requests         = h.requests         - 1,
-      input_tokens     = h.input_tokens     - coalesce(p_input_tokens, 0),
-      output_tokens    = h.output_tokens    - coalesce(p_output_tokens, 0),
-      cached_tokens    = h.cached_tokens    - coalesce(p_cached_tokens, 0),
-      reasoning_tokens = h.reasoning_tokens - coalesce(p_reasoning_tokens, 0),
-      cost             = h.cost - CASE WHEN p_total_cost > 0 AND p_total_cost < 'Infinity' THEN p_total_cost ELSE 0 END
-    WHERE h.series_id = v_series AND h.hour = v_hour;
-  END IF;
 END
 $$;
 
@@ -93,7 +119,7 @@ CREATE OR REPLACE TRIGGER roll_up_inserted_request AFTER INSERT ON public.reques
 -- settles it.
 CREATE OR REPLACE TRIGGER roll_up_changed_request
   AFTER UPDATE OF did, request_time, model, endpoint, status, cost_state, input_tokens, output_tokens, cached_tokens,
-    reasoning_tokens, total_cost ON public.request_logs
+    reasoning_tokens, total_cost, hold, token_id, app, tag ON public.request_logs
   FOR EACH ROW EXECUTE FUNCTION public.roll_up_request();
 
 -- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
@@ -110,20 +136,22 @@ BEGIN
   END IF;
   WITH summed AS MATERIALIZED (
     SELECT l.did, l.model, coalesce(l.endpoint, '') AS endpoint, l.status, l.cost_state,
+           coalesce(l.token_id, '00000000-0000-0000-0000-000000000000') AS token_id,
+           coalesce(l.app, '') AS app, coalesce(l.tag, '') AS tag,
            date_bin('1 hour', l.request_time, 'epoch') AS hour,
            count(*)                             AS requests,
            coalesce(sum(l.input_tokens), 0)     AS input_tokens,
            coalesce(sum(l.output_tokens), 0)    AS output_tokens,
            coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
            coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
-           coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+           sum(public.countable_cost(l.total_cost)) AS cost,
+           max(public.countable_cost(l.total_cost)) AS highest_cost
       FROM public.request_logs AS l
      WHERE l.status <> 'pending'
-     GROUP BY 1, 2, 3, 4, 5, 6
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), series AS (
-    INSERT INTO public.usage_series AS s (did, model, endpoint, status, cost_state)
-    SELECT DISTINCT t.did, t.model, t.endpoint, t.status, t.cost_state FROM summed AS t
+    INSERT INTO public.usage_series AS s (did, model, endpoint, status, cost_state, token_id, app, tag)
+    SELECT DISTINCT t.did, t.model, t.endpoint, t.status, t.cost_state, t.token_id, t.app, t.tag FROM summed AS t
     RETURNING s.*
   ), hours AS (
     INSERT INTO public.usage_hours
@@ -131,7 +159,7 @@ BEGIN
     SELECT s.id, t.hour, t.requests, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cost,
            t.highest_cost
       FROM summed AS t
-      JOIN series AS s USING (did, model, endpoint, status, cost_state)
+      JOIN series AS s USING (did, model, endpoint, status, cost_state, token_id, app, tag)
      ORDER BY t.hour
   )
   SELECT coalesce(sum(t.requests), 0) INTO v_requests FROM summed AS t;
@@ -147,7 +175,7 @@ $$;
 --
 -- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
 -- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
--- rows that differ, and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
+-- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
 -- output_tokens, cached_tokens, reasoning_tokens and cost (text). Hours in which requests have expired differ
 -- where the rollup has less than is still logged.
 --
@@ -175,19 +203,23 @@ BEGIN
              coalesce(sum(l.output_tokens), 0)    AS output_tokens,
              coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
              coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
-             coalesce(sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS cost,
-             coalesce(max(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity'), 0) AS highest_cost
+             sum(public.countable_cost(l.total_cost)) AS cost,
+             max(public.countable_cost(l.total_cost)) AS highest_cost
         FROM public.request_logs AS l
        WHERE l.status <> 'pending' AND l.request_time >= v_start AND l.request_time < v_end
          AND (v_did IS NULL OR l.did = v_did)
        GROUP BY 1, 2, 3, 4, 5, 6
     ), rollup AS (
-      SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.*
+      SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.hour, count(*) AS hours,
+             sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
+             sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost,
+             max(h.highest_cost) AS highest_cost
         FROM public.usage_hours AS h
         JOIN public.usage_series AS s ON s.id = h.series_id
        WHERE h.hour >= v_start AND h.hour < v_end AND (v_did IS NULL OR s.did = v_did)
+       GROUP BY 1, 2, 3, 4, 5, 6
     ), compared AS (
-      SELECT did, hour, model, endpoint, status, cost_state, r.series_id, coalesce(l.requests, 0) AS requests,
+      SELECT did, hour, model, endpoint, status, cost_state, r.hours, coalesce(l.requests, 0) AS requests,
              ARRAY[r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens,
                    trim_scale(r.cost)] AS rollup,
              ARRAY[l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens,
@@ -218,19 +250,17 @@ BEGIN
     )
     SELECT jsonb_build_object(
              'requests',    coalesce(sum(requests), 0)::text,
-             'hours',       count(series_id)::text,
+             'hours',       coalesce(sum(hours), 0)::text,
              'differences', count(*) FILTER (WHERE differs)::text,
              'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples))
       FROM compared);
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.roll_up_request(),
-    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+REVOKE ALL ON FUNCTION public.countable_cost(numeric), public.other_label(text), public.roll_up_request(),
     public.fill_rollup(), public.check_rollup(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION
-    public.take_out_of_rollup(text, timestamptz, text, text, text, text, integer, integer, integer, integer, numeric),
+GRANT EXECUTE ON FUNCTION public.countable_cost(numeric), public.other_label(text),
     public.check_rollup(jsonb)
   TO service_role;
 

@@ -24,7 +24,7 @@ $$;
 --
 --   limit                 maximum number of requests, 1 to 1000
 --   before                null, or {"request_time" (RFC 3339), "id"} of the last request of the page before
---   model, endpoint, status, cost_state   null, or the value to match
+--   model, endpoint, status, cost_state, token_id, app, tag   null or absent, or the value to match
 --   min_cost              null, or the least total_cost; decimal text
 --
 -- Returns {"requests": [...], "more": whether there are more}. A page may be shorter than `limit`
@@ -52,8 +52,12 @@ DECLARE
   v_endpoint   text        := v_in ->> 'endpoint';
   v_status     text        := v_in ->> 'status';
   v_cost_state text        := v_in ->> 'cost_state';
+  v_token      uuid        := (v_in ->> 'token_id')::uuid;
+  v_app        text        := v_in ->> 'app';
+  v_tag        text        := v_in ->> 'tag';
   v_min_cost   numeric     := (v_in ->> 'min_cost')::numeric;
-  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_min_cost::text) IS NOT NULL;
+  v_filtered   boolean     := coalesce(v_model, v_endpoint, v_status, v_cost_state, v_token::text, v_app, v_tag,
+                                       v_min_cost::text) IS NOT NULL;
 BEGIN
   IF v_did IS NULL OR v_limit IS NULL OR v_limit NOT BETWEEN 1 AND 1000 THEN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
@@ -82,7 +86,11 @@ BEGIN
                   AND (v_model      IS NULL OR s.model      = v_model)
                   AND (v_endpoint   IS NULL OR s.endpoint   = v_endpoint)
                   AND (v_status     IS NULL OR s.status     = v_status)
-                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)))
+                  AND (v_cost_state IS NULL OR s.cost_state = v_cost_state)
+                  AND (v_token      IS NULL OR s.token_id   = v_token)
+                  -- What is in '(other)' may have any.
+                  AND (v_app        IS NULL OR s.app IN (v_app, '(other)'))
+                  AND (v_tag        IS NULL OR s.tag IN (v_tag, '(other)'))))
          AND (v_min_cost IS NULL OR h.highest_cost >= v_min_cost)
          AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
        UNION
@@ -92,7 +100,8 @@ BEGIN
          AND l.request_time >= v_start AND l.request_time < v_end
     ), page AS MATERIALIZED (
       SELECT l.request_time, l.id
-        FROM spans AS s
+        -- In the order of the page, so that the hours behind it are never looked at.
+        FROM (SELECT * FROM spans ORDER BY spans.first DESC) AS s
        CROSS JOIN LATERAL (
          SELECT r.request_time, r.id
            FROM public.request_logs AS r
@@ -103,6 +112,9 @@ BEGIN
             AND (v_endpoint   IS NULL OR r.endpoint   = v_endpoint)
             AND (v_status     IS NULL OR r.status     = v_status)
             AND (v_cost_state IS NULL OR r.cost_state = v_cost_state)
+            AND (v_token      IS NULL OR r.token_id   = v_token)
+            AND (v_app        IS NULL OR r.app        = v_app)
+            AND (v_tag        IS NULL OR r.tag        = v_tag)
             AND (v_min_cost   IS NULL OR r.total_cost >= v_min_cost)
           ORDER BY r.request_time DESC, r.id DESC
           LIMIT v_limit + 1) AS l
@@ -123,6 +135,9 @@ BEGIN
                'model', l.model,
                'generation_id', l.generation_id,
                'streamed', l.streamed,
+               'token_id', l.token_id,
+               'app', l.app,
+               'tag', l.tag,
                'status', l.status,
                'http_status', l.http_status,
                'error_reason', l.error_reason,
@@ -170,7 +185,8 @@ $$;
 -- Sums of one DID over [start, end) of request_time. Fields of `request`: id, did, request_time,
 -- fingerprint, fingerprint_expires_at, start and end as in usage_summary, and
 --
---   group_by     array of 'model', 'endpoint', 'day', 'hour', in the order in which to sort
+--   token_id, app, tag   null or absent, or the value to match
+--   group_by     array of 'model', 'endpoint', 'token', 'app', 'tag', 'day', 'hour', in the order in which to sort
 --   offsets      array of {"from", "seconds"}, in the order of time: the local clock's offset from
 --                UTC from that moment on (RFC 3339; null: from the beginning); needed for days and hours.
 --                The caller's own time zone data, so that the database's is never mixed in.
@@ -187,10 +203,11 @@ $$;
 --                       where they are not asked for
 --   requests_by_model   the max_groups models with the most requests
 --   models              number of models
---   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint
---                       (null: not recorded), a day (2026-01-31), the start of an hour with its offset
+--   groups              array of {"keys", sums}, `keys` in the order of group_by: a model, an endpoint, an app, a
+--                       tag (null: not recorded), a token's id (null: signed), a day (2026-01-31), the start of an hour with its offset
 --                       (2026-01-31T13:00:00+01:00). All groups, or none where there are too many
 --   group_count         number of groups
+--   token_names         {id: name} of the tokens, where they are grouped by
 --
 -- Pending requests count as requests; they have no tokens and no cost yet. PT401 replayed_request.
 --
@@ -219,6 +236,12 @@ DECLARE
   v_max_groups  integer     := (v_in ->> 'max_groups')::integer;
   v_by_model    boolean     := 'model'    = ANY (v_group_by);
   v_by_endpoint boolean     := 'endpoint' = ANY (v_group_by);
+  v_by_token    boolean     := 'token'    = ANY (v_group_by);
+  v_by_app      boolean     := 'app'      = ANY (v_group_by);
+  v_by_tag      boolean     := 'tag'      = ANY (v_group_by);
+  v_token       uuid        := (v_in ->> 'token_id')::uuid;
+  v_app         text        := v_in ->> 'app';
+  v_tag         text        := v_in ->> 'tag';
   v_by_day      boolean     := 'day'      = ANY (v_group_by);
   v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
   v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
@@ -242,7 +265,7 @@ BEGIN
     FROM jsonb_array_elements(v_in -> 'offsets') WITH ORDINALITY AS listed (o, n);
 
   IF v_did IS NULL OR v_max_groups IS NULL
-     OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'day', 'hour']
+     OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'token', 'app', 'tag', 'day', 'hour']
      OR ((v_by_day OR v_by_hour) AND v_from[1] IS DISTINCT FROM '-infinity')
   THEN
     RAISE EXCEPTION 'usage_report: a member is missing or out of range'
@@ -253,7 +276,10 @@ BEGIN
       USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
   END IF;
 
-  v_series := ARRAY(SELECT s.id FROM public.usage_series AS s WHERE s.did = v_did);
+  v_series := ARRAY(
+    SELECT s.id FROM public.usage_series AS s
+     WHERE s.did = v_did AND (v_token IS NULL OR s.token_id = v_token) AND (v_app IS NULL OR s.app = v_app)
+       AND (v_tag IS NULL OR s.tag = v_tag));
   v_cuts   := ARRAY(
     SELECT u.bound FROM unnest(ARRAY[v_start, v_end]) AS u (bound)
      WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
@@ -271,6 +297,7 @@ BEGIN
   IF v_too_many IS NOT NULL THEN
     v_group_by := '{}';
     v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
+    v_by_token := false; v_by_app := false; v_by_tag := false;
   ELSIF EXISTS (
     SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
      WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
@@ -302,7 +329,9 @@ BEGIN
             SELECT date_bin('1 hour', c.cut, 'epoch'), date_bin('1 hour', c.cut, 'epoch')
               FROM unnest(v_cuts) AS c (cut)) AS b
   ), moved AS MATERIALIZED (
-    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle, count(*) AS requests,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
+           CASE WHEN v_by_token THEN l.token_id END AS token_id, CASE WHEN v_by_app THEN l.app END AS app,
+           CASE WHEN v_by_tag THEN l.tag END AS tag, count(*) AS requests,
            sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
            sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
            sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
@@ -310,11 +339,13 @@ BEGIN
      CROSS JOIN LATERAL (
        SELECT r.* FROM public.request_logs AS r
         WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
+          AND (v_token IS NULL OR r.token_id = v_token) AND (v_app IS NULL OR r.app = v_app)
+          AND (v_tag IS NULL OR r.tag = v_tag)
        OFFSET 0) AS l  -- part by part, from the index
      WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
-     GROUP BY 1, 2, 3, 4, 5, 6
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), single AS (
-    SELECT l.model, l.endpoint, l.status, l.cost_state, m.at, m.sign * l.requests AS requests,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, m.at, m.sign * l.requests AS requests,
            m.sign * l.input_tokens AS input_tokens, m.sign * l.output_tokens AS output_tokens,
            m.sign * l.cached_tokens AS cached_tokens, m.sign * l.reasoning_tokens AS reasoning_tokens,
            m.sign * l.cost AS cost
@@ -323,13 +354,17 @@ BEGIN
      WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
     -- The rollup does not have what is not finished.
-    SELECT l.model, l.endpoint, l.status, l.cost_state, l.request_time, 1,
+    SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, l.request_time, 1,
            l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
       FROM public.request_logs AS l
      WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
   ), sums AS MATERIALIZED (
     -- By series first: there are far fewer of them than of hours.
-    SELECT s.model, nullif(s.endpoint, '') AS endpoint, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
+    SELECT s.model, nullif(s.endpoint, '') AS endpoint,
+           nullif(s.token_id, '00000000-0000-0000-0000-000000000000') AS token_id, nullif(s.app, '') AS app,
+           nullif(s.tag, '') AS tag, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
            h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
       FROM (SELECT h.series_id,
                    -- Local time, in the shape of UTC.
@@ -347,7 +382,7 @@ BEGIN
              GROUP BY 1, 2, 3, 4) AS h
       JOIN public.usage_series AS s ON s.id = h.series_id
      UNION ALL
-    SELECT l.model, l.endpoint, l.status, l.cost_state,
+    SELECT l.model, l.endpoint, l.token_id, l.app, l.tag, l.status, l.cost_state,
            CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
            CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
            CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
@@ -370,7 +405,8 @@ BEGIN
     HAVING sum(p.requests) <> 0
   ), grouped AS (
     SELECT CASE WHEN v_by_model THEN p.model END AS model, CASE WHEN v_by_endpoint THEN p.endpoint END AS endpoint,
-           p.day, p.hour, p.stretch, sum(p.requests) AS requests,
+           CASE WHEN v_by_token THEN p.token_id END AS token_id, CASE WHEN v_by_app THEN p.app END AS app,
+           CASE WHEN v_by_tag THEN p.tag END AS tag, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
@@ -383,7 +419,7 @@ BEGIN
            coalesce(sum(p.cost), 0)             AS cost
       FROM sums AS p
      WHERE v_group_by <> '{}'
-     GROUP BY 1, 2, 3, 4, 5
+     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     HAVING sum(p.requests) <> 0
   ), models AS (
     SELECT model, requests, count(*) OVER () AS how_many
@@ -402,6 +438,9 @@ BEGIN
           SELECT CASE dimension
                    WHEN 'model'    THEN g.model
                    WHEN 'endpoint' THEN g.endpoint
+                   WHEN 'token'    THEN g.token_id::text
+                   WHEN 'app'      THEN g.app
+                   WHEN 'tag'      THEN g.tag
                    WHEN 'day'      THEN to_char(g.day AT TIME ZONE 'UTC', 'YYYY-MM-DD')
                    ELSE to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
                         || CASE WHEN v_offset[g.stretch] < '0' THEN '-' ELSE '+' END
@@ -419,6 +458,8 @@ BEGIN
     SELECT l.response_time - l.request_time AS duration, count(*) AS requests
       FROM public.request_logs AS l
      WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
      GROUP BY 1
   ), durations AS (
     SELECT duration, sum(requests) OVER (ORDER BY duration) AS up_to, sum(requests) OVER () AS total
@@ -428,6 +469,8 @@ BEGIN
     SELECT l.first_byte_ms, count(*) AS requests
       FROM public.request_logs AS l
      WHERE v_percentiles AND l.did = v_did AND l.request_time >= v_start AND l.request_time < v_end
+       AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
+       AND (v_tag IS NULL OR l.tag = v_tag)
      GROUP BY 1
   ), first_bytes AS (
     SELECT first_byte_ms, sum(requests) OVER (ORDER BY first_byte_ms) AS up_to, sum(requests) OVER () AS total
@@ -460,6 +503,9 @@ BEGIN
            'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
            'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
            'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
+           'token_names', (
+             SELECT coalesce(jsonb_object_agg(t.id, t.name), '{}') FROM public.access_tokens AS t
+              WHERE v_by_token AND t.did = v_did AND t.id IN (SELECT g.token_id FROM grouped AS g)),
            'group_count',            coalesce(v_too_many, (SELECT coalesce(max(how_many), 0) FROM groups))::text,
            'groups', (
              SELECT coalesce(jsonb_agg(jsonb_build_object(

@@ -135,9 +135,9 @@ impl ProxyConfig {
     }
 }
 
-/// The usage function's configuration. It cannot open keys.
+/// The configuration of the functions that need the database alone: usage and tokens. It cannot open keys.
 #[derive(Debug, Clone)]
-pub struct UsageConfig {
+pub struct AccountConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
     /// The DIDs that may use the gateway.
@@ -148,7 +148,7 @@ pub struct UsageConfig {
     pub storage: StorageConfig,
 }
 
-impl UsageConfig {
+impl AccountConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());

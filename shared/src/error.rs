@@ -3,7 +3,7 @@
 
 use crate::{
     accounting::{reconcile::JobOpen, usage::ParameterError},
-    credentials::{keys::BodyError, provisioning::ProvisioningError},
+    credentials::{body::BodyError, provisioning::ProvisioningError},
     identity::{
         access::DidNotAllowed,
         auth::AuthError,
@@ -13,6 +13,7 @@ use crate::{
     storage::StorageError,
     upstream::{
         endpoint::RouteError,
+        labels::MalformedTag,
         openrouter::{KeyCheckError, UpstreamError},
     },
     vault::secrets_manager::VaultError,
@@ -42,6 +43,9 @@ pub enum Error {
     /// A query parameter is not usable.
     #[error("a parameter is not usable")]
     Parameter(#[from] ParameterError),
+    /// The word for a request is none.
+    #[error("the request's tag is not usable")]
+    Tag(#[from] MalformedTag),
     /// A body that is not what the route takes.
     #[error("the body is not usable")]
     Body(#[from] BodyError),
@@ -69,6 +73,9 @@ pub enum Error {
     /// A job is to be deleted whose cost is not known.
     #[error(transparent)]
     JobOpen(#[from] JobOpen),
+    /// The token may not read usage.
+    #[error("this token may not read usage")]
+    UsageNotAllowed,
     /// A deep health check found something down.
     #[error("unhealthy")]
     Unhealthy {
@@ -92,6 +99,7 @@ impl Error {
             Self::MalformedEvent => "malformed_body",
             Self::Route(error) => error.reason(),
             Self::Parameter(error) => error.reason(),
+            Self::Tag(error) => error.reason(),
             Self::Body(error) => error.reason(),
             Self::Method(error) => error.reason(),
             Self::NotFound => "not_found",
@@ -101,6 +109,7 @@ impl Error {
             Self::KeyCheck(error) => error.reason(),
             Self::Provisioning(error) => error.reason(),
             Self::JobOpen(error) => error.reason(),
+            Self::UsageNotAllowed => "usage_not_allowed",
             Self::Unhealthy { .. } => "unhealthy",
             Self::Panicked => "internal",
         }

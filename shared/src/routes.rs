@@ -22,6 +22,10 @@ pub enum Route {
     UsageRequests,
     /// The caller's key.
     Keys,
+    /// The caller's access tokens.
+    Tokens,
+    /// One of them.
+    Token,
 }
 
 /// A deployed function that answers requests.
@@ -32,6 +36,7 @@ pub enum Function {
     Proxy,
     Usage,
     Keys,
+    Tokens,
 }
 
 impl Function {
@@ -43,6 +48,7 @@ impl Function {
             Self::Proxy => "proxy",
             Self::Usage => "usage",
             Self::Keys => "keys",
+            Self::Tokens => "tokens",
         }
     }
 }
@@ -77,7 +83,7 @@ struct Description {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Banner,
         Self::Health,
         Self::DatabaseHealth,
@@ -85,11 +91,13 @@ impl Route {
         Self::Usage,
         Self::UsageRequests,
         Self::Keys,
+        Self::Tokens,
+        Self::Token,
     ];
 
     fn description(self) -> Description {
         use Access::{Open, Signed, SignedAndBooked};
-        use Function::{Health, Keys, Proxy, Usage};
+        use Function::{Health, Keys, Proxy, Tokens, Usage};
         let row = |path, methods, function, access| Description {
             path,
             methods,
@@ -109,6 +117,13 @@ impl Route {
             Self::Usage => row("/api/v1/usage", "GET", Usage, Signed),
             Self::UsageRequests => row("/api/v1/usage/requests", "GET", Usage, Signed),
             Self::Keys => row("/api/v1/keys", "GET, PUT, POST, DELETE", Keys, Signed),
+            Self::Tokens => row("/api/v1/tokens", "GET, POST", Tokens, Signed),
+            Self::Token => row(
+                "/api/v1/tokens/{path}",
+                "GET, PATCH, DELETE, POST",
+                Tokens,
+                Signed,
+            ),
         }
     }
 

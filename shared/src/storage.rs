@@ -15,6 +15,7 @@
 
 mod admission;
 mod begin;
+mod budgets;
 mod columns;
 mod error;
 mod finish;
@@ -25,6 +26,7 @@ mod reconciliation;
 mod retention;
 mod rollup;
 mod schema;
+mod tokens;
 mod transport;
 mod usage;
 
@@ -36,7 +38,8 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 pub use admission::Admitted;
-pub use begin::{Begin, Begun, Books, JobLimit};
+pub use begin::{Begin, BeginSender, Begun, Books, JobLimit, NamedModel, UnreadableModels};
+pub use budgets::{Budget, BudgetPeriod, BudgetState, ReachedBudget};
 pub use error::{Protocol, Refusal, StorageError, Unavailable};
 pub use finish::{
     Cost, CostState, Failure, Finish, Finished, NoteGeneration, Noted, Status, Tokens,
@@ -50,10 +53,14 @@ pub use reconciliation::{Claim, Finding, Settle, SettleJob, Settled, Unsettled};
 pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
 pub use schema::{Feature, SCHEMA_VERSION, Schema};
+pub use tokens::{
+    DisallowedEndpoint, DisallowedModel, NewToken, PresentedToken, TokenChange, TokenCount,
+    TokenDescription, TokenRefusal, TokenSettings, TokenState,
+};
 pub use transport::{Probed, ping, probe};
 pub use usage::{
     Decimal, Dimension, LocalOffset, Percentiles, Period, Place, ReportQuery, RequestEntry,
-    RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageQuery, UsageReport,
+    RequestFilter, RequestPage, RequestsQuery, UsageGroup, UsageLabels, UsageQuery, UsageReport,
 };
 
 use transport::Transport;

@@ -25,6 +25,7 @@ PROXY: Place = ("Resources", "ProxyFunction", "Properties")
 MANAGED_PROXY: Place = ("Resources", "ManagedProxyFunction", "Properties")
 INSTANCES: Place = ("Resources", "ManagedInstances")
 USAGE: Place = ("Resources", "UsageFunction", "Properties")
+TOKENS: Place = ("Resources", "TokensFunction", "Properties")
 KEYS: Place = ("Resources", "KeysFunction", "Properties")
 HEALTH: Place = ("Resources", "HealthFunction", "Properties")
 RECONCILE: Place = ("Resources", "ReconcileFunction", "Properties")
@@ -100,7 +101,7 @@ def generated_by_sam(mode: str) -> Change:
     def change(template: Template) -> None:
         put((*API, "MergeDefinitions"), True)(template)
         drop((*PROXY_PATH, ANY))(template)
-        for function in (USAGE, KEYS, HEALTH):
+        for function in (USAGE, KEYS, TOKENS, HEALTH):
             drop((*function, "Events"))(template)
         event = look(template, (*PROXY, "Events", "OpenRouter", "Properties"))
         event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900_000}
@@ -205,6 +206,8 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "all secrets, where there is no management key": edit(
             (*READ_MANAGEMENT_KEY, 1, "Resource"), "${ManagementKeySecretName}-??????", "*"
         ),
+        "tokens reads it": copy((*PROXY, "Policies"), (*TOKENS, "Policies")),
+        "tokens reads the management key": copy((*KEYS, "Policies"), (*TOKENS, "Policies")),
         "usage reads it": copy((*PROXY, "Policies"), (*USAGE, "Policies")),
         "proxy cannot read it": drop((*PROXY, "Policies")),
         "reconcile cannot read it": drop((*RECONCILE, "Policies")),

@@ -43,6 +43,7 @@ OWN_ERRORS: dict[str, str | None] = {
 # The function may have asked OpenRouter before it failed, so an SDK must not send the request again by itself.
 MAY_BE_BILLED = {"INTEGRATION_TIMEOUT", "DEFAULT_5XX"}
 SECRET_ARN = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${%s}-??????"
+# Neither usage nor tokens is among them: they work on rows in which nothing is sealed.
 SEALS_OR_OPENS_KEYS = {"proxy", "keys", "reconcile"}
 # The functions that read the management key, and the condition under which they do.
 MANAGES_KEYS = {"keys": "HasManagementKey", "reconcile": "HasManagementKey", "proxy": "ProxyMakesKeys"}

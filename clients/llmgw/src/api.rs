@@ -18,6 +18,8 @@ use crate::{
 
 /// The caller's OpenRouter key.
 pub(crate) const KEYS: &str = "/api/v1/keys";
+/// The caller's access tokens.
+pub(crate) const TOKENS: &str = "/api/v1/tokens";
 /// The caller's usage.
 pub(crate) const USAGE: &str = "/api/v1/usage";
 

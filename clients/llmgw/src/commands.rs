@@ -13,6 +13,7 @@ mod profile;
 mod request;
 mod serve;
 mod sign;
+mod tokens;
 mod usage;
 
 #[cfg(fuzzing)]
@@ -55,6 +56,7 @@ const EXAMPLES: &str = r#"Examples:
   llmgw profile add home https://gw.example.com
   llmgw doctor
   llmgw connect
+  llmgw tokens create demo --budget 5/day --for curl
   llmgw chat -m openai/gpt-4o-mini
   llmgw serve
   llmgw request -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello!"}]}' \
@@ -78,6 +80,9 @@ pub enum Command {
     Connect(connect::ConnectArgs),
     /// Show or revoke your OpenRouter key at the gateway
     Keys(keys::KeysArgs),
+    /// Make, list, change and end access tokens, for programs that take a base URL and a key
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
     /// List models and their prices
     Models(models::ModelsArgs),
     /// Chat with a model
@@ -105,6 +110,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Profile(command) => profile::run(command, context),
         Command::Connect(args) => connect::run(args, context),
         Command::Keys(args) => keys::run(args, context),
+        Command::Tokens(command) => tokens::run(command, context),
         Command::Models(args) => models::run(args, context),
         Command::Chat(args) => chat::run(args, context),
         Command::Usage(args) => usage::run(args, context),

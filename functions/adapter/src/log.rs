@@ -32,13 +32,14 @@ use self::line::{Fields, Line};
 
 /// The crates whose events follow the configured level. Libraries stay at warnings whatever is
 /// configured: at their finest level some of them write headers and bodies.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "adapter",
     "health",
     "keys",
     "proxy",
     "reconcile",
     "shared",
+    "tokens",
     "usage",
 ];
 

@@ -84,7 +84,9 @@ impl Health {
             | Route::OpenRouter
             | Route::Usage
             | Route::UsageRequests
-            | Route::Keys => Err(Error::NotFound),
+            | Route::Keys
+            | Route::Tokens
+            | Route::Token => Err(Error::NotFound),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `<METHOD> /api/v1/openrouter/*`: any OpenRouter path but key and account management, with the
 //! caller's own key.
 
+mod quota;
+
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::Response;
@@ -15,16 +17,22 @@ use shared::{
     error::Error,
     http_client,
     identity::{
-        access::{Allowed, AllowedDids},
+        access::{AllowedDids, Sender},
         auth::{self, Audiences},
+        did::Did,
     },
     observe,
     relay::{self, RelayBody, Relayed, relay},
     request::{self, Incoming, Invocation},
     respond, routes,
-    storage::{Begin, Begun, Books, CallerRequest, JobLimit, Protocol, Refusal, StorageError},
+    storage::{
+        Begin, BeginSender, Begun, Books, CallerRequest, JobLimit, NamedModel, Protocol, Refusal,
+        StorageError, UnreadableModels,
+    },
     upstream::{
         endpoint::{AllowedFamilies, Dialect, Endpoint, Route},
+        labels::Labels,
+        model_list::ModelMentions,
         openrouter::{Answer, OpenRouter, UpstreamRequest},
         payload::Payload,
     },
@@ -35,6 +43,8 @@ use shared::{
     },
 };
 use tokio::time::Instant;
+
+use self::quota::Quota;
 
 /// The timeout of beginning a request in the database. After it the request is refused.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -103,9 +113,10 @@ type Warmed = Result<Arc<Keyset>, KeysetError>;
 /// A request that may be passed on.
 struct Call<'a> {
     request: &'a Incoming,
-    allowed: Allowed,
+    sender: Sender,
     route: Route,
     payload: Payload,
+    labels: Labels,
     invocation: &'a Invocation,
     arrived: Instant,
 }
@@ -117,25 +128,30 @@ impl Proxy {
         invocation: &Invocation,
     ) -> Result<Response<RelayBody>, Error> {
         let arrived = Instant::now();
-        let authenticated = auth::authenticate(
+        let identified = auth::identify(
             &request,
             &self.audiences,
             request::MAX_BODY,
             self.clock.now(),
         )?;
-        let allowed = self.allowed_dids.check(authenticated)?;
+        let sender = self.allowed_dids.check_sender(identified)?;
         routes::Route::OpenRouter.check_method(&request.method)?;
+        if let Some(response) = self.quota(&request, &sender, invocation).await? {
+            return Ok(response);
+        }
         let route = Route::parse(
             &request.method,
-            allowed.path().as_str(),
+            sender.path().as_str(),
             &self.allowed_families,
         )?;
         let payload = Payload::read(&request.headers, &request.body);
+        let labels = Labels::read(&request.headers)?;
         let call = Call {
             request: &request,
-            allowed,
+            sender,
             route,
             payload,
+            labels,
             invocation,
             arrived,
         };
@@ -146,31 +162,36 @@ impl Proxy {
         };
         let mut entry = self.entry(&call);
         match self.ask(&call, &begun, keyset, entry.as_mut()).await {
-            Ok(answer) => Ok(self.relay(&call, answer, entry)),
+            Ok(answer) => Ok(self.relay(&call, &begun.did, answer, entry)),
             Err(error) => Err(close_unanswered(entry, &call, error)),
         }
     }
 
     /// Begins; for a DID without a key after one was made, where the operator wants that.
     async fn begin_with_key(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
-        let did = call.allowed.caller().did().as_str();
-        match (self.begin(call).await, &self.provisioner) {
+        match (self.begin(call).await, &self.provisioner, &call.sender) {
             (
                 Err(Error::Storage(StorageError::Refused(Refusal::NoKeyForDid))),
                 Some(provisioner),
-            ) if provisioner.allows(did) => {
+                Sender::Signed(allowed),
+            ) if provisioner.allows(allowed.caller().did().as_str()) => {
                 // Boxed: it rarely happens, and every request would carry its size.
-                Box::pin(self.provision(call, provisioner)).await?;
+                Box::pin(self.provision(call, allowed.caller().did(), provisioner)).await?;
                 self.begin(call).await
             }
-            (begun, _) => begun,
+            (begun, _, _) => begun,
         }
     }
 
-    async fn provision(&self, call: &Call<'_>, provisioner: &Provisioner) -> Result<(), Error> {
+    async fn provision(
+        &self,
+        call: &Call<'_>,
+        did: &Did,
+        provisioner: &Provisioner,
+    ) -> Result<(), Error> {
         let caller_request = CallerRequest {
             id: call.invocation.id,
-            did: call.allowed.caller().did().as_str(),
+            did: did.as_str(),
             request_time: self.clock.now(),
             // The request itself is what passes once.
             fingerprint: None,
@@ -190,21 +211,20 @@ impl Proxy {
 
     /// The one round trip before OpenRouter is asked; a cold keyset is fetched meanwhile.
     async fn begin(&self, call: &Call<'_>) -> Result<(Begun, Warmed), Error> {
-        let caller = call.allowed.caller();
         let asked = Begin {
             id: call.invocation.id,
-            did: caller.did().as_str(),
+            sender: self.begin_sender(call),
             request_time: self.clock.now(),
-            fingerprint: caller.replay_guard(&call.request.method),
             requests_per_minute: self.requests_per_minute,
             is_counted: !call.route.counts_tokens(),
-            requires_approval: call.allowed.requires_approval(),
             requires_own_key: call.route.requires_own_key(),
             books: call.route.is_billable().then(|| Books {
                 method: call.request.method.as_str(),
                 path: call.route.upstream_path(),
                 endpoint: call.route.endpoint().as_str(),
                 model: call.payload.model.as_deref(),
+                app: call.labels.app.as_deref(),
+                tag: call.labels.tag.as_deref(),
                 streamed: call.payload.streamed,
                 is_free: call.payload.is_free() && !call.route.endpoint().creates_jobs(),
                 several_generations: call.payload.delegates,
@@ -228,6 +248,43 @@ impl Proxy {
             begun
         };
         Ok(tokio::try_join!(beginning, warming)?)
+    }
+
+    /// The answer to a token that asks for what it may still spend.
+    async fn quota(
+        &self,
+        request: &Incoming,
+        sender: &Sender,
+        invocation: &Invocation,
+    ) -> Result<Option<Response<RelayBody>>, Error> {
+        let (Sender::Token(bearer), Some(quota)) = (
+            sender,
+            Quota::asked(&request.method, sender.path().as_str()),
+        ) else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + STORAGE_TIMEOUT;
+        let storage = &self.ledger.storage;
+        let presented = storage.describe_token(bearer.digest, self.clock.now(), deadline);
+        let answer = quota.answer(&presented.await?);
+        Ok(Some(
+            respond::json(&answer, invocation.id).map(RelayBody::from),
+        ))
+    }
+
+    fn begin_sender<'a>(&'a self, call: &'a Call<'_>) -> BeginSender<'a> {
+        match &call.sender {
+            Sender::Signed(allowed) => BeginSender::Signed {
+                did: allowed.caller().did().as_str(),
+                fingerprint: allowed.caller().replay_guard(&call.request.method),
+                requires_approval: allowed.requires_approval(),
+            },
+            Sender::Token(bearer) => BeginSender::Token {
+                digest: bearer.digest,
+                owners: &self.allowed_dids,
+                models: named_models(call),
+            },
+        }
     }
 
     /// After a lost answer the database may hold a pending row all the same.
@@ -261,7 +318,7 @@ impl Proxy {
         entry: Option<&mut Entry>,
     ) -> Result<Answer, Error> {
         warmed.map_err(VaultError::from)?;
-        let did = call.allowed.caller().did().as_str();
+        let did = begun.did.as_str();
         let sealed: SealedKey = begun.sealed_key.parse().map_err(VaultError::from)?;
         let key = self.keyset.open(did, &sealed, self.clock.now()).await?;
         if let Some(job) = call.route.deleted_job() {
@@ -277,7 +334,7 @@ impl Proxy {
         let request = UpstreamRequest {
             method: call.request.method.clone(),
             path: call.route.upstream_path(),
-            query: call.allowed.query().as_str(),
+            query: call.sender.query().as_str(),
             headers: &call.request.headers,
             body: call.request.body.clone(),
             force_json: call.payload.is_mislabelled_json,
@@ -295,11 +352,14 @@ impl Proxy {
             .await?)
     }
 
-    fn relay(&self, call: &Call<'_>, answer: Answer, entry: Option<Entry>) -> Response<RelayBody> {
-        let poll = |job| {
-            let did = call.allowed.caller().did().as_str();
-            relay::Books::Job(self.ledger.poll(did, job, call.invocation))
-        };
+    fn relay(
+        &self,
+        call: &Call<'_>,
+        did: &str,
+        answer: Answer,
+        entry: Option<Entry>,
+    ) -> Response<RelayBody> {
+        let poll = |job| relay::Books::Job(self.ledger.poll(did, job, call.invocation));
         let relayed = Relayed {
             endpoint: call.route.endpoint(),
             model: call.payload.model.clone(),
@@ -332,6 +392,26 @@ fn close_unanswered(entry: Option<Entry>, call: &Call<'_>, error: Error) -> Erro
         call.invocation.tasks.spawn(entry.close(outcome));
     }
     error
+}
+
+/// The models that a billable request names, for the token that it came with.
+fn named_models<'a>(call: &Call<'_>) -> Result<Vec<NamedModel<'a>>, UnreadableModels> {
+    if !call.route.is_billable() {
+        return Ok(Vec::new());
+    }
+    let (headers, body) = (&call.request.headers, &call.request.body);
+    let mentions = ModelMentions::read(&call.route, headers, call.sender.query(), body);
+    let mentions = mentions.map_err(|unreadable| UnreadableModels {
+        problem: unreadable.fault.to_string(),
+        pointer: Some(unreadable.place),
+    })?;
+    let named = mentions.iter().map(|mention| NamedModel {
+        // Clients have put keys in place of models.
+        value: clipped_without_keys(&mention.value, 256).into(),
+        pointer: mention.place.clone(),
+        literal: mention.needs_literal,
+    });
+    Ok(named.collect())
 }
 
 /// Adds what the request is about, and how long beginning it took, to its line in the log.

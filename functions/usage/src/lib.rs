@@ -12,18 +12,18 @@ use shared::{
     accounting::usage::{Format, RequestsQuestion, SummaryQuestion},
     causes::causes,
     clock::Clock,
-    config::{Env, StartError, UsageConfig},
+    config::{AccountConfig, Env, StartError},
     error::Error,
     http_client,
     identity::{
-        access::AllowedDids,
+        access::{AllowedDids, Sender},
         auth::{self, Audiences},
         canonical::{CanonicalPath, CanonicalQuery},
     },
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Admitted, CallerRequest, Period, SCHEMA_VERSION, Schema, Storage, UsageQuery},
+    storage::{Admitted, Period, PresentedToken, SCHEMA_VERSION, Schema, Storage, UsageQuery},
 };
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ pub struct Usage {
 impl Usage {
     /// Builds it from the environment.
     pub fn load(env: Env<'_>) -> Result<Self, StartError> {
-        let config = UsageConfig::read(env)?;
+        let config = AccountConfig::read(env)?;
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             clock: Clock::system(),
@@ -85,21 +85,17 @@ impl Usage {
         if self.is_health(request)? {
             return self.health(request, invocation).await;
         }
-        let authenticated = auth::authenticate(request, &self.audiences, request::MAX_BODY, now)?;
-        let allowed = self.allowed_dids.check(authenticated)?;
-        let path = allowed.path().as_str().trim_end_matches('/');
+        let identified = auth::identify(request, &self.audiences, request::MAX_BODY, now)?;
+        let sender = self.allowed_dids.check_sender(identified)?;
+        let path = sender.path().as_str().trim_end_matches('/');
         let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
         route.check_method(&request.method)?;
-        let (rate, deadline) = (
-            self.account_requests_per_minute,
-            Instant::now() + ADMISSION_TIMEOUT,
-        );
         let ask = Ask {
             request,
             invocation,
             now,
-            query: allowed.query(),
-            admitted: self.storage.admit(&allowed, rate, deadline).await?,
+            query: sender.query(),
+            asker: self.asker(&sender, now).await?,
         };
         match route {
             Route::Usage => self.summary(ask).await,
@@ -108,7 +104,30 @@ impl Usage {
             | Route::Health
             | Route::DatabaseHealth
             | Route::OpenRouter
-            | Route::Keys => Err(Error::NotFound),
+            | Route::Keys
+            | Route::Tokens
+            | Route::Token => Err(Error::NotFound),
+        }
+    }
+
+    /// Finds out whose usage the sender may read, and counts the request.
+    async fn asker<'a>(&self, sender: &'a Sender, now: Timestamp) -> Result<Asker<'a>, Error> {
+        let deadline = Instant::now() + ADMISSION_TIMEOUT;
+        match sender {
+            Sender::Signed(allowed) => {
+                let rate = self.account_requests_per_minute;
+                let admitted = self.storage.admit(allowed, rate, deadline).await?;
+                Ok(Asker::Did(admitted))
+            }
+            Sender::Token(bearer) => {
+                let presented = self.storage.describe_token(bearer.digest, now, deadline);
+                let presented = presented.await?;
+                if presented.token.read_usage {
+                    Ok(Asker::Token(Box::new(presented)))
+                } else {
+                    Err(Error::UsageNotAllowed)
+                }
+            }
         }
     }
 
@@ -168,12 +187,19 @@ impl Usage {
     }
 
     async fn summary(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
-        let question = SummaryQuestion::read(ask.query, &ask.request.headers, ask.now)?;
+        let mut question = SummaryQuestion::read(ask.query, &ask.request.headers, ask.now)?;
+        if let Asker::Token(presented) = &ask.asker {
+            question.restrict_to(presented.token.id)?;
+        }
         let asked = ask.about(question.period());
         let report = self
             .storage
             .usage_report(&question.of(asked), Instant::now() + ANSWER_TIMEOUT)
             .await?;
+        let report = match &ask.asker {
+            Asker::Did(_) => report,
+            Asker::Token(_) => report.without_account(),
+        };
         let summary = question.answer(report)?;
         let id = ask.invocation.id;
         Ok(match question.format() {
@@ -183,7 +209,10 @@ impl Usage {
     }
 
     async fn requests(&self, ask: Ask<'_>) -> Result<Response<Bytes>, Error> {
-        let question = RequestsQuestion::read(ask.query, &ask.request.headers)?;
+        let mut question = RequestsQuestion::read(ask.query, &ask.request.headers)?;
+        if let Asker::Token(presented) = &ask.asker {
+            question.restrict_to(presented.token.id)?;
+        }
         let asked = ask.about(question.period());
         let page = self
             .storage
@@ -214,20 +243,28 @@ struct Ask<'a> {
     invocation: &'a Invocation,
     now: Timestamp,
     query: &'a CanonicalQuery,
-    admitted: Admitted<'a>,
+    asker: Asker<'a>,
+}
+
+/// The one whose usage is asked for.
+enum Asker<'a> {
+    /// A DID: all of its requests.
+    Did(Admitted<'a>),
+    /// The holder of a token: the requests that came with it.
+    Token(Box<PresentedToken>),
 }
 
 impl Ask<'_> {
     /// The caller's own question, about a time.
     fn about(&self, period: Period) -> UsageQuery<'_> {
-        let CallerRequest {
-            id,
-            did,
-            request_time,
-            fingerprint,
-        } = self
-            .admitted
-            .request(self.invocation.id, self.now, &self.request.method);
+        let (id, request_time) = (self.invocation.id, self.now);
+        let (did, fingerprint) = match &self.asker {
+            Asker::Did(admitted) => {
+                let asked = admitted.request(id, request_time, &self.request.method);
+                (asked.did, asked.fingerprint)
+            }
+            Asker::Token(presented) => (presented.did.as_str(), None),
+        };
         UsageQuery {
             id,
             did,

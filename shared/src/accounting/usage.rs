@@ -5,6 +5,7 @@ mod answer;
 mod csv;
 mod cursor;
 mod format;
+mod labels;
 mod parameters;
 mod period;
 mod requests;

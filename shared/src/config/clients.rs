@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::Client;
 use url::Url;
 
-use super::{KeysConfig, ProxyConfig, ReconcileConfig, SecretConfig, StorageConfig, UsageConfig};
+use super::{AccountConfig, KeysConfig, ProxyConfig, ReconcileConfig, SecretConfig, StorageConfig};
 use crate::{
     accounting::{ledger::Ledger, reconcile::Reconciler},
     clock::Clock,
@@ -82,7 +82,7 @@ impl ProxyConfig {
     }
 }
 
-impl UsageConfig {
+impl AccountConfig {
     /// The database's client, with a limit for one attempt.
     #[must_use]
     pub fn storage(&self, client: Client, attempt_timeout: Duration) -> Storage {

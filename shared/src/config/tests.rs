@@ -103,7 +103,7 @@ fn no_fault_quotes_the_value_of_any_variable() {
         for faults in [
             ProxyConfig::read(env()).map(drop),
             KeysConfig::read(env()).map(drop),
-            UsageConfig::read(env()).map(drop),
+            AccountConfig::read(env()).map(drop),
             HealthConfig::read(env()).map(drop),
             ReconcileConfig::read(env()).map(drop),
         ] {
@@ -200,7 +200,7 @@ fn no_function_needs_more_than_it_uses() {
             }
         })
     };
-    UsageConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
+    AccountConfig::read(without(&["KEYSET_SECRET_NAME", "AWS_REGION"])).unwrap();
     KeysConfig::read(without(&["MANAGEMENT_KEY_SECRET_NAME"])).unwrap();
     HealthConfig::read(without(&["SUPABASE_SECRET_KEY", "KEYSET_SECRET_NAME"])).unwrap();
     ReconcileConfig::read(without(&["GATEWAY_AUDIENCES"])).unwrap();

@@ -1,17 +1,15 @@
 //! The bodies that users send to `/api/v1/keys`. They are never quoted: a body that is wrong may
 //! still hold a key.
 
-use std::{fmt, marker::PhantomData};
-
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
-use crate::vault::secret::{ApiKey, ApiKeyFault, clipped_without_keys, without_keys};
+use super::body::{BodyError, json, members, once, unknown, wrong};
+use crate::vault::secret::{ApiKey, ApiKeyFault, without_keys};
+
+/// A body, for who sends none of the kind.
+const EXAMPLE: &str = r#"{"api_key":"sk-or-…"}"#;
 
 /// The prefix of OpenRouter's keys. Another provider's key must not travel there to be checked.
 const PREFIX: &str = "sk-or-";
@@ -41,39 +39,6 @@ pub struct ProvisionKeyBody {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyName(String);
 
-/// Why a body cannot be used. The text is for the client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Not a JSON object.
-    #[error("the body must be a JSON object such as {{\"api_key\":\"sk-or-…\"}}")]
-    NotAnObject,
-    /// The key is not to be checked, and the operator stores only keys that are.
-    #[error(
-        "this gateway stores only keys that OpenRouter has confirmed; leave out \"verify\": false"
-    )]
-    Unverified,
-    /// A member that is missing, unknown, repeated or of no use.
-    #[error("the member {name} {problem}")]
-    Member {
-        /// The member, as the client named it; what looks like a key is left out.
-        name: String,
-        /// The fault and its remedy.
-        problem: &'static str,
-    },
-}
-
-impl BodyError {
-    /// The stable name that clients see.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotAnObject => "malformed_body",
-            Self::Unverified => "verification_required",
-            Self::Member { .. } => "invalid_parameter",
-        }
-    }
-}
-
 impl StoreKeyBody {
     /// Reads a body, and wipes it where nobody else holds it. Without `may_be_unverified` a key that is not
     /// to be checked is refused.
@@ -88,7 +53,7 @@ impl StoreKeyBody {
 
     fn read(body: &[u8]) -> Result<Self, BodyError> {
         let (mut api_key, mut name, mut verify) = (None, None, None);
-        for (member, value) in members(body)? {
+        for (member, value) in members(body, EXAMPLE)? {
             match member.as_str() {
                 "api_key" => once(&mut api_key, &member, read_key(value)?)?,
                 "key_name" => once(&mut name, &member, KeyName::read(value)?)?,
@@ -122,7 +87,7 @@ impl ProvisionKeyBody {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        for (member, value) in members(body)? {
+        for (member, value) in members(body, EXAMPLE)? {
             match member.as_str() {
                 "key_name" => once(&mut name, &member, KeyName::read(value)?)?,
                 _ => return Err(unknown(&member, "is not known; a POST takes key_name")),
@@ -183,68 +148,10 @@ fn read_key(value: &RawValue) -> Result<ApiKey, BodyError> {
     }
 }
 
-fn members(body: &[u8]) -> Result<Vec<(String, &RawValue)>, BodyError> {
-    // serde_json's messages quote what they stumble over, so they are dropped.
-    serde_json::from_slice::<Members<'_>>(body)
-        .map(|members| members.0)
-        .map_err(|_| BodyError::NotAnObject)
-}
-
-fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
-    serde_json::from_str(value.get()).ok()
-}
-
-fn once<T>(place: &mut Option<T>, member: &str, value: T) -> Result<(), BodyError> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(unknown(member, "is given more than once")),
-    }
-}
-
-fn wrong(member: &str, problem: &'static str) -> BodyError {
-    BodyError::Member {
-        name: member.to_owned(),
-        problem,
-    }
-}
-
-/// A member that the client named: it is cut, and may itself be a key in the wrong place.
-fn unknown(member: &str, problem: &'static str) -> BodyError {
-    let name = clipped_without_keys(member, 64);
-    BodyError::Member { name, problem }
-}
-
 /// Best effort: copies that the platform made on the way are out of reach.
 fn wipe(body: Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.as_mut().zeroize();
-    }
-}
-
-/// An object's members in order, repeated ones included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each<'a>(PhantomData<&'a ()>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for Each<'a> {
-            type Value = Members<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Each(PhantomData))
     }
 }
 
@@ -336,7 +243,11 @@ mod tests {
             r#"{"api_key":"sk-or-v1-planted""#,
             r#"{"api_key":"sk-or-v1-planted"} x"#,
         ] {
-            assert_eq!(brought(body).unwrap_err(), BodyError::NotAnObject, "{body}");
+            let error = brought(body).unwrap_err();
+            assert!(
+                matches!(error, BodyError::NotAnObject { .. }),
+                "{body}: {error}"
+            );
         }
     }
 

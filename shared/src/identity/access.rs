@@ -4,8 +4,11 @@
 //! functions work with. Where the operator approves DIDs one by one, the database has the answer:
 //! it is asked in the call that comes first, whose caller [requires approval](Allowed::requires_approval).
 
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
 use super::{
-    auth::{Authenticated, Caller},
+    access_token::TokenDigest,
+    auth::{Authenticated, Caller, Identified, Identity},
     canonical::{CanonicalPath, CanonicalQuery},
     did::Did,
 };
@@ -60,6 +63,25 @@ pub struct Allowed {
     requires_approval: bool,
 }
 
+/// A request whose sender may use the gateway, as far as that can be told before the database is asked: it knows
+/// the owner of a token, and judges them by the same list.
+#[derive(Debug, Clone)]
+pub enum Sender {
+    /// A DID that signed it.
+    Signed(Allowed),
+    /// The holder of a token.
+    Token(Bearer),
+}
+
+/// A request that came with a token, which only the database can tell from any other text of the form.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// The token's digest.
+    pub digest: TokenDigest,
+    path: CanonicalPath,
+    query: CanonicalQuery,
+}
+
 impl AllowedDids {
     /// Every DID.
     pub const ANYONE: Self = Self {
@@ -86,18 +108,51 @@ impl AllowedDids {
 
     /// Lets a request through whose caller may use the gateway.
     pub fn check(&self, authenticated: Authenticated) -> Result<Allowed, DidNotAllowed> {
-        let did = authenticated.caller.did();
-        let is_listed = self.listed.iter().any(|pattern| pattern.matches(did));
-        let requires_approval = match self.others {
-            Others::Allowed => false,
-            Others::IfApproved => !is_listed,
-            Others::Refused if is_listed => false,
-            Others::Refused => return Err(DidNotAllowed),
-        };
+        let requires_approval = self.requires_approval(authenticated.caller.did())?;
         Ok(Allowed {
             authenticated,
             requires_approval,
         })
+    }
+
+    /// As [`check`](Self::check), for a request that may come with a token.
+    pub fn check_sender(&self, identified: Identified) -> Result<Sender, DidNotAllowed> {
+        let Identified {
+            identity,
+            path,
+            query,
+        } = identified;
+        match identity {
+            Identity::Signed(caller) => {
+                let authenticated = Authenticated {
+                    caller,
+                    path,
+                    query,
+                };
+                self.check(authenticated).map(Sender::Signed)
+            }
+            Identity::Token(digest) => Ok(Sender::Token(Bearer {
+                digest,
+                path,
+                query,
+            })),
+        }
+    }
+
+    /// Whether it lets everybody through.
+    #[must_use]
+    pub fn is_anyone(&self) -> bool {
+        self.others == Others::Allowed
+    }
+
+    fn requires_approval(&self, did: &Did) -> Result<bool, DidNotAllowed> {
+        let is_listed = self.listed.iter().any(|pattern| pattern.matches(did));
+        match self.others {
+            Others::Allowed => Ok(false),
+            Others::IfApproved => Ok(!is_listed),
+            Others::Refused if is_listed => Ok(false),
+            Others::Refused => Err(DidNotAllowed),
+        }
     }
 }
 
@@ -115,6 +170,46 @@ impl Pattern {
         match self {
             Self::Exactly(listed) => listed == did,
             Self::Below(beginning) => did.as_str().starts_with(beginning),
+        }
+    }
+}
+
+/// `{"listed": […], "others": …}`, for the database to judge a token's owner by: DIDs, or beginnings that end
+/// in `*`; the others are `allowed`, `if_approved` or `refused`.
+impl Serialize for AllowedDids {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let listed = self.listed.iter().map(|pattern| match pattern {
+            Pattern::Exactly(did) => did.to_string(),
+            Pattern::Below(beginning) => format!("{beginning}*"),
+        });
+        let others = match self.others {
+            Others::Allowed => "allowed",
+            Others::IfApproved => "if_approved",
+            Others::Refused => "refused",
+        };
+        let mut fields = serializer.serialize_struct("AllowedDids", 2)?;
+        fields.serialize_field("listed", &listed.collect::<Vec<_>>())?;
+        fields.serialize_field("others", others)?;
+        fields.end()
+    }
+}
+
+impl Sender {
+    /// The request's path below the audience.
+    #[must_use]
+    pub fn path(&self) -> &CanonicalPath {
+        match self {
+            Self::Signed(allowed) => allowed.path(),
+            Self::Token(bearer) => &bearer.path,
+        }
+    }
+
+    /// Its query.
+    #[must_use]
+    pub fn query(&self) -> &CanonicalQuery {
+        match self {
+            Self::Signed(allowed) => allowed.query(),
+            Self::Token(bearer) => &bearer.query,
         }
     }
 }

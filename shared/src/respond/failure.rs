@@ -1,11 +1,13 @@
 //! The one file that knows HTTP statuses: every failure's status, sentence and metadata.
 
+mod token;
+
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::{
     accounting::reconcile::JobOpen,
-    credentials::{keys::BodyError, provisioning::ProvisioningError},
+    credentials::{body::BodyError, provisioning::ProvisioningError},
     error::Error,
     identity::{access::DidNotAllowed, auth::AuthError},
     routes::MethodNotAllowed,
@@ -51,6 +53,7 @@ impl Failure {
                 Self::new(StatusCode::BAD_REQUEST, format!("The parameter {error}."))
                     .with("parameter", error.name.clone())
             }
+            Error::Tag(error) => Self::new(StatusCode::BAD_REQUEST, sentence(error)),
             Error::Body(error) => of_body(error),
             Error::MalformedEvent => Self::new(
                 StatusCode::BAD_REQUEST,
@@ -59,7 +62,7 @@ impl Failure {
             Error::Method(MethodNotAllowed { method, allow }) => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
-                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys and /api/v1/openrouter/….",
+                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys, /api/v1/tokens and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
             Error::Vault(error) => of_vault(error),
@@ -69,6 +72,10 @@ impl Failure {
             Error::JobOpen(JobOpen) => Self::new(
                 StatusCode::CONFLICT,
                 "The cost of this job is not known yet, so it was not deleted; delete it when it is over.",
+            ),
+            Error::UsageNotAllowed => Self::new(
+                StatusCode::FORBIDDEN,
+                "This access token may not read usage; its owner can allow it (read_usage).",
             ),
             Error::Unhealthy { checks } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -241,6 +248,8 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         )
         .with("open_jobs", *open_jobs)
         .with("max_open_jobs", *max_open_jobs),
+        Refusal::Token(refusal) => token::of_token(refusal),
+        Refusal::BudgetReached(reached) => token::of_budget(reached),
         Refusal::KeyExists => Failure::new(
             StatusCode::CONFLICT,
             "This DID has brought an OpenRouter key of its own; DELETE it before asking for one.",
@@ -262,7 +271,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
 
 fn of_body(error: &BodyError) -> Failure {
     match error {
-        BodyError::NotAnObject => Failure::new(StatusCode::BAD_REQUEST, sentence(error)),
+        BodyError::NotAnObject { .. } => Failure::new(StatusCode::BAD_REQUEST, sentence(error)),
         BodyError::Unverified => Failure::new(StatusCode::FORBIDDEN, sentence(error)),
         BodyError::Member { name, .. } => {
             Failure::new(StatusCode::BAD_REQUEST, sentence(error)).with("parameter", name.clone())

@@ -29,6 +29,8 @@ pub(super) enum Retry {
     After(u32),
     /// No: OpenRouter may have billed it.
     MayBeBilled,
+    /// No: it would be refused in the same way until a budget begins again.
+    InVain,
     /// Nothing is said: it would fail in the same way.
     Unsaid,
 }
@@ -52,9 +54,11 @@ impl Retry {
             | Error::MalformedEvent
             | Error::Route(_)
             | Error::Parameter(_)
+            | Error::Tag(_)
             | Error::Body(_)
             | Error::Method(_)
             | Error::NotFound
+            | Error::UsageNotAllowed
             | Error::KeyCheck(KeyCheckError::Refused(_) | KeyCheckError::ManagementKey) => {
                 Self::Unsaid
             }
@@ -80,12 +84,14 @@ impl Retry {
             Refusal::TooManyOpenRequests { .. } => Self::After(FAILED_DEPENDENCY),
             Refusal::TooManyOpenJobs { .. } => Self::After(OPEN_JOB),
             Refusal::ProvisioningInProgress => Self::After(SAME_WORK),
+            Refusal::BudgetReached(_) => Self::InVain,
             Refusal::NoKeyForDid
             | Refusal::DidNotAllowed
             | Refusal::PathNeedsOwnKey
             | Refusal::KeyDisabled
             | Refusal::Replayed
             | Refusal::CreditLimitReached { .. }
+            | Refusal::Token(_)
             | Refusal::KeyExists
             | Refusal::ProvisioningUsedUp { .. } => Self::Unsaid,
         }
@@ -134,7 +140,7 @@ impl Retry {
                 should("true"),
                 (header::RETRY_AFTER, HeaderValue::from(seconds)),
             ],
-            Self::MayBeBilled => vec![should("false")],
+            Self::MayBeBilled | Self::InVain => vec![should("false")],
             Self::Unsaid => Vec::new(),
         }
     }

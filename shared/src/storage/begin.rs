@@ -1,6 +1,6 @@
 //! The beginning of a request, with its JSON.
 
-use std::{fmt, num::NonZeroU32};
+use std::{borrow::Cow, fmt, num::NonZeroU32};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
@@ -8,30 +8,72 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError, columns::chosen_by_the_client};
-use crate::{identity::auth::ReplayGuard, metering::money::Usd};
+use crate::{
+    identity::{access::AllowedDids, access_token::TokenDigest, auth::ReplayGuard},
+    metering::money::Usd,
+};
 
 /// A request about to begin.
 #[derive(Debug, Clone)]
 pub struct Begin<'a> {
     /// The gateway's id of the request; the id of its row.
     pub id: Uuid,
-    /// The verified caller, without a fragment.
-    pub did: &'a str,
+    /// Its sender.
+    pub sender: BeginSender<'a>,
     /// When the gateway received it.
     pub request_time: Timestamp,
-    /// The fingerprint that makes a second use of the same signature a replay. The storage insists
-    /// on it for a billable request.
-    pub fingerprint: Option<ReplayGuard>,
     /// The rate of a DID whose key names none of its own; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Whether it counts towards a rate.
     pub is_counted: bool,
-    /// Whether the operator must have approved the caller.
-    pub requires_approval: bool,
     /// Whether the caller must have brought the key: a provisioned one is refused.
     pub requires_own_key: bool,
     /// The entry of a billable request in the books; `None` only looks up the key.
     pub books: Option<Books<'a>>,
+}
+
+/// The sender of a request that begins.
+#[derive(Debug, Clone)]
+pub enum BeginSender<'a> {
+    /// The DID that signed it, without a fragment.
+    Signed {
+        /// The DID.
+        did: &'a str,
+        /// The fingerprint that makes a second use of the same signature a replay. The storage insists on it
+        /// for a billable request.
+        fingerprint: Option<ReplayGuard>,
+        /// Whether the operator must have approved the DID.
+        requires_approval: bool,
+    },
+    /// The holder of a token.
+    Token {
+        /// The digest of the token.
+        digest: TokenDigest,
+        /// The DIDs of which the token's owner must be one.
+        owners: &'a AllowedDids,
+        /// The models that the request names, for a token that is for some models only.
+        models: Result<Vec<NamedModel<'a>>, UnreadableModels>,
+    },
+}
+
+/// A model that a request names somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamedModel<'a> {
+    /// The name.
+    pub value: Cow<'a, str>,
+    /// Its place, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// Whether only a list with the name itself lets it pass, and no pattern: it stands for other models.
+    pub literal: bool,
+}
+
+/// Why the models of a request cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableModels {
+    /// The fault.
+    pub problem: String,
+    /// Its place.
+    pub pointer: Option<String>,
 }
 
 /// The first entry of a billable request in the books.
@@ -45,6 +87,10 @@ pub struct Books<'a> {
     pub endpoint: &'a str,
     /// The model that the client asks for.
     pub model: Option<&'a str>,
+    /// The client's name for itself.
+    pub app: Option<&'a str>,
+    /// The client's word for the request; a token's own tag comes first.
+    pub tag: Option<&'a str>,
     /// Whether the client asks for a stream.
     pub streamed: bool,
     /// Whether the model costs nothing: then nothing is reserved, and no credit limit refuses it.
@@ -72,6 +118,8 @@ pub struct JobLimit {
 /// A request that has begun.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Begun {
+    /// The caller: the signer, or the owner of the token.
+    pub did: String,
     /// The caller's sealed key.
     pub sealed_key: String,
     /// The key's name, chosen by its owner.
@@ -81,6 +129,7 @@ pub struct Begun {
 impl fmt::Debug for Begun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Begun")
+            .field("did", &self.did)
             .field("key_name", &self.key_name)
             .finish_non_exhaustive()
     }
@@ -111,18 +160,40 @@ impl Serialize for Begin<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_map(None)?;
         fields.serialize_entry("id", &self.id)?;
-        fields.serialize_entry("did", self.did)?;
         fields.serialize_entry("request_time", &self.request_time.as_millisecond())?;
-        let fingerprint = self.fingerprint.map(|it| hex::encode(it.digest));
-        fields.serialize_entry("fingerprint", &fingerprint)?;
-        let expires_at = self.fingerprint.map(|it| it.expires_at.as_millisecond());
-        fields.serialize_entry("fingerprint_expires_at", &expires_at)?;
+        match &self.sender {
+            BeginSender::Signed {
+                did,
+                fingerprint,
+                requires_approval,
+            } => {
+                fields.serialize_entry("did", did)?;
+                let digest = fingerprint.map(|it| hex::encode(it.digest));
+                fields.serialize_entry("fingerprint", &digest)?;
+                let expires_at = fingerprint.map(|it| it.expires_at.as_millisecond());
+                fields.serialize_entry("fingerprint_expires_at", &expires_at)?;
+                if *requires_approval {
+                    fields.serialize_entry("approved_only", &true)?;
+                }
+            }
+            BeginSender::Token {
+                digest,
+                owners,
+                models,
+            } => {
+                fields.serialize_entry("token_digest", &digest.to_string())?;
+                if !owners.is_anyone() {
+                    fields.serialize_entry("owners", owners)?;
+                }
+                match models {
+                    Ok(models) => fields.serialize_entry("models", models)?,
+                    Err(fault) => fields.serialize_entry("models_unreadable", fault)?,
+                }
+            }
+        }
         fields.serialize_entry("requests_per_minute", &self.requests_per_minute)?;
         if !self.is_counted {
             fields.serialize_entry("uncounted", &true)?;
-        }
-        if self.requires_approval {
-            fields.serialize_entry("approved_only", &true)?;
         }
         if self.requires_own_key {
             fields.serialize_entry("own_key_only", &true)?;
@@ -133,6 +204,8 @@ impl Serialize for Begin<'_> {
             fields.serialize_entry("path", &chosen_by_the_client(books.path))?;
             fields.serialize_entry("endpoint", books.endpoint)?;
             fields.serialize_entry("model", &books.model.map(chosen_by_the_client))?;
+            fields.serialize_entry("app", &books.app.map(chosen_by_the_client))?;
+            fields.serialize_entry("tag", &books.tag)?;
             fields.serialize_entry("streamed", &books.streamed)?;
             fields.serialize_entry("free", &books.is_free)?;
             fields.serialize_entry("several_generations", &books.several_generations)?;
@@ -150,17 +223,20 @@ impl Serialize for Begin<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::access_token::AccessToken;
 
     #[test]
     fn a_look_up_has_no_books() {
         let begin = Begin {
             id: Uuid::nil(),
-            did: "did:key:z",
+            sender: BeginSender::Signed {
+                did: "did:key:z",
+                fingerprint: None,
+                requires_approval: false,
+            },
             request_time: Timestamp::UNIX_EPOCH,
-            fingerprint: None,
             requests_per_minute: NonZeroU32::new(60),
             is_counted: true,
-            requires_approval: false,
             requires_own_key: false,
             books: None,
         };
@@ -176,11 +252,66 @@ mod tests {
     }
 
     #[test]
+    fn a_token_tells_its_digest_and_the_models() {
+        let digest = AccessToken::from_randomness([7; 32]).digest();
+        let owners = AllowedDids::parse("did:web:example.com:*,approved").unwrap();
+        let anyone = AllowedDids::ANYONE;
+        let begin = |owners, models| Begin {
+            id: Uuid::nil(),
+            sender: BeginSender::Token {
+                digest,
+                owners,
+                models,
+            },
+            request_time: Timestamp::UNIX_EPOCH,
+            requests_per_minute: None,
+            is_counted: true,
+            requires_own_key: false,
+            books: None,
+        };
+        let named = NamedModel {
+            value: "openai/gpt-5".into(),
+            pointer: "/model".to_owned(),
+            literal: false,
+        };
+        let common = serde_json::json!({
+            "id": "00000000-0000-0000-0000-000000000000", "billable": false, "request_time": 0,
+            "requests_per_minute": null, "token_digest": digest.to_string(),
+        });
+        let with = |more: serde_json::Value| {
+            let mut all = common.as_object().unwrap().clone();
+            all.extend(more.as_object().unwrap().clone());
+            serde_json::Value::from(all)
+        };
+        assert_eq!(
+            serde_json::to_value(begin(&anyone, Ok(vec![named]))).unwrap(),
+            with(serde_json::json!({
+                "models": [{"value": "openai/gpt-5", "pointer": "/model", "literal": false}],
+            }))
+        );
+        let unreadable = UnreadableModels {
+            problem: "is no JSON".to_owned(),
+            pointer: None,
+        };
+        assert_eq!(
+            serde_json::to_value(begin(&owners, Err(unreadable))).unwrap(),
+            with(serde_json::json!({
+                "models_unreadable": {"problem": "is no JSON", "pointer": null},
+                "owners": {"listed": ["did:web:example.com:*"], "others": "if_approved"},
+            }))
+        );
+    }
+
+    #[test]
     fn a_sealed_key_does_not_print() {
         let begun = Begun {
+            did: "did:key:z".to_owned(),
             sealed_key: "v1.planted".to_owned(),
             key_name: "mine".to_owned(),
         };
-        assert_eq!(format!("{begun:?}"), r#"Begun { key_name: "mine", .. }"#);
+        assert_eq!(
+            format!("{begun:?}"),
+            r#"Begun { did: "did:key:z", key_name: "mine", .. }"#
+        );
     }
 }

@@ -4,6 +4,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::{budgets::ReachedBudget, tokens::TokenRefusal};
+
 /// Why a storage call did not succeed. No variant holds a key, sealed or plain.
 #[derive(Debug, Error)]
 pub enum StorageError {
@@ -60,6 +62,8 @@ impl Refusal {
             Self::RateLimited { .. } => "rate_limited",
             Self::TooManyOpenRequests { .. } => "too_many_open_requests",
             Self::TooManyOpenJobs { .. } => "too_many_open_jobs",
+            Self::Token(refusal) => refusal.reason(),
+            Self::BudgetReached(_) => "budget_reached",
             Self::KeyExists => "key_exists",
             Self::ProvisioningInProgress => "provisioning_in_progress",
             Self::ProvisioningUsedUp { .. } => "provisioning_used_up",
@@ -122,6 +126,12 @@ pub enum Refusal {
         /// How many it may have.
         max_open_jobs: u32,
     },
+    /// What a token may not do, or what may not be done to it.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// A budget is spent, or what is left of it does not cover this request beside those in flight.
+    #[error("a budget is reached")]
+    BudgetReached(Box<ReachedBudget>),
     /// A key was to be provisioned for a DID that has brought one.
     #[error("this DID has brought a key")]
     KeyExists,

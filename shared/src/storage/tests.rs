@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 
 const KEY: &str = "sb_secret_planted";
-const BEGUN: &str = r#"{"id":"x","sealed_key":"v1.sealed","key_name":"mine"}"#;
+const BEGUN: &str = r#"{"id":"x","did":"did:key:z","sealed_key":"v1.sealed","key_name":"mine"}"#;
 
 /// The server's behaviour on one connection.
 #[derive(Clone, Copy)]
@@ -100,12 +100,14 @@ fn client() -> reqwest::Client {
 fn begin() -> Begin<'static> {
     Begin {
         id: Uuid::nil(),
-        did: "did:key:z",
+        sender: BeginSender::Signed {
+            did: "did:key:z",
+            fingerprint: None,
+            requires_approval: false,
+        },
         request_time: Timestamp::UNIX_EPOCH,
-        fingerprint: None,
         requests_per_minute: None,
         is_counted: true,
-        requires_approval: false,
         requires_own_key: false,
         books: None,
     }
@@ -416,6 +418,7 @@ async fn nobody_there_is_unavailable() {
                     offsets: &[],
                     max_groups: 1,
                     percentiles: false,
+                    labels: &UsageLabels::default(),
                 },
                 deadline
             )

@@ -14,7 +14,7 @@ use postgrest::Postgrest;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use super::{Protocol, Refusal, StorageError, StorageKey, Unavailable};
+use super::{Protocol, Refusal, StorageError, StorageKey, TokenRefusal, Unavailable};
 
 /// Supabase refuses secret keys that come with a browser's `User-Agent`, hence our own.
 const OUR_USER_AGENT: HeaderValue =
@@ -275,6 +275,25 @@ fn problem(function: &'static str, status: StatusCode, body: &[u8]) -> StorageEr
                 max_open_jobs: it.max_open_jobs,
             })
         }
+        (402, Some("budget_reached")) => {
+            hinted(function, hint, |it| Refusal::BudgetReached(Box::new(it)))
+        }
+        (401, Some("unknown_token")) => Refusal::from(TokenRefusal::Unknown).into(),
+        (401, Some("token_expired")) => Refusal::from(TokenRefusal::Expired).into(),
+        (401, Some("token_revoked")) => Refusal::from(TokenRefusal::Revoked).into(),
+        (403, Some("token_disabled")) => Refusal::from(TokenRefusal::Disabled).into(),
+        (403, Some("endpoint_not_allowed")) => hinted(function, hint, |it| {
+            Refusal::Token(TokenRefusal::EndpointNotAllowed(it))
+        }),
+        (403, Some("model_not_allowed")) => hinted(function, hint, |it| {
+            Refusal::Token(TokenRefusal::ModelNotAllowed(it))
+        }),
+        (404, Some("no_such_token")) => Refusal::from(TokenRefusal::NotFound).into(),
+        (409, Some("token_name_taken")) => Refusal::from(TokenRefusal::NameTaken).into(),
+        (409, Some("token_unbounded")) => Refusal::from(TokenRefusal::Unbounded).into(),
+        (409, Some("too_many_tokens")) => hinted(function, hint, |it| {
+            Refusal::Token(TokenRefusal::TooMany(it))
+        }),
         (409, Some("key_exists")) => Refusal::KeyExists.into(),
         (409, Some("provisioning_in_progress")) => Refusal::ProvisioningInProgress.into(),
         (403, Some("provisioning_used_up")) => {

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 pub use answers::{Decimal, Percentiles, RequestEntry, RequestPage, UsageGroup, UsageReport};
 pub use questions::{
-    Dimension, LocalOffset, Period, Place, ReportQuery, RequestFilter, RequestsQuery, UsageQuery,
+    Dimension, LocalOffset, Period, Place, ReportQuery, RequestFilter, RequestsQuery, UsageLabels,
+    UsageQuery,
 };
 
 use super::{ATTEMPTS_IN_FRONT, Argument, Storage, StorageError};

@@ -188,6 +188,11 @@ impl Endpoint {
         Self::all_with_jobs().map(Self::as_str).collect()
     }
 
+    /// The names of all endpoints, as the books have them.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ENDPOINTS.iter().map(|it| it.name)
+    }
+
     /// The endpoints that create jobs.
     fn all_with_jobs() -> impl Iterator<Item = Self> {
         let all = ENDPOINTS.iter().filter(|it| it.creates_jobs);

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::storage::{Begin, Books, Refusal};
+use shared::storage::{Begin, BeginSender, Books, Refusal};
 
-use crate::user::{User, books, completed, cut, env, refusal, unknown, with_user};
+use crate::user::{User, books, completed, cut, env, fingerprint, refusal, unknown, with_user};
 
 fn capped(user: &User, max_open_requests: u32) -> Begin<'_> {
     Begin {
@@ -116,9 +116,16 @@ async fn the_gateways_own_routes_have_a_rate() {
 #[ignore = "needs STORAGE_URL"]
 async fn where_it_is_required_only_the_approved_pass() {
     with_user(json!({}), async |user| {
-        let begin = || Begin {
-            requires_approval: true,
-            ..user.billable("0")
+        let begin = || {
+            let begin = user.billable("0");
+            Begin {
+                sender: BeginSender::Signed {
+                    did: &user.did,
+                    fingerprint: Some(fingerprint(begin.request_time)),
+                    requires_approval: true,
+                },
+                ..begin
+            }
         };
         let request = json!({"did": user.did, "requests_per_minute": 60, "approved_only": true});
         let refused = begin();

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::storage::{Begin, Refusal, StorageError};
+use shared::storage::{Begin, BeginSender, Refusal, StorageError};
 
-use crate::user::{books, completed, refusal, with_user};
+use crate::user::{books, completed, fingerprint, refusal, signed, with_user};
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
@@ -13,7 +13,10 @@ async fn a_stranger_has_no_key() {
     with_user(json!({}), async |user| {
         for begin in [user.look_up(), user.billable("0")] {
             let stranger = Begin {
-                did: "did:key:z6MkStranger",
+                sender: signed(
+                    "did:key:z6MkStranger",
+                    Some(fingerprint(begin.request_time)),
+                ),
                 ..begin
             };
             assert_eq!(refusal(user.begin(&stranger).await), Refusal::NoKeyForDid);
@@ -90,8 +93,13 @@ async fn a_repeated_begin_is_bound_to_its_did() {
         with_user(json!({}), async |other| {
             let begin = user.billable("0");
             user.begin(&begin).await.unwrap();
+            let guard = match &begin.sender {
+                BeginSender::Signed { fingerprint, .. } => *fingerprint,
+                BeginSender::Token { .. } => None,
+            };
+            assert!(guard.is_some());
             let stolen = Begin {
-                did: &other.did,
+                sender: signed(&other.did, guard),
                 ..begin
             };
             assert_eq!(refusal(user.begin(&stolen).await), Refusal::Replayed);
@@ -106,7 +114,7 @@ async fn a_repeated_begin_is_bound_to_its_did() {
 async fn the_storage_insists_on_ids_and_fingerprints() {
     with_user(json!({}), async |user| {
         let bare = Begin {
-            fingerprint: None,
+            sender: signed(&user.did, None),
             ..user.billable("0")
         };
         assert!(matches!(
@@ -155,9 +163,9 @@ async fn expired_fingerprints_are_cleared_away() {
         let live = user.look_up();
         user.begin(&live).await.unwrap();
         let mut old = user.look_up();
-        if let Some(fingerprint) = &mut old.fingerprint {
-            fingerprint.expires_at = old.request_time - SignedDuration::from_secs(60);
-        }
+        let mut expired = fingerprint(old.request_time);
+        expired.expires_at = old.request_time - SignedDuration::from_secs(60);
+        old.sender = signed(&user.did, Some(expired));
         user.begin(&old).await.unwrap();
 
         // One call of about 20 clears some, of every DID's.

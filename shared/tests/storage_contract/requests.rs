@@ -9,7 +9,7 @@ use shared::storage::{
 
 use crate::{
     usage::{question, sums},
-    user::{User, completed, cost, soon, with_user},
+    user::{User, completed, cost, guard, soon, with_user},
 };
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn requests_are_listed_with_all_that_a_user_may_see() {
                 "response_time": milliseconds(finish.response_time), "duration_ms": 1234, "first_byte_ms": 321,
                 "method": "POST", "path": "/chat/completions", "endpoint": "chat",
                 "requested_model": "anthropic/claude-sonnet-4.6", "model": "anthropic/claude-4.6-sonnet-20260217",
-                "generation_id": "gen-1", "streamed": true, "status": "completed", "http_status": 200,
+                "generation_id": "gen-1", "streamed": true, "token_id": null, "app": null, "tag": null, "status": "completed", "http_status": 200,
                 "error_reason": null, "error_message": null, "input_tokens": 12, "output_tokens": 34,
                 "cached_tokens": 5, "cache_write_tokens": 3, "reasoning_tokens": null, "service_tier": "default",
                 "cost_state": "final", "unknown_cost_reason": null, "known_cost": null, "is_byok": true,
@@ -167,7 +167,7 @@ async fn a_page_of_long_rows_is_shorter() {
 #[ignore = "needs STORAGE_URL"]
 async fn a_guarded_question_passes_once() {
     with_user(json!({}), async |user| {
-        let mut asked = question(&user.did, Period::default(), user.look_up().fingerprint);
+        let mut asked = question(&user.did, Period::default(), Some(guard()));
         asked.id = user.id();
         user.storage
             .usage_report(&sums(asked), soon())
@@ -195,7 +195,7 @@ async fn a_guarded_question_passes_once() {
             user.storage.usage_requests(&requests(asked), soon()).await,
             Err(StorageError::Refused(Refusal::Replayed))
         ));
-        asked.fingerprint = user.look_up().fingerprint;
+        asked.fingerprint = Some(guard());
         user.storage
             .usage_requests(&requests(asked), soon())
             .await

@@ -392,7 +392,8 @@ impl User {
         self.storage.check_rollup(&query, soon()).await.unwrap()
     }
 
-    async fn agrees(&self) {
+    /// The rollup's sums are those of the requests.
+    pub(crate) async fn agrees(&self) {
         let check = self.check().await;
         assert_eq!((check.differences, &*check.examples), (0, &[][..]));
     }

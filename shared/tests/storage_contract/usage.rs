@@ -5,11 +5,18 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::storage::{
     Begin, Dimension, Finish, LocalOffset, Period, ReplayGuard, ReportQuery, Status, Tokens,
-    UsageQuery, UsageReport,
+    UsageLabels, UsageQuery, UsageReport,
 };
 use uuid::Uuid;
 
 use crate::user::{User, completed, soon, with_user};
+
+/// Requests with any labels.
+pub(crate) static ANY: UsageLabels = UsageLabels {
+    token_id: None,
+    app: None,
+    tag: None,
+};
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
@@ -315,6 +322,7 @@ impl User {
             offsets,
             max_groups,
             percentiles: true,
+            labels: &ANY,
         };
         self.storage.usage_report(&query, soon()).await.unwrap()
     }
@@ -328,6 +336,7 @@ pub(crate) fn sums(asked: UsageQuery<'_>) -> ReportQuery<'_> {
         offsets: &[],
         max_groups: 100,
         percentiles: false,
+        labels: &ANY,
     }
 }
 

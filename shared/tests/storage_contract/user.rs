@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     storage::{
-        Begin, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish, Finished, Refusal,
-        ReplayGuard, Settle, Settled, Status, Storage, StorageError, StorageKey, Tokens, Unsettled,
+        Begin, BeginSender, Begun, Books, Claim, Cost, CostState, Failure, Finding, Finish,
+        Finished, Refusal, ReplayGuard, Settle, Settled, Status, Storage, StorageError, StorageKey,
+        Tokens, Unsettled,
     },
 };
 use tokio::time::Instant;
@@ -22,8 +23,11 @@ use url::Url;
 use uuid::Uuid;
 
 /// What has rows of a DID; deleting from one may leave something in a later one.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 10] = [
     "request_logs",
+    "access_tokens",
+    "budgets",
+    "budget_events",
     "usage_series",
     "user_api_keys",
     "retired_keys",
@@ -105,12 +109,10 @@ impl User {
         let request_time = Clock::system().now();
         Begin {
             id: self.id(),
-            did: &self.did,
+            sender: signed(&self.did, Some(fingerprint(request_time))),
             request_time,
-            fingerprint: Some(fingerprint(request_time)),
             requests_per_minute: None,
             is_counted: true,
-            requires_approval: false,
             requires_own_key: false,
             books: None,
         }
@@ -254,12 +256,23 @@ impl User {
     }
 }
 
+/// A DID, which needs no approval.
+pub(crate) fn signed(did: &str, fingerprint: Option<ReplayGuard>) -> BeginSender<'_> {
+    BeginSender::Signed {
+        did,
+        fingerprint,
+        requires_approval: false,
+    }
+}
+
 pub(crate) fn books(hold: &str) -> Books<'static> {
     Books {
         method: "POST",
         path: "/chat/completions",
         endpoint: "chat",
         model: Some("anthropic/claude-sonnet-4.6"),
+        app: None,
+        tag: None,
         streamed: true,
         is_free: false,
         several_generations: false,
@@ -344,6 +357,11 @@ pub(crate) fn billed(usd: &str, is_byok: Option<bool>) -> Finding<'static> {
         },
         model: None,
     }
+}
+
+/// Of a request made now.
+pub(crate) fn guard() -> ReplayGuard {
+    fingerprint(Clock::system().now())
 }
 
 /// Of a request made at `time`.

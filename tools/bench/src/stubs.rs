@@ -129,6 +129,7 @@ fn storage(state: &State, request: &Received) -> Response {
     let value = match function {
         "begin_request" => json!({
             "id": request.json()["request"]["id"],
+            "did": request.json()["request"]["did"],
             "sealed_key": state.sealed,
             "key_name": "bench",
         }),

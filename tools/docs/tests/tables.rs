@@ -12,7 +12,7 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig};
+use shared::config::{AccountConfig, Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig};
 use shared::identity::auth::Scheme;
 use shared::identity::did::Method;
 use shared::routes::{Access, Route};
@@ -34,7 +34,7 @@ fn column(page: &Page, heading: &str, index: usize) -> Names {
     rows.iter().flat_map(|row| spans(&row[index])).collect()
 }
 
-const FUNCTIONS: [&str; 5] = ["health", "keys", "proxy", "reconcile", "usage"];
+const FUNCTIONS: [&str; 6] = ["health", "keys", "proxy", "reconcile", "tokens", "usage"];
 
 /// The variables that each function asks for.
 fn variables_read() -> BTreeMap<&'static str, Names> {
@@ -63,8 +63,9 @@ fn variables_read() -> BTreeMap<&'static str, Names> {
     };
     BTreeMap::from([
         ("proxy", of(&|env| drop(ProxyConfig::read(env)))),
-        ("usage", of(&|env| drop(UsageConfig::read(env)))),
+        ("usage", of(&|env| drop(AccountConfig::read(env)))),
         ("keys", of(&|env| drop(KeysConfig::read(env)))),
+        ("tokens", of(&|env| drop(AccountConfig::read(env)))),
         ("health", of(&|env| drop(HealthConfig::read(env)))),
         ("reconcile", of(&|env| drop(ReconcileConfig::read(env)))),
     ])

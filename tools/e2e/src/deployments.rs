@@ -104,7 +104,7 @@ impl Deployer<'_> {
     pub(crate) fn plain(&self, demo: &str) -> Result<Vec<Deployed>> {
         Ok(vec![
             self.deploy(
-                &["proxy", "usage", "keys", "health", "reconcile"],
+                &["proxy", "usage", "keys", "tokens", "health", "reconcile"],
                 &[
                     "proxy",
                     "proxy",
@@ -113,6 +113,7 @@ impl Deployer<'_> {
                     "usage",
                     "keys",
                     "keys",
+                    "tokens",
                     "health",
                     "reconcile",
                     "reconcile",

@@ -78,7 +78,15 @@ impl World {
         let run = RunDir::unique(&workspace, "e2e")?;
         let functions = Functions::build(
             &workspace,
-            &["proxy", "usage", "keys", "health", "reconcile", "llmgw"],
+            &[
+                "proxy",
+                "usage",
+                "keys",
+                "tokens",
+                "health",
+                "reconcile",
+                "llmgw",
+            ],
         )?;
         let upstream = OpenRouter::start().await?;
         let database = Database::postgres(&tools, &run, Port::free()?)?;
@@ -309,7 +317,7 @@ impl World {
     pub fn logged(&self) -> Result<String> {
         let mut all = String::new();
         for deployed in &self.deployed {
-            for function in ["proxy", "usage", "keys", "health", "reconcile"] {
+            for function in ["proxy", "usage", "keys", "tokens", "health", "reconcile"] {
                 let log = deployed.run.path().join(format!("{function}.log"));
                 if log.is_file() {
                     all.push_str(&String::from_utf8_lossy(&fs::read(log)?));

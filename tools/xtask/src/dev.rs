@@ -11,7 +11,7 @@ use stub::OpenRouter;
 use crate::demo::{self, Running};
 
 /// The deployed functions.
-pub(crate) const FUNCTIONS: [&str; 5] = ["proxy", "usage", "keys", "health", "reconcile"];
+pub(crate) const FUNCTIONS: [&str; 6] = ["proxy", "usage", "keys", "tokens", "health", "reconcile"];
 /// The name of the keyset's secret.
 const KEYSET_SECRET: &str = "llm-gateway/keyset";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";

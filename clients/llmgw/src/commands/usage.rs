@@ -1,6 +1,6 @@
 //! `llmgw usage`.
 
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum, builder::PossibleValue};
@@ -70,6 +70,12 @@ pub enum Dimension {
     Model,
     /// Endpoint
     Endpoint,
+    /// Access token
+    Token,
+    /// The client's name for itself
+    App,
+    /// The token's or the request's tag
+    Tag,
     /// Day
     Day,
     /// Hour
@@ -80,6 +86,7 @@ const EXAMPLES: &str = "Examples:
   llmgw usage
   llmgw usage --since 2026-01-01 --until 2026-01-31 --time-zone Europe/Berlin
   llmgw usage --by model
+  llmgw usage --by token,app
   llmgw usage --by day,model --csv > january.csv
   llmgw usage --requests --limit 20 --model openai/gpt-4o-mini
   llmgw usage --json | jq .total_cost";
@@ -171,7 +178,7 @@ async fn sums(
                     summary.write(terminal, out)?;
                 }
                 let group_by: Vec<_> = group_by.split(',').collect();
-                write_groups(&summary.groups, &group_by, terminal, out)?;
+                write_groups(&summary, &group_by, terminal, out)?;
             }
         }
     }
@@ -289,6 +296,9 @@ struct Summary {
     remaining: Option<Money>,
     #[serde(default)]
     groups: Vec<Group>,
+    /// The names of tokens by their ids.
+    #[serde(default)]
+    token_names: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -325,6 +335,9 @@ impl Summary {
 struct Group {
     model: Option<String>,
     endpoint: Option<String>,
+    token: Option<String>,
+    app: Option<String>,
+    tag: Option<String>,
     day: Option<String>,
     hour: Option<String>,
     requests: u64,
@@ -332,10 +345,20 @@ struct Group {
 }
 
 impl Group {
-    fn key(&self, dimension: &str) -> String {
+    /// The group's value. Tokens are shown by their names.
+    fn key(&self, dimension: &str, token_names: &BTreeMap<String, String>) -> String {
         let key = match dimension {
             "model" => &self.model,
             "endpoint" => &self.endpoint,
+            "token" => {
+                let name = self
+                    .token
+                    .as_ref()
+                    .map(|id| token_names.get(id).unwrap_or(id));
+                return printable(name.map_or("signed", String::as_str));
+            }
+            "app" => &self.app,
+            "tag" => &self.tag,
             "day" => &self.day,
             _ => &self.hour,
         };
@@ -353,11 +376,12 @@ fn requests_text(count: u64) -> String {
 
 /// Writes a line for each group, with a bar in proportion to its cost.
 fn write_groups(
-    groups: &[Group],
+    summary: &Summary,
     group_by: &[&str],
     terminal: Terminal,
     out: &mut dyn Write,
 ) -> Result<()> {
+    let groups = &summary.groups;
     if groups.is_empty() {
         return Ok(());
     }
@@ -365,7 +389,10 @@ fn write_groups(
     let lines: Vec<_> = groups
         .iter()
         .map(|group| {
-            let keys: Vec<_> = group_by.iter().map(|name| group.key(name)).collect();
+            let keys: Vec<_> = group_by
+                .iter()
+                .map(|name| group.key(name, &summary.token_names))
+                .collect();
             let figures = format!("{} req", group.requests);
             (keys.join("  "), group.cost.to_string(), figures)
         })

@@ -79,7 +79,11 @@ fn groups_csv(groups: &[Group], group_by: &[Dimension]) -> String {
         let keys = group.keys.0.iter();
         table.line(
             keys.map(|(dimension, key)| match dimension {
-                Dimension::Model | Dimension::Endpoint => Cell::text(key.as_deref()),
+                Dimension::Model
+                | Dimension::Endpoint
+                | Dimension::Token
+                | Dimension::App
+                | Dimension::Tag => Cell::text(key.as_deref()),
                 Dimension::Day | Dimension::Hour => Cell::plain(key.as_ref()),
             })
             .chain(GROUP_COLUMNS.map(|(_, cell)| cell(&group.sums))),
@@ -193,7 +197,7 @@ impl Page {
     }
 }
 
-const REQUEST_COLUMNS: [Column<RequestEntry>; 30] = [
+const REQUEST_COLUMNS: [Column<RequestEntry>; 33] = [
     ("id", |it| Cell::Plain(&it.id)),
     ("request_time", |it| Cell::Plain(&it.request_time)),
     ("response_time", |it| Cell::plain(it.response_time.as_ref())),
@@ -210,6 +214,9 @@ const REQUEST_COLUMNS: [Column<RequestEntry>; 30] = [
         Cell::text(it.generation_id.as_deref())
     }),
     ("streamed", |it| Cell::plain(it.streamed.as_ref())),
+    ("token_id", |it| Cell::plain(it.token_id.as_ref())),
+    ("app", |it| Cell::text(it.app.as_deref())),
+    ("tag", |it| Cell::text(it.tag.as_deref())),
     ("status", |it| Cell::Plain(&it.status)),
     ("http_status", |it| Cell::plain(it.http_status.as_ref())),
     ("error_reason", |it| Cell::text(it.error_reason.as_deref())),
@@ -347,7 +354,7 @@ mod tests {
         assert!(page.to_csv().contains(empty));
         assert!(
             page.to_csv().ends_with(
-                "\r\n00000000-0000-0000-0000-000000000007,2026-11-23T00:30:19.165Z,,,,,,,,\"'-m\",,,pending,,,\
+                "\r\n00000000-0000-0000-0000-000000000007,2026-11-23T00:30:19.165Z,,,,,,,,\"'-m\",,,,,,pending,,,\
                  \"two\nlines, \"\"quoted\"\"\",,,,,,,none,,,0.0000001,,,,true\r\n"
             ),
             "{}",

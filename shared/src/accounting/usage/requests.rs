@@ -1,11 +1,13 @@
 //! `GET /api/v1/usage/requests`: single requests, page by page.
 
 use http::HeaderMap;
+use uuid::Uuid;
 
 use super::{
     answer::Page,
     cursor::{self, CURSOR},
     format::Format,
+    labels,
     parameters::{ParameterError, Parameters, one_of},
     period, zone,
 };
@@ -17,7 +19,7 @@ use crate::{
 const DEFAULT_LIMIT: u16 = 50;
 const MAX_LIMIT: u16 = 1000;
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 14] = [
     "start_date",
     "end_date",
     "time_zone",
@@ -26,11 +28,14 @@ const KNOWN: [&str; 11] = [
     "status",
     "cost_state",
     "min_cost",
+    "token",
+    "app",
+    "tag",
     "limit",
     CURSOR,
     "format",
 ];
-const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, model, endpoint, status, cost_state, min_cost, limit, cursor and format";
+const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, model, endpoint, status, cost_state, min_cost, token, app, tag, limit, cursor and format";
 
 /// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +84,11 @@ impl RequestsQuestion {
         self.format
     }
 
+    /// Leaves out all requests but those of a token, whose holder asks.
+    pub fn restrict_to(&mut self, token_id: Uuid) -> Result<(), ParameterError> {
+        labels::restrict(&mut self.filter.labels, token_id)
+    }
+
     /// The question to the storage.
     #[must_use]
     pub fn of<'a>(&'a self, asked: UsageQuery<'a>) -> RequestsQuery<'a> {
@@ -123,13 +133,14 @@ fn filter(parameters: &Parameters<'_>) -> Result<RequestFilter, ParameterError> 
             "must be an amount in US dollars, such as 0.01",
             |value| value.parse().ok(),
         )?,
+        labels: labels::read(parameters)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::RawQuery;
+    use crate::{request::RawQuery, storage::UsageLabels};
 
     fn canonical(query: &str) -> CanonicalQuery {
         CanonicalQuery::from_raw(&RawQuery::Encoded(query.to_owned())).unwrap()
@@ -143,7 +154,8 @@ mod tests {
     #[test]
     fn filters_are_read() {
         let question = asked(
-            "model=a/b%20c&endpoint=chat&status=failed&cost_state=unknown&min_cost=1e-7&limit=1000&end_date=2026-01-31&time_zone=Asia/Tokyo",
+            "model=a/b%20c&endpoint=chat&status=failed&cost_state=unknown&min_cost=1e-7&limit=1000&end_date=2026-01-31&time_zone=Asia/Tokyo\
+             &token=00000000-0000-0000-0000-0000000000aa&app=My%20App&tag=nightly",
         )
         .unwrap();
         assert_eq!(
@@ -154,6 +166,11 @@ mod tests {
                 status: Some("failed"),
                 cost_state: Some("unknown"),
                 min_cost: Some("0.0000001".parse().unwrap()),
+                labels: UsageLabels {
+                    token_id: Some("00000000-0000-0000-0000-0000000000aa".parse().unwrap()),
+                    app: Some("My App".to_owned()),
+                    tag: Some("nightly".to_owned()),
+                },
             }
         );
         assert_eq!(question.limit, 1000);

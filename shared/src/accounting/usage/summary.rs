@@ -2,33 +2,37 @@
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     answer::Summary,
     format::Format,
+    labels,
     parameters::{ParameterError, Parameters},
     period, zone,
 };
 use crate::{
     identity::canonical::CanonicalQuery,
-    storage::{Dimension, LocalOffset, Period, ReportQuery, UsageQuery, UsageReport},
+    storage::{Dimension, LocalOffset, Period, ReportQuery, UsageLabels, UsageQuery, UsageReport},
 };
 
 /// The largest number of groups in a response, and of models in `requests_by_model`. Even with the
 /// longest names, so many still fit into the 6 MB that Lambda takes.
 const MAX_GROUPS: u32 = 2000;
 
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 9] = [
     "start_date",
     "end_date",
     "time_zone",
     "group_by",
     "percentiles",
+    "token",
+    "app",
+    "tag",
     "format",
 ];
-const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, group_by, percentiles and format";
-const GROUP_BY: &str =
-    "must be one or more of model, endpoint, day and hour, each once, separated by commas";
+const OTHERWISE: &str = "is not a parameter of this route; it takes start_date, end_date, time_zone, group_by, percentiles, token, app, tag and format";
+const GROUP_BY: &str = "must be one or more of model, endpoint, token, app, tag, day and hour, each once, separated by commas";
 
 /// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,7 @@ pub struct SummaryQuestion {
     group_by: Vec<Dimension>,
     offsets: Vec<LocalOffset>,
     percentiles: bool,
+    labels: UsageLabels,
     format: Format,
 }
 
@@ -66,6 +71,7 @@ impl SummaryQuestion {
             group_by,
             offsets,
             percentiles: percentiles.unwrap_or(false),
+            labels: labels::read(&parameters)?,
             format,
         })
     }
@@ -82,6 +88,11 @@ impl SummaryQuestion {
         self.format
     }
 
+    /// Leaves out all requests but those of a token, whose holder asks.
+    pub fn restrict_to(&mut self, token_id: Uuid) -> Result<(), ParameterError> {
+        labels::restrict(&mut self.labels, token_id)
+    }
+
     /// The question to the storage.
     #[must_use]
     pub fn of<'a>(&'a self, asked: UsageQuery<'a>) -> ReportQuery<'a> {
@@ -91,6 +102,7 @@ impl SummaryQuestion {
             offsets: &self.offsets,
             max_groups: MAX_GROUPS,
             percentiles: self.percentiles,
+            labels: &self.labels,
         }
     }
 
@@ -139,6 +151,7 @@ mod tests {
                 group_by: vec![],
                 offsets: vec![],
                 percentiles: false,
+                labels: UsageLabels::default(),
                 format: Format::Json
             })
         );

@@ -89,6 +89,23 @@ pub struct UsageReport {
     /// The number of groups.
     #[serde(deserialize_with = "count", skip_serializing)]
     pub group_count: u64,
+    /// The names of the tokens that are grouped by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub token_names: BTreeMap<Uuid, String>,
+}
+
+impl UsageReport {
+    /// Leaves out the account, which is nothing to the holder of a token.
+    #[must_use]
+    pub fn without_account(self) -> Self {
+        Self {
+            limit: None,
+            spent: None,
+            held: None,
+            remaining: None,
+            ..self
+        }
+    }
 }
 
 /// Of the requests that have a value, that share has one that is no greater. Milliseconds; `None`
@@ -183,6 +200,12 @@ pub struct RequestEntry {
     pub generation_id: Option<String>,
     /// Whether a stream was asked for.
     pub streamed: Option<bool>,
+    /// The access token that it came with; `None`: signed.
+    pub token_id: Option<Uuid>,
+    /// The client's name for itself.
+    pub app: Option<String>,
+    /// The token's tag, or the client's word for it.
+    pub tag: Option<String>,
     /// `pending`, `completed` or `failed`.
     pub status: String,
     /// `OpenRouter`'s status.

@@ -48,6 +48,19 @@ pub struct ReportQuery<'a> {
     pub max_groups: u32,
     /// Whether to compute percentiles, which takes longer than the rest.
     pub percentiles: bool,
+    /// The requests to add up.
+    pub labels: &'a UsageLabels,
+}
+
+/// What the clients of the requests were called; `None` allows everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UsageLabels {
+    /// The access token that they came with.
+    pub token_id: Option<Uuid>,
+    /// The client's name for itself.
+    pub app: Option<String>,
+    /// The token's tag, or the client's word for a request.
+    pub tag: Option<String>,
 }
 
 /// A dimension by which requests can be grouped.
@@ -58,6 +71,12 @@ pub enum Dimension {
     Model,
     /// The kind of endpoint.
     Endpoint,
+    /// The access token.
+    Token,
+    /// The client's name for itself.
+    App,
+    /// The token's tag, or the client's word for a request.
+    Tag,
     /// The local day.
     Day,
     /// The local hour; one that comes twice, where a clock is set back, is two.
@@ -66,7 +85,15 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Model, Self::Endpoint, Self::Day, Self::Hour];
+    pub const ALL: [Self; 7] = [
+        Self::Model,
+        Self::Endpoint,
+        Self::Token,
+        Self::App,
+        Self::Tag,
+        Self::Day,
+        Self::Hour,
+    ];
 
     /// Its name, in the question and in the answer.
     #[must_use]
@@ -74,6 +101,9 @@ impl Dimension {
         match self {
             Self::Model => "model",
             Self::Endpoint => "endpoint",
+            Self::Token => "token",
+            Self::App => "app",
+            Self::Tag => "tag",
             Self::Day => "day",
             Self::Hour => "hour",
         }
@@ -115,6 +145,9 @@ pub struct RequestFilter {
     pub cost_state: Option<&'static str>,
     /// The least known cost.
     pub min_cost: Option<Usd>,
+    /// What the clients were called.
+    #[serde(flatten)]
+    pub labels: UsageLabels,
 }
 
 /// A request's place in the order of all requests. It never changes.
@@ -157,6 +190,8 @@ pub(super) struct ReportJson<'a> {
     offsets: &'a [LocalOffset],
     max_groups: u32,
     percentiles: bool,
+    #[serde(flatten)]
+    labels: &'a UsageLabels,
 }
 
 impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
@@ -167,6 +202,7 @@ impl<'a> From<&ReportQuery<'a>> for ReportJson<'a> {
             offsets: query.offsets,
             max_groups: query.max_groups,
             percentiles: query.percentiles,
+            labels: query.labels,
         }
     }
 }
@@ -222,6 +258,7 @@ mod tests {
             }],
             max_groups: 7,
             percentiles: true,
+            labels: &UsageLabels::default(),
         };
         let asked_json = json!({
             "id": "00000000-0000-0000-0000-000000000000", "did": "did:key:z", "request_time": 0,
@@ -237,7 +274,7 @@ mod tests {
             serde_json::to_value(ReportJson::from(&report)).unwrap(),
             with(json!({
                 "group_by": ["day", "model"], "offsets": [{"from": null, "seconds": -3600}],
-                "max_groups": 7, "percentiles": true,
+                "max_groups": 7, "percentiles": true, "token_id": null, "app": null, "tag": null,
             }))
         );
 
@@ -245,6 +282,11 @@ mod tests {
             asked: asked(),
             filter: &RequestFilter {
                 min_cost: Some("1e-7".parse().unwrap()),
+                labels: UsageLabels {
+                    token_id: Some(Uuid::nil()),
+                    app: Some("demo".to_owned()),
+                    tag: None,
+                },
                 ..RequestFilter::default()
             },
             limit: 50,
@@ -255,6 +297,7 @@ mod tests {
             with(json!({
                 "model": null, "endpoint": null, "status": null, "cost_state": null,
                 "min_cost": "0.0000001", "limit": 50, "before": null,
+                "token_id": "00000000-0000-0000-0000-000000000000", "app": "demo", "tag": null,
             }))
         );
     }

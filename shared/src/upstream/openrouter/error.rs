@@ -47,7 +47,7 @@ impl UpstreamError {
     }
 }
 
-/// Why [`OpenRouter::ping`] failed.
+/// Why [`OpenRouter::ping`](super::OpenRouter::ping) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PingError {
     /// No usable connection.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use e2e::{
-    samples::{Sample, samples},
+    samples::{Sample, alone, samples},
     world::{World, with_world},
 };
 use serde_json::{Value, json};
@@ -58,6 +58,7 @@ async fn invoke(world: &World, emulator: &Emulator, event: Vec<u8>) -> Vec<u8> {
 #[test]
 #[ignore = "needs ARTIFACTS"]
 fn every_sample_event_gets_the_answer_it_says_from_the_artifacts() {
+    let _alone = alone();
     with_world(async |world| {
         let run = world.run("emulator").unwrap();
         let mut emulators: BTreeMap<String, Emulator> = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use shared::config::{
-    Env, Faults, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig, UsageConfig,
+    AccountConfig, Env, Faults, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig,
 };
 
 /// The variables that the template sets for each function, and those that it does not, with the
@@ -47,8 +47,9 @@ fn the_template_sets_what_the_functions_read_and_nothing_else() {
     let environment: Environment = serde_json::from_str(text).unwrap();
     let read = BTreeMap::from([
         ("proxy", asked(ProxyConfig::read)),
-        ("usage", asked(UsageConfig::read)),
+        ("usage", asked(AccountConfig::read)),
         ("keys", asked(KeysConfig::read)),
+        ("tokens", asked(AccountConfig::read)),
         ("health", asked(HealthConfig::read)),
         ("reconcile", asked(ReconcileConfig::read)),
     ]);

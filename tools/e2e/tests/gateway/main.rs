@@ -27,5 +27,6 @@ mod refusals;
 mod rotation;
 mod secrecy;
 mod serve;
+mod tokens;
 mod told;
 mod usage;

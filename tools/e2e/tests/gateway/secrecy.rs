@@ -8,7 +8,13 @@ use e2e::{
 };
 use http::Method;
 
+use crate::tokens::{make, manage};
+
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one search through everything that is emitted"
+)]
 fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
     with_world(async |world| {
         let user = world.user().unwrap();
@@ -60,6 +66,8 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
         let broken = user.chat("proxy", "stub/ok", true, "x").await.unwrap();
         emitted.push_str(&broken.text().await.unwrap());
         emitted.push_str(&key_changes(world).await);
+        let (tokens, seen) = used_tokens(world).await;
+        emitted.push_str(&seen);
         user.rows().await.unwrap();
         for table in [
             "request_logs",
@@ -67,6 +75,10 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             "key_events",
             "key_provisionings",
             "accounts",
+            "access_tokens",
+            "token_digests",
+            "budget_events",
+            "usage_series",
         ] {
             let rows = format!("SELECT json_agg(r) FROM public.{table} r");
             emitted.push_str(&world.sql(&rows).unwrap());
@@ -80,6 +92,7 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
 
         let mut secrets = world.planted_secrets();
         secrets.extend(signatures);
+        secrets.extend(tokens);
         secrets.push(user.api_key.expose_secret().to_owned());
         secrets.extend(
             [
@@ -108,6 +121,80 @@ fn planted_secrets_are_in_no_answer_no_log_and_no_row() {
             assert!(!text.contains("planted-prompt") && !text.contains("planted-query"));
         }
     });
+}
+
+/// Tokens that were made, rotated and used well or badly, and all that was answered but the one answer that
+/// shows each of them.
+async fn used_tokens(world: &World) -> (Vec<String>, String) {
+    let user = world.user().unwrap();
+    let settings =
+        serde_json::json!({"name": "planted", "budgets": [{"period": "day", "amount": "1"}]});
+    let (id, first) = make(&user, settings).await;
+    let rotation = format!("/api/v1/tokens/{id}/rotate");
+    let overlap = serde_json::json!({"overlap_seconds": 600});
+    let rotated = manage(&user, Method::POST, &rotation, &overlap).await;
+    let rotated: serde_json::Value = rotated.json().await.unwrap();
+    let second = rotated["token"].as_str().unwrap().to_owned();
+    let mistyped = format!(
+        "{}{}",
+        &first[..first.len() - 1],
+        if first.ends_with('x') { 'y' } else { 'x' }
+    );
+    let mut emitted = String::new();
+    for token in [&first, &second, &mistyped] {
+        for (function, model) in [
+            ("proxy", "stub/ok"),
+            ("proxy", "stub/402"),
+            ("proxy", "stub/cut"),
+            ("proxy", token),
+            ("proxy-astray", "stub/ok"),
+            ("proxy-dark", "stub/ok"),
+            ("proxy-keyless", "stub/ok"),
+        ] {
+            for header in ["authorization", "x-api-key"] {
+                let value = if header == "authorization" {
+                    format!("Bearer {token}")
+                } else {
+                    token.clone()
+                };
+                let body = serde_json::json!({"model": model, "stream": true, "messages": []});
+                let path = "/api/v1/openrouter/chat/completions";
+                let request = world
+                    .client
+                    .post(world.url(function, path))
+                    .header(header, value);
+                let answer = request.json(&body).send().await.unwrap();
+                write!(emitted, "{:?}", answer.headers()).unwrap();
+                emitted.push_str(&String::from_utf8_lossy(&answer.bytes().await.unwrap()));
+            }
+        }
+        for (function, path) in [
+            ("usage", "/api/v1/usage".to_owned()),
+            ("keys", "/api/v1/keys".to_owned()),
+            ("tokens", "/api/v1/tokens".to_owned()),
+            ("health", format!("/{token}")),
+            ("proxy", "/api/v1/openrouter/key".to_owned()),
+            ("proxy", format!("/api/v1/openrouter/models?key={token}")),
+        ] {
+            let request = world
+                .client
+                .get(world.url(function, &path))
+                .bearer_auth(token);
+            emitted.push_str(&request.send().await.unwrap().text().await.unwrap());
+        }
+        // Pasted where its name and its id belong.
+        let pasted = serde_json::json!({"name": token, "expires_at": "2199-01-01T00:00:00Z"});
+        let answer = manage(&user, Method::POST, "/api/v1/tokens", &pasted).await;
+        emitted.push_str(&answer.text().await.unwrap());
+        let path = format!("/api/v1/tokens/{token}");
+        let answer = manage(&user, Method::DELETE, &path, &serde_json::Value::Null).await;
+        emitted.push_str(&answer.text().await.unwrap());
+    }
+    let path = "/api/v1/tokens?all=true";
+    let listed = manage(&user, Method::GET, path, &serde_json::Value::Null).await;
+    emitted.push_str(&listed.text().await.unwrap());
+    assert!(emitted.contains("malformed_token") && emitted.contains("signature_required"));
+    (vec![first, second, mistyped], emitted)
 }
 
 /// A key that stands where it does not belong.

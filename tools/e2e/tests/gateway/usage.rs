@@ -189,6 +189,7 @@ fn a_request_is_listed_as_it_went() {
             request,
             json!({
                 "id": null, "request_time": null, "response_time": null, "duration_ms": null, "first_byte_ms": null,
+                "token_id": null, "app": null, "tag": null,
                 "method": "POST", "path": "/chat/completions", "endpoint": "chat.completions",
                 "requested_model": "stub/ok", "model": "stub/served-model", "generation_id": "gen-listed",
                 "streamed": true, "status": "completed", "http_status": 200, "error_reason": null,
