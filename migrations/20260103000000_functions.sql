@@ -674,9 +674,7 @@ BEGIN
   IF v_answer IS NULL THEN
     RAISE EXCEPTION 'no key is stored for this DID' USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
   RETURN v_answer;
 END
 $$;
@@ -704,10 +702,8 @@ BEGIN
   END IF;
 
   v_old := public.lock_key(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did), 'condemned', NULL);
   END IF;
   IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
@@ -757,10 +753,8 @@ BEGIN
   END IF;
 
   v_key := public.lock_key(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     RETURN (SELECT jsonb_build_object('hash', e.key_hash, 'condemned', NULL)
               FROM public.key_events AS e
              WHERE e.did = v_did AND e.request_id = (v_in ->> 'id')::uuid AND e.action = 'revoked');
@@ -1207,6 +1201,25 @@ BEGIN
               LIMIT 400));
   END IF;
   RETURN 'first';
+END
+$$;
+
+-- As use_fingerprint, and refuses a replay with PT401 replayed_request. A request without a fingerprint may be
+-- asked again: null.
+CREATE OR REPLACE FUNCTION public.pass_once(request jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_use text;
+BEGIN
+  IF request ->> 'fingerprint' IS NULL THEN
+    RETURN NULL;
+  END IF;
+  v_use := public.use_fingerprint(request);
+  IF v_use = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  RETURN v_use;
 END
 $$;
 
@@ -1683,12 +1696,12 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.pass_once(jsonb), public.hold_for(text, text, text, numeric),
     public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.pass_once(jsonb), public.hold_for(text, text, text, numeric),
     public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
@@ -2610,10 +2623,7 @@ BEGIN
     RAISE EXCEPTION 'a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   PERFORM public.lock_account(p_in ->> 'did');
-  p_use := public.use_fingerprint(p_in);
-  IF p_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  p_use := public.pass_once(p_in);
   SELECT * INTO p_token FROM public.access_tokens AS t
    WHERE t.id = (p_in ->> 'token_id')::uuid AND t.did = p_in ->> 'did'
      AND (t.revoked_at IS NULL OR p_use = 'again');
@@ -2677,10 +2687,8 @@ BEGIN
   END IF;
 
   v_account := public.lock_account(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     SELECT * INTO v_token FROM public.access_tokens AS t WHERE t.id = v_id AND t.did = v_did;
     RETURN public.token_json(v_token, v_now);
   END IF;
@@ -2724,9 +2732,7 @@ BEGIN
   IF v_did IS NULL OR v_now IS NULL THEN
     RAISE EXCEPTION 'list_tokens: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
   SELECT coalesce(jsonb_agg(public.token_json(t, v_now) ORDER BY t.created_at DESC, t.id), '[]') INTO v_answer
     FROM public.access_tokens AS t
    WHERE t.did = v_did AND (v_token IS NULL OR t.id = v_token)
@@ -2844,14 +2850,16 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_token public.access_tokens;
   v_until timestamptz;
+  v_found record;
 BEGIN
-  SELECT d.valid_until INTO v_until FROM public.token_digests AS d WHERE d.digest = p_digest;
+  SELECT t AS token, d.valid_until INTO v_found
+    FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
+   WHERE d.digest = p_digest;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'this token is not known' USING ERRCODE = 'PT401', DETAIL = 'unknown_token';
   END IF;
-  SELECT t.* INTO v_token
-    FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
-   WHERE d.digest = p_digest;
+  v_token := v_found.token;
+  v_until := v_found.valid_until;
   IF v_token.revoked_at IS NOT NULL OR v_until <= p_time THEN
     RAISE EXCEPTION 'this token has been revoked' USING ERRCODE = 'PT401', DETAIL = 'token_revoked';
   ELSIF v_token.expires_at <= p_time THEN
@@ -3035,10 +3043,7 @@ BEGIN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
 
   -- The index is entered at the one bound that is nearest; of two, PostgreSQL may pick the other.
   v_end := least(v_end, v_before + interval '1 microsecond');
@@ -3243,10 +3248,7 @@ BEGIN
     RAISE EXCEPTION 'usage_report: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
 
   v_series := ARRAY(
     SELECT s.id FROM public.usage_series AS s
@@ -3526,7 +3528,7 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,access_tokens,token_digests,budgets,budget_periods,budget_events,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,pass_once,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

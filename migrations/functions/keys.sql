@@ -58,9 +58,7 @@ BEGIN
   IF v_answer IS NULL THEN
     RAISE EXCEPTION 'no key is stored for this DID' USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
   RETURN v_answer;
 END
 $$;
@@ -88,10 +86,8 @@ BEGIN
   END IF;
 
   v_old := public.lock_key(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     RETURN jsonb_build_object('key', public.key_description(v_did), 'condemned', NULL);
   END IF;
   IF EXISTS (SELECT FROM public.accounts AS a WHERE a.did = v_did AND a.disabled) THEN
@@ -141,10 +137,8 @@ BEGIN
   END IF;
 
   v_key := public.lock_key(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     RETURN (SELECT jsonb_build_object('hash', e.key_hash, 'condemned', NULL)
               FROM public.key_events AS e
              WHERE e.did = v_did AND e.request_id = (v_in ->> 'id')::uuid AND e.action = 'revoked');

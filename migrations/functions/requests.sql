@@ -48,6 +48,25 @@ BEGIN
 END
 $$;
 
+-- As use_fingerprint, and refuses a replay with PT401 replayed_request. A request without a fingerprint may be
+-- asked again: null.
+CREATE OR REPLACE FUNCTION public.pass_once(request jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_use text;
+BEGIN
+  IF request ->> 'fingerprint' IS NULL THEN
+    RETURN NULL;
+  END IF;
+  v_use := public.use_fingerprint(request);
+  IF v_use = 'replayed' THEN
+    RAISE EXCEPTION 'this signed request has been used before'
+      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
+  END IF;
+  RETURN v_use;
+END
+$$;
+
 -- The hold of a new request: the highest cost among the DID's last 20 settled requests to the same
 -- model, for a model that it has not used yet among those to the same endpoint, and at least p_least.
 -- Requests without a model learn from each other.
@@ -521,12 +540,12 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+REVOKE ALL ON FUNCTION public.use_fingerprint(jsonb), public.pass_once(jsonb), public.hold_for(text, text, text, numeric),
     public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.hold_for(text, text, text, numeric),
+GRANT EXECUTE ON FUNCTION public.use_fingerprint(jsonb), public.pass_once(jsonb), public.hold_for(text, text, text, numeric),
     public.note_cost(text, text, text, numeric), public.judge_request(public.accounts, integer, numeric),
     public.next_tat(timestamptz, integer), public.begin_request(jsonb), public.note_generation(jsonb),
     public.finish_request(jsonb)

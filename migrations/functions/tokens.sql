@@ -46,10 +46,7 @@ BEGIN
     RAISE EXCEPTION 'a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   PERFORM public.lock_account(p_in ->> 'did');
-  p_use := public.use_fingerprint(p_in);
-  IF p_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  p_use := public.pass_once(p_in);
   SELECT * INTO p_token FROM public.access_tokens AS t
    WHERE t.id = (p_in ->> 'token_id')::uuid AND t.did = p_in ->> 'did'
      AND (t.revoked_at IS NULL OR p_use = 'again');
@@ -113,10 +110,8 @@ BEGIN
   END IF;
 
   v_account := public.lock_account(v_did);
-  v_use := public.use_fingerprint(v_in);
-  IF v_use = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  ELSIF v_use = 'again' THEN
+  v_use := public.pass_once(v_in);
+  IF v_use = 'again' THEN
     SELECT * INTO v_token FROM public.access_tokens AS t WHERE t.id = v_id AND t.did = v_did;
     RETURN public.token_json(v_token, v_now);
   END IF;
@@ -160,9 +155,7 @@ BEGIN
   IF v_did IS NULL OR v_now IS NULL THEN
     RAISE EXCEPTION 'list_tokens: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before' USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
   SELECT coalesce(jsonb_agg(public.token_json(t, v_now) ORDER BY t.created_at DESC, t.id), '[]') INTO v_answer
     FROM public.access_tokens AS t
    WHERE t.did = v_did AND (v_token IS NULL OR t.id = v_token)
@@ -280,14 +273,16 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_token public.access_tokens;
   v_until timestamptz;
+  v_found record;
 BEGIN
-  SELECT d.valid_until INTO v_until FROM public.token_digests AS d WHERE d.digest = p_digest;
+  SELECT t AS token, d.valid_until INTO v_found
+    FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
+   WHERE d.digest = p_digest;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'this token is not known' USING ERRCODE = 'PT401', DETAIL = 'unknown_token';
   END IF;
-  SELECT t.* INTO v_token
-    FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
-   WHERE d.digest = p_digest;
+  v_token := v_found.token;
+  v_until := v_found.valid_until;
   IF v_token.revoked_at IS NOT NULL OR v_until <= p_time THEN
     RAISE EXCEPTION 'this token has been revoked' USING ERRCODE = 'PT401', DETAIL = 'token_revoked';
   ELSIF v_token.expires_at <= p_time THEN

@@ -63,10 +63,7 @@ BEGIN
     RAISE EXCEPTION 'usage_requests: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
 
   -- The index is entered at the one bound that is nearest; of two, PostgreSQL may pick the other.
   v_end := least(v_end, v_before + interval '1 microsecond');
@@ -271,10 +268,7 @@ BEGIN
     RAISE EXCEPTION 'usage_report: a member is missing or out of range'
       USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
-  IF v_in ->> 'fingerprint' IS NOT NULL AND public.use_fingerprint(v_in) = 'replayed' THEN
-    RAISE EXCEPTION 'this signed request has been used before'
-      USING ERRCODE = 'PT401', DETAIL = 'replayed_request';
-  END IF;
+  PERFORM public.pass_once(v_in);
 
   v_series := ARRAY(
     SELECT s.id FROM public.usage_series AS s

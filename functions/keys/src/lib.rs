@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use serde::Serialize;
 use shared::{
-    accounting::usage::ParameterError,
+    accounting::usage::Parameters,
     clock::Clock,
     config::{Env, KeysConfig, StartError},
     credentials::{
@@ -19,7 +19,6 @@ use shared::{
     identity::{
         access::{Allowed, AllowedDids},
         auth::{self, Audiences},
-        canonical::CanonicalQuery,
     },
     request::{self, Incoming, Invocation},
     respond,
@@ -144,17 +143,9 @@ fn route(allowed: &Allowed, method: &Method) -> Result<(), Error> {
     let path = allowed.path().as_str().trim_end_matches('/');
     let route = Route::of(Function::Keys, path).ok_or(Error::NotFound)?;
     route.check_method(method)?;
-    Ok(no_parameters(allowed.query())?)
-}
-
-fn no_parameters(query: &CanonicalQuery) -> Result<(), ParameterError> {
-    match query.pairs().next() {
-        None => Ok(()),
-        Some((name, _)) => Err(ParameterError {
-            name: shared::vault::secret::clipped_without_keys(&name, 64),
-            problem: "is not a parameter of this route; it takes none",
-        }),
-    }
+    let otherwise = "is not a parameter of this route; it takes none";
+    Parameters::read(allowed.query(), &[], otherwise)?;
+    Ok(())
 }
 
 impl Keys {

@@ -4,7 +4,10 @@
 use http::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::storage::{BudgetPeriod, BudgetState, PresentedToken};
+use shared::{
+    metering::money::Usd,
+    storage::{BudgetPeriod, BudgetState, PresentedToken},
+};
 
 /// A question for what may still be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +129,7 @@ fn key(presented: &PresentedToken) -> Data<Key> {
 fn credits(presented: &PresentedToken) -> Data<Credits> {
     let token = &presented.token;
     let total = tightest(&token.budgets).and_then(|budget| {
-        let usage: shared::metering::money::Usd = token.cost.parse().ok()?;
+        let usage: Usd = token.cost.parse().ok()?;
         let total = usage.checked_add(budget.remaining.parse().ok()?)?;
         number(&total.to_string())
     });
@@ -141,7 +144,7 @@ fn credits(presented: &PresentedToken) -> Data<Credits> {
 /// The budget of which the least is left.
 fn tightest(budgets: &[BudgetState]) -> Option<&BudgetState> {
     let remaining = |budget: &BudgetState| {
-        let remaining = budget.remaining.parse::<shared::metering::money::Usd>();
+        let remaining = budget.remaining.parse::<Usd>();
         remaining.ok()
     };
     budgets

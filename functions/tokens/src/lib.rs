@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
 use shared::{
-    accounting::usage::ParameterError,
+    accounting::usage::{ParameterError, Parameters},
     clock::Clock,
     config::{AccountConfig, Env, StartError},
     credentials::tokens::{CreateTokenBody, EditTokenBody, RotateTokenBody},
@@ -25,7 +25,6 @@ use shared::{
     respond,
     routes::{MethodNotAllowed, Route},
     storage::{NewToken, Storage, TokenDescription},
-    vault::secret::clipped_without_keys,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -251,25 +250,8 @@ impl Target {
 
 /// Whether the ended tokens are asked for, too: `?all=true`, the only parameter here.
 fn lists_all(allowed: &Allowed) -> Result<bool, ParameterError> {
-    let mut all = None;
-    for (name, value) in allowed.query().pairs() {
-        let problem = match (name.as_ref(), value.as_ref()) {
-            ("all", _) if all.is_some() => "is given more than once",
-            ("all", "true") => {
-                all = Some(true);
-                continue;
-            }
-            ("all", "false") => {
-                all = Some(false);
-                continue;
-            }
-            ("all", _) => "must be true or false",
-            _ => "is not a parameter of this route; it takes all",
-        };
-        return Err(ParameterError {
-            name: clipped_without_keys(&name, 64),
-            problem,
-        });
-    }
+    let otherwise = "is not a parameter of this route; it takes all";
+    let parameters = Parameters::read(allowed.query(), &["all"], otherwise)?;
+    let all = parameters.parse("all", "must be true or false", |value| value.parse().ok())?;
     Ok(all.unwrap_or(false))
 }

@@ -14,6 +14,6 @@ mod zone;
 
 pub use answer::{Page, Summary};
 pub use format::Format;
-pub use parameters::ParameterError;
+pub use parameters::{ParameterError, Parameters};
 pub use requests::RequestsQuestion;
 pub use summary::SummaryQuestion;

@@ -30,12 +30,13 @@ impl ParameterError {
 }
 
 /// The parameters of one request, all of them known and none given twice.
-pub(super) struct Parameters<'q>(Vec<(Cow<'q, str>, Cow<'q, str>)>);
+#[derive(Debug)]
+pub struct Parameters<'q>(Vec<(Cow<'q, str>, Cow<'q, str>)>);
 
 impl<'q> Parameters<'q> {
-    /// Any other than those `known` is an error that says `otherwise`: a misspelt one would answer
+    /// Reads a query. Any parameter other than those `known` is an error that says `otherwise`: a misspelt one would answer
     /// a question that was not asked.
-    pub(super) fn read(
+    pub fn read(
         query: &'q CanonicalQuery,
         known: &[&str],
         otherwise: &'static str,
@@ -54,7 +55,7 @@ impl<'q> Parameters<'q> {
 
     /// The parameter `name` as `parse` reads it, if it is there; what `parse` does not take is a
     /// `problem`.
-    pub(super) fn parse<T>(
+    pub fn parse<T>(
         &self,
         name: &str,
         problem: &'static str,
