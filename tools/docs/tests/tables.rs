@@ -517,6 +517,43 @@ fn versions_of_clients_are_those_that_are_tested() {
     }
 }
 
+/// The programs in the tables are those that `cargo xtask clients` runs, in the versions that it installs.
+#[test]
+fn programs_are_those_that_are_run() {
+    let source = read("tools/xtask/src/clients/programs.rs");
+    let values = |field: &str| {
+        let field = format!("{field}: \"");
+        let lines = source.lines().map(str::trim);
+        let values = lines.filter_map(|line| line.strip_prefix(&field)?.strip_suffix("\","));
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (names, packages, versions) = (values("name"), values("package"), values("version"));
+    let (mut run, mut recipes) = (Vec::new(), Vec::new());
+    for row in Page::read("docs/use/programs.md").unwrap().table("program") {
+        if row.len() == 2 {
+            recipes.push(row[0].clone());
+        } else {
+            run.push((row[0].clone(), spans(&row[1])[0].clone(), row[2].clone()));
+        }
+    }
+    let locks: String = ["aider", "openai-2", "openai-3"]
+        .iter()
+        .map(|it| read(&format!("tools/xtask/clients/{it}.txt")))
+        .collect();
+    assert_eq!(recipes, names);
+    let mut locked = 0;
+    for (at, (name, package, version)) in run.iter().enumerate() {
+        assert_eq!(
+            (name, package, version),
+            (&names[at], &packages[at], &versions[at])
+        );
+        locked += usize::from(locks.contains(&format!("{package}=={version} ")));
+    }
+    assert_eq!(run.len(), names.len());
+    // Those of npm have no lock file.
+    assert_eq!(locked, source.matches("source: Source::PyPI,").count());
+}
+
 /// The sample output is that of the stand-in for OpenRouter.
 #[test]
 fn the_readme_shows_what_the_demonstration_prints() {

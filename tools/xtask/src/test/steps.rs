@@ -124,6 +124,7 @@ fn workflows(context: &Context) -> Result<Outcome> {
         (
             "github-workflows",
             vec![
+                "workflows/clients.yml",
                 "workflows/deploy.yml",
                 "workflows/fuzz.yml",
                 "workflows/test.yml",
