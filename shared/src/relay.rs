@@ -7,7 +7,7 @@ mod watch;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use tokio::time::Instant;
 
 pub use self::body::{BROKEN_OFF, RelayBody};
@@ -53,6 +53,16 @@ pub enum Books {
     Job(JobPoll),
 }
 
+/// Upstream's answers share their origin with the console, whose identities are there. One that is HTML, opened
+/// in a tab, runs nothing and belongs to no origin. The body stays as it is.
+const SANDBOX: [(HeaderName, &str); 2] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "sandbox; default-src 'none'",
+    ),
+];
+
 /// Starts passing `answer` on. The books are closed by a task of the invocation, after the
 /// client's end of stream; for them it runs to the end also when the client has left.
 #[must_use]
@@ -66,6 +76,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
     let status = answer.head.status();
     let mut headers = returned_headers(answer.head.headers());
     headers.insert(UPSTREAM_MARK.0, HeaderValue::from_static(UPSTREAM_MARK.1));
+    for (name, value) in SANDBOX {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     let mut response = Response::new(Pump::start(answer, relayed, format, invocation));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
