@@ -8,6 +8,7 @@ mod connect;
 mod doctor;
 mod identity;
 mod keys;
+mod login;
 mod models;
 mod profile;
 mod request;
@@ -76,6 +77,8 @@ pub enum Command {
     /// Manage several gateways and identities by name
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
+    /// Get an access token by the user's approval in a browser, without an identity
+    Login(login::LoginArgs),
     /// Store your OpenRouter key at the gateway, or have one created
     Connect(connect::ConnectArgs),
     /// Show or revoke your OpenRouter key at the gateway
@@ -108,6 +111,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
     match command {
         Command::Identity(command) => identity::run(command, context),
         Command::Profile(command) => profile::run(command, context),
+        Command::Login(args) => login::run(&args, context),
         Command::Connect(args) => connect::run(args, context),
         Command::Keys(args) => keys::run(args, context),
         Command::Tokens(command) => tokens::run(command, context),

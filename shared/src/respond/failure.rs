@@ -62,7 +62,7 @@ impl Failure {
             Error::Method(MethodNotAllowed { method, allow }) => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
-                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys, /api/v1/tokens and /api/v1/openrouter/….",
+                "There is no such route; the routes are /, /console, /api/v1/health, /api/v1/usage, /api/v1/keys, /api/v1/tokens and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
             Error::Vault(error) => of_vault(error),

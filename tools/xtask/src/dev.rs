@@ -5,13 +5,21 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use stack::progress::step;
-use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace, clients};
 use stub::OpenRouter;
 
 use crate::demo::{self, Running};
 
 /// The deployed functions.
-pub(crate) const FUNCTIONS: [&str; 6] = ["proxy", "usage", "keys", "tokens", "health", "reconcile"];
+pub(crate) const FUNCTIONS: [&str; 7] = [
+    "proxy",
+    "usage",
+    "keys",
+    "tokens",
+    "health",
+    "console",
+    "reconcile",
+];
 /// The name of the keyset's secret.
 const KEYSET_SECRET: &str = "llm-gateway/keyset";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
@@ -57,6 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let tools = Tools::install(&workspace)?;
     let run = RunDir::named(&workspace, &format!("dev-{}", gateway_port.number()))
         .context("can't make the folder of this run")?;
+    step("Console (vite)", || clients::console(&workspace))?;
     step("Functions (cargo build)", || {
         Functions::build(&workspace, &FUNCTIONS)
     })?;
@@ -102,6 +111,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.once {
         // Before this line a signal ends this process at once, and its watchdog ends the services.
         let mut signals = Signals::new([SIGINT, SIGTERM]).context("can't wait for Ctrl-C")?;
+        eprintln!(
+            "The console: {}/console (\"Use the demo identity\" signs in with an account)",
+            gateway.url()
+        );
         eprintln!(
             "Logs: {}\nFunctions are rebuilt when their code changes. Ctrl-C stops everything.",
             run.path().display()

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and test, each timed, one table at the end.
 
+mod console;
 mod context;
 mod steps;
 

@@ -1,6 +1,6 @@
 //! `llmgw connect`: stores an OpenRouter key at the gateway.
 
-mod pkce;
+pub(super) mod pkce;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;

@@ -6,12 +6,13 @@ use anyhow::{Result, bail};
 use stack::process::run as run_quietly;
 use stack::{Database, Functions, Port, RunDir, Tools, cargo, clients, install};
 
+use super::console;
 use super::context::{Context, Outcome, STORAGE, check, matching};
 use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 20] = [
+pub(super) const STEPS: [Step; 21] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -43,6 +44,8 @@ pub(super) const STEPS: [Step; 20] = [
         storage(it, "pglite", Database::pglite, &PGLITE_EXCEPTIONS)
     }),
     Step("functions", |it| {
+        // It is compiled into one of them.
+        clients::console(&it.workspace)?;
         Functions::build(&it.workspace, &FUNCTIONS)?;
         Ok(Outcome::default())
     }),
@@ -51,6 +54,7 @@ pub(super) const STEPS: [Step; 20] = [
         Ok(Outcome::default())
     }),
     Step("end to end", end_to_end),
+    Step("console", console::run),
     Step("ledger", ledger),
 ];
 
