@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { createDecipheriv, createECDH, createHash, hkdfSync, randomUUID } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -371,6 +372,9 @@ describe.concurrent("the console", () => {
 
       await person.open("home");
       await page.locator(".tile").filter({ hasText: "Today" }).getByTitle("$0.0000401436").waitFor();
+      // Without a pointer, too.
+      await page.getByLabel("Show every digit of money").check();
+      await page.locator(".tile").filter({ hasText: "Today" }).getByText("$0.0000401436").waitFor();
       await page.getByText("As a table").click();
       await page.getByRole("cell", { name: "$0.0000379134" }).waitFor();
       await page.getByRole("link", { name: "a/rare" }).click();
@@ -543,6 +547,46 @@ describe.concurrent("the console", () => {
     });
     server.close();
   });
+
+  it("approves llmgw, here and elsewhere", () =>
+    visit(async (person) => {
+      const { page } = person;
+      await person.restore(await user());
+      const login = (how: string, name: string) => {
+        const child = spawn(LLMGW, ["login", how, "--gateway", GATEWAY, "--name", name, "--budget", "1/day"]);
+        let [out, told] = ["", ""];
+        child.stdout.on("data", (it: Buffer) => (out += it.toString()));
+        child.stderr.on("data", (it: Buffer) => (told += it.toString()));
+        const ended = new Promise<string>((resolve) => child.on("exit", (code) => resolve(`${code} ${out}`)));
+        const link = async () => {
+          await until(async () => told.includes("/console/approve#") && told.includes("\n", told.indexOf("#")), true);
+          return /http\S+approve#\S+/.exec(told)?.[0] ?? "";
+        };
+        return { child, ended, link };
+      };
+      const here = login("--browser", "llmgw here");
+      await page.goto(await here.link());
+      await page.getByText('"llmgw here" wants to use models').waitFor();
+      await page.getByRole("button", { name: "Approve" }).click();
+      await page.getByText("Done. Return to the terminal.").waitFor();
+      expect(await here.ended).toMatch(/^0 sk-lgw-[0-9A-Za-z]{49}\n$/);
+
+      const elsewhere = login("--headless", "llmgw elsewhere");
+      await page.goto(await elsewhere.link());
+      await page.getByRole("button", { name: "Approve" }).click();
+      const code = page.locator("pre.code");
+      await code.waitFor();
+      elsewhere.child.stdin.end(`${await code.textContent()}\n`);
+      const token = (await elsewhere.ended).replace(/^0 /, "").trim();
+      const answer = await fetch(`${GATEWAY}/api/v1/openrouter/key`, { headers: { authorization: `Bearer ${token}` } });
+      expect(await answer.json()).toMatchObject({ data: { limit: 1 } });
+
+      const refused = login("--browser", "llmgw refused");
+      await page.goto(await refused.link());
+      await page.getByRole("button", { name: "Refuse" }).click();
+      await page.getByText("Done. Return to the terminal.").waitFor();
+      expect(await refused.ended).toBe("1 ");
+    }));
 
   for (const colorScheme of ["light", "dark"] as const) {
     it(`is open to everybody, in ${colorScheme}`, async () => {

@@ -2,7 +2,7 @@ import { signal, useSignalEffect } from "@preact/signals";
 import { render, type JSX } from "preact";
 
 import { returnedCode } from "./connect.js";
-import { Failure } from "./parts.js";
+import { EveryDigit, Failure } from "./parts.js";
 import { address, place } from "./router.js";
 import { current, identities, loadIdentities, notice } from "./session.js";
 import { texts } from "./texts.js";
@@ -16,6 +16,7 @@ import { KeyView } from "./views/key.js";
 import { RequestsView } from "./views/requests.js";
 import { TokensView } from "./views/tokens.js";
 
+const SHOW_MONEY: readonly View[] = ["home", "chat", "requests", "tokens", "key"];
 const isApproval = location.pathname.endsWith("/approve");
 /** A program's request, once: a reload of the page asks again. */
 const fragment = location.hash.slice(1);
@@ -50,6 +51,7 @@ function App(): JSX.Element {
           </p>
         ) : null}
         {isApproval ? <ApproveView fragment={fragment} /> : <Current />}
+        {current.value && SHOW_MONEY.includes(place.value.view) && !isApproval ? <EveryDigit /> : null}
       </main>
     </>
   );

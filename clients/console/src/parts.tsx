@@ -1,6 +1,6 @@
 /** Parts that several views share. */
 
-import { useSignal, type Signal } from "@preact/signals";
+import { signal, useSignal, type Signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
@@ -108,16 +108,33 @@ export function Failure({ error }: { error: unknown }): JSX.Element | null {
 const messageOf = (error: unknown): string =>
   error instanceof Error && error.message !== "" ? error.message : texts.errors.unexpected;
 
-/** Money as people read it; every digit on demand. */
+/** Whether money is shown with every digit, everywhere. */
+export const everyDigit = signal(false);
+
+export function EveryDigit(): JSX.Element {
+  return (
+    <label class="switch small muted">
+      <input
+        type="checkbox"
+        checked={everyDigit.value}
+        onChange={(event) => (everyDigit.value = event.currentTarget.checked)}
+      />{" "}
+      {texts.common.everyDigit}
+    </label>
+  );
+}
+
+/** Money as people read it, or with every digit. */
+export const moneyText = (value: string): string => (everyDigit.value ? exactMoney(value) : money(value));
+
+/** Money; a pointer shows every digit, too. */
 export function Money({ value }: { value: string | null | undefined }): JSX.Element {
   if (value === null || value === undefined) {
     return <span class="muted">{texts.requests.unknown}</span>;
   }
-  const exact = exactMoney(value);
-  const short = money(value);
   return (
-    <span class="money" title={exact}>
-      {short}
+    <span class="money" title={exactMoney(value)}>
+      {moneyText(value)}
     </span>
   );
 }
@@ -141,7 +158,7 @@ export function Bar({
       <div class="bar-head">
         <span>{label}</span>
         <span title={`${exactMoney(part)} / ${exactMoney(whole)}`}>
-          {texts.common.of(money(part), money(whole))}
+          {texts.common.of(moneyText(part), moneyText(whole))}
         </span>
       </div>
       <svg class={`track ${level}`} viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label={percent(full)}>

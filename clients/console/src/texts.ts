@@ -23,7 +23,7 @@ export const texts = {
     unlimited: "no limit",
     never: "never",
     allModels: "every model",
-    everyDigit: "every digit",
+    everyDigit: "Show every digit of money",
     asTable: "As a table",
     of: (part: string, whole: string) => `${part} of ${whole}`,
     resets: (when: string) => `resets ${when}`,

@@ -13,7 +13,7 @@ import {
 import { money, shortDateTime } from "../format.js";
 import { Markdown } from "../markdown.js";
 import { digits, sum } from "../money.js";
-import { Confirm, Failure, Field, Money, useLoaded } from "../parts.js";
+import { Confirm, Failure, Field, Money, moneyText, useLoaded } from "../parts.js";
 import { current } from "../session.js";
 import { complete } from "../stream.js";
 import { texts } from "../texts.js";
@@ -226,7 +226,7 @@ function Talk({ open, changed }: { open: Signal<Conversation>; changed: () => Pr
           />
           {known.length > 0 ? (
             <span class="small muted" title={`$${digits(sum(known))}`}>
-              {t.total(money(digits(sum(known))))}
+              {t.total(moneyText(digits(sum(known))))}
             </span>
           ) : null}
           {isRunning ? (

@@ -2,8 +2,8 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 
 import { data, json, send } from "../api.js";
-import { dateText, exactMoney, money, numberText, relative } from "../format.js";
-import { Confirm, Copy, Dialog, Failure, Field, Show, useLoaded, useWork } from "../parts.js";
+import { dateText, exactMoney, numberText, relative } from "../format.js";
+import { Confirm, Copy, Dialog, Failure, Field, Show, moneyText, useLoaded, useWork } from "../parts.js";
 import { address } from "../router.js";
 import { EMPTY, ScopeFields, bodyOf, type Scope } from "../scope.js";
 import { base, current } from "../session.js";
@@ -218,7 +218,7 @@ function Card({
       ))}
       <p>
         <a href={address("requests", new URLSearchParams({ token: token.id }))}>
-          <span title={exactMoney(token.cost)}>{t.spent(money(token.cost), numberText(Number(token.requests)))}</span>
+          <span title={exactMoney(token.cost)}>{t.spent(moneyText(token.cost), numberText(Number(token.requests)))}</span>
         </a>
       </p>
       <Failure error={work.error.value} />
