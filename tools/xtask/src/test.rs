@@ -2,6 +2,7 @@
 
 mod beside;
 mod context;
+mod executables;
 mod report;
 mod steps;
 
