@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+
 import { Identity } from "llmgw-auth";
 import { describe, expect, it } from "vitest";
 
@@ -16,7 +18,24 @@ async function made(): Promise<{ did: string; algorithm: Algorithm; file: string
   return { did: keys.did, algorithm: keys.algorithm, file };
 }
 
+interface Vectors {
+  readonly cases: readonly { readonly passphrase: string; readonly file: { readonly algorithm: string; readonly did: string } }[];
+}
+
+const vectors = JSON.parse(
+  readFileSync(new URL("../../../shared/testdata/encrypted_identity.json", import.meta.url), "utf8"),
+) as Vectors;
+
 describe("a backup", () => {
+  it("is that of the vectors, which llmgw reads, too", async () => {
+    const known = vectors.cases.filter(({ file }) => file.algorithm === "Ed25519");
+    expect(known).not.toEqual([]);
+    for (const { passphrase, file } of known) {
+      expect((await restore(JSON.stringify(file), passphrase)).did).toBe(file.did);
+      await expect(restore(JSON.stringify(file), `${passphrase} `)).rejects.toThrow(BackupError);
+    }
+  });
+
   it("restores the same identity, whose key can't be exported", async () => {
     const { did, file } = await made();
     expect(isEncrypted(file)).toBe(true);

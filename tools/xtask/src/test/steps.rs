@@ -8,6 +8,7 @@ use stack::{Database, Functions, Port, RunDir, Tools, cargo, clients, install};
 
 use super::console;
 use super::context::{Context, Outcome, STORAGE, check, matching};
+use super::executables::{self, Executable};
 use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
@@ -64,8 +65,10 @@ pub(super) struct Step(
     pub(super) fn(&Context) -> Result<Outcome>,
 );
 
-/// Packages without those that have steps of their own.
-const WITHOUT_E2E: [&str; 5] = ["--workspace", "--exclude", "docs", "--exclude", "e2e"];
+/// Whether the tests are of a package without a step of its own.
+fn is_unit(executable: &Executable) -> bool {
+    !executable.is_of("docs") && !executable.is_of("e2e")
+}
 
 fn deny(context: &Context) -> Result<Outcome> {
     check(&mut deny_command(
@@ -116,7 +119,7 @@ fn documentation(context: &Context) -> Result<Outcome> {
             ])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
-    context.test(&["--package", "docs"])
+    context.test(|it| it.is_of("docs"))
 }
 
 /// GitHub's workflows: their form by its own schemas, and audits of their security. Both are offline.
@@ -213,7 +216,9 @@ fn migrations(context: &Context) -> Result<Outcome> {
 }
 
 fn tests(context: &Context) -> Result<Outcome> {
-    context.test(&WITHOUT_E2E)
+    let outcome = context.test(is_unit)?;
+    context.cargo(&["test", "--workspace", "--doc"])?;
+    Ok(outcome)
 }
 
 /// Replays the fuzz targets' corpus. Not in the fuzzer, whose instrumented build takes minutes: only our own crates are
@@ -222,15 +227,15 @@ fn corpus(context: &Context) -> Result<Outcome> {
     let expose = context.workspace.root().join("fuzz/expose.sh");
     let mut command = cargo::command(&context.workspace);
     command
-        .args(["test", "--test", "corpus", "--test", "planted"])
-        .args(WITHOUT_E2E)
+        .args(["test", "--workspace"])
+        .args(["--test", "corpus", "--test", "planted"])
         .env("RUSTC_WORKSPACE_WRAPPER", expose);
     check(&mut command)?;
     Ok(Outcome::default())
 }
 
 fn end_to_end(context: &Context) -> Result<Outcome> {
-    context.test(&["--package", "e2e"])
+    context.test(|it| it.is_of("e2e"))
 }
 
 /// A short run with a seed that never changes; `cargo xtask ledger` makes longer ones, and others.
@@ -252,26 +257,30 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
     start: fn(&Tools, &RunDir, Port) -> Result<Database, E>,
     exceptions: &[&str],
 ) -> Result<Outcome> {
-    let mut contract = matching(
-        &context.list(&WITHOUT_E2E, &["--ignored"])?,
-        context.needs.tests(STORAGE),
-    );
-    if contract.is_empty() {
+    let built = context.executables(is_unit)?;
+    let mut runs = Vec::new();
+    for executable in &built {
+        let mut contract = matching(
+            &executable.list(&["--ignored"])?,
+            context.needs.tests(STORAGE),
+        );
+        contract.retain(|path| !exceptions.iter().any(|name| path.ends_with(name)));
+        if !contract.is_empty() {
+            contract.extend(["--ignored".to_owned(), "--exact".to_owned()]);
+            runs.push((executable, contract));
+        }
+    }
+    if runs.is_empty() {
         bail!("there are no tests that need {STORAGE}");
     }
-    contract.retain(|path| !exceptions.iter().any(|name| path.ends_with(name)));
     let run = RunDir::unique(&context.workspace, &format!("storage-{name}"))?;
     let database = start(&context.tools, &run, Port::free()?)?;
-    let mut command = cargo::command(&context.workspace);
-    command
-        .args(["test", "--no-fail-fast"])
-        .args(WITHOUT_E2E)
-        .args(["--tests", "--", "--ignored", "--exact"])
-        .args(contract)
-        .env(STORAGE, format!("{}/rest/v1", database.url()))
-        .env("STORAGE_KEY", database.secret_key())
-        .env("STORAGE_ANON_KEY", database.publishable_key());
-    check(&mut command)?;
+    let environment = [
+        (STORAGE, format!("{}/rest/v1", database.url())),
+        ("STORAGE_KEY", database.secret_key().to_owned()),
+        ("STORAGE_ANON_KEY", database.publishable_key().to_owned()),
+    ];
+    executables::run(runs, &environment)?;
     Ok(Outcome {
         not_run: exceptions.iter().map(|&it| it.to_owned()).collect(),
         skipped: false,
