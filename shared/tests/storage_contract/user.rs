@@ -286,7 +286,7 @@ pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
     Finish {
         id,
         status: Status::Completed,
-        response_time: Clock::system().now(),
+        response_time: Clock::system().now() + SignedDuration::from_secs(1),
         first_byte: Some(Duration::from_millis(321)),
         http_status: Some(200),
         model: Some("anthropic/claude-4.6-sonnet-20260217"),
