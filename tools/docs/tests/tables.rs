@@ -12,7 +12,9 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{AccountConfig, Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig};
+use shared::config::{
+    AccountConfig, ConsoleConfig, Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig,
+};
 use shared::identity::auth::Scheme;
 use shared::identity::did::Method;
 use shared::routes::{Access, Route};
@@ -34,7 +36,15 @@ fn column(page: &Page, heading: &str, index: usize) -> Names {
     rows.iter().flat_map(|row| spans(&row[index])).collect()
 }
 
-const FUNCTIONS: [&str; 6] = ["health", "keys", "proxy", "reconcile", "tokens", "usage"];
+const FUNCTIONS: [&str; 7] = [
+    "console",
+    "health",
+    "keys",
+    "proxy",
+    "reconcile",
+    "tokens",
+    "usage",
+];
 
 /// The variables that each function asks for.
 fn variables_read() -> BTreeMap<&'static str, Names> {
@@ -67,6 +77,7 @@ fn variables_read() -> BTreeMap<&'static str, Names> {
         ("keys", of(&|env| drop(KeysConfig::read(env)))),
         ("tokens", of(&|env| drop(AccountConfig::read(env)))),
         ("health", of(&|env| drop(HealthConfig::read(env)))),
+        ("console", of(&|env| drop(ConsoleConfig::read(env)))),
         ("reconcile", of(&|env| drop(ReconcileConfig::read(env)))),
     ])
 }
