@@ -156,7 +156,8 @@ OTHER_TOKEN = b'{"name":"another sample","expires_at":"2199-01-01T00:00:00Z","mo
 # Of the right form, and nobody's.
 UNKNOWN_TOKEN = "sk-lgw-003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf0CXMVh"
 NO_TOKEN = f"{TOKENS}/00000000-0000-4000-8000-000000000000"
-P256 = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"
+# A key type that the gateway does not know.
+SECP256K1 = "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme"
 
 
 def samples() -> list[Sample]:
@@ -207,7 +208,7 @@ def samples() -> list[Sample]:
         refused("missing-credentials", None),
         refused("malformed-did", Credentials(sent={"x-did": "alice"})),
         refused("unsupported-did-method", Credentials(did="did:example:123"), note="the original README's"),
-        refused("unsupported-key-type", Credentials(did=P256), note="P-256"),
+        refused("unsupported-key-type", Credentials(did=SECP256K1), note="secp256k1"),
         refused("malformed-timestamp", Credentials(sent={"x-did-timestamp": "2025-01-01T00:00:00Z"})),
         refused("expired-timestamp", Credentials(offset=-301), "timestamp_out_of_window", "signed 301 s ago"),
         refused("future-timestamp", Credentials(offset=600), "timestamp_out_of_window", "10 min ahead"),

@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 use serde_json::Value;
-use shared::identity::did::{Did, DidError, DidUrl, PublicKey};
+use shared::identity::did::{Did, DidError, DidUrl, KeyType, PublicKey};
 
 use crate::{input::text, json::members, planted};
 
@@ -14,11 +14,13 @@ pub(crate) fn a_key_has_one_spelling(data: &[u8]) {
         return;
     };
     let multicodec = [&[0xed, 1], &rest[..rest.len().min(34)]].concat();
-    let text = match kind % 4 {
+    let p256 = [&[0x80, 0x24], &rest[..rest.len().min(34)]].concat();
+    let text = match kind % 5 {
         0 => text(rest),
         1 => did_key(&rest[..rest.len().min(60)]),
         2 => format!("did:jwk:{}", BASE64URL_NOPAD.encode(rest)),
-        _ => did_key(&multicodec),
+        3 => did_key(&multicodec),
+        _ => did_key(&p256),
     };
     let Ok(url) = DidUrl::parse(&text) else {
         assert!(Did::parse(&text).is_err());
@@ -32,10 +34,11 @@ pub(crate) fn a_key_has_one_spelling(data: &[u8]) {
     }
     match url.public_key() {
         Ok(PublicKey::Ed25519(key)) => is_the_only_one(&key, url.did()),
+        Ok(key @ PublicKey::P256(_)) => is_one_point(&key, url.did()),
         Err(error) => {
             let sentence = error.to_string();
             assert!(sentence.len() < 700 && !sentence.contains(['\n', '\x1b']));
-            if let (3, Ok(bytes)) = (kind % 4, rest.try_into()) {
+            if let (3, Ok(bytes)) = (kind % 5, rest.try_into()) {
                 is_refused_for_itself(bytes, &error);
             }
         }
@@ -79,6 +82,15 @@ fn is_the_only_one(key: &VerifyingKey, did: &Did) {
         BASE64URL_NOPAD.decode(x.as_bytes()).unwrap(),
         key.as_bytes()
     );
+}
+
+fn is_one_point(key: &PublicKey, did: &Did) {
+    assert!(matches!(key.as_bytes(), [2 | 3, x @ ..] if x.len() == 32));
+    assert_eq!(KeyType::P256.read(key.as_bytes()), Ok(*key));
+    let spelling = Did::from_public_key(key);
+    assert_eq!(spelling.public_key(), Ok(*key));
+    let is_jwk = did.as_str().starts_with("did:jwk:");
+    assert!(is_jwk || spelling == *did, "a second spelling of a did:key");
 }
 
 /// A key of the right length is refused only for the point that it is.

@@ -8,12 +8,12 @@ mod watch;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use tokio::time::Instant;
 
 pub use self::body::{BROKEN_OFF, RelayBody};
 use self::pump::Pump;
 use crate::{
     accounting::ledger::{Entry, JobPoll},
+    clock::Moment,
     metering::meter::AnswerFormat,
     request::Invocation,
     upstream::{
@@ -33,9 +33,7 @@ pub struct Relayed {
     /// The model that was asked for, for an error event.
     pub model: Option<String>,
     /// When the request arrived.
-    pub arrived: Instant,
-    /// The same as a date, in seconds since 1970.
-    pub created: i64,
+    pub arrived: Moment,
     /// The longest silence of OpenRouter in the middle of an answer.
     pub idle: Duration,
     /// The books that the answer is written to.
@@ -98,6 +96,8 @@ mod exchanges;
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt as _, stream};
+    use jiff::Timestamp;
+    use tokio::time::Instant;
     use uuid::Uuid;
 
     use std::convert::Infallible;
@@ -105,7 +105,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::request::Tasks;
+    use crate::{clock::Clock, request::Tasks};
 
     #[tokio::test]
     async fn a_stream_that_is_too_long_for_lambda_ends_with_an_error_event() {
@@ -124,8 +124,7 @@ mod tests {
             let relayed = Relayed {
                 endpoint: Endpoint::ChatCompletions,
                 model: Some("a/b".to_owned()),
-                arrived: Instant::now(),
-                created: 0,
+                arrived: Clock::fixed(Timestamp::UNIX_EPOCH).moment(),
                 idle: Duration::from_secs(5),
                 books: Books::Closed,
             };

@@ -210,8 +210,8 @@ mod tests {
             ),
             (
                 StorageError::Refused(Refusal::NoKeyForDid).into(),
-                404,
-                "not_found_error",
+                402,
+                "billing_error",
                 "no_key_for_did",
             ),
             (

@@ -12,6 +12,7 @@ mod login;
 mod models;
 mod profile;
 mod request;
+mod run;
 mod serve;
 mod sign;
 mod tokens;
@@ -59,6 +60,7 @@ const EXAMPLES: &str = r#"Examples:
   llmgw connect
   llmgw tokens create demo --budget 5/day --for curl
   llmgw chat -m openai/gpt-4o-mini
+  llmgw run -- claude
   llmgw serve
   llmgw request -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello!"}]}' \
       openrouter/chat/completions
@@ -100,6 +102,8 @@ pub enum Command {
     Sign(sign::SignArgs),
     /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
     Serve(serve::ServeArgs),
+    /// Run a program with a local API of its own, and tell what it cost
+    Run(run::RunArgs),
     /// Operate a gateway: keyset, accounts, costs, diagnosis
     Admin(AdminArgs),
     /// Print a shell completion script
@@ -122,6 +126,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Request(args) => request::run(args, context),
         Command::Sign(args) => sign::run(args, context),
         Command::Serve(args) => serve::run(args, context),
+        Command::Run(args) => run::run(args, context),
         Command::Admin(args) => admin::run(args, context),
         Command::Completions(args) => completions::run(&args, &mut Cli::command(), context),
     }

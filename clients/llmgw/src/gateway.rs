@@ -11,7 +11,8 @@ use http::{
 };
 use jiff::Timestamp;
 use shared::identity::signing::{
-    self, Audience, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders, SignedParts,
+    self, Audience, AudienceError, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders,
+    SignedParts,
 };
 
 use crate::{identity::Identity, target::Target};
@@ -87,6 +88,27 @@ impl Gateway {
         *request.headers_mut() = draft.headers;
         signed.apply(request.headers_mut())?;
         Ok(request)
+    }
+}
+
+/// Parses a gateway's base URL: the address that requests are sent to, or the one that they are signed for.
+pub fn base_url(text: &str) -> Result<Audience, BaseUrlError> {
+    Ok(Audience::parse(text)?)
+}
+
+/// The reason why a text is not a gateway's base URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a gateway's base URL is {}", self.form())]
+pub struct BaseUrlError(#[from] AudienceError);
+
+impl BaseUrlError {
+    fn form(&self) -> &'static str {
+        match self.0 {
+            AudienceError::NotAUrl(_) => "like https://gw.example.com",
+            AudienceError::Scheme => "one of https (or http, on this machine)",
+            AudienceError::MoreThanABase => "without user, password, query and fragment",
+            AudienceError::Path => "without escapes and empty segments in its path",
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use self::{
     error::DidError,
-    key::{KeyType, PublicKey, Signature},
+    key::{KeyType, P256Key, PublicKey, Signature},
     method::Method,
     unsupported::UnsupportedKey,
 };

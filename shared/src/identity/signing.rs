@@ -2,7 +2,8 @@
 //!
 //! One function builds the signed text for both sides, [`SigningString::new`]; every part of it is a
 //! type whose constructor refuses line feeds, so that no part can pose as another. Clients call
-//! [`sign`]; `auth` verifies. Plain Ed25519 (RFC 8032 §5.1), not prehashed.
+//! [`sign`], or sign a [`SigningString`] with a key of their own kind; `auth` verifies. Plain Ed25519 (RFC 8032
+//! §5.1), not prehashed, or ECDSA with SHA-256 on P-256.
 //!
 //! ```text
 //! x-did-v1
@@ -282,16 +283,11 @@ impl fmt::Display for SigningString {
     }
 }
 
-/// Signs a request. `parts.did` has to contain the public half of `key`.
+/// Signs a request with an Ed25519 key. `parts.did` has to contain the public half of `key`.
 #[must_use]
 pub fn sign(key: &SigningKey, parts: &SignedParts<'_>) -> SignedHeaders {
     let signature = key.sign(SigningString::new(parts).as_bytes());
-    SignedHeaders {
-        did: parts.did.to_string(),
-        timestamp: parts.signed_at.as_str().to_owned(),
-        nonce: parts.nonce.map(|nonce| nonce.as_str().to_owned()),
-        signature: BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()),
-    }
+    SignedHeaders::new(parts, &Signature::from_bytes(signature.to_bytes()))
 }
 
 /// The values of a signed request's headers.
@@ -308,6 +304,17 @@ pub struct SignedHeaders {
 }
 
 impl SignedHeaders {
+    /// The headers of a request whose [`SigningString`] has this signature.
+    #[must_use]
+    pub fn new(parts: &SignedParts<'_>, signature: &Signature) -> Self {
+        Self {
+            did: parts.did.to_string(),
+            timestamp: parts.signed_at.as_str().to_owned(),
+            nonce: parts.nonce.map(|nonce| nonce.as_str().to_owned()),
+            signature: BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()),
+        }
+    }
+
     /// The headers to send, as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let nonce = self.nonce.as_deref().map(|nonce| (NONCE, nonce));
@@ -348,16 +355,40 @@ pub fn parse_signature(text: &str) -> Result<Signature, MalformedSignature> {
         128 => hex::decode(text).ok(),
         _ => None,
     };
-    let bytes: [u8; SIGNATURE_LENGTH] = bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(MalformedSignature)?;
-    Ok(Signature::from_bytes(bytes))
+    let bytes: Option<[u8; SIGNATURE_LENGTH]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    match bytes {
+        Some(bytes) => Ok(Signature::from_bytes(bytes)),
+        None if is_der(text) => Err(MalformedSignature::Der),
+        None => Err(MalformedSignature::Encoding),
+    }
 }
 
-/// Not 64 bytes in one of the encodings.
+/// Whether a text looks like the DER of an ECDSA signature: a SEQUENCE of two INTEGERs (RFC 3279 §2.2.3).
+fn is_der(text: &str) -> bool {
+    let base64 = text
+        .trim_end_matches('=')
+        .replace('-', "+")
+        .replace('_', "/");
+    let decoded = hex::decode(text).ok();
+    let decoded = decoded.or_else(|| BASE64_STANDARD_NO_PAD.decode(base64).ok());
+    decoded.is_some_and(|bytes| match bytes.as_slice() {
+        [0x30, length, 0x02, rest @ ..] => usize::from(*length) == rest.len() + 1,
+        _ => false,
+    })
+}
+
+/// The reason why a signature cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a signature is 64 bytes in base64url, base64 or hex, optionally after v1=")]
-pub struct MalformedSignature;
+pub enum MalformedSignature {
+    /// Not 64 bytes in one of the encodings.
+    #[error("a signature is 64 bytes in base64url, base64 or hex, optionally after v1=")]
+    Encoding,
+    /// An ECDSA signature as X.509 and OpenSSL write it.
+    #[error(
+        "the signature is DER-encoded; send r and s, 32 bytes each (IEEE P1363), in base64url, base64 or hex"
+    )]
+    Der,
+}
 
 #[cfg(test)]
 mod tests;

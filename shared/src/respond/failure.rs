@@ -206,8 +206,9 @@ fn of_storage(error: &StorageError) -> Failure {
 fn of_refusal(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::NoKeyForDid => Failure::new(
-            StatusCode::NOT_FOUND,
-            "No OpenRouter key is stored for this DID; store one with PUT /api/v1/keys.",
+            // Claude Code takes a 404 for an unknown model, and a 403 for a failed login.
+            StatusCode::PAYMENT_REQUIRED,
+            "No OpenRouter key is stored for this DID; store one with `llmgw connect`, in the console at /console, or with PUT /api/v1/keys.",
         ),
         Refusal::DidNotAllowed => did_not_allowed(),
         Refusal::PathNeedsOwnKey => Failure::new(

@@ -16,6 +16,9 @@ use crate::{
     context::{Context, Outcome, block_on},
 };
 
+/// The beginning of every OpenRouter key.
+const PREFIX: &str = "sk-or-";
+
 /// Arguments of `connect`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -98,7 +101,11 @@ fn read_key(context: &mut Context<'_>) -> Result<ApiKey> {
     let text = context.read_secret()?;
     let key = Zeroizing::new(text.trim().to_owned());
     match ApiKey::new(key) {
-        Ok(key) => Ok(key),
+        Ok(key) if key.expose_secret().starts_with(PREFIX) => Ok(key),
+        Ok(_) => bail!(
+            "this is not an OpenRouter key: those begin with {PREFIX}; yours are at \
+             https://openrouter.ai/settings/keys"
+        ),
         Err(_) if text.trim().is_empty() => {
             bail!("there is no key; `llmgw connect --browser` creates one at OpenRouter")
         }

@@ -150,7 +150,7 @@ fn broken_files_are_explained_and_not_quoted() {
     assert_eq!(
         with_did("did:web:example.com"),
         "the did in PATH cannot be used: the DID method \"web\" is not supported; use did:key \
-         or did:jwk with Ed25519"
+         or did:jwk with Ed25519 or P-256"
     );
     assert_eq!(
         with_did(Identity::from_seed(&[1; 32]).did().as_str()),

@@ -154,7 +154,7 @@ impl AuthError {
             Self::Repeated(header) | Self::NotAscii(header) => header.malformed(),
             Self::Did(error) => error.reason(),
             Self::Timestamp(MalformedTimestamp) => Credential::Timestamp.malformed(),
-            Self::Signature(MalformedSignature) => Credential::Signature.malformed(),
+            Self::Signature(_) => Credential::Signature.malformed(),
             Self::Nonce(MalformedNonce) => Credential::Nonce.malformed(),
             Self::TimestampOutOfWindow { .. } => "timestamp_out_of_window",
             Self::ContentEncoding => "content_encoding_not_supported",

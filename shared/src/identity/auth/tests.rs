@@ -163,6 +163,64 @@ fn a_did_is_known_without_its_fragment() {
     }
 }
 
+/// A request as `x-did-v1` has it, but signed with P-256, by its did:key and its did:jwk.
+#[test]
+fn p256_signs_as_ed25519_does() {
+    let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+    let key = PublicKey::from(*secret.verifying_key());
+    let did_key = Did::from_public_key(&key).to_string();
+    let point = secret.verifying_key().to_sec1_point(false);
+    let [x, y] = [&point.as_bytes()[1..33], &point.as_bytes()[33..]]
+        .map(|it| BASE64_URL_SAFE_NO_PAD.encode(it));
+    let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+    let did_jwk = format!("did:jwk:{}", BASE64_URL_SAFE_NO_PAD.encode(jwk));
+    let mut fingerprints = Vec::new();
+    for did in [did_key, did_jwk] {
+        let client = Client {
+            did: did.clone(),
+            ..Client::default()
+        };
+        let mut request = client.incoming();
+        // Signed by the Ed25519 key, with the DID of the other one.
+        assert_eq!(reason(&request), "invalid_signature");
+        let Err(AuthError::InvalidSignature { signing_string, .. }) = check(&request) else {
+            panic!("a signature of another key has passed");
+        };
+        let signature: p256::ecdsa::Signature = secret.sign(signing_string.as_bytes());
+        set(
+            &mut request,
+            signing::SIGNATURE,
+            &hex::encode(signature.to_bytes()),
+        );
+        let caller = check(&request).unwrap().caller;
+        assert_eq!(caller.did().as_str(), did);
+        // The other s is another signature of the same request.
+        let other = p256::ecdsa::Signature::from_scalars(signature.r(), -signature.s()).unwrap();
+        set(
+            &mut request,
+            signing::SIGNATURE,
+            &hex::encode(other.to_bytes()),
+        );
+        assert_eq!(
+            check(&request).unwrap().caller.fingerprint(),
+            caller.fingerprint()
+        );
+        fingerprints.push(caller.fingerprint());
+
+        let der = hex::encode(signature.to_der().as_bytes());
+        set(&mut request, signing::SIGNATURE, &der);
+        assert_eq!(reason(&request), "malformed_signature");
+        request.body = "{ }".into();
+        set(
+            &mut request,
+            signing::SIGNATURE,
+            &hex::encode(signature.to_bytes()),
+        );
+        assert_eq!(reason(&request), "invalid_signature");
+    }
+    assert_ne!(fingerprints[0], fingerprints[1]);
+}
+
 type Tampering<'a> = &'a dyn Fn(&mut Incoming);
 
 #[test]

@@ -2,7 +2,7 @@
 
 use ed25519_dalek::PUBLIC_KEY_LENGTH;
 
-use super::{MAX_LEN, UnsupportedKey};
+use super::{MAX_LEN, UnsupportedKey, key::P256_KEY_LENGTH};
 
 /// Why a DID cannot identify a caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,13 +14,15 @@ pub enum DidError {
     #[error("the DID is not of the form did:method:identifier")]
     Grammar,
     /// A method whose key the gateway cannot find.
-    #[error("the DID method {method:?} is not supported; use did:key or did:jwk with Ed25519")]
+    #[error(
+        "the DID method {method:?} is not supported; use did:key or did:jwk with Ed25519 or P-256"
+    )]
     UnsupportedMethod {
         /// The method's name, of the alphabet `[a-z0-9]`.
         method: String,
     },
-    /// A key of another type than Ed25519.
-    #[error("{0} keys are not supported; use an Ed25519 key")]
+    /// A key of a type that is none of [`KeyType`](super::KeyType).
+    #[error("{0} keys are not supported; use an Ed25519 or P-256 key")]
     UnsupportedKeyType(UnsupportedKey),
     /// `did:key` without base58btc, or without a multicodec in it.
     #[error("the did:key is not base58btc of a multicodec key")]
@@ -34,17 +36,20 @@ pub enum DidError {
     /// The JWK holds its private part, which everyone can now read.
     #[error("the did:jwk contains the private key; it is compromised, make a new one")]
     PrivateKey,
-    /// Not 32 bytes.
-    #[error("the DID's Ed25519 key does not have {PUBLIC_KEY_LENGTH} bytes")]
+    /// Not of the length of its type.
+    #[error(
+        "the DID's key has a wrong length: {PUBLIC_KEY_LENGTH} bytes with Ed25519; with P-256 {P256_KEY_LENGTH} \
+         (a compressed point), and 32 for each coordinate of a JWK"
+    )]
     KeyLength,
-    /// Not the canonical encoding of a point on the curve (RFC 8032 §5.1.3).
-    #[error("the DID's Ed25519 key is not a canonically encoded point")]
+    /// Not the canonical encoding of a point on the curve (RFC 8032 §5.1.3, SEC 1 §2.3.4).
+    #[error("the DID's key is not a canonically encoded point on its curve")]
     NotAPoint,
     /// A point of small order: its signatures hold for many messages.
     #[error("the DID's Ed25519 key is weak")]
     WeakKey,
     /// A fragment that names something else than the DID's key.
-    #[error("the DID's fragment does not name its Ed25519 key")]
+    #[error("the DID's fragment does not name its key")]
     FragmentNamesAnotherKey,
 }
 

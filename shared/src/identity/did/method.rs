@@ -3,12 +3,13 @@
 //! - `did:key` (<https://w3c-ccg.github.io/did-key-spec/>): multibase base58btc of a key's multicodec
 //!   and its bytes;
 //! - `did:jwk` (<https://github.com/quartzjer/did-jwk/blob/main/spec.md>): base64url of a JWK, such as
-//!   `{"kty":"OKP","crv":"Ed25519","x":…}` (RFC 8037 §2).
+//!   `{"kty":"OKP","crv":"Ed25519","x":…}` (RFC 8037 §2) or `{"kty":"EC","crv":"P-256","x":…,"y":…}` (RFC 7518
+//!   §6.2.1).
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{DidError, KeyType, PublicKey, UnsupportedKey};
+use super::{DidError, KeyType, PublicKey, UnsupportedKey, key::P256Key};
 
 /// A DID method. No network is needed to find a DID's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,7 @@ struct Jwk {
     kty: String,
     crv: Option<String>,
     x: Option<String>,
+    y: Option<String>,
     d: Option<IgnoredAny>,
     #[serde(rename = "use")]
     usage: Option<String>,
@@ -106,6 +108,13 @@ impl Jwk {
     fn key(&self, key_type: KeyType) -> Result<PublicKey, DidError> {
         match key_type {
             KeyType::Ed25519 => key_type.read(&coordinate(self.x.as_deref())?),
+            KeyType::P256 => {
+                let (x, y) = (
+                    coordinate(self.x.as_deref())?,
+                    coordinate(self.y.as_deref())?,
+                );
+                P256Key::from_coordinates(&x, &y).map(PublicKey::P256)
+            }
         }
     }
 }

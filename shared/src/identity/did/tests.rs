@@ -121,7 +121,6 @@ fn other_key_types_are_named() {
         (&[0xec, 0x01], "X25519"),
         (&[0xeb, 0x01], "BLS12-381"),
         (&[0xef, 0x01], "sr25519"),
-        (&[0x80, 0x24], "P-256"),
         (&[0x81, 0x24], "P-384"),
         (&[0x82, 0x24], "P-521"),
         (&[0x83, 0x24], "Ed448"),
@@ -252,7 +251,11 @@ fn did_jwk_refusals() {
     for (jwk, error) in [
         (
             json!({"kty": "EC", "crv": "P-256", "x": x, "y": x}),
-            unsupported(UnsupportedKey::P256),
+            DidError::NotAPoint,
+        ),
+        (
+            json!({"kty": "EC", "crv": "P-384", "x": x, "y": x}),
+            unsupported(UnsupportedKey::P384),
         ),
         (
             json!({"kty": "EC", "crv": "secp256k1", "x": x}),
@@ -388,19 +391,110 @@ fn w3c_ed25519_is_accepted() {
 }
 
 #[test]
+fn w3c_p256_is_accepted() {
+    let mut seen = 0;
+    for (did, vector) in w3c_vectors("did_key_nist_curves.json") {
+        if !did.starts_with("did:key:zDn") {
+            continue;
+        }
+        let key = resolve(&did).unwrap();
+        assert_eq!(key.key_type(), KeyType::P256);
+        assert_eq!(Did::from_public_key(&key).as_str(), did);
+        let public = &vector["verificationMethod"];
+        if let Some(base58) = public["publicKeyBase58"].as_str() {
+            let expected = bs58::decode(base58).into_vec().unwrap();
+            assert_eq!(key.as_bytes(), expected, "{did}");
+        } else {
+            assert_eq!(resolve(&did_jwk(&public["publicKeyJwk"])), Ok(key), "{did}");
+        }
+        let method_id = vector["didDocument"]["verificationMethod"][0]["id"].as_str();
+        assert_eq!(resolve(method_id.unwrap()), Ok(key));
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+/// The generator of P-256 (SEC 2 §2.4.2): x, and y, which is odd.
+const X: &str = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+const Y: &str = "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+/// The prime p of P-256, and p + 5: x = 5 is on the curve, and this is its second spelling.
+const P: &str = "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff";
+const P_PLUS_5: &str = "ffffffff00000001000000000000000000000001000000000000000000000004";
+
+#[test]
+fn only_canonical_points_of_p256() {
+    let of = |point: String| resolve(&did_key(&[0x80, 0x24], &hex::decode(point).unwrap()));
+    let five = format!("{}05", "00".repeat(31));
+    assert!(of(format!("03{X}")).is_ok());
+    // The other root is another key.
+    assert_ne!(of(format!("02{X}")), of(format!("03{X}")));
+    assert!(of(format!("02{five}")).is_ok());
+    for (point, error) in [
+        // Uncompressed, hybrid, compact, untagged.
+        (format!("04{X}{Y}"), DidError::KeyLength),
+        (format!("07{X}{Y}"), DidError::KeyLength),
+        (format!("05{X}"), DidError::NotAPoint),
+        (X.to_owned(), DidError::KeyLength),
+        // Infinity, alone and padded.
+        ("00".to_owned(), DidError::KeyLength),
+        ("00".repeat(33), DidError::NotAPoint),
+        // Too short, too long.
+        (format!("03{}", &X[2..]), DidError::KeyLength),
+        (format!("03{X}00"), DidError::KeyLength),
+        // Not on the curve: no y for x = 1; x not below p.
+        (format!("02{}01", "00".repeat(31)), DidError::NotAPoint),
+        (format!("02{P}"), DidError::NotAPoint),
+        (format!("02{P_PLUS_5}"), DidError::NotAPoint),
+        (format!("03{}", "ff".repeat(32)), DidError::NotAPoint),
+    ] {
+        let refused = of(point.clone());
+        assert_eq!(refused, Err(error), "{point}");
+        assert_eq!(refused.unwrap_err().reason(), "malformed_did");
+    }
+}
+
+#[test]
+fn did_jwk_with_p256() {
+    let base64url = |hex: &str| BASE64_URL_SAFE_NO_PAD.encode(hex::decode(hex).unwrap());
+    let of = |x: &str, y: &str| {
+        let jwk = json!({"kty": "EC", "crv": "P-256", "x": base64url(x), "y": base64url(y)});
+        resolve(&did_jwk(&jwk))
+    };
+    let key = of(X, Y).unwrap();
+    let as_did_key = Did::from_public_key(&key);
+    assert!(as_did_key.as_str().starts_with("did:key:zDn"));
+    assert_eq!(as_did_key.public_key(), Ok(key));
+    let zero = "00".repeat(32);
+    let other_y = format!("{}f4", &Y[..62]);
+    for (x, y, error) in [
+        (X, &*other_y, DidError::NotAPoint),
+        (X, P, DidError::NotAPoint),
+        (P_PLUS_5, Y, DidError::NotAPoint),
+        (&*zero, &*zero, DidError::NotAPoint),
+        (X, &Y[2..], DidError::KeyLength),
+        (&X[2..], Y, DidError::KeyLength),
+        (&*format!("00{X}"), Y, DidError::KeyLength),
+        (X, "", DidError::KeyLength),
+    ] {
+        assert_eq!(of(x, y), Err(error), "{x} {y}");
+    }
+    let without_y = json!({"kty": "EC", "crv": "P-256", "x": base64url(X)});
+    assert_eq!(resolve(&did_jwk(&without_y)), Err(DidError::Jwk));
+    let private = json!({"kty": "EC", "crv": "P-256", "x": base64url(X), "y": base64url(Y), "d": base64url(X)});
+    assert_eq!(resolve(&did_jwk(&private)), Err(DidError::PrivateKey));
+}
+
+#[test]
 fn w3c_other_curves_are_named() {
     for (did, vector) in w3c_vectors("did_key_nist_curves.json") {
-        // One vector is without JWK and names its curve in the method's type.
-        let method = &vector["verificationMethod"];
-        let curve = match method["publicKeyJwk"]["crv"].as_str() {
-            Some(curve) => curve,
-            None if method["type"] == "P256Key2021" => "P-256",
-            None => panic!("{did} names no curve"),
-        };
+        if did.starts_with("did:key:zDn") {
+            continue;
+        }
+        let curve = &vector["verificationMethod"]["publicKeyJwk"]["crv"];
         let Err(DidError::UnsupportedKeyType(key_type)) = resolve(&did) else {
             panic!("{did} was not refused for its key type");
         };
-        assert_eq!(key_type.to_string(), curve, "{did}");
+        assert_eq!(Some(&*key_type.to_string()), curve.as_str(), "{did}");
     }
     for did in w3c_vectors("did_key_secp256k1.json").keys() {
         let refusal = Err(DidError::UnsupportedKeyType(UnsupportedKey::Secp256k1));

@@ -10,7 +10,6 @@ use std::fmt;
 #[expect(missing_docs, reason = "the variants are the names of the key types")]
 pub enum UnsupportedKey {
     Secp256k1,
-    P256,
     P384,
     P521,
     X25519,
@@ -32,7 +31,6 @@ impl UnsupportedKey {
             0xea | 0xeb | 0xee => Self::Bls12381,
             0xec => Self::X25519,
             0xef => Self::Sr25519,
-            0x1200 => Self::P256,
             0x1201 => Self::P384,
             0x1202 => Self::P521,
             0x1203 => Self::Ed448,
@@ -46,7 +44,6 @@ impl UnsupportedKey {
         match (kty, crv) {
             ("RSA", _) => Self::Rsa,
             ("EC", Some("secp256k1")) => Self::Secp256k1,
-            ("EC", Some("P-256")) => Self::P256,
             ("EC", Some("P-384")) => Self::P384,
             ("EC", Some("P-521")) => Self::P521,
             ("OKP", Some("X25519")) => Self::X25519,
@@ -61,7 +58,6 @@ impl fmt::Display for UnsupportedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Secp256k1 => "secp256k1",
-            Self::P256 => "P-256",
             Self::P384 => "P-384",
             Self::P521 => "P-521",
             Self::X25519 => "X25519",

@@ -114,7 +114,7 @@ impl Stack {
         env.extend([
             ("GATEWAY_AUDIENCES", port.url()),
             ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
-            ("OPENROUTER_BASE_URL", openrouter.base_url()),
+            ("GATEWAY_OPENROUTER_URL", openrouter.base_url()),
             ("RUST_LOG", "warn".to_owned()),
         ]);
         let gateway = Watch::only_apis(tools, &run, port)?;
