@@ -17,5 +17,5 @@ export default defineConfig({
     cssCodeSplit: false,
     reportCompressedSize: false,
   },
-  test: { environment: "node", include: ["**/*.test.ts"], testTimeout: 60_000 },
+  test: { environment: "node", include: ["**/*.test.ts"], testTimeout: 180_000 },
 });

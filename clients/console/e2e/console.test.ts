@@ -83,6 +83,7 @@ describe.concurrent("the console", () => {
       await step("answer");
       await page.getByText("Cost $0.000123").waitFor();
       expect(await page.getByTitle("$0.0001234").count()).toBeGreaterThan(0);
+      await person.picture("chat");
 
       await page.getByRole("link", { name: "Tokens" }).click();
       await page.getByText("No tokens yet.").waitFor();
@@ -98,7 +99,7 @@ describe.concurrent("the console", () => {
       expect(JSON.parse(stdout)).toMatchObject({ choices: [{ message: { role: "assistant" } }] });
       times["curl"] = Math.round(performance.now() - begun);
       console.log(`the first minutes, in milliseconds: ${JSON.stringify(times)}`);
-      expect(times["curl"]).toBeLessThan(60_000);
+      expect(times["curl"]).toBeLessThan(120_000);
     }));
 
   it("serves its files as browsers keep them, and nothing that could run elsewhere", async () => {
@@ -376,7 +377,7 @@ describe.concurrent("the console", () => {
       await page.getByLabel("Show every digit of money").check();
       await page.locator(".tile").filter({ hasText: "Today" }).getByText("$0.0000401436").waitFor();
       await page.getByText("As a table").click();
-      await page.getByRole("cell", { name: "$0.0000379134" }).waitFor();
+      await page.getByRole("group", { name: "Spend by day" }).getByText("$0.0000379134").waitFor();
       await page.getByRole("link", { name: "a/rare" }).click();
       await until(() => rows.count(), 3);
       await person.open("home");
@@ -612,8 +613,8 @@ describe.concurrent("the console", () => {
           await page.getByRole("button", { name: "Make a token" }).click();
           await check("dialog");
           await page.keyboard.press("Escape");
-          // From a phone to a wall, nothing is cut off.
-          for (const width of [320, 3840]) {
+          // From a phone to a wall, nothing is cut off; colours change no sizes.
+          for (const width of colorScheme === "light" ? [320, 3840] : []) {
             await page.setViewportSize({ width, height: 900 });
             for (const view of VIEWS) {
               await person.open(view);
@@ -622,9 +623,7 @@ describe.concurrent("the console", () => {
                 () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
               );
               expect(over, `${view} at ${width}`).toBe(0);
-              if (colorScheme === "light") {
-                await person.picture(`${view}-${width}`);
-              }
+              await person.picture(`${view}-${width}`);
             }
           }
         },

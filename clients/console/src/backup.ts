@@ -3,7 +3,7 @@
 import { Identity } from "llmgw-auth";
 
 import { base64url, fromBase64url, random, utf8, type Bytes } from "./bytes.js";
-import { ALGORITHMS, imported, type Algorithm, type Keys } from "./keys.js";
+import { ALGORITHMS, imported, pkcs8Of, type Algorithm, type Keys } from "./keys.js";
 import { texts } from "./texts.js";
 
 const ITERATIONS = { written: 600_000, least: 600_000, most: 10_000_000 };
@@ -67,11 +67,8 @@ async function plain(stored: Record<string, unknown>): Promise<Keys> {
   if (seed?.length !== 32 || typeof did !== "string") {
     throw new BackupError(texts.identity.notABackup);
   }
-  return checked(did, "Ed25519", Uint8Array.from([...SEED_PREFIX, ...seed]));
+  return checked(did, "Ed25519", pkcs8Of(seed));
 }
-
-/** A private key of RFC 8410 §7, up to the seed. */
-const SEED_PREFIX = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /** Imports a key, and checks that the DID is its own. */
 async function checked(did: string, algorithm: Algorithm, pkcs8: Bytes): Promise<Keys> {

@@ -3,6 +3,7 @@
 import { Identity } from "llmgw-auth";
 
 import { fromBase64url, type Bytes } from "./bytes.js";
+import { texts } from "./texts.js";
 
 /** The first that a browser has is used. */
 export const ALGORITHMS = ["Ed25519", "P-256"] as const;
@@ -44,7 +45,7 @@ async function firstSupported(): Promise<{ algorithm: Algorithm; pair: CryptoKey
       }
     }
   }
-  throw new Error("this browser has neither Ed25519 nor P-256");
+  throw new Error(texts.identity.unsupported);
 }
 
 /** Imports a private key as one that cannot be exported again, with its public half. */
@@ -59,12 +60,17 @@ export async function imported(algorithm: Algorithm, pkcs8: Bytes): Promise<Cryp
   return { privateKey, publicKey };
 }
 
+/** A private key of RFC 8410 §7, up to the seed. */
+const SEED_PREFIX = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+/** An Ed25519 key as PKCS#8, from its 32 bytes. */
+export const pkcs8Of = (seed: Bytes): Bytes => Uint8Array.from([...SEED_PREFIX, ...seed]);
+
 /** The key of RFC 8032's first test: everybody has it, and `cargo xtask dev` gives it an account. */
 const DEMO_SEED = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
 
 export async function demoKeys(): Promise<Keys> {
   const seed = fromBase64url(DEMO_SEED) ?? new Uint8Array();
-  const head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-  const pair = await imported("Ed25519", Uint8Array.from([...head, ...seed]));
+  const pair = await imported("Ed25519", pkcs8Of(seed));
   return { did: (await Identity.fromKeyPair(pair)).did, algorithm: "Ed25519", pair };
 }

@@ -18,8 +18,12 @@ import { TokensView } from "./views/tokens.js";
 
 const SHOW_MONEY: readonly View[] = ["home", "chat", "requests", "tokens", "key"];
 const isApproval = location.pathname.endsWith("/approve");
-/** A program's request, once: a reload of the page asks again. */
+/** A program's request. */
 const fragment = location.hash.slice(1);
+if (isApproval) {
+  // Another request, opened in the same tab.
+  addEventListener("hashchange", () => location.reload());
+}
 const code = signal(isApproval ? undefined : returnedCode());
 const broken = signal<unknown>(undefined);
 
