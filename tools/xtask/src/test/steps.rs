@@ -126,6 +126,7 @@ fn workflows(context: &Context) -> Result<Outcome> {
             vec![
                 "workflows/deploy.yml",
                 "workflows/fuzz.yml",
+                "workflows/release.yml",
                 "workflows/test.yml",
             ],
         ),
