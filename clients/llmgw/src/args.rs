@@ -12,7 +12,7 @@ const GATEWAY_HELP: &str =
     "The gateway's base URL, like https://gw.example.com [default: the profile's]";
 
 /// The gateway that requests go to.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct GatewayArgs {
     /// The base URL.
     #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", value_parser = base_url, help = GATEWAY_HELP)]

@@ -92,9 +92,12 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Chat with a model
     Chat(chat::ChatArgs),
+    /// Show the conversations of `chat`, which are kept on this machine
+    Logs(chat::LogsArgs),
     /// Show your usage and its cost
     Usage(usage::UsageArgs),
     /// Diagnose the connection to the gateway
+    #[command(visible_alias = "status")]
     Doctor(doctor::DoctorArgs),
     /// Sign and send a request, and print the response as it arrives
     Request(request::RequestCommandArgs),
@@ -121,6 +124,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Tokens(command) => tokens::run(command, context),
         Command::Models(args) => models::run(args, context),
         Command::Chat(args) => chat::run(args, context),
+        Command::Logs(args) => chat::logs(&args, context),
         Command::Usage(args) => usage::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Request(args) => request::run(args, context),

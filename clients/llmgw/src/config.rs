@@ -10,6 +10,7 @@
 //! gateway = "http://127.0.0.1:9000"
 //! audience = "https://gw.work.example"       # if the gateway is configured with another base URL
 //! identity = "/home/me/work-identity.json"   # default: identity.json beside this file
+//! model = "openai/gpt-4o-mini"               # of `llmgw chat`
 //! ```
 
 use std::{
@@ -85,6 +86,9 @@ pub struct Profile {
     /// The identity file, if it is not the default one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<PathBuf>,
+    /// The model of `chat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// An [`Audience`] in the file.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
 use shared::{clock::Clock, identity::signing::Nonce};
 use zeroize::Zeroizing;
 
@@ -25,6 +26,8 @@ pub struct Context<'a> {
     pub settings: Settings,
     /// The source of signing times.
     pub clock: Clock,
+    /// The time zone of this machine.
+    pub time_zone: TimeZone,
     /// The source of nonces and keys.
     pub random: FillRandom,
     /// The terminals among the streams below, and their abilities.

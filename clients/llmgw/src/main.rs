@@ -4,6 +4,7 @@ use std::{env, ffi::OsString, io, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use jiff::tz::TimeZone;
 use llmgw::{
     commands::{self, Cli},
     config,
@@ -76,6 +77,7 @@ fn run(cli: Cli, stdout: &mut dyn Write) -> Result<Outcome> {
             identity: cli.identity,
         },
         clock: Clock::system(),
+        time_zone: TimeZone::system(),
         random: getrandom::fill,
         terminal: Terminal::of_process(no_color, dumb),
         // Not locked: the line editor reads it in another thread.

@@ -1,9 +1,9 @@
 //! Files that only their owner can read.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -14,6 +14,24 @@ pub enum Existing {
     Keep,
     /// Replace it.
     Replace,
+}
+
+/// Adds `line` at the end of a file that only its owner can read, in one write. A missing directory is
+/// created with mode 0700.
+pub(crate) fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
+    }
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(line)
 }
 
 /// Writes a file atomically, with mode 0600 from the first byte on. A missing directory is created with

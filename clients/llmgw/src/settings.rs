@@ -12,6 +12,9 @@ use crate::{
     gateway::Gateway,
 };
 
+/// The identity file in the configuration directory.
+pub(crate) const DEFAULT_IDENTITY: &str = "identity.json";
+
 /// The global options. Files are read when they are needed.
 #[derive(Debug)]
 pub struct Settings {
@@ -45,7 +48,7 @@ impl Settings {
         }
         match (self.profile()?.identity, &self.directory) {
             (Some(identity), _) => Ok(identity),
-            (None, Some(directory)) => Ok(directory.join("identity.json")),
+            (None, Some(directory)) => Ok(directory.join(DEFAULT_IDENTITY)),
             (None, None) => Err(SettingsError::NoHome),
         }
     }

@@ -75,6 +75,11 @@ pub(super) fn run(args: ConnectArgs, context: &mut Context<'_>) -> Result<Outcom
     };
     let key: Key = block_on(api::ask(&client, draft))?;
     key.write(context.terminal, context.stdout)?;
+    writeln!(
+        context.stderr,
+        "The gateway uses this key for you from now on; `llmgw chat -m MODEL` asks a first question, `llmgw \
+         run -- PROGRAM` lets a program ask."
+    )?;
     Ok(Outcome::Success)
 }
 

@@ -10,7 +10,7 @@ use crate::context::{Context, Outcome};
 use crate::{
     config::{BaseUrl, Config, ConfigError, Profile, ProfileName},
     gateway::base_url,
-    settings::Settings,
+    settings::{DEFAULT_IDENTITY, Settings},
     terminal::Style,
 };
 
@@ -45,6 +45,9 @@ pub struct AddArgs {
     /// The base URL that signatures are made for, if the gateway is configured with another one
     #[arg(long, value_name = "URL", value_parser = base_url)]
     pub audience: Option<Audience>,
+    /// The model that `chat` uses by default
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
     /// Replace an existing profile
     #[arg(long)]
     pub force: bool,
@@ -64,7 +67,10 @@ pub(super) fn run(command: ProfileCommand, context: &mut Context<'_>) -> Result<
     let directory = settings.directory()?;
     let mut config = Config::load(directory)?;
     match command {
-        ProfileCommand::Add(args) => add(&mut config, args, settings)?,
+        ProfileCommand::Add(args) => {
+            let said = add(&mut config, args, settings)?;
+            writeln!(context.stderr, "{said}")?;
+        }
         ProfileCommand::List => {
             list(&config, context)?;
             return Ok(Outcome::Success);
@@ -77,14 +83,21 @@ pub(super) fn run(command: ProfileCommand, context: &mut Context<'_>) -> Result<
             if config.profiles.remove(&name).is_none() {
                 return Err(ConfigError::UnknownProfile { name }.into());
             }
-            config.current = config.current.filter(|current| *current != name);
+            if config.current.as_ref() == Some(&name) {
+                config.current = config.profiles.keys().next().cloned();
+                match &config.current {
+                    Some(next) => writeln!(context.stderr, "The profile in use is now {next}.")?,
+                    None => writeln!(context.stderr, "No profile is left.")?,
+                }
+            }
         }
     }
     config.save(directory)?;
     Ok(Outcome::Success)
 }
 
-fn add(config: &mut Config, args: AddArgs, settings: &Settings) -> Result<()> {
+/// Adds a profile. Returns the next step.
+fn add(config: &mut Config, args: AddArgs, settings: &Settings) -> Result<String> {
     ensure!(
         args.force || !config.profiles.contains_key(&args.name),
         "the profile {} exists already; --force replaces it",
@@ -95,10 +108,30 @@ fn add(config: &mut Config, args: AddArgs, settings: &Settings) -> Result<()> {
         audience: args.audience.map(BaseUrl),
         // Absolute, because profiles are used from any directory.
         identity: settings.identity.as_ref().map(path::absolute).transpose()?,
+        model: args.model,
     };
     config.current.get_or_insert_with(|| args.name.clone());
+    let is_current = config.current.as_ref() == Some(&args.name);
+    let has_identity = match (&profile.identity, &settings.directory) {
+        (Some(identity), _) => identity.exists(),
+        (None, Some(directory)) => directory.join(DEFAULT_IDENTITY).exists(),
+        (None, None) => false,
+    };
+    let way = if is_current {
+        String::new()
+    } else {
+        format!(" --profile {}", args.name)
+    };
+    let step = if has_identity {
+        format!(
+            "`llmgw{way} doctor` checks it, `llmgw{way} connect` stores your OpenRouter key there"
+        )
+    } else {
+        format!("`llmgw{way} identity new` makes your identity for it")
+    };
+    let said = format!("Added {}; {step}.", args.name);
     config.profiles.insert(args.name, profile);
-    Ok(())
+    Ok(said)
 }
 
 fn list(config: &Config, context: &mut Context<'_>) -> Result<()> {
@@ -123,6 +156,9 @@ fn list(config: &Config, context: &mut Context<'_>) -> Result<()> {
         }
         if let Some(identity) = &profile.identity {
             write!(context.stdout, "  {}", identity.display())?;
+        }
+        if let Some(model) = &profile.model {
+            write!(context.stdout, "  {model}")?;
         }
         writeln!(context.stdout)?;
     }

@@ -1,22 +1,35 @@
 //! `llmgw usage`.
 
-use std::{collections::BTreeMap, io::Write};
+mod period;
+mod query;
+mod requests;
+
+use std::{cmp::Reverse, collections::BTreeMap, io::Write, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum, builder::PossibleValue};
+use jiff::tz::TimeZone;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use tokio::time::sleep;
 
+use self::{
+    period::Side,
+    query::{Output, Query, UTC_NAMES},
+    requests::requests,
+};
 use crate::context::{Context, Outcome, block_on};
 use crate::{
     api::{self, Money, USAGE},
     args::GatewayArgs,
     client::Client,
-    table::{Align, Table, bar},
+    table::bar,
     terminal::{Style, Terminal, printable},
 };
 
-const REQUESTS: &str = "/api/v1/usage/requests";
+/// The pause between two reports of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
+/// Clears the terminal (ECMA-48 §8.3.39, §8.3.57).
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// The longest bar, in columns.
 const WIDEST_BAR: usize = 40;
 /// Between label, cost, requests and bar.
@@ -25,17 +38,21 @@ const GAPS: usize = 6;
 /// Arguments of `usage`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the command line, each on its own"
+)]
 pub struct UsageArgs {
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// The first day or time
+    /// The first day or time: 2026-11-01, 2026-11, today, yesterday, or 7d for the last seven days
     #[arg(long, value_name = "DATE")]
     pub since: Option<String>,
-    /// The last day or time
+    /// The last day or time, in the same forms
     #[arg(long, value_name = "DATE")]
     pub until: Option<String>,
-    /// The time zone of days and times, like Europe/Berlin [default: UTC]
+    /// The time zone of days and times, like Europe/Berlin [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<String>,
     /// The grouping; may be repeated [default: by day, and by model]
@@ -55,6 +72,9 @@ pub struct UsageArgs {
     /// Only requests to this model
     #[arg(long, value_name = "MODEL", requires = "requests")]
     pub model: Option<String>,
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
+    pub watch: bool,
     /// Print the gateway's response as JSON
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
@@ -84,7 +104,9 @@ pub enum Dimension {
 
 const EXAMPLES: &str = "Examples:
   llmgw usage
-  llmgw usage --since 2026-01-01 --until 2026-01-31 --time-zone Europe/Berlin
+  llmgw usage --since today
+  llmgw usage --since 2026-11 --until 2026-11 --time-zone Europe/Berlin
+  llmgw usage --watch --requests --limit 10
   llmgw usage --by model
   llmgw usage --by token,app
   llmgw usage --by day,model --csv > january.csv
@@ -94,10 +116,18 @@ const EXAMPLES: &str = "Examples:
 /// Prints the usage.
 pub(super) fn run(args: UsageArgs, context: &mut Context<'_>) -> Result<Outcome> {
     let client = context.client(args.gateway)?;
+    let zone = match &args.time_zone {
+        // One that only the gateway knows is for it to judge.
+        Some(name) => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        None => context.time_zone.clone(),
+    };
+    let today = context.clock.now().to_zoned(zone.clone()).date();
+    let own = zone.iana_name().filter(|name| !UTC_NAMES.contains(name));
     let query = Query {
-        since: args.since,
-        until: args.until,
-        time_zone: args.time_zone,
+        since: args.since.map(|it| period::day(&it, Side::First, today)),
+        until: args.until.map(|it| period::day(&it, Side::Last, today)),
+        time_zone: args.time_zone.or_else(|| own.map(str::to_owned)),
+        zone,
         model: args.model,
     };
     let output = if args.csv {
@@ -107,45 +137,30 @@ pub(super) fn run(args: UsageArgs, context: &mut Context<'_>) -> Result<Outcome>
     } else {
         Output::Text
     };
-    let (terminal, out) = (context.terminal, &mut *context.stdout);
+    let terminal = context.terminal;
+    let (out, err) = (&mut *context.stdout, &mut *context.stderr);
     block_on(async {
-        if args.requests {
-            requests(&client, &query, args.limit, output, terminal, out).await
-        } else {
-            sums(&client, &query, &args.by, output, terminal, out).await
+        loop {
+            // Whole, so that the terminal is not empty while the gateway is asked.
+            let mut report = Vec::new();
+            if args.requests {
+                let streams: (&mut dyn Write, &mut dyn Write) = (&mut report, err);
+                requests(&client, &query, args.limit, output, terminal, streams).await?;
+            } else {
+                sums(&client, &query, &args.by, output, terminal, &mut report).await?;
+            }
+            if args.watch && terminal.stdout {
+                write!(out, "{CLEAR}")?;
+            }
+            out.write_all(&report)?;
+            out.flush()?;
+            if !args.watch {
+                return Ok(());
+            }
+            sleep(WATCH).await;
         }
     })?;
     Ok(Outcome::Success)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Text,
-    Json,
-    Csv,
-}
-
-/// The filter of both reports.
-struct Query {
-    since: Option<String>,
-    until: Option<String>,
-    time_zone: Option<String>,
-    model: Option<String>,
-}
-
-impl Query {
-    /// The parameters that both routes have, and `more`.
-    fn parameters<'a>(
-        &'a self,
-        more: &[(&'static str, Option<&'a str>)],
-    ) -> Vec<(&'static str, Option<&'a str>)> {
-        let common = [
-            ("start_date", self.since.as_deref()),
-            ("end_date", self.until.as_deref()),
-            ("time_zone", self.time_zone.as_deref()),
-        ];
-        [common.as_slice(), more].concat()
-    }
 }
 
 async fn sums(
@@ -173,7 +188,14 @@ async fn sums(
         Output::Text => {
             let groupings = by_given.map_or_else(|| vec!["day", "model"], |names| vec![names]);
             for (place, group_by) in groupings.into_iter().enumerate() {
-                let summary: Summary = api::ask(client, get(Some(group_by), None)?).await?;
+                let mut summary: Summary = api::ask(client, get(Some(group_by), None)?).await?;
+                // What happened when stays in its order.
+                if !group_by
+                    .split(',')
+                    .any(|name| matches!(name, "day" | "hour"))
+                {
+                    summary.groups.sort_by_key(|group| Reverse(group.cost));
+                }
                 if place == 0 {
                     summary.write(terminal, out)?;
                 }
@@ -183,103 +205,6 @@ async fn sums(
         }
     }
     Ok(())
-}
-
-async fn requests(
-    client: &Client,
-    query: &Query,
-    limit: usize,
-    output: Output,
-    terminal: Terminal,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let mut cursor: Option<String> = None;
-    let mut left = limit;
-    let mut all = Vec::new();
-    while left > 0 {
-        // The largest page of the gateway.
-        let size = left.min(1000).to_string();
-        let parameters = |format| {
-            query.parameters(&[
-                ("model", query.model.as_deref()),
-                ("limit", Some(&size)),
-                ("cursor", cursor.as_deref()),
-                ("format", format),
-            ])
-        };
-        if output == Output::Csv {
-            // Only JSON has the cursor of the next page, so CSV is one page.
-            let draft = api::get(REQUESTS, &parameters(Some("csv")))?;
-            out.write_all(&api::fetch(client, draft).await?)?;
-            return Ok(());
-        }
-        let page: Page = api::ask(client, api::get(REQUESTS, &parameters(None))?).await?;
-        left -= page.requests.len().min(left);
-        all.extend(page.requests);
-        match page.next_cursor {
-            Some(next) => cursor = Some(next),
-            None => break,
-        }
-    }
-    if output == Output::Json {
-        serde_json::to_writer(&mut *out, &all)?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    let mut table = Table::new([
-        ("TIME", Align::Left),
-        ("MODEL", Align::Left),
-        ("STATUS", Align::Left),
-        ("IN", Align::Right),
-        ("OUT", Align::Right),
-        ("COST", Align::Right),
-    ]);
-    for request in all {
-        let Listed {
-            request_time,
-            model,
-            status,
-            error_reason,
-            input_tokens,
-            output_tokens,
-            cost_state,
-            total_cost,
-        } = api::read(&request)?;
-        let count = |count: Option<u64>| count.map_or_else(String::new, |it| it.to_string());
-        let cost = match (cost_state.as_str(), total_cost) {
-            ("pending" | "unknown", _) => format!("{cost_state}?"),
-            (_, Some(cost)) => cost.to_string(),
-            (_, None) => String::new(),
-        };
-        table.row([
-            printable(&request_time),
-            printable(&model.unwrap_or_default()),
-            printable(&error_reason.unwrap_or(status)),
-            count(input_tokens),
-            count(output_tokens),
-            cost,
-        ]);
-    }
-    table.write(terminal, out)?;
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Page {
-    requests: Vec<Box<RawValue>>,
-    next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    request_time: String,
-    model: Option<String>,
-    status: String,
-    error_reason: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cost_state: String,
-    total_cost: Option<Money>,
 }
 
 #[derive(Deserialize)]

@@ -17,6 +17,7 @@ fn a_file_is_read_as_it_was_written() {
         gateway: url("http://127.0.0.1:9000"),
         audience: url("https://gw.work.example/Prod"),
         identity: Some("/i.json".into()),
+        model: None,
     };
     let config = Config {
         current: Some(name("home")),

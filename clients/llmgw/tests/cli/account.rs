@@ -467,16 +467,143 @@ fn requests_are_listed_page_by_page() {
     let desk = Desk::new();
     let page = r#"{"success":true,"data":{"requests":[
         {"id":"1","request_time":"2026-01-01T00:00:00Z","model":"m","status":"completed","input_tokens":1,"output_tokens":2,"cost_state":"final","total_cost":0.0000007434},
-        {"id":"2","request_time":"2026-01-01T00:00:01Z","model":"m","status":"failed","error_reason":"upstream_cut","cost_state":"pending"}],
+        {"id":"2","request_time":"2026-01-01T00:00:01Z","model":"m","status":"failed","error_reason":"upstream_cut","http_status":200,"error_message":"It broke.","cost_state":"pending"}],
         "next_cursor":"abc"}}"#;
     desk.gateway.answer("GET /api/v1/usage/requests", 200, page);
     let listed = desk.succeed(&["usage", "--requests", "--limit", "4", "--model", "m"], "");
     assert_eq!(listed.lines().count(), 4);
     insta::assert_snapshot!(listed.lines().take(2).collect::<Vec<_>>().join("\n"), @r"
-    2026-01-01T00:00:00Z  m  completed     1  2  $0.0000007434
-    2026-01-01T00:00:01Z  m  upstream_cut             pending?
+    2026-01-01T00:00:00Z  m  completed          1  2  $0.0000007434
+    2026-01-01T00:00:01Z  m  upstream_cut  200             pending?  It broke.
     ");
     assert_eq!(desk.last().1, "cursor=abc&limit=2&model=m");
+    let output = desk.run(&["usage", "--requests", "--limit", "2"], "");
+    assert_eq!(
+        text(&output.stderr),
+        "llmgw: there are more; --limit NUMBER lists more of them\n"
+    );
+}
+
+#[test]
+fn times_are_those_of_this_machine() {
+    let desk = Desk::new();
+    let page = r#"{"success":true,"data":{"requests":[
+        {"id":"1","request_time":"2026-01-01T23:00:00Z","status":"completed","cost_state":"none"}],
+        "next_cursor":null}}"#;
+    desk.gateway.answer("GET /api/v1/usage/requests", 200, page);
+    let mut command = desk
+        .user
+        .command(&["usage", "--requests", "--since", "2026-01"]);
+    let output = command.env("TZ", "Asia/Kathmandu").output().unwrap();
+    assert!(
+        text(&output.stdout).starts_with("2026-01-02T04:45:00+05:45  "),
+        "{output:?}"
+    );
+    let (_, query, _) = desk.last();
+    assert_eq!(
+        query,
+        "limit=50&start_date=2026-01-01&time_zone=Asia%2FKathmandu"
+    );
+}
+
+#[test]
+fn groups_come_in_the_order_of_their_cost() {
+    let desk = Desk::new();
+    let groups = [
+        sums(1, "0.5", ("model", "cheap")),
+        sums(1, "2", ("model", "dear")),
+    ];
+    desk.gateway
+        .answer("GET /api/v1/usage", 200, usage(&groups));
+    let said = desk.succeed(&["usage", "--by", "model"], "");
+    assert!(said.find("dear") < said.find("cheap"), "{said}");
+}
+
+#[test]
+fn conversations_are_kept_and_continued() {
+    let desk = Desk::new();
+    let answer = |text: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":{{\"prompt_tokens\":3,\
+             \"completion_tokens\":2,\"cost\":7.434e-07}}}}\n\ndata: [DONE]\n\n"
+        )
+    };
+    desk.gateway.answer(CHAT, 200, answer("Hello."));
+    let error = desk.fail(&["chat", "hi"], "");
+    assert!(error.contains("which model?"), "{error}");
+    let error = desk.fail(&["chat", "-c", "hi"], "");
+    assert!(
+        error.contains("there is no conversation to continue"),
+        "{error}"
+    );
+
+    let url = desk.gateway.url();
+    let profile = ["profile", "add", "test", &url, "--audience", AUDIENCE];
+    desk.succeed(&[&profile[..], &["--model", "m", "--force"]].concat(), "");
+    let args = [
+        "chat",
+        "-s",
+        "Be brief.",
+        "-o",
+        "temperature=0.2",
+        "-o",
+        "stop=x",
+        "hi",
+    ];
+    assert_eq!(desk.succeed(&args, ""), "Hello.\n");
+    assert_eq!(
+        desk.last().2,
+        json!({"model": "m", "stream": true, "temperature": 0.2, "stop": "x", "messages": [
+            {"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]})
+    );
+
+    desk.gateway.answer(CHAT, 200, answer("Bye."));
+    std::fs::write(desk.user.home.path().join("a.png"), b"\x89PNG\r\n").unwrap();
+    std::fs::write(desk.user.home.path().join("b.md"), "text").unwrap();
+    let args = [
+        "chat", "-c", "--json", "-a", "a.png", "-a", "b.md", "and now?",
+    ];
+    let json: Value = serde_json::from_str(&desk.succeed(&args, "")).unwrap();
+    assert_eq!(json["answer"], "Bye.");
+    assert_eq!(json["cost"], "0.0000007434");
+    let sent = desk.last().2;
+    assert_eq!(
+        sent["messages"],
+        json!([
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "Hello."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "and now?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}},
+                {"type": "text", "text": "b.md:\n\ntext"},
+            ]},
+        ])
+    );
+    desk.succeed(&["chat", "--no-history", "hi"], "");
+
+    let logs = desk.succeed(&["logs", "--json"], "");
+    let logs: Vec<Value> = logs
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert_eq!(logs[0]["conversation"], logs[1]["conversation"]);
+    assert_eq!(logs[1]["question"], "[a.png] [b.md] and now?");
+    assert!(
+        desk.succeed(&["logs", "-n", "1"], "")
+            .ends_with("> [a.png] [b.md] and now?\nBye.\n\n")
+    );
+    let file = desk.user.home.path().join(".config/llmgw/history.jsonl");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    desk.succeed(&["logs", "--clear"], "");
+    assert!(!file.exists());
+
+    std::fs::write(desk.user.home.path().join("c.bin"), [0xff, 0x00]).unwrap();
+    let error = desk.fail(&["chat", "-a", "c.bin", "hi"], "");
+    assert!(error.contains("neither text, nor a PDF"), "{error}");
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod imports;
 mod profiles;
 mod run;
 mod serve;
+mod session;
 mod terminal;
 mod user;

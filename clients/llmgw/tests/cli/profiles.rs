@@ -75,7 +75,7 @@ fn the_gateway_is_that_of_the_argument_the_variable_or_the_profile() {
         "  home  https://home.example.com\n* work  https://work.example.com/Prod\n"
     );
     succeed(&user, &["profile", "remove", "work"]);
-    assert!(curl_line(&user, &[], &[]).is_err());
+    assert_eq!(url(&[], &[]), home);
     assert_eq!(url(&["--profile", "home"], &[]), home);
 
     for args in [
@@ -202,4 +202,26 @@ fn shells_can_complete_commands() {
         .output()
         .unwrap();
     assert_eq!(text(&asked.stdout), "serve\n", "{asked:?}");
+}
+
+#[test]
+fn removing_the_profile_in_use_chooses_another() {
+    let user = User::without_identity();
+    let added = user.run(&["profile", "add", "a", "https://a.example.com"]);
+    assert_eq!(
+        text(&added.stderr),
+        "Added a; `llmgw identity new` makes your identity for it.\n"
+    );
+    user.run(&["identity", "new"]);
+    let added = user.run(&["profile", "add", "b", "https://b.example.com"]);
+    assert_eq!(
+        text(&added.stderr),
+        "Added b; `llmgw --profile b doctor` checks it, `llmgw --profile b connect` stores your \
+         OpenRouter key there.\n"
+    );
+    let removed = user.run(&["profile", "remove", "a"]);
+    assert_eq!(text(&removed.stderr), "The profile in use is now b.\n");
+    assert!(succeed(&user, &["profile", "list"]).starts_with("* b  "));
+    let removed = user.run(&["profile", "remove", "b"]);
+    assert_eq!(text(&removed.stderr), "No profile is left.\n");
 }

@@ -134,6 +134,7 @@ fn workflows(context: &Context) -> Result<Outcome> {
                 "workflows/clients.yml",
                 "workflows/deploy.yml",
                 "workflows/fuzz.yml",
+                "workflows/release.yml",
                 "workflows/test.yml",
             ],
         ),

@@ -72,10 +72,18 @@ struct Delta {
 
 /// The end of an answer.
 pub(super) struct Turn {
+    /// What was answered.
+    pub(super) text: String,
     pub(super) model: Option<String>,
     pub(super) usage: Option<Usage>,
     /// The reason why the answer is incomplete.
     pub(super) fault: Option<String>,
+}
+
+impl Turn {
+    pub(super) fn cost(&self) -> Option<Money> {
+        self.usage.as_ref()?.cost
+    }
 }
 
 /// The tokens and the cost that the stream reports.

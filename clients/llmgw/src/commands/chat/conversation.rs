@@ -3,10 +3,13 @@
 use anyhow::Result;
 use http::Method;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use shared::metering::{money::Usd, sse::Framer};
 
 use super::{
     answer::{Answer, Turn},
+    attachment::Attachment,
+    history::Exchange,
     screen::Screen,
 };
 use crate::{api, client::Client, markdown::Renderer, response::ErrorResponse};
@@ -14,7 +17,11 @@ use crate::{api, client::Client, markdown::Renderer, response::ErrorResponse};
 const CHAT: &str = "/api/v1/openrouter/chat/completions";
 
 pub(super) struct Conversation {
+    /// Its name in the history.
+    pub(super) id: String,
     pub(super) model: String,
+    /// More members of the request: `temperature` and the like.
+    options: Map<String, Value>,
     messages: Vec<Message>,
     /// Whether the first message is the system prompt.
     has_system: bool,
@@ -23,17 +30,39 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(model: String, system: Option<String>) -> Self {
+    pub(super) fn new(
+        id: String,
+        model: String,
+        system: Option<String>,
+        options: Map<String, Value>,
+    ) -> Self {
         let has_system = system.is_some();
         let system = system.map(|content| Message {
             role: "system",
-            content,
+            content: content.into(),
         });
         Self {
+            id,
             model,
+            options,
             messages: system.into_iter().collect(),
             has_system,
             cost: Usd::ZERO,
+        }
+    }
+
+    /// Adds what was said before.
+    pub(super) fn remember(&mut self, exchanges: &[Exchange]) {
+        for exchange in exchanges {
+            for (role, text) in [
+                ("user", &exchange.question),
+                ("assistant", &exchange.answer),
+            ] {
+                self.messages.push(Message {
+                    role,
+                    content: text.as_str().into(),
+                });
+            }
         }
     }
 
@@ -46,17 +75,19 @@ impl Conversation {
     pub(super) async fn ask(
         &mut self,
         client: &Client,
-        question: String,
+        question: &str,
+        attachments: &[Attachment],
         screen: &mut Screen<'_>,
     ) -> Result<Turn> {
         self.messages.push(Message {
             role: "user",
-            content: question,
+            content: content(question, attachments),
         });
         let body = serde_json::to_vec(&Request {
             model: &self.model,
             messages: &self.messages,
             stream: true,
+            options: &self.options,
         })?;
         // Taken back, so that the question is not kept if this future is dropped.
         let question = self.messages.pop();
@@ -69,7 +100,7 @@ impl Conversation {
             self.messages.extend(question);
             self.messages.push(Message {
                 role: "assistant",
-                content: answer.text,
+                content: turn.text.as_str().into(),
             });
         }
         Ok(turn)
@@ -79,7 +110,17 @@ impl Conversation {
 #[derive(Serialize)]
 struct Message {
     role: &'static str,
-    content: String,
+    content: Value,
+}
+
+/// The content of a question: text alone, or a list of parts.
+fn content(question: &str, attachments: &[Attachment]) -> Value {
+    if attachments.is_empty() {
+        return question.into();
+    }
+    let text = json!({"type": "text", "text": question});
+    let parts = attachments.iter().map(|attachment| attachment.part.clone());
+    std::iter::once(text).chain(parts).collect()
 }
 
 #[derive(Serialize)]
@@ -87,6 +128,8 @@ struct Request<'a> {
     model: &'a str,
     messages: &'a [Message],
     stream: bool,
+    #[serde(flatten)]
+    options: &'a Map<String, Value>,
 }
 
 async fn receive(
@@ -117,7 +160,7 @@ async fn receive(
         let text = answer.feed(&mut framer, &chunk);
         screen.answer(&text, &mut renderer)?;
     }
-    if screen.renders {
+    if screen.renders && !screen.is_json {
         screen.out.write_all(renderer.finish().as_bytes())?;
     }
     if !answer.done {
@@ -126,6 +169,7 @@ async fn receive(
             .get_or_insert("the answer ended too early".to_owned());
     }
     Ok(Turn {
+        text: std::mem::take(&mut answer.text),
         model: answer.model.take(),
         usage: answer.usage.take(),
         fault: answer.fault.take(),

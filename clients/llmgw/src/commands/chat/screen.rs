@@ -15,12 +15,17 @@ use crate::{
 pub(super) struct Screen<'a> {
     pub(super) terminal: Terminal,
     pub(super) renders: bool,
+    /// Whether answers are printed as JSON, once they are whole.
+    pub(super) is_json: bool,
     pub(super) out: &'a mut dyn Write,
     pub(super) err: &'a mut dyn Write,
 }
 
 impl Screen<'_> {
     pub(super) fn answer(&mut self, text: &str, renderer: &mut Renderer) -> io::Result<()> {
+        if self.is_json {
+            return Ok(());
+        }
         if self.renders {
             self.out.write_all(renderer.push(text).as_bytes())?;
         } else if self.terminal.stdout {
