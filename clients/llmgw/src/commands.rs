@@ -13,7 +13,7 @@ mod profile;
 mod request;
 mod serve;
 mod sign;
-mod tokens;
+pub(crate) mod tokens;
 mod usage;
 
 #[cfg(fuzzing)]

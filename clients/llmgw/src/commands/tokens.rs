@@ -1,6 +1,6 @@
 //! `llmgw tokens`: access tokens for programs that take a base URL and a key.
 
-mod scope;
+pub(crate) mod scope;
 mod setup;
 
 use std::io::Write;
