@@ -254,6 +254,7 @@ CREATE TABLE public.access_tokens (
   endpoints           text[],
   requests_per_minute integer CHECK (requests_per_minute > 0),
   rate_tat            timestamptz,
+  read_rate_tat       timestamptz,
   read_usage          boolean NOT NULL DEFAULT true,
   tag                 text,
   disabled            boolean NOT NULL DEFAULT false
@@ -266,16 +267,20 @@ COMMENT ON COLUMN public.access_tokens.models IS 'Patterns of the models that it
 COMMENT ON COLUMN public.access_tokens.endpoints IS 'The endpoints that it may use; null: all.';
 COMMENT ON COLUMN public.access_tokens.tag IS 'Written into each of its requests.';
 COMMENT ON COLUMN public.access_tokens.rate_tat IS 'As accounts.rate_tat, of its own rate.';
+COMMENT ON COLUMN public.access_tokens.read_rate_tat IS
+  'As accounts.account_rate_tat, of what it reads of itself. Not the DID''s, which a lost token could use up.';
 COMMENT ON COLUMN public.access_tokens.last_used_at IS 'When a request last began with it, to the minute.';
 
 CREATE TABLE public.token_digests (
   digest      bytea PRIMARY KEY CHECK (length(digest) = 32),
   token_id    uuid NOT NULL REFERENCES public.access_tokens ON DELETE CASCADE,
-  valid_until timestamptz
+  valid_until timestamptz,
+  ended       boolean NOT NULL DEFAULT false
 );
 CREATE INDEX idx_token_digests_token_id ON public.token_digests (token_id);
 COMMENT ON COLUMN public.token_digests.digest IS 'SHA-256 of a token''s text, which is nowhere.';
 COMMENT ON COLUMN public.token_digests.valid_until IS 'How long an old secret passes after a rotation; null: the present one.';
+COMMENT ON COLUMN public.token_digests.ended IS 'Whether a rotation has ended it, whatever time it is.';
 
 -- ---------------------------------------------------------------------------------------------
 -- budgets, budget_periods and budget_events (functions/budgets.sql)

@@ -25,8 +25,9 @@ CREATE INDEX IF NOT EXISTS idx_request_logs_usage
 -- with the table.
 CREATE INDEX IF NOT EXISTS idx_request_logs_open ON public.request_logs (did)
   WHERE status = 'pending' OR cost_state IN ('pending', 'unknown');
--- What reconciliation looks for, in the order in which it takes it.
-CREATE INDEX IF NOT EXISTS idx_request_logs_unsettled ON public.request_logs (next_reconcile_at NULLS FIRST, request_time)
+-- What reconciliation looks for, in the order in which it takes it, DID by DID. Also what a DID has open at the
+-- moment, which begin_request counts: idx_request_logs_open keeps every row whose cost nobody knows, too.
+CREATE INDEX IF NOT EXISTS idx_request_logs_unsettled ON public.request_logs (did, next_reconcile_at NULLS FIRST, request_time)
   WHERE cost_state = 'pending' OR status = 'pending';
 -- How settle_job finds the row of a job, and finish_request an earlier one.
 CREATE INDEX IF NOT EXISTS idx_request_logs_job ON public.request_logs (did, job_id) WHERE job_id IS NOT NULL;

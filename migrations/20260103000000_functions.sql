@@ -189,7 +189,7 @@ END
 $$;
 
 -- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
--- "requests_per_minute", "disabled", "approved", "spent"}.
+-- "requests_per_minute", "disabled", "approved", "budgets", "spent"}.
 CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
@@ -199,6 +199,7 @@ BEGIN
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
     'approved',            p_account.approved,
+    'budgets',             public.budgets_json(p_account.did, NULL, clock_timestamp()),
     'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
@@ -247,7 +248,8 @@ BEGIN
     'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
                   WHERE a.did = v_did
                     AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved
-                         OR a.spent > 0)
+                         OR a.spent > 0
+                         OR EXISTS (SELECT FROM public.budgets AS b WHERE b.did = a.did AND b.token_id IS NULL))
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -257,6 +259,52 @@ BEGIN
                           WHERE v.did = v_did
                           ORDER BY v.id DESC
                           LIMIT 50) AS e));
+END
+$$;
+
+-- The budgets of a DID as they were set: an array of {"period", "amount", "time_zone"}.
+CREATE OR REPLACE FUNCTION public.set_budgets_json(p_did text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('period', b.period, 'amount', trim_scale(b.amount)::text,
+                                               'time_zone', b.time_zone) ORDER BY b.period), '[]')
+    FROM public.budgets AS b
+   WHERE b.did = p_did AND b.token_id IS NULL
+$$;
+
+-- Ends tokens of a DID for the operator: the one with token_id, or all live ones (null). Fields of `request`: did,
+-- token_id. Returns those that it ended, as token_json, the newest first. PT404 no_such_token: the DID has no live
+-- one with the id.
+CREATE OR REPLACE FUNCTION public.end_tokens(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in     jsonb       := public.decoded(request);
+  v_did    text        := v_in ->> 'did';
+  v_token  uuid        := (v_in ->> 'token_id')::uuid;
+  v_now    timestamptz;
+  v_answer jsonb;
+BEGIN
+  IF v_did IS NULL THEN
+    RAISE EXCEPTION 'end_tokens: did is missing'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  PERFORM public.lock_account(v_did);
+  v_now := clock_timestamp();
+  WITH ended AS (
+    UPDATE public.access_tokens AS t SET revoked_at = v_now
+     WHERE t.did = v_did AND t.revoked_at IS NULL AND (v_token IS NULL OR t.id = v_token)
+    RETURNING t.*
+  ), noted AS (
+    INSERT INTO public.key_events (did, actor, action, details)
+    SELECT e.did, 'operator', 'token_revoked', jsonb_build_object('token', e.id, 'label', e.label, 'name', e.name)
+      FROM ended AS e
+  )
+  SELECT coalesce(jsonb_agg(public.token_json(ROW(e.*)::public.access_tokens, v_now) ORDER BY e.created_at DESC, e.id), '[]')
+    INTO v_answer
+    FROM ended AS e;
+  IF v_token IS NOT NULL AND v_answer = '[]' THEN
+    RAISE EXCEPTION 'this DID has no such token' USING ERRCODE = 'PT404', DETAIL = 'no_such_token';
+  END IF;
+  RETURN v_answer;
 END
 $$;
 
@@ -278,6 +326,7 @@ DECLARE
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
   v_budgets  jsonb   := v_in -> 'budgets';
+  v_had      jsonb;
   v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
@@ -338,9 +387,13 @@ BEGIN
   END IF;
   IF jsonb_typeof(v_budgets) = 'array' THEN
     PERFORM public.open_account(v_did);
+    v_had := public.set_budgets_json(v_did);
     PERFORM public.set_budgets(v_did, NULL, v_budgets, clock_timestamp());
-    INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object('to', v_budgets));
+    IF v_had <> public.set_budgets_json(v_did) THEN
+      INSERT INTO public.key_events (did, actor, action, key_hash, details)
+      VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object(
+        'from', v_had, 'to', public.set_budgets_json(v_did)));
+    END IF;
   END IF;
   RETURN coalesce(
     (SELECT public.account_json(k, a)
@@ -390,11 +443,11 @@ $$;
 
 REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
-    public.delete_account(jsonb)
+    public.set_budgets_json(text), public.end_tokens(jsonb), public.delete_account(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
-    public.delete_account(jsonb)
+    public.set_budgets_json(text), public.end_tokens(jsonb), public.delete_account(jsonb)
   TO service_role;
 
 -- =============================================================================================
@@ -430,10 +483,19 @@ GRANT EXECUTE ON FUNCTION public.decoded(jsonb)
 --
 -- Callers hold the lock of the DID's account.
 
+-- The first moment at which a local clock shows a time. Where clocks are set back by an hour at midnight it comes
+-- twice, of which PostgreSQL takes the second; where they skip it, it is the moment after.
+CREATE OR REPLACE FUNCTION public.first_moment(p_local timestamp, p_time_zone text) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY INVOKER
+RETURN CASE WHEN (p_local AT TIME ZONE p_time_zone - interval '1 hour') AT TIME ZONE p_time_zone = p_local
+            THEN p_local AT TIME ZONE p_time_zone - interval '1 hour'
+            ELSE p_local AT TIME ZONE p_time_zone END;
+
 -- The beginning of the period that has a moment. Weeks begin on Monday.
 CREATE OR REPLACE FUNCTION public.period_start(p_period text, p_time_zone text, p_time timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY INVOKER
-RETURN CASE p_period WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(p_period, p_time, p_time_zone) END;
+RETURN CASE p_period WHEN 'total' THEN '-infinity'::timestamptz
+            ELSE public.first_moment(date_trunc(p_period, p_time AT TIME ZONE p_time_zone), p_time_zone) END;
 
 -- The end of a period, and the beginning of the next; null: never.
 CREATE OR REPLACE FUNCTION public.period_end(p_period text, p_time_zone text, p_start timestamptz) RETURNS timestamptz
@@ -441,8 +503,9 @@ LANGUAGE sql STABLE SECURITY INVOKER
 RETURN CASE p_period WHEN 'total' THEN NULL
             -- By the local clock, and from the middle of its first day: where a clock is set at midnight, the day
             -- begins later.
-            ELSE (date_trunc(p_period, (p_start + interval '12 hours') AT TIME ZONE p_time_zone)
-                  + ('1 ' || p_period)::interval) AT TIME ZONE p_time_zone END;
+            ELSE public.first_moment(
+                   date_trunc(p_period, (p_start + interval '12 hours') AT TIME ZONE p_time_zone)
+                   + ('1 ' || p_period)::interval, p_time_zone) END;
 
 -- The state of a budget in the period of p_time: {"period", "time_zone", "amount", "spent", "held", "remaining"
 -- (not below zero), "starts", "resets_at"}; money is text, times are RFC 3339 or null.
@@ -534,15 +597,19 @@ BEGIN
 END
 $$;
 
--- Counts anew what a budget's present period has spent and holds: when the budget is made, or its time zone
--- changes. From the rollup, and from requests in an hour that the period splits.
+-- Counts anew what a budget has spent and holds, from its present period on: when the budget is made, or its time
+-- zone changes. From the rollup, and from requests in an hour that the period splits. Requests of a later period are
+-- there where p_time is of a clock that is behind.
 CREATE OR REPLACE FUNCTION public.fill_budget(p_budget public.budgets, p_time timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_start timestamptz := public.period_start(p_budget.period, p_budget.time_zone, p_time);
+  v_end   timestamptz := coalesce(public.period_end(p_budget.period, p_budget.time_zone, v_start), 'infinity');
+  -- The first and the last full hour.
   v_hour  timestamptz := CASE WHEN isfinite(v_start)
                               THEN date_bin('1 hour', v_start + interval '1 hour' - interval '1 microsecond', 'epoch')
                               ELSE v_start END;
+  v_last  timestamptz := CASE WHEN isfinite(v_end) THEN date_bin('1 hour', v_end, 'epoch') ELSE v_end END;
 BEGIN
   DELETE FROM public.budget_periods AS p WHERE p.budget_id = p_budget.id;
   INSERT INTO public.budget_periods (budget_id, starts, spent, held)
@@ -551,16 +618,24 @@ BEGIN
                      FROM public.usage_series AS s
                      JOIN public.usage_hours AS h ON h.series_id = s.id
                     WHERE s.did = p_budget.did AND (p_budget.token_id IS NULL OR s.token_id = p_budget.token_id)
-                      AND h.hour >= v_hour), 0)
-         + coalesce((SELECT sum(l.total_cost)
-                       FROM public.request_logs AS l
-                      WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                        AND l.request_time >= v_start AND l.request_time < v_hour
-                        AND l.total_cost > 0 AND l.total_cost < 'Infinity'), 0),
+                      AND h.hour >= v_hour AND h.hour < v_last), 0)
+         + coalesce((SELECT sum(public.countable_cost(l.total_cost))
+                       FROM (VALUES (v_start, v_hour), (v_last, v_end)) AS split (first, until)
+                       JOIN public.request_logs AS l
+                         ON l.did = p_budget.did AND l.request_time >= split.first AND l.request_time < split.until
+                      WHERE p_budget.token_id IS NULL OR l.token_id = p_budget.token_id), 0),
          coalesce((SELECT sum(l.hold)
                      FROM public.request_logs AS l
                     WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                      AND l.request_time >= v_start AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+                      AND l.request_time >= v_start AND l.request_time < v_end
+                      AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+  INSERT INTO public.budget_periods (budget_id, starts, spent, held)
+  SELECT p_budget.id, public.period_start(p_budget.period, p_budget.time_zone, l.request_time),
+         sum(public.countable_cost(l.total_cost)), sum(l.hold)
+    FROM public.request_logs AS l
+   WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+     AND l.request_time >= v_end
+   GROUP BY 2;
 END
 $$;
 
@@ -598,13 +673,13 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+REVOKE ALL ON FUNCTION public.first_moment(timestamp, text), public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
     public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
     public.judge_budgets(text, uuid, timestamptz, numeric),
     public.book_budgets(text, uuid, timestamptz, numeric, numeric),
     public.fill_budget(public.budgets, timestamptz), public.set_budgets(text, uuid, jsonb, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+GRANT EXECUTE ON FUNCTION public.first_moment(timestamp, text), public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
     public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
     public.judge_budgets(text, uuid, timestamptz, numeric),
     public.book_budgets(text, uuid, timestamptz, numeric, numeric),
@@ -1345,7 +1420,9 @@ $$;
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
--- refused anyway keeps nobody waiting; then, if the account has changed, once more under the lock of the DID.
+-- refused anyway keeps nobody waiting; then, if what it was judged by has changed, once more under the lock of the
+-- DID. A token is looked up twice for the same reason: the first time tells the DID, and refuses a million guesses
+-- without a lock; by the second one a revocation, a rotation or an edit that ended meanwhile counts.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -1366,6 +1443,7 @@ DECLARE
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_digest      bytea   := decode(v_in ->> 'token_digest', 'hex');
   v_token       public.access_tokens;
+  v_locked_token public.access_tokens;
   v_token_tat   timestamptz;
   v_budgets     boolean := false;
   v_account     public.accounts;
@@ -1444,13 +1522,14 @@ BEGIN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    -- Where nothing has been begun or finished since, the judgement stands: but that of a token and of budgets,
-    -- which may have been changed.
+    -- Where nothing has been begun or finished since, the judgement stands: but that of budgets, which may have been
+    -- changed, and that of a token whose scope was.
     IF v_digest IS NOT NULL THEN
-      v_token := public.find_token(v_digest, v_time);
-      IF v_billable THEN
-        PERFORM public.judge_scope(v_token, v_in);
+      v_locked_token := public.find_token(v_digest, v_time);
+      IF v_billable AND (v_locked_token.models, v_locked_token.endpoints) IS DISTINCT FROM (v_token.models, v_token.endpoints) THEN
+        PERFORM public.judge_scope(v_locked_token, v_in);
       END IF;
+      v_token := v_locked_token;
     END IF;
     v_budgets := EXISTS (
       SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
@@ -1498,7 +1577,8 @@ BEGIN
     v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
+  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_unsettled
+  -- has.
   IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
     SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
       INTO v_open, v_jobs
@@ -1957,6 +2037,7 @@ BEGIN
     v_spent := v_cost - public.countable_cost(OLD.total_cost);
     v_held  := NEW.hold - OLD.hold;
   END IF;
+  -- A request's DID, token and time never change.
   IF (v_spent <> 0 OR v_held <> 0) AND EXISTS (SELECT FROM public.budgets AS b WHERE b.did = NEW.did) THEN
     PERFORM public.book_budgets(NEW.did, NEW.token_id, NEW.request_time, v_spent, v_held);
   END IF;
@@ -2581,7 +2662,7 @@ GRANT EXECUTE ON FUNCTION public.settle_request(jsonb), public.settle_job(jsonb)
 -- Access tokens: made, listed, changed, rotated and revoked by the DID that owns them (create_token and the
 -- following), and found by those who present one (find_token). Each change is in key_events.
 --
--- The secret is never here, only its SHA-256. A token has one, or two while an old one overlaps.
+-- The secret is never here, only its SHA-256. One of a token passes, or two while an old one overlaps.
 
 -- A token as its owner sees it. Times are RFC 3339 or null, money and counts text. Requests and cost are those
 -- that have finished.
@@ -2791,7 +2872,8 @@ END
 $$;
 
 -- Gives a token a new secret. Further fields of `request`: digest, label, overlap_seconds: how long the old
--- secret still passes, 0 to 604800. An even older one ends at once. Returns token_json.
+-- secret still passes, 0 to 604800. Even older ones end at once; for 30 days each is known as one that has ended.
+-- Returns token_json.
 CREATE OR REPLACE FUNCTION public.rotate_token(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -2814,8 +2896,10 @@ BEGIN
     RETURN public.token_json(v_token, v_now);
   END IF;
   DELETE FROM public.token_digests AS d
-   WHERE d.token_id = v_token.id AND (d.valid_until IS NOT NULL OR v_overlap = 0);
-  UPDATE public.token_digests AS d SET valid_until = v_now + v_overlap * interval '1 second'
+   WHERE d.token_id = v_token.id AND d.valid_until < v_now - interval '30 days';
+  UPDATE public.token_digests AS d
+     SET valid_until = least(d.valid_until, v_now + CASE WHEN d.valid_until IS NULL THEN v_overlap ELSE 0 END * interval '1 second'),
+         ended       = d.valid_until IS NOT NULL OR v_overlap = 0
    WHERE d.token_id = v_token.id;
   INSERT INTO public.token_digests (digest, token_id) VALUES (v_digest, v_token.id);
   UPDATE public.access_tokens AS t SET label = v_in ->> 'label' WHERE t.id = v_token.id RETURNING * INTO v_token;
@@ -2852,18 +2936,16 @@ CREATE OR REPLACE FUNCTION public.find_token(p_digest bytea, p_time timestamptz)
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_token public.access_tokens;
-  v_until timestamptz;
   v_found record;
 BEGIN
-  SELECT t AS token, d.valid_until INTO v_found
+  SELECT t AS token, d.ended OR d.valid_until <= p_time AS is_over INTO v_found
     FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
    WHERE d.digest = p_digest;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'this token is not known' USING ERRCODE = 'PT401', DETAIL = 'unknown_token';
   END IF;
   v_token := v_found.token;
-  v_until := v_found.valid_until;
-  IF v_token.revoked_at IS NOT NULL OR v_until <= p_time THEN
+  IF v_token.revoked_at IS NOT NULL OR v_found.is_over THEN
     RAISE EXCEPTION 'this token has been revoked' USING ERRCODE = 'PT401', DETAIL = 'token_revoked';
   ELSIF v_token.expires_at <= p_time THEN
     RAISE EXCEPTION 'this token has expired' USING ERRCODE = 'PT401', DETAIL = 'token_expired';
@@ -2876,18 +2958,34 @@ $$;
 
 -- The token that somebody presents, for what it may read of itself: {"did", "token" (token_json), "usage_daily",
 -- "usage_weekly", "usage_monthly"}: its costs since the last midnight, Monday and first of a month, UTC. Fields of
--- `request`: token_digest, request_time. Refuses as find_token.
+-- `request`: token_digest, request_time, owners (judge_owner), requests_per_minute: the rate of these requests, of
+-- each token; null or absent: no limit. Refuses as find_token and judge_owner, with PT403 key_disabled and PT429
+-- rate_limited (see next_tat).
 CREATE OR REPLACE FUNCTION public.describe_token(request jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
 DECLARE
-  v_in    jsonb       := public.decoded(request);
-  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
-  v_token public.access_tokens;
+  v_in      jsonb       := public.decoded(request);
+  v_now     timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_rate    integer     := (v_in ->> 'requests_per_minute')::integer;
+  v_token   public.access_tokens;
+  v_account public.accounts;
 BEGIN
-  IF v_now IS NULL OR v_in ->> 'token_digest' IS NULL THEN
-    RAISE EXCEPTION 'describe_token: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  IF v_now IS NULL OR v_in ->> 'token_digest' IS NULL OR v_rate <= 0 THEN
+    RAISE EXCEPTION 'describe_token: a member is missing or out of range' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   v_token := public.find_token(decode(v_in ->> 'token_digest', 'hex'), v_now);
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_token.did;
+  IF (public.judge_owner(v_token.did, v_in -> 'owners') ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
+  IF v_account.disabled THEN
+    RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
+  END IF;
+  IF v_rate IS NOT NULL THEN
+    -- A crash of the database may forget the last ones, so nobody waits for the disk.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    UPDATE public.access_tokens AS t SET read_rate_tat = public.next_tat(t.read_rate_tat, v_rate) WHERE t.id = v_token.id;
+  END IF;
   RETURN jsonb_build_object('did', v_token.did, 'token', public.token_json(v_token, v_now))
     || (SELECT jsonb_build_object(
                  'usage_daily',   trim_scale(coalesce(sum(h.cost) FILTER (WHERE h.hour >= date_trunc('day', v_now, 'UTC')), 0))::text,
@@ -3224,6 +3322,9 @@ DECLARE
   v_tag         text        := v_in ->> 'tag';
   v_by_day      boolean     := 'day'      = ANY (v_group_by);
   v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
+  -- Whether the DID had more series than are kept, so that some apps and tags are '(other)'.
+  v_crowded     boolean     := EXISTS (
+    SELECT FROM public.usage_series AS s WHERE s.did = v_did AND '(other)' IN (s.app, s.tag));
   v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
@@ -3262,8 +3363,9 @@ BEGIN
      WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
   IF v_by_day OR v_by_hour THEN
     SELECT s.earliest, s.latest INTO v_earliest, v_latest FROM public.usage_span(v_series) AS s;
-    v_earliest := greatest(v_earliest, date_trunc('hour', v_start, 'UTC'));
-    v_latest   := least(v_latest, date_trunc('hour', v_end, 'UTC'));
+    -- Null where there is no series: greatest and least would ignore that, and the hours be without end.
+    v_earliest := CASE WHEN v_earliest IS NOT NULL THEN greatest(v_earliest, date_trunc('hour', v_start, 'UTC')) END;
+    v_latest   := CASE WHEN v_latest IS NOT NULL THEN least(v_latest, date_trunc('hour', v_end, 'UTC')) END;
   END IF;
   -- There are too many groups even if each local hour has two hours of UTC.
   IF v_by_hour AND v_latest - v_earliest > 2 * v_max_groups * interval '1 hour' THEN
@@ -3307,19 +3409,34 @@ BEGIN
               FROM unnest(v_cuts) AS c (cut)) AS b
   ), moved AS MATERIALIZED (
     SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
-           CASE WHEN v_by_token THEN l.token_id END AS token_id, CASE WHEN v_by_app THEN l.app END AS app,
-           CASE WHEN v_by_tag THEN l.tag END AS tag, count(*) AS requests,
+           CASE WHEN v_by_token THEN l.token_id END AS token_id,
+           CASE WHEN NOT v_by_app THEN NULL WHEN v_crowded THEN nullif(l.labels[1], '') ELSE l.app END AS app,
+           CASE WHEN NOT v_by_tag THEN NULL WHEN v_crowded THEN nullif(l.labels[2], '') ELSE l.tag END AS tag,
+           count(*) AS requests,
            sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
            sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
            sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
       FROM parts AS p
      CROSS JOIN LATERAL (
-       SELECT r.* FROM public.request_logs AS r
+       -- Under the labels by which the rollup has it, as roll_up_request finds them.
+       SELECT r.*, CASE WHEN v_crowded THEN (
+                SELECT ARRAY[s.app, s.tag]
+                  FROM public.usage_series AS s
+                 WHERE s.did = r.did AND s.model = r.model AND s.endpoint = coalesce(r.endpoint, '')
+                   AND s.status = r.status AND s.cost_state = r.cost_state
+                   AND s.token_id = coalesce(r.token_id, '00000000-0000-0000-0000-000000000000')
+                   AND (s.app, s.tag) IN (
+                     (coalesce(r.app, ''), coalesce(r.tag, '')),
+                     (public.other_label(coalesce(r.app, '')), public.other_label(coalesce(r.tag, ''))))
+                 ORDER BY (s.app, s.tag) = (coalesce(r.app, ''), coalesce(r.tag, '')) DESC
+                 LIMIT 1) END AS labels
+         FROM public.request_logs AS r
         WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
-          AND (v_token IS NULL OR r.token_id = v_token) AND (v_app IS NULL OR r.app = v_app)
-          AND (v_tag IS NULL OR r.tag = v_tag)
+          AND (v_token IS NULL OR r.token_id = v_token)
+          AND (v_crowded OR v_app IS NULL OR r.app = v_app) AND (v_crowded OR v_tag IS NULL OR r.tag = v_tag)
        OFFSET 0) AS l  -- part by part, from the index
      WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
+       AND (NOT v_crowded OR v_app IS NULL OR l.labels[1] = v_app) AND (NOT v_crowded OR v_tag IS NULL OR l.labels[2] = v_tag)
      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), single AS (
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, m.at, m.sign * l.requests AS requests,
@@ -3531,7 +3648,7 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
   c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,access_tokens,token_digests,budgets,budget_periods,budget_events,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_account,delete_account,decoded,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,pass_once,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_budgets_json,end_tokens,set_account,delete_account,decoded,first_moment,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,pass_once,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

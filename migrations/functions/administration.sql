@@ -25,7 +25,7 @@ END
 $$;
 
 -- The account of a DID that has no key, which its next key gets: {"did", "credit_limit",
--- "requests_per_minute", "disabled", "approved", "spent"}.
+-- "requests_per_minute", "disabled", "approved", "budgets", "spent"}.
 CREATE OR REPLACE FUNCTION public.settings_json(p_account public.accounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
@@ -35,6 +35,7 @@ BEGIN
     'requests_per_minute', p_account.requests_per_minute,
     'disabled',            p_account.disabled,
     'approved',            p_account.approved,
+    'budgets',             public.budgets_json(p_account.did, NULL, clock_timestamp()),
     'spent',               trim_scale(p_account.spent)::text);
 END
 $$;
@@ -83,7 +84,8 @@ BEGIN
     'settings', (SELECT public.settings_json(a) FROM public.accounts AS a
                   WHERE a.did = v_did
                     AND (a.credit_limit IS NOT NULL OR a.requests_per_minute IS NOT NULL OR a.disabled OR a.approved
-                         OR a.spent > 0)
+                         OR a.spent > 0
+                         OR EXISTS (SELECT FROM public.budgets AS b WHERE b.did = a.did AND b.token_id IS NULL))
                     AND NOT EXISTS (SELECT FROM public.user_api_keys AS k WHERE k.did = v_did)),
     'events',   (SELECT coalesce(jsonb_agg(e.event ORDER BY e.id DESC), '[]')
                    FROM (SELECT v.id, jsonb_build_object(
@@ -93,6 +95,52 @@ BEGIN
                           WHERE v.did = v_did
                           ORDER BY v.id DESC
                           LIMIT 50) AS e));
+END
+$$;
+
+-- The budgets of a DID as they were set: an array of {"period", "amount", "time_zone"}.
+CREATE OR REPLACE FUNCTION public.set_budgets_json(p_did text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = '' AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('period', b.period, 'amount', trim_scale(b.amount)::text,
+                                               'time_zone', b.time_zone) ORDER BY b.period), '[]')
+    FROM public.budgets AS b
+   WHERE b.did = p_did AND b.token_id IS NULL
+$$;
+
+-- Ends tokens of a DID for the operator: the one with token_id, or all live ones (null). Fields of `request`: did,
+-- token_id. Returns those that it ended, as token_json, the newest first. PT404 no_such_token: the DID has no live
+-- one with the id.
+CREATE OR REPLACE FUNCTION public.end_tokens(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_in     jsonb       := public.decoded(request);
+  v_did    text        := v_in ->> 'did';
+  v_token  uuid        := (v_in ->> 'token_id')::uuid;
+  v_now    timestamptz;
+  v_answer jsonb;
+BEGIN
+  IF v_did IS NULL THEN
+    RAISE EXCEPTION 'end_tokens: did is missing'
+      USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  END IF;
+  PERFORM public.lock_account(v_did);
+  v_now := clock_timestamp();
+  WITH ended AS (
+    UPDATE public.access_tokens AS t SET revoked_at = v_now
+     WHERE t.did = v_did AND t.revoked_at IS NULL AND (v_token IS NULL OR t.id = v_token)
+    RETURNING t.*
+  ), noted AS (
+    INSERT INTO public.key_events (did, actor, action, details)
+    SELECT e.did, 'operator', 'token_revoked', jsonb_build_object('token', e.id, 'label', e.label, 'name', e.name)
+      FROM ended AS e
+  )
+  SELECT coalesce(jsonb_agg(public.token_json(ROW(e.*)::public.access_tokens, v_now) ORDER BY e.created_at DESC, e.id), '[]')
+    INTO v_answer
+    FROM ended AS e;
+  IF v_token IS NOT NULL AND v_answer = '[]' THEN
+    RAISE EXCEPTION 'this DID has no such token' USING ERRCODE = 'PT404', DETAIL = 'no_such_token';
+  END IF;
+  RETURN v_answer;
 END
 $$;
 
@@ -114,6 +162,7 @@ DECLARE
   v_rate     integer := (v_in ->> 'requests_per_minute')::integer;
   v_disabled boolean := (v_in ->> 'disabled')::boolean;
   v_budgets  jsonb   := v_in -> 'budgets';
+  v_had      jsonb;
   v_approved boolean := (v_in ->> 'approved')::boolean;
   v_key      public.user_api_keys;
   v_old      public.accounts;
@@ -174,9 +223,13 @@ BEGIN
   END IF;
   IF jsonb_typeof(v_budgets) = 'array' THEN
     PERFORM public.open_account(v_did);
+    v_had := public.set_budgets_json(v_did);
     PERFORM public.set_budgets(v_did, NULL, v_budgets, clock_timestamp());
-    INSERT INTO public.key_events (did, actor, action, key_hash, details)
-    VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object('to', v_budgets));
+    IF v_had <> public.set_budgets_json(v_did) THEN
+      INSERT INTO public.key_events (did, actor, action, key_hash, details)
+      VALUES (v_did, 'operator', 'budgets_changed', v_key.openrouter_key_hash, jsonb_build_object(
+        'from', v_had, 'to', public.set_budgets_json(v_did)));
+    END IF;
   END IF;
   RETURN coalesce(
     (SELECT public.account_json(k, a)
@@ -226,9 +279,9 @@ $$;
 
 REVOKE ALL ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
-    public.delete_account(jsonb)
+    public.set_budgets_json(text), public.end_tokens(jsonb), public.delete_account(jsonb)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION public.account_json(public.user_api_keys, public.accounts), public.settings_json(public.accounts),
     public.list_accounts(jsonb), public.show_account(jsonb), public.set_account(jsonb),
-    public.delete_account(jsonb)
+    public.set_budgets_json(text), public.end_tokens(jsonb), public.delete_account(jsonb)
   TO service_role;

@@ -9,10 +9,19 @@
 --
 -- Callers hold the lock of the DID's account.
 
+-- The first moment at which a local clock shows a time. Where clocks are set back by an hour at midnight it comes
+-- twice, of which PostgreSQL takes the second; where they skip it, it is the moment after.
+CREATE OR REPLACE FUNCTION public.first_moment(p_local timestamp, p_time_zone text) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY INVOKER
+RETURN CASE WHEN (p_local AT TIME ZONE p_time_zone - interval '1 hour') AT TIME ZONE p_time_zone = p_local
+            THEN p_local AT TIME ZONE p_time_zone - interval '1 hour'
+            ELSE p_local AT TIME ZONE p_time_zone END;
+
 -- The beginning of the period that has a moment. Weeks begin on Monday.
 CREATE OR REPLACE FUNCTION public.period_start(p_period text, p_time_zone text, p_time timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY INVOKER
-RETURN CASE p_period WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(p_period, p_time, p_time_zone) END;
+RETURN CASE p_period WHEN 'total' THEN '-infinity'::timestamptz
+            ELSE public.first_moment(date_trunc(p_period, p_time AT TIME ZONE p_time_zone), p_time_zone) END;
 
 -- The end of a period, and the beginning of the next; null: never.
 CREATE OR REPLACE FUNCTION public.period_end(p_period text, p_time_zone text, p_start timestamptz) RETURNS timestamptz
@@ -20,8 +29,9 @@ LANGUAGE sql STABLE SECURITY INVOKER
 RETURN CASE p_period WHEN 'total' THEN NULL
             -- By the local clock, and from the middle of its first day: where a clock is set at midnight, the day
             -- begins later.
-            ELSE (date_trunc(p_period, (p_start + interval '12 hours') AT TIME ZONE p_time_zone)
-                  + ('1 ' || p_period)::interval) AT TIME ZONE p_time_zone END;
+            ELSE public.first_moment(
+                   date_trunc(p_period, (p_start + interval '12 hours') AT TIME ZONE p_time_zone)
+                   + ('1 ' || p_period)::interval, p_time_zone) END;
 
 -- The state of a budget in the period of p_time: {"period", "time_zone", "amount", "spent", "held", "remaining"
 -- (not below zero), "starts", "resets_at"}; money is text, times are RFC 3339 or null.
@@ -113,15 +123,19 @@ BEGIN
 END
 $$;
 
--- Counts anew what a budget's present period has spent and holds: when the budget is made, or its time zone
--- changes. From the rollup, and from requests in an hour that the period splits.
+-- Counts anew what a budget has spent and holds, from its present period on: when the budget is made, or its time
+-- zone changes. From the rollup, and from requests in an hour that the period splits. Requests of a later period are
+-- there where p_time is of a clock that is behind.
 CREATE OR REPLACE FUNCTION public.fill_budget(p_budget public.budgets, p_time timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_start timestamptz := public.period_start(p_budget.period, p_budget.time_zone, p_time);
+  v_end   timestamptz := coalesce(public.period_end(p_budget.period, p_budget.time_zone, v_start), 'infinity');
+  -- The first and the last full hour.
   v_hour  timestamptz := CASE WHEN isfinite(v_start)
                               THEN date_bin('1 hour', v_start + interval '1 hour' - interval '1 microsecond', 'epoch')
                               ELSE v_start END;
+  v_last  timestamptz := CASE WHEN isfinite(v_end) THEN date_bin('1 hour', v_end, 'epoch') ELSE v_end END;
 BEGIN
   DELETE FROM public.budget_periods AS p WHERE p.budget_id = p_budget.id;
   INSERT INTO public.budget_periods (budget_id, starts, spent, held)
@@ -130,16 +144,24 @@ BEGIN
                      FROM public.usage_series AS s
                      JOIN public.usage_hours AS h ON h.series_id = s.id
                     WHERE s.did = p_budget.did AND (p_budget.token_id IS NULL OR s.token_id = p_budget.token_id)
-                      AND h.hour >= v_hour), 0)
-         + coalesce((SELECT sum(l.total_cost)
-                       FROM public.request_logs AS l
-                      WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                        AND l.request_time >= v_start AND l.request_time < v_hour
-                        AND l.total_cost > 0 AND l.total_cost < 'Infinity'), 0),
+                      AND h.hour >= v_hour AND h.hour < v_last), 0)
+         + coalesce((SELECT sum(public.countable_cost(l.total_cost))
+                       FROM (VALUES (v_start, v_hour), (v_last, v_end)) AS split (first, until)
+                       JOIN public.request_logs AS l
+                         ON l.did = p_budget.did AND l.request_time >= split.first AND l.request_time < split.until
+                      WHERE p_budget.token_id IS NULL OR l.token_id = p_budget.token_id), 0),
          coalesce((SELECT sum(l.hold)
                      FROM public.request_logs AS l
                     WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                      AND l.request_time >= v_start AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+                      AND l.request_time >= v_start AND l.request_time < v_end
+                      AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+  INSERT INTO public.budget_periods (budget_id, starts, spent, held)
+  SELECT p_budget.id, public.period_start(p_budget.period, p_budget.time_zone, l.request_time),
+         sum(public.countable_cost(l.total_cost)), sum(l.hold)
+    FROM public.request_logs AS l
+   WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+     AND l.request_time >= v_end
+   GROUP BY 2;
 END
 $$;
 
@@ -177,13 +199,13 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+REVOKE ALL ON FUNCTION public.first_moment(timestamp, text), public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
     public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
     public.judge_budgets(text, uuid, timestamptz, numeric),
     public.book_budgets(text, uuid, timestamptz, numeric, numeric),
     public.fill_budget(public.budgets, timestamptz), public.set_budgets(text, uuid, jsonb, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
+GRANT EXECUTE ON FUNCTION public.first_moment(timestamp, text), public.period_start(text, text, timestamptz), public.period_end(text, text, timestamptz),
     public.budget_json(public.budgets, timestamptz), public.budgets_json(text, uuid, timestamptz),
     public.judge_budgets(text, uuid, timestamptz, numeric),
     public.book_budgets(text, uuid, timestamptz, numeric, numeric),

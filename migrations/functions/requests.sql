@@ -189,7 +189,9 @@ $$;
 -- same answer and changes nothing.
 --
 -- A refusal is judged first without a lock and without a write, so that a caller who sends what will be
--- refused anyway keeps nobody waiting; then, if the account has changed, once more under the lock of the DID.
+-- refused anyway keeps nobody waiting; then, if what it was judged by has changed, once more under the lock of the
+-- DID. A token is looked up twice for the same reason: the first time tells the DID, and refuses a million guesses
+-- without a lock; by the second one a revocation, a rotation or an edit that ended meanwhile counts.
 CREATE OR REPLACE FUNCTION public.begin_request(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -210,6 +212,7 @@ DECLARE
   v_time        timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
   v_digest      bytea   := decode(v_in ->> 'token_digest', 'hex');
   v_token       public.access_tokens;
+  v_locked_token public.access_tokens;
   v_token_tat   timestamptz;
   v_budgets     boolean := false;
   v_account     public.accounts;
@@ -288,13 +291,14 @@ BEGIN
       RAISE EXCEPTION 'no key is stored for this DID'
         USING ERRCODE = 'PT404', DETAIL = 'no_key_for_did';
     END IF;
-    -- Where nothing has been begun or finished since, the judgement stands: but that of a token and of budgets,
-    -- which may have been changed.
+    -- Where nothing has been begun or finished since, the judgement stands: but that of budgets, which may have been
+    -- changed, and that of a token whose scope was.
     IF v_digest IS NOT NULL THEN
-      v_token := public.find_token(v_digest, v_time);
-      IF v_billable THEN
-        PERFORM public.judge_scope(v_token, v_in);
+      v_locked_token := public.find_token(v_digest, v_time);
+      IF v_billable AND (v_locked_token.models, v_locked_token.endpoints) IS DISTINCT FROM (v_token.models, v_token.endpoints) THEN
+        PERFORM public.judge_scope(v_locked_token, v_in);
       END IF;
+      v_token := v_locked_token;
     END IF;
     v_budgets := EXISTS (
       SELECT FROM public.budgets AS b WHERE b.did = v_did AND (b.token_id IS NULL OR b.token_id = v_token.id));
@@ -342,7 +346,8 @@ BEGIN
     v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_open has.
+  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_unsettled
+  -- has.
   IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
     SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
       INTO v_open, v_jobs

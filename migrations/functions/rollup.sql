@@ -44,6 +44,7 @@ BEGIN
     v_spent := v_cost - public.countable_cost(OLD.total_cost);
     v_held  := NEW.hold - OLD.hold;
   END IF;
+  -- A request's DID, token and time never change.
   IF (v_spent <> 0 OR v_held <> 0) AND EXISTS (SELECT FROM public.budgets AS b WHERE b.did = NEW.did) THEN
     PERFORM public.book_budgets(NEW.did, NEW.token_id, NEW.request_time, v_spent, v_held);
   END IF;

@@ -1,7 +1,7 @@
 -- Access tokens: made, listed, changed, rotated and revoked by the DID that owns them (create_token and the
 -- following), and found by those who present one (find_token). Each change is in key_events.
 --
--- The secret is never here, only its SHA-256. A token has one, or two while an old one overlaps.
+-- The secret is never here, only its SHA-256. One of a token passes, or two while an old one overlaps.
 
 -- A token as its owner sees it. Times are RFC 3339 or null, money and counts text. Requests and cost are those
 -- that have finished.
@@ -211,7 +211,8 @@ END
 $$;
 
 -- Gives a token a new secret. Further fields of `request`: digest, label, overlap_seconds: how long the old
--- secret still passes, 0 to 604800. An even older one ends at once. Returns token_json.
+-- secret still passes, 0 to 604800. Even older ones end at once; for 30 days each is known as one that has ended.
+-- Returns token_json.
 CREATE OR REPLACE FUNCTION public.rotate_token(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -234,8 +235,10 @@ BEGIN
     RETURN public.token_json(v_token, v_now);
   END IF;
   DELETE FROM public.token_digests AS d
-   WHERE d.token_id = v_token.id AND (d.valid_until IS NOT NULL OR v_overlap = 0);
-  UPDATE public.token_digests AS d SET valid_until = v_now + v_overlap * interval '1 second'
+   WHERE d.token_id = v_token.id AND d.valid_until < v_now - interval '30 days';
+  UPDATE public.token_digests AS d
+     SET valid_until = least(d.valid_until, v_now + CASE WHEN d.valid_until IS NULL THEN v_overlap ELSE 0 END * interval '1 second'),
+         ended       = d.valid_until IS NOT NULL OR v_overlap = 0
    WHERE d.token_id = v_token.id;
   INSERT INTO public.token_digests (digest, token_id) VALUES (v_digest, v_token.id);
   UPDATE public.access_tokens AS t SET label = v_in ->> 'label' WHERE t.id = v_token.id RETURNING * INTO v_token;
@@ -272,18 +275,16 @@ CREATE OR REPLACE FUNCTION public.find_token(p_digest bytea, p_time timestamptz)
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_token public.access_tokens;
-  v_until timestamptz;
   v_found record;
 BEGIN
-  SELECT t AS token, d.valid_until INTO v_found
+  SELECT t AS token, d.ended OR d.valid_until <= p_time AS is_over INTO v_found
     FROM public.token_digests AS d JOIN public.access_tokens AS t ON t.id = d.token_id
    WHERE d.digest = p_digest;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'this token is not known' USING ERRCODE = 'PT401', DETAIL = 'unknown_token';
   END IF;
   v_token := v_found.token;
-  v_until := v_found.valid_until;
-  IF v_token.revoked_at IS NOT NULL OR v_until <= p_time THEN
+  IF v_token.revoked_at IS NOT NULL OR v_found.is_over THEN
     RAISE EXCEPTION 'this token has been revoked' USING ERRCODE = 'PT401', DETAIL = 'token_revoked';
   ELSIF v_token.expires_at <= p_time THEN
     RAISE EXCEPTION 'this token has expired' USING ERRCODE = 'PT401', DETAIL = 'token_expired';
@@ -296,18 +297,34 @@ $$;
 
 -- The token that somebody presents, for what it may read of itself: {"did", "token" (token_json), "usage_daily",
 -- "usage_weekly", "usage_monthly"}: its costs since the last midnight, Monday and first of a month, UTC. Fields of
--- `request`: token_digest, request_time. Refuses as find_token.
+-- `request`: token_digest, request_time, owners (judge_owner), requests_per_minute: the rate of these requests, of
+-- each token; null or absent: no limit. Refuses as find_token and judge_owner, with PT403 key_disabled and PT429
+-- rate_limited (see next_tat).
 CREATE OR REPLACE FUNCTION public.describe_token(request jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' SET lock_timeout = '2500ms' AS $$
 DECLARE
-  v_in    jsonb       := public.decoded(request);
-  v_now   timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
-  v_token public.access_tokens;
+  v_in      jsonb       := public.decoded(request);
+  v_now     timestamptz := timestamptz 'epoch' + (v_in ->> 'request_time')::bigint * interval '1 millisecond';
+  v_rate    integer     := (v_in ->> 'requests_per_minute')::integer;
+  v_token   public.access_tokens;
+  v_account public.accounts;
 BEGIN
-  IF v_now IS NULL OR v_in ->> 'token_digest' IS NULL THEN
-    RAISE EXCEPTION 'describe_token: a member is missing' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
+  IF v_now IS NULL OR v_in ->> 'token_digest' IS NULL OR v_rate <= 0 THEN
+    RAISE EXCEPTION 'describe_token: a member is missing or out of range' USING ERRCODE = 'PT400', DETAIL = 'invalid_argument';
   END IF;
   v_token := public.find_token(decode(v_in ->> 'token_digest', 'hex'), v_now);
+  SELECT * INTO v_account FROM public.accounts AS a WHERE a.did = v_token.did;
+  IF (public.judge_owner(v_token.did, v_in -> 'owners') ->> 'approved_only')::boolean THEN
+    PERFORM public.require_approval(v_account);
+  END IF;
+  IF v_account.disabled THEN
+    RAISE EXCEPTION 'the key of this DID is disabled' USING ERRCODE = 'PT403', DETAIL = 'key_disabled';
+  END IF;
+  IF v_rate IS NOT NULL THEN
+    -- A crash of the database may forget the last ones, so nobody waits for the disk.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    UPDATE public.access_tokens AS t SET read_rate_tat = public.next_tat(t.read_rate_tat, v_rate) WHERE t.id = v_token.id;
+  END IF;
   RETURN jsonb_build_object('did', v_token.did, 'token', public.token_json(v_token, v_now))
     || (SELECT jsonb_build_object(
                  'usage_daily',   trim_scale(coalesce(sum(h.cost) FILTER (WHERE h.hour >= date_trunc('day', v_now, 'UTC')), 0))::text,

@@ -241,6 +241,9 @@ DECLARE
   v_tag         text        := v_in ->> 'tag';
   v_by_day      boolean     := 'day'      = ANY (v_group_by);
   v_by_hour     boolean     := 'hour'     = ANY (v_group_by);
+  -- Whether the DID had more series than are kept, so that some apps and tags are '(other)'.
+  v_crowded     boolean     := EXISTS (
+    SELECT FROM public.usage_series AS s WHERE s.did = v_did AND '(other)' IN (s.app, s.tag));
   v_percentiles boolean     := coalesce((v_in ->> 'percentiles')::boolean, false);
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
@@ -279,8 +282,9 @@ BEGIN
      WHERE isfinite(u.bound) AND date_bin('1 hour', u.bound, 'epoch') <> u.bound);
   IF v_by_day OR v_by_hour THEN
     SELECT s.earliest, s.latest INTO v_earliest, v_latest FROM public.usage_span(v_series) AS s;
-    v_earliest := greatest(v_earliest, date_trunc('hour', v_start, 'UTC'));
-    v_latest   := least(v_latest, date_trunc('hour', v_end, 'UTC'));
+    -- Null where there is no series: greatest and least would ignore that, and the hours be without end.
+    v_earliest := CASE WHEN v_earliest IS NOT NULL THEN greatest(v_earliest, date_trunc('hour', v_start, 'UTC')) END;
+    v_latest   := CASE WHEN v_latest IS NOT NULL THEN least(v_latest, date_trunc('hour', v_end, 'UTC')) END;
   END IF;
   -- There are too many groups even if each local hour has two hours of UTC.
   IF v_by_hour AND v_latest - v_earliest > 2 * v_max_groups * interval '1 hour' THEN
@@ -324,19 +328,34 @@ BEGIN
               FROM unnest(v_cuts) AS c (cut)) AS b
   ), moved AS MATERIALIZED (
     SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
-           CASE WHEN v_by_token THEN l.token_id END AS token_id, CASE WHEN v_by_app THEN l.app END AS app,
-           CASE WHEN v_by_tag THEN l.tag END AS tag, count(*) AS requests,
+           CASE WHEN v_by_token THEN l.token_id END AS token_id,
+           CASE WHEN NOT v_by_app THEN NULL WHEN v_crowded THEN nullif(l.labels[1], '') ELSE l.app END AS app,
+           CASE WHEN NOT v_by_tag THEN NULL WHEN v_crowded THEN nullif(l.labels[2], '') ELSE l.tag END AS tag,
+           count(*) AS requests,
            sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
            sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
            sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
       FROM parts AS p
      CROSS JOIN LATERAL (
-       SELECT r.* FROM public.request_logs AS r
+       -- Under the labels by which the rollup has it, as roll_up_request finds them.
+       SELECT r.*, CASE WHEN v_crowded THEN (
+                SELECT ARRAY[s.app, s.tag]
+                  FROM public.usage_series AS s
+                 WHERE s.did = r.did AND s.model = r.model AND s.endpoint = coalesce(r.endpoint, '')
+                   AND s.status = r.status AND s.cost_state = r.cost_state
+                   AND s.token_id = coalesce(r.token_id, '00000000-0000-0000-0000-000000000000')
+                   AND (s.app, s.tag) IN (
+                     (coalesce(r.app, ''), coalesce(r.tag, '')),
+                     (public.other_label(coalesce(r.app, '')), public.other_label(coalesce(r.tag, ''))))
+                 ORDER BY (s.app, s.tag) = (coalesce(r.app, ''), coalesce(r.tag, '')) DESC
+                 LIMIT 1) END AS labels
+         FROM public.request_logs AS r
         WHERE r.did = v_did AND r.request_time >= p.first AND r.request_time < p.until AND r.status <> 'pending'
-          AND (v_token IS NULL OR r.token_id = v_token) AND (v_app IS NULL OR r.app = v_app)
-          AND (v_tag IS NULL OR r.tag = v_tag)
+          AND (v_token IS NULL OR r.token_id = v_token)
+          AND (v_crowded OR v_app IS NULL OR r.app = v_app) AND (v_crowded OR v_tag IS NULL OR r.tag = v_tag)
        OFFSET 0) AS l  -- part by part, from the index
      WHERE NOT (p.hour + c_middle >= p.first AND p.hour + c_middle < p.until)
+       AND (NOT v_crowded OR v_app IS NULL OR l.labels[1] = v_app) AND (NOT v_crowded OR v_tag IS NULL OR l.labels[2] = v_tag)
      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
   ), single AS (
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, m.at, m.sign * l.requests AS requests,

@@ -82,6 +82,9 @@ pub enum Error {
         /// The parts that were checked, each with its state.
         checks: serde_json::Value,
     },
+    /// The system gives no randomness for a secret.
+    #[error("the system gives no randomness")]
+    NoRandomness(#[from] getrandom::Error),
     /// A bug: the handler panicked.
     #[error("the handler panicked")]
     Panicked,
@@ -111,7 +114,7 @@ impl Error {
             Self::JobOpen(error) => error.reason(),
             Self::UsageNotAllowed => "usage_not_allowed",
             Self::Unhealthy { .. } => "unhealthy",
-            Self::Panicked => "internal",
+            Self::NoRandomness(_) | Self::Panicked => "internal",
         }
     }
 }

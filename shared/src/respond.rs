@@ -272,6 +272,11 @@ mod tests {
                 Some("false"),
                 None,
             ),
+            (
+                Error::NoRandomness(getrandom::Error::UNSUPPORTED),
+                Some("true"),
+                Some("2"),
+            ),
             (Error::Panicked, Some("false"), None),
             (
                 Error::Unhealthy {

@@ -54,8 +54,8 @@ pub use retention::{Expired, InvalidRetention, Retention};
 pub use rollup::{RollupCheck, RollupDifference, RollupQuery};
 pub use schema::{Feature, SCHEMA_VERSION, Schema};
 pub use tokens::{
-    DisallowedEndpoint, DisallowedModel, NewToken, PresentedToken, TokenChange, TokenCount,
-    TokenDescription, TokenRefusal, TokenSettings, TokenState,
+    DisallowedEndpoint, DisallowedModel, NewToken, PresentedToken, Presenting, TokenChange,
+    TokenCount, TokenDescription, TokenRefusal, TokenSettings, TokenState,
 };
 pub use transport::{Probed, ping, probe};
 pub use usage::{

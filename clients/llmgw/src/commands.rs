@@ -15,7 +15,7 @@ mod request;
 mod run;
 mod serve;
 mod sign;
-mod tokens;
+pub(crate) mod tokens;
 mod usage;
 
 #[cfg(fuzzing)]

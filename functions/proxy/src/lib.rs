@@ -26,8 +26,8 @@ use shared::{
     request::{self, Incoming, Invocation},
     respond, routes,
     storage::{
-        Begin, BeginSender, Begun, Books, CallerRequest, JobLimit, NamedModel, Protocol, Refusal,
-        StorageError, UnreadableModels,
+        Begin, BeginSender, Begun, Books, CallerRequest, JobLimit, NamedModel, Presenting,
+        Protocol, Refusal, StorageError, UnreadableModels,
     },
     upstream::{
         endpoint::{AllowedFamilies, Dialect, Endpoint, Route},
@@ -261,8 +261,14 @@ impl Proxy {
         };
         let deadline = Instant::now() + STORAGE_TIMEOUT;
         let storage = &self.ledger.storage;
-        let presented = storage.describe_token(bearer.digest, self.clock.now(), deadline);
-        let answer = quota.answer(&presented.await?);
+        let presenting = Presenting {
+            digest: bearer.digest,
+            request_time: self.clock.now(),
+            owners: &self.allowed_dids,
+            requests_per_minute: self.requests_per_minute,
+        };
+        let presented = storage.describe_token(&presenting, deadline).await?;
+        let answer = quota.answer(&presented);
         Ok(Some(
             respond::json(&answer, invocation.id).map(RelayBody::from),
         ))

@@ -66,10 +66,7 @@ impl Tokens {
 
     fn new_token(&self) -> Result<AccessToken, Error> {
         let mut randomness = [0; 32];
-        (self.random)(&mut randomness).map_err(|error| {
-            tracing::error!(%error, "the system gives no randomness");
-            Error::Panicked
-        })?;
+        (self.random)(&mut randomness)?;
         Ok(AccessToken::from_randomness(randomness))
     }
 }

@@ -23,7 +23,9 @@ use shared::{
     request::{self, Incoming, Invocation},
     respond,
     routes::{Function, Route},
-    storage::{Admitted, Period, PresentedToken, SCHEMA_VERSION, Schema, Storage, UsageQuery},
+    storage::{
+        Admitted, Period, PresentedToken, Presenting, SCHEMA_VERSION, Schema, Storage, UsageQuery,
+    },
 };
 use tokio::time::Instant;
 
@@ -122,8 +124,13 @@ impl Usage {
                 Ok(Asker::Did(admitted))
             }
             Sender::Token(bearer) => {
-                let presented = self.storage.describe_token(bearer.digest, now, deadline);
-                let presented = presented.await?;
+                let presenting = Presenting {
+                    digest: bearer.digest,
+                    request_time: now,
+                    owners: &self.allowed_dids,
+                    requests_per_minute: Some(self.account_requests_per_minute),
+                };
+                let presented = self.storage.describe_token(&presenting, deadline).await?;
                 if presented.token.read_usage {
                     Ok(Asker::Token(Box::new(presented)))
                 } else {

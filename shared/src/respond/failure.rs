@@ -82,7 +82,7 @@ impl Failure {
                 "The gateway runs, but something it stands on does not answer; see metadata.checks.",
             )
             .with("checks", checks.clone()),
-            Error::Panicked => internal(),
+            Error::NoRandomness(_) | Error::Panicked => internal(),
         }
     }
 }

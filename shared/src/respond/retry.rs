@@ -42,6 +42,7 @@ impl Retry {
             Error::Vault(error) => Self::of_vault(error),
             Error::Upstream(error) => Self::of_upstream(error),
             Error::KeyCheck(KeyCheckError::Undecided(_) | KeyCheckError::NotAnswered(_))
+            | Error::NoRandomness(_)
             | Error::Unhealthy { .. } => Self::After(FAILED_DEPENDENCY),
             Error::Provisioning(error) => Self::of_provisioning(error),
             Error::JobOpen(_) => Self::After(OPEN_JOB),

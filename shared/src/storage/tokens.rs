@@ -2,7 +2,7 @@
 
 mod refusal;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{
     ATTEMPTS_IN_FRONT, Argument, Budget, BudgetState, CallerRequest, Protocol, Storage,
     StorageError, keys::CallerRequestJson,
 };
-use crate::identity::access_token::TokenDigest;
+use crate::identity::{access::AllowedDids, access_token::TokenDigest};
 
 /// A token that is to be made. The storage never sees its text.
 #[derive(Debug)]
@@ -122,6 +122,19 @@ pub enum TokenState {
     Expired,
     /// Its owner or the operator has ended it.
     Revoked,
+}
+
+/// A request for what a token may read of itself.
+#[derive(Debug)]
+pub struct Presenting<'a> {
+    /// The token.
+    pub digest: TokenDigest,
+    /// When the request arrived.
+    pub request_time: Timestamp,
+    /// The DIDs of which its owner must be one.
+    pub owners: &'a AllowedDids,
+    /// The rate of such requests, of each token.
+    pub requests_per_minute: Option<NonZeroU32>,
 }
 
 /// A token, as the one who presents it sees it.
@@ -252,21 +265,24 @@ impl Storage {
         .await
     }
 
-    /// Describes a token to the one who presents it.
+    /// Describes a token to the one who presents it, and counts the request. A repeated call counts twice.
     pub async fn describe_token(
         &self,
-        digest: TokenDigest,
-        request_time: Timestamp,
+        presenting: &Presenting<'_>,
         deadline: Instant,
     ) -> Result<PresentedToken, StorageError> {
         #[derive(Serialize)]
-        struct PresentedJson {
+        struct PresentedJson<'a> {
             token_digest: String,
             request_time: i64,
+            owners: &'a AllowedDids,
+            requests_per_minute: Option<NonZeroU32>,
         }
         let argument = Argument::Request(PresentedJson {
-            token_digest: digest.to_string(),
-            request_time: request_time.as_millisecond(),
+            token_digest: presenting.digest.to_string(),
+            request_time: presenting.request_time.as_millisecond(),
+            owners: presenting.owners,
+            requests_per_minute: presenting.requests_per_minute,
         });
         self.call("describe_token", &argument, ATTEMPTS_IN_FRONT, deadline)
             .await

@@ -20,7 +20,7 @@ use crate::{
 const FUTURE: &str = "2099-01-01T00:00:00Z";
 
 /// Kolkata.
-const INDIA: LocalOffset = LocalOffset {
+pub(crate) const INDIA: LocalOffset = LocalOffset {
     from: None,
     seconds: 19_800,
 };

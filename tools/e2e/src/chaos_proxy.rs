@@ -85,6 +85,11 @@ pub trait FaultPolicy: Debug + Send + Sync + 'static {
     /// Decides on a call that has arrived.
     fn decide(&self, call: &Call) -> (Fault, Self::Context);
 
+    /// The arguments with which the call is executed.
+    fn arguments(&self, call: &Call) -> Bytes {
+        call.body.clone()
+    }
+
     /// Is told that a call was executed, from `since` on; `response` is `None` if the storage did not
     /// answer.
     fn executed(
@@ -246,7 +251,7 @@ impl<P: FaultPolicy> Shared<P> {
             sleep(pause).await;
             let since = Instant::now();
             let shared = &under_way.0;
-            let response = shared.forward(&head, call.body.clone()).await;
+            let response = shared.forward(&head, shared.policy.arguments(&call)).await;
             shared
                 .policy
                 .executed(&call, &context, response.as_ref(), since);

@@ -35,6 +35,12 @@ impl Amount {
         digits.is_multiple_of(scale).then(|| Self(digits / scale))
     }
 
+    /// The multiple.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        Self(self.0.saturating_mul(factor.into()))
+    }
+
     /// The difference, or zero where it would be negative.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {

@@ -23,6 +23,41 @@ pub struct Row {
     pub unknown_cost_reason: Option<String>,
     pub(crate) input_tokens: Option<u64>,
     pub(crate) output_tokens: Option<u64>,
+    pub(crate) token_id: Option<Uuid>,
+    /// Unix time in seconds.
+    pub(crate) began: i64,
+}
+
+/// A token's own sums.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TokenSums {
+    #[serde(deserialize_with = "uuid")]
+    pub id: Uuid,
+    pub(crate) requests: String,
+    pub(crate) cost: String,
+}
+
+/// A budget.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Budget {
+    pub id: u64,
+    pub did: String,
+    pub(crate) token_id: Option<Uuid>,
+    pub(crate) period: String,
+    pub(crate) time_zone: String,
+    pub(crate) amount: String,
+    pub(crate) periods: Vec<BudgetPeriod>,
+}
+
+/// A period of a budget.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BudgetPeriod {
+    /// Unix time in seconds; `None`: all time.
+    pub(crate) starts: Option<i64>,
+    pub(crate) spent: String,
+    pub(crate) held: String,
+    /// The percentages of its events.
+    pub(crate) events: Vec<u32>,
 }
 
 /// A user's account.
@@ -40,6 +75,8 @@ pub struct Account {
 pub struct Books {
     pub rows: Vec<Row>,
     pub accounts: Vec<Account>,
+    pub tokens: Vec<TokenSums>,
+    pub budgets: Vec<Budget>,
     /// Sums of usage that are not those of the rows.
     pub wrong_sums: WrongSums,
 }
@@ -61,17 +98,33 @@ impl Books {
         };
         let rows = list(
             "id, did, model, requested_model, status, cost_state, total_cost::text, hold::text, error_reason,
-             unknown_cost_reason, input_tokens, output_tokens",
+             unknown_cost_reason, input_tokens, output_tokens, token_id,
+             floor(extract(epoch FROM request_time))::bigint AS began",
             "request_logs",
         )?;
         let accounts = list(
             "did, spent::text, held::text, credit_limit::text, requests_per_minute",
             "accounts",
         )?;
+        let tokens = server.query(
+            "SELECT coalesce(jsonb_agg(public.token_json(t, now())), '[]') FROM public.access_tokens AS t",
+        )?;
+        let budgets = list(
+            "b.id, b.did, b.token_id, b.period, b.time_zone, b.amount::text,
+             (SELECT coalesce(json_agg(json_build_object(
+                       'starts', CASE WHEN isfinite(p.starts) THEN extract(epoch FROM p.starts)::bigint END,
+                       'spent', p.spent::text, 'held', p.held::text,
+                       'events', ARRAY(SELECT e.percent FROM public.budget_events AS e
+                                        WHERE e.budget_id = b.id AND e.starts = p.starts ORDER BY e.percent))), '[]')
+                FROM public.budget_periods AS p WHERE p.budget_id = b.id) AS periods",
+            "budgets AS b",
+        )?;
         let wrong_sums = server.query(r#"SELECT public.check_rollup('{"limit": 20}')"#)?;
         Ok(Self {
             rows: serde_json::from_str(&rows)?,
             accounts: serde_json::from_str(&accounts)?,
+            tokens: serde_json::from_str(&tokens)?,
+            budgets: serde_json::from_str(&budgets)?,
             wrong_sums: serde_json::from_str(&wrong_sums)?,
         })
     }

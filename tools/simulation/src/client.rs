@@ -16,12 +16,14 @@ use crate::{
     journal::{Group, Journal},
     openrouter::TAG,
     plan::Plan,
+    tokens::{Presented, Tokens},
 };
 
 /// The users, and the functions that they call.
 #[derive(Debug)]
 pub struct Clients {
     pub users: Vec<Signer>,
+    pub tokens: Arc<Tokens>,
     pub proxy: Arc<Pool>,
     pub journal: Arc<Journal>,
 }
@@ -35,6 +37,8 @@ pub struct Delivered {
     /// Whether it read the answer to its end.
     pub is_whole: bool,
     pub failure: Option<Failure>,
+    /// Whether its token had to pass; `None`: it was signed, or its token changed meanwhile.
+    pub had_to_pass: Option<bool>,
 }
 
 impl Delivered {
@@ -70,12 +74,9 @@ impl Clients {
     /// Sends a request, and its replay if one is planned; returns an answer for each.
     pub async fn send(&self, plan: &Plan) -> Result<Vec<Delivered>> {
         let path = &plan.path;
-        let mut headers = self.user(plan)?.signed(
-            &Method::POST,
-            path,
-            &plan.body,
-            &Nonce::from_random(plan.nonce),
-        )?;
+        let presented = self.tokens.present(plan);
+        let mut headers =
+            self.credentials(plan, presented.as_ref(), &Method::POST, path, plan.nonce)?;
         plan.kind.add_headers(&mut headers);
         headers.insert(header::CONTENT_TYPE, plan.content_type.parse()?);
         headers.insert(TAG, plan.tag.parse()?);
@@ -91,14 +92,24 @@ impl Clients {
         if let Some(name) = plan.client.name() {
             self.journal.count(Group::Fault, name);
         }
-        let seen = match plan.replay {
-            None => vec![once(0).await],
+        let mut seen = match plan.replay {
+            None => {
+                let (seen, changed) =
+                    tokio::join!(once(0), self.tokens.turn(plan.number, &self.users));
+                changed?;
+                vec![seen]
+            }
             Some(Replay::Afterwards) => vec![once(0).await, once(1).await],
             Some(Replay::AtOnce) => {
                 let (first, second) = tokio::join!(once(0), once(1));
                 vec![first, second]
             }
         };
+        if let Some(presented) = &presented {
+            for seen in &mut seen {
+                seen.had_to_pass = self.tokens.had_to_pass(plan, presented);
+            }
+        }
         if plan.job.polled
             && seen
                 .iter()
@@ -159,9 +170,8 @@ impl Clients {
             sleep(Duration::from_millis(150)).await;
             // Not from the seed: the number of polls depends on time.
             let nonce = fastrand::u128(..).to_be_bytes();
-            let headers =
-                self.user(plan)?
-                    .signed(&Method::GET, &path, b"", &Nonce::from_random(nonce))?;
+            let presented = self.tokens.present(plan);
+            let headers = self.credentials(plan, presented.as_ref(), &Method::GET, &path, nonce)?;
             let id = uuid::Builder::from_random_bytes(nonce).into_uuid();
             let parts = self.proxy.invoke(Invocation {
                 id,
@@ -182,8 +192,35 @@ impl Clients {
                     .count(Group::Client, "job polled until it was done");
                 return Ok(());
             }
+            if seen.status == Some(StatusCode::UNAUTHORIZED) {
+                // The token has ended.
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// The token in its header, or a signature.
+    fn credentials(
+        &self,
+        plan: &Plan,
+        presented: Option<&Presented>,
+        method: &Method,
+        path: &str,
+        nonce: [u8; 16],
+    ) -> Result<HeaderMap> {
+        if let Some(presented) = presented {
+            let mut headers = HeaderMap::new();
+            presented.add_to(&mut headers, plan.kind.endpoint())?;
+            return Ok(headers);
+        }
+        let body: &[u8] = if method == Method::POST {
+            &plan.body
+        } else {
+            b""
+        };
+        self.user(plan)?
+            .signed(method, path, body, &Nonce::from_random(nonce))
     }
 
     fn user(&self, plan: &Plan) -> Result<&Signer> {

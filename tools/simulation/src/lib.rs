@@ -10,6 +10,7 @@
 pub mod amount;
 pub mod bills;
 pub mod books;
+pub mod budgets;
 pub mod client;
 pub mod faults;
 pub mod journal;
@@ -22,6 +23,7 @@ pub mod request;
 pub mod run;
 pub mod settlement;
 pub mod storage;
+pub mod tokens;
 pub mod verdict;
 
 pub use options::Options;

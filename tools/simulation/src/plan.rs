@@ -41,6 +41,7 @@ pub struct Plan {
     pub path: String,
     /// The ids of the invocation and of its replay.
     pub ids: [Uuid; 2],
+    pub credentials: Credentials,
     pub nonce: [u8; 16],
     /// The model that serves, which may differ from the requested one.
     pub served: String,
@@ -72,6 +73,14 @@ pub struct Plan {
     pub last_of_environment: bool,
     /// The time at which an operator restores the request's emergency record.
     pub restore: Restore,
+}
+
+/// The way in which the user authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    Signature,
+    /// The user's access token.
+    Token,
 }
 
 /// The time at which an emergency record is restored.
@@ -241,6 +250,7 @@ impl Plan {
             streamed,
             path: draw_path(rng, endpoint),
             ids: [draw_uuid(rng), draw_uuid(rng)],
+            credentials: Credentials::Signature,
             nonce: rng.u128(..).to_be_bytes(),
             served,
             content_type,
@@ -296,7 +306,17 @@ impl Plan {
             plan.first_token = Duration::from_millis(800);
             plan.client = ClientBehaviour::Reads;
         }
+        if rng.u32(0..3) == 0 {
+            plan.credentials = Credentials::Token;
+            // Anyone may repeat a request with a token, which is then another request.
+            plan.replay = None;
+        }
         plan
+    }
+
+    #[must_use]
+    pub fn is_by_token(&self) -> bool {
+        self.credentials == Credentials::Token
     }
 
     /// Whether the gateway has the whole cost from the answer, whatever becomes of the client. An error of

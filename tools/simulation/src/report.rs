@@ -36,9 +36,15 @@ impl Report {
             options.requests, options.seed
         );
         eprintln!("rows         {}", self.books.rows.len());
+        eprintln!("by token     {}", verdict.by_token);
         eprintln!("bills        {}", verdict.bills);
         eprintln!("billed       {} USD", verdict.billed);
         eprintln!("booked       {} USD", verdict.booked);
+        eprintln!(
+            "budgets      {} of DIDs and tokens, {} periods that turned",
+            self.books.budgets.len(),
+            verdict.turned_periods
+        );
         eprintln!("pending      {}", verdict.pending);
         eprintln!("holds        {}", verdict.holds);
         eprintln!(
@@ -53,7 +59,7 @@ impl Report {
         );
         let faults = verdict.mismatches.len();
         if faults == 0 {
-            eprintln!("\nThe ledgers are equal, for each DID and each model.");
+            eprintln!("\nThe ledgers are equal, for each DID, model, token and budget period.");
         } else {
             eprintln!("\nTHE LEDGERS DIFFER: {faults} mismatches.");
         }

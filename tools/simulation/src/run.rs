@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use e2e::signer::{AUDIENCE, Signer};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
+use shared::clock::Clock;
 use stack::{
     Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Workspace,
     lambda::{Function, Limits, LogSink, Mode, Pool, lock},
@@ -20,6 +21,7 @@ use tokio::time::sleep;
 use crate::{
     amount::Amount,
     books::Books,
+    budgets::Turns,
     client::{Clients, Delivered},
     journal::{Group, Journal},
     openrouter::OpenRouter,
@@ -29,6 +31,7 @@ use crate::{
     report::Report,
     settlement::{self, Settlement, until},
     storage::{PlannedFaults, StorageProxy},
+    tokens::Tokens,
     verdict::{Evidence, Holds, judge},
 };
 
@@ -42,6 +45,10 @@ const USERS: usize = 20;
 
 /// The interval of scheduled reconciliation, in place of five minutes.
 const SCHEDULE: Duration = Duration::from_secs(2);
+/// The number of changes of tokens at the same time.
+const CONCURRENT_CHANGES: usize = 4;
+/// The traffic's time for each request, roughly: periods turn after shares of it.
+const ESTIMATED_TIME: Duration = Duration::from_millis(60);
 
 /// Runs the simulation and prints the report. Returns true if the ledgers are equal.
 pub fn run(options: &Options) -> Result<bool> {
@@ -70,7 +77,7 @@ impl Services {
         let tools = Tools::install(&workspace)?;
         let run = RunDir::unique(&workspace, "ledger")?;
         let functions = step("Functions (cargo build)", || {
-            Functions::build(&workspace, &["proxy", "reconcile", "llmgw"])
+            Functions::build(&workspace, &["proxy", "reconcile", "tokens", "llmgw"])
         })?;
         let database = step("Supabase (PostgreSQL)", || {
             Database::postgres(&tools, &run, Port::free()?)
@@ -123,16 +130,12 @@ impl Services {
     async fn run(self, options: &Options) -> Result<Report> {
         let plans = Arc::new(plan::draw(options.seed, options.requests, USERS));
         let journal = Arc::new(Journal::new(&plans));
-        let keys = self
-            .users
-            .iter()
-            .map(|user| user.api_key.expose_secret().to_owned())
-            .collect();
-        let dids: Vec<String> = self
-            .users
-            .iter()
-            .map(|user| user.did.as_str().to_owned())
-            .collect();
+        let users = self.users.iter();
+        let keys = users
+            .clone()
+            .map(|it| it.api_key.expose_secret().to_owned());
+        let keys = keys.collect();
+        let dids: Vec<_> = users.map(|it| it.did.as_str().to_owned()).collect();
         let (openrouter, upstream) = OpenRouter::start(&plans, &journal, keys).await?;
         let url = self.database.url();
         let faults = PlannedFaults::new(&plans, &journal, options.seed);
@@ -153,6 +156,7 @@ impl Services {
         };
         let proxy = deploy("proxy", Mode::Streaming, options.environments)?;
         let reconcile = deploy("reconcile", Mode::Buffered, settlement::CONCURRENT_RUNS)?;
+        let tokens = deploy("tokens", Mode::Buffered, CONCURRENT_CHANGES)?;
         openrouter.aim_at(&proxy);
         storage.policy.aim_at(&proxy);
         let settlement = Settlement {
@@ -163,11 +167,14 @@ impl Services {
             records,
             openrouter: Arc::clone(&openrouter),
             violations: Mutex::default(),
+            storage: Arc::clone(&storage.policy),
             llmgw: self.functions.binary("llmgw")?.to_owned(),
             folder: self.run.path().to_owned(),
         };
+        let tokens = self.tokens(&tokens, &journal, options.requests).await?;
         let clients = Clients {
             users: self.users,
+            tokens: Arc::clone(&tokens),
             proxy: Arc::clone(&proxy),
             journal: Arc::clone(&journal),
         };
@@ -190,6 +197,7 @@ impl Services {
         let verdict = judge(&Evidence {
             plans: &plans,
             dids: &dids,
+            tokens: &tokens,
             delivered: &delivered,
             openrouter: &openrouter,
             storage: &storage.policy,
@@ -219,6 +227,23 @@ impl Services {
             settling: settling.elapsed(),
             logs: self.run.path().to_owned(),
         })
+    }
+
+    /// Makes the users' tokens.
+    async fn tokens(
+        &self,
+        functions: &Arc<Pool>,
+        journal: &Arc<Journal>,
+        requests: usize,
+    ) -> Result<Arc<Tokens>> {
+        let turns = Turns {
+            begin: Clock::system().now().as_second(),
+            traffic: ESTIMATED_TIME * u32::try_from(requests)?,
+        };
+        let server = self.database.server().context("no server")?;
+        let scale = (requests, &turns);
+        let tokens = Tokens::make(&self.users, functions, journal, server, scale).await?;
+        Ok(Arc::new(tokens))
     }
 
     fn env(&self, storage: &str, upstream: &str) -> Env {

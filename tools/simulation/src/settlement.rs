@@ -23,6 +23,7 @@ use crate::{
     journal::{Group, Journal},
     openrouter::OpenRouter,
     plan::{Plan, Restore},
+    storage::PlannedFaults,
 };
 
 /// The number of concurrent runs of reconciliation.
@@ -31,6 +32,9 @@ pub const CONCURRENT_RUNS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// More rounds than the generation that is hidden longest needs.
 const ROUNDS: usize = 12;
+
+/// The age at which any cost counts as unknown.
+const OLD: Duration = Duration::from_hours(8 * 24);
 
 /// The condition of rows that are not settled.
 const OPEN: &str = "(cost_state = 'pending' OR status = 'pending')";
@@ -42,6 +46,8 @@ pub struct Settlement<'a> {
     pub reconcile: Arc<Pool>,
     pub journal: Arc<Journal>,
     pub plans: Arc<Vec<Plan>>,
+    /// The functions' way to the database.
+    pub storage: Arc<PlannedFaults>,
     /// The emergency records in the functions' log.
     pub records: Arc<Mutex<Vec<String>>>,
     /// Its bills, which an operator looks up.
@@ -101,15 +107,15 @@ impl Settlement<'_> {
     pub async fn settle(&self) -> Result<()> {
         self.restore(Restore::Early).await?;
         // Old enough for reconciliation, and for rows to count as abandoned.
-        self.age("30 minutes")?;
+        self.pass(Duration::from_mins(30))?;
         self.rounds().await?;
-        self.age("8 days")?;
+        self.pass(OLD)?;
         self.rounds().await?;
         self.restore(Restore::Late).await?;
-        self.age("0")?;
+        self.pass(Duration::ZERO)?;
         self.rounds().await?;
         // Rows whose cost nobody knows, although the operator restored them.
-        self.age("8 days")?;
+        self.pass(OLD)?;
         self.rounds().await?;
         self.enter_costs_of_several_generations()
     }
@@ -176,18 +182,20 @@ impl Settlement<'_> {
             }
             join_all((0..CONCURRENT_RUNS).map(|_| self.run_once())).await;
             // Their leases would last minutes.
-            self.sql(&format!(
-                "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE {OPEN}"
-            ))?;
+            self.make_due()?;
         }
         Ok(())
     }
 
-    /// Lets time pass for open rows.
-    fn age(&self, interval: &str) -> Result<()> {
+    /// Lets time pass since the run.
+    fn pass(&self, time: Duration) -> Result<()> {
+        self.storage.set_ahead(time);
+        self.make_due()
+    }
+
+    fn make_due(&self) -> Result<()> {
         self.sql(&format!(
-            "UPDATE public.request_logs SET next_reconcile_at = NULL, request_time = request_time - interval '{interval}'
-              WHERE {OPEN}"
+            "UPDATE public.request_logs SET next_reconcile_at = NULL WHERE {OPEN}"
         ))
         .map(drop)
     }

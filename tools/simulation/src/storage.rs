@@ -3,8 +3,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use bytes::Bytes;
 
 use e2e::chaos_proxy::{Call, ChaosProxy, Fault, FaultPolicy, StorageResponse};
 use fastrand::Rng;
@@ -33,6 +39,8 @@ pub struct PlannedFaults {
     /// Decides on calls that belong to no request.
     dice: Mutex<Rng>,
     functions: OnceLock<Weak<Pool>>,
+    /// The milliseconds by which reconciliation's clock is ahead.
+    ahead: AtomicU64,
 }
 
 /// The time from the end of the call that opened a request to the start of the call that closed it.
@@ -61,7 +69,15 @@ impl PlannedFaults {
             spans: Mutex::default(),
             dice: Mutex::new(Rng::with_seed(seed)),
             functions: OnceLock::new(),
+            ahead: AtomicU64::new(0),
         }
+    }
+
+    /// Lets time pass for reconciliation: its clock is so much ahead from now on. Requests keep the time at
+    /// which they began, which decides what period of a budget they count in.
+    pub(crate) fn set_ahead(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.ahead.store(millis, Ordering::SeqCst);
     }
 
     /// Sets the functions whose processes it kills.
@@ -143,6 +159,18 @@ impl PlannedFaults {
 
 impl FaultPolicy for PlannedFaults {
     type Context = Context;
+
+    fn arguments(&self, call: &Call) -> Bytes {
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        if ahead > 0 && call.function == "claim_unsettled" {
+            let mut body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+            if let Some(now) = body["request"]["now"].as_u64() {
+                body["request"]["now"] = (now + ahead).into();
+                return body.to_string().into();
+            }
+        }
+        call.body.clone()
+    }
 
     fn decide(&self, call: &Call) -> (Fault, Context) {
         let context = self.context(call);

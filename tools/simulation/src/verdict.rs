@@ -1,5 +1,8 @@
 //! The comparison of OpenRouter's bills with the gateway's books.
 
+mod budgets;
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use stub::Endpoint;
@@ -13,6 +16,7 @@ use crate::{
     openrouter::OpenRouter,
     plan::Plan,
     storage::PlannedFaults,
+    tokens::Tokens,
 };
 
 /// A disagreement.
@@ -32,6 +36,9 @@ pub struct Verdict {
     pub bills: usize,
     /// The sum of the books.
     pub booked: Amount,
+    /// The number of budgets' periods that followed a used one and were used.
+    pub turned_periods: usize,
+    pub by_token: usize,
     pub pending: usize,
     pub holds: usize,
     /// Rows with an unknown cost, of requests that OpenRouter did not bill.
@@ -43,6 +50,7 @@ pub struct Verdict {
 pub struct Evidence<'a> {
     pub plans: &'a [Plan],
     pub dids: &'a [String],
+    pub tokens: &'a Tokens,
     /// The answers to each request.
     pub delivered: &'a HashMap<usize, Vec<Delivered>>,
     pub openrouter: &'a OpenRouter,
@@ -87,10 +95,13 @@ impl Holds {
 }
 
 /// The reasons for which the gateway may refuse a request.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 10] = [
+    "budget_reached",
     "credit_limit_reached",
     "rate_limited",
     "replayed_request",
+    "token_disabled",
+    "token_revoked",
     "storage_unavailable",
     "upstream_unreachable",
     "upstream_timeout",
@@ -116,6 +127,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
             .collect();
         let mut faults = compare(plan, &exchange, &of_plan);
         faults.extend(delivery(evidence, plan, &exchange));
+        faults.extend(tokens::compare(evidence, plan, &exchange, &of_plan));
         if evidence.records.contains(&plan.ids[0]) && !plan.storage.may_be_given_up() {
             faults.push("it was left to an operator, though the storage came back".to_owned());
         }
@@ -134,6 +146,13 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
                 text,
             }));
     }
+    verdict.turned_periods = budgets::turned(evidence);
+    verdict.by_token = evidence
+        .books
+        .rows
+        .iter()
+        .filter(|row| row.token_id.is_some())
+        .count();
     verdict.booked = evidence.books.rows.iter().map(Row::total).sum();
     verdict.pending = evidence
         .books
@@ -151,6 +170,9 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         .into_iter()
         .chain(accounts(evidence))
         .chain(models(evidence))
+        .chain(tokens::sums(evidence))
+        .chain(budgets::compare(evidence))
+        .chain(budgets::none_turned(evidence))
         .chain(sums(&evidence.books.wrong_sums))
         .chain(evidence.violations.clone())
         .chain(evidence.openrouter.bills.violations());
@@ -241,7 +263,8 @@ fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<St
     let is_free = evidence
         .dids
         .get(plan.user)
-        .is_some_and(|did| !limited.contains(did.as_str()));
+        .is_some_and(|did| !limited.contains(did.as_str()))
+        && !tokens::may_be_refused(evidence, plan);
     for seen in evidence.delivered.get(&plan.number).into_iter().flatten() {
         let reason = seen.reason();
         if let Some(reason) = reason.filter(|reason| !REASONS.contains(&reason.as_str())) {
@@ -261,7 +284,11 @@ fn delivery(evidence: &Evidence<'_>, plan: &Plan, exchange: &Exchange) -> Vec<St
             if seen.status.map(|status| status.as_u16()) != exchange.status {
                 faults.push(format!("the client saw {:?}", seen.status));
             }
-        } else if is_free && plan.replay.is_none() && !plan.storage.is_faulty() {
+        } else if is_free
+            && seen.had_to_pass.unwrap_or(!plan.is_by_token())
+            && plan.replay.is_none()
+            && !plan.storage.is_faulty()
+        {
             faults.push(format!(
                 "nothing was to go wrong, and the client saw {:?}",
                 seen.status
@@ -308,7 +335,10 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
             faults.push(format!("{did}: {held} is still held"));
         }
         if let Some(limit) = account.credit_limit.as_deref() {
-            let (limit, over) = (amount(Some(limit)), overshoot(evidence, did));
+            let (limit, over) = (
+                amount(Some(limit)),
+                overshoot(evidence, |row| row.did == did),
+            );
             if spent.minus(limit) > over {
                 faults.push(format!(
                     "{did}: spent {spent} of {limit}, more than {over} above it"
@@ -330,13 +360,13 @@ fn accounts(evidence: &Evidence<'_>) -> Vec<String> {
 
 /// The amount by which a limit may be exceeded: the cost beyond the least hold of the last request that
 /// was admitted, and of those that were open at that time; and all that requests to free models cost, which
-/// no limit refuses.
-fn overshoot(evidence: &Evidence<'_>, did: &str) -> Amount {
+/// no limit refuses. Of the requests that count in the limit.
+fn overshoot(evidence: &Evidence<'_>, counts: impl Fn(&Row) -> bool) -> Amount {
     let spans: Vec<_> = evidence
         .books
         .rows
         .iter()
-        .filter(|row| row.did == did)
+        .filter(|row| counts(row))
         .map(|row| (row, evidence.storage.span(row.id)))
         .collect();
     let limited = || spans.iter().filter(|(row, _)| !row.is_free());

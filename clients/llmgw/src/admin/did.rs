@@ -1,5 +1,7 @@
 //! `llmgw admin did`: users' accounts, their limits and their history.
 
+mod tokens;
+
 use std::{fmt, num::NonZeroU32};
 
 use anyhow::{Result, bail};
@@ -46,6 +48,12 @@ pub enum DidCommand {
         #[arg(value_parser = parse_rate)]
         rate: Setting<NonZeroU32>,
     },
+    /// Set the budgets, in place of those that the DID has
+    SetBudgets(tokens::BudgetsArgs),
+    /// List the access tokens and what they have spent
+    Tokens(tokens::TokensArgs),
+    /// End access tokens, at once and for good
+    RevokeTokens(tokens::RevokeArgs),
     /// Refuse the DID's requests
     Disable {
         /// The DID
@@ -119,6 +127,11 @@ pub(super) async fn run(
         DidCommand::List => return list(&storage, output).await,
         DidCommand::Show { did } => return show(&storage, &did, output).await,
         DidCommand::Delete { did, yes } => return delete(&storage, &did, yes, output).await,
+        DidCommand::Tokens(args) => {
+            return tokens::list(&storage, args, services.clock.now(), output).await;
+        }
+        DidCommand::RevokeTokens(args) => return tokens::revoke(&storage, args, output).await,
+        DidCommand::SetBudgets(args) => args.change()?,
         DidCommand::SetLimit { did, limit } => (did, AccountChange::CreditLimit(limit.0)),
         DidCommand::SetRate { did, rate } => (did, AccountChange::RequestsPerMinute(rate.0)),
         DidCommand::Disable { did } => (did, AccountChange::Disabled(true)),
@@ -207,6 +220,7 @@ impl fmt::Display for Line {
             requests_per_minute,
             disabled,
             approved,
+            budgets,
             seal_key_id,
             ..
         } = &self.0;
@@ -218,6 +232,7 @@ impl fmt::Display for Line {
         if let Some(rate) = requests_per_minute {
             write!(f, ", {rate} per minute")?;
         }
+        tokens::write_budgets(f, budgets)?;
         match seal_key_id {
             Some(id) => write!(f, ", sealed by {id}")?,
             None => f.write_str(", NOT SEALED")?,
@@ -246,12 +261,14 @@ impl fmt::Display for NextKey {
             disabled,
             approved,
             spent,
+            budgets,
         } = &self.0;
         write!(f, "{did}  no key is stored; for the next one: ")?;
         write_spent(f, spent, credit_limit.as_deref())?;
         if let Some(rate) = requests_per_minute {
             write!(f, ", {rate} per minute")?;
         }
+        tokens::write_budgets(f, budgets)?;
         if *approved {
             f.write_str(", approved")?;
         }

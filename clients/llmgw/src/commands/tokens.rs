@@ -1,6 +1,6 @@
 //! `llmgw tokens`: access tokens for programs that take a base URL and a key.
 
-pub(super) mod scope;
+pub(crate) mod scope;
 pub(super) mod setup;
 
 use std::io::Write;

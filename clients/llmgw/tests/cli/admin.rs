@@ -644,11 +644,23 @@ fn accounts_are_listed_and_changed() {
         world.ok(&["did", "set-rate", ALICE, "60"])["requests_per_minute"],
         60
     );
+    let budgets = [
+        "did",
+        "set-budgets",
+        ALICE,
+        "5/day",
+        "100/month",
+        "--time-zone",
+        "Europe/Berlin",
+    ];
+    let set = world.ok(&budgets);
+    assert_eq!(set["budgets"][0]["amount"], "5");
+    assert_eq!(set["budgets"][1]["time_zone"], "Europe/Berlin");
     assert_eq!(world.ok(&["did", "disable", ALICE])["disabled"], true);
     let shown = world.run(&["did", "show", ALICE]);
     let printed = text(&shown.stdout);
     for part in [
-        "spent 0 of 25.5 USD, 60 per minute, sealed by ",
+        "spent 0 of 25.5 USD, 60 per minute, 0 of 5 USD/day, 0 of 100 USD/month, sealed by ",
         ", DISABLED\n",
         "operator  disabled",
         "operator  limit_changed  {\"from\":null,\"to\":\"25.5\"}",
@@ -696,8 +708,70 @@ fn accounts_are_listed_and_changed() {
     ] {
         assert!(printed.contains(part), "{part} in {printed}");
     }
+    let cleared = world.ok(&["did", "set-budgets", ALICE, "none"]);
+    assert_eq!(cleared["budgets"], json!([]));
+    for (args, reason) in [
+        (vec!["5/day", "none"], "none stands alone"),
+        (vec!["5/day", "6/day"], "a DID has one budget per day"),
+        (
+            vec!["5/day", "--time-zone", "Atlantis"],
+            "\"Atlantis\" is no IANA time zone",
+        ),
+    ] {
+        let args = [vec!["did", "set-budgets", ALICE], args].concat();
+        let refused = world.refused(&args);
+        assert!(refused.starts_with(reason), "{refused}");
+    }
     let wrong = world.run(&["did", "set-limit", ALICE, "-1"]);
     assert_eq!(wrong.status.code(), Some(2));
+    world.assert_secrecy();
+}
+
+#[test]
+#[ignore = "needs TOOLS"]
+fn tokens_are_listed_and_ended() {
+    let world = World::start("tokens");
+    world.ok(&["keyset", "new"]);
+    world.store(ALICE);
+    let id = |number: u32| format!("00000000-0000-4000-8000-00000000000{number}");
+    for number in [1, 2, 3] {
+        let request = json!({
+            "id": id(number), "did": ALICE, "request_time": u64::from(number),
+            "fingerprint": format!("{number:064}"), "fingerprint_expires_at": 9_000_000_000_000_u64,
+            "digest": format!("{number:064}"), "label": "sk-lgw-abc…xyz", "name": format!("token {number}"),
+            "budgets": [{"period": "total", "amount": "5", "time_zone": "UTC"}],
+        });
+        world.sql(&format!("SELECT public.create_token('{request}')"));
+    }
+    let listed = world.ok(&["did", "tokens", ALICE]);
+    assert_eq!(listed["tokens"][2]["id"], id(1));
+    let printed = world.run(&["did", "tokens", ALICE]);
+    let line = format!(
+        "{}  sk-lgw-abc…xyz  \"token 1\"  spent 0 USD in 0 requests, 0 of 5 USD/total\n3 tokens",
+        id(1)
+    );
+    let printed = text(&printed.stdout).to_owned();
+    assert!(printed.contains(&line), "{printed}");
+
+    let ended = world.ok(&["did", "revoke-tokens", ALICE, &id(2)]);
+    assert_eq!(ended["tokens"][0]["state"], "revoked");
+    for args in [[ALICE, &*id(2)], [BOB, &*id(1)]] {
+        let refused = world.refused(&[&["did", "revoke-tokens"], &args[..]].concat());
+        assert!(
+            refused.starts_with("this DID has no live token"),
+            "{refused}"
+        );
+    }
+    let ended = world.run(&["did", "revoke-tokens", ALICE, "--all"]);
+    assert!(text(&ended.stdout).ends_with("2 tokens revoked\n"));
+    assert_eq!(world.ok(&["did", "tokens", ALICE])["tokens"], json!([]));
+    let all = world.ok(&["did", "tokens", ALICE, "--all"]);
+    assert_eq!(all["tokens"].as_array().unwrap().len(), 3);
+    let events = world.ok(&["did", "show", ALICE]);
+    assert_eq!(events["events"][0]["actor"], "operator");
+    assert_eq!(events["events"][0]["action"], "token_revoked");
+    let neither = world.run(&["did", "revoke-tokens", ALICE]);
+    assert_eq!(neither.status.code(), Some(2));
     world.assert_secrecy();
 }
 

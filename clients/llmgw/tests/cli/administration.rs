@@ -470,7 +470,7 @@ async fn accounts_are_changed_and_what_changed_is_recorded() {
         };
         let limit = AccountChange::CreditLimit(Some("0.000000000000000001".parse().unwrap()));
         for _ in 0..2 {
-            let account = set(limit).await;
+            let account = set(limit.clone()).await;
             assert_eq!(
                 account.credit_limit.as_deref(),
                 Some("0.000000000000000001")

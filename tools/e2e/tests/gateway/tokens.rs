@@ -80,7 +80,7 @@ fn a_token_lives_until_it_is_revoked() {
             text(&json_of(manage(&user, Method::POST, &rotate, &Value::Null).await).await["token"]);
         assert_eq!(
             refusal(chat_with(world, &second, "stub/ok").await).await,
-            (401, "unknown_token".to_owned())
+            (401, "token_revoked".to_owned())
         );
         assert_eq!(
             chat_with(world, &third, "stub/ok").await.status(),

@@ -43,6 +43,8 @@ fn costs_use_every_form_and_ids_do_not_repeat() {
         tells.any(|it| !it.cost_in_body),
         "a cache hit without a cost"
     );
+    let by_token = plans.iter().filter(|it| it.is_by_token()).count();
+    assert!((900..1100).contains(&by_token), "{by_token}");
     let several = plans.iter().filter(|it| it.part.is_some());
     assert!(several.clone().any(Plan::tells_its_whole_cost));
     assert!(several.clone().any(|it| !it.tells_its_whole_cost()));

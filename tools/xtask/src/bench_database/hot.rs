@@ -11,8 +11,19 @@ use stack::{Postgres, RunDir, Tools};
 use super::DID;
 
 const SCRIPT: &str = include_str!("request.sql");
-/// DIDs and connections.
-const LOADS: [(u32, u32); 5] = [(1, 1), (1, 10), (1, 30), (100, 10), (100, 30)];
+/// DIDs, connections, and whether the DID has budgets.
+const LOADS: [(u32, u32, bool); 6] = [
+    (1, 1, false),
+    (1, 1, true),
+    (1, 10, false),
+    (1, 30, false),
+    (100, 10, false),
+    (100, 30, false),
+];
+/// Three budgets that no load reaches.
+const BUDGETS: &str = r#"[{"period": "day", "amount": "1000000", "time_zone": "Europe/Berlin"},
+    {"period": "week", "amount": "1000000", "time_zone": "America/New_York"},
+    {"period": "total", "amount": "1000000", "time_zone": "UTC"}]"#;
 
 /// Throughput, the times of each call, WAL and the database's CPU time per request.
 pub(super) fn measure(
@@ -29,7 +40,11 @@ pub(super) fn measure(
     // Not as text: pgbench takes a colon for a variable, in quotes, too.
     fs::write(&script, SCRIPT.replace("{did}", &hex))?;
     let mut text = String::new();
-    for (dids, connections) in LOADS {
+    for (dids, connections, has_budgets) in LOADS {
+        let budgets = if has_budgets { BUDGETS } else { "[]" };
+        server.query(&format!(
+            "SELECT public.set_budgets('{DID}', NULL, '{budgets}', now())"
+        ))?;
         let before = state(server)?;
         let mut pgbench = Command::new(tools.postgres_program("pgbench"));
         pgbench
@@ -66,8 +81,9 @@ pub(super) fn measure(
         };
         writeln!(
             text,
-            "  {dids:>3} DIDs, {connections:>2} connections: {:>6.0} requests/s, p50 {:.1} ms, p99 {:.1} ms; begin {} ms, \
+            "  {dids:>3} DIDs, {connections:>2} connections{}: {:>6.0} requests/s, p50 {:.1} ms, p99 {:.1} ms; begin {} ms, \
              note {}, finish {}; {:.0} bytes of WAL, {:.2} ms of CPU each",
+            if has_budgets { ", 3 budgets" } else { "" },
             f64::from(done) / f64::from(seconds),
             f64::from(at(50)) / 1000.0,
             f64::from(at(99)) / 1000.0,

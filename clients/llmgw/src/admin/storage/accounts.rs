@@ -2,9 +2,15 @@
 
 use std::num::NonZeroU32;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shared::{metering::money::Usd, storage::StorageError, vault::secret::KeyId};
+use shared::{
+    metering::money::Usd,
+    storage::{Budget, BudgetState, StorageError, TokenDescription},
+    vault::secret::KeyId,
+};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::client::{AdminStorage, key_id};
 
@@ -21,6 +27,7 @@ pub struct Account {
     pub requests_per_minute: Option<u32>,
     pub disabled: bool,
     pub approved: bool,
+    pub budgets: Vec<BudgetState>,
     #[serde(deserialize_with = "key_id")]
     pub seal_key_id: Option<KeyId>,
     pub created_at: Option<String>,
@@ -37,6 +44,7 @@ pub struct Settings {
     pub disabled: bool,
     pub approved: bool,
     pub spent: String,
+    pub budgets: Vec<BudgetState>,
 }
 
 /// The result of an [`AccountChange`].
@@ -75,7 +83,7 @@ pub struct KeyEvent {
 }
 
 /// One change of an account.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountChange {
     /// US dollars; `None` for no limit.
@@ -86,6 +94,8 @@ pub enum AccountChange {
     Disabled(bool),
     /// Whether the DID may use a gateway that is for approved DIDs.
     Approved(bool),
+    /// The DID's budgets, in place of those that it has.
+    Budgets(Vec<Budget>),
 }
 
 impl AdminStorage {
@@ -120,6 +130,34 @@ impl AdminStorage {
             .await
     }
 
+    /// The tokens of a DID, the newest first; the ended ones, too, if `all`.
+    pub async fn tokens(
+        &self,
+        did: &str,
+        all: bool,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<TokenDescription>, StorageError> {
+        let request_time = now.as_millisecond();
+        let request = TokensJson {
+            did,
+            request_time,
+            all,
+        };
+        self.request("list_tokens", request, deadline).await
+    }
+
+    /// Ends a live token of a DID, or all of them. Returns those that it ended.
+    pub async fn end_tokens(
+        &self,
+        did: &str,
+        token_id: Option<Uuid>,
+        deadline: Instant,
+    ) -> Result<Vec<TokenDescription>, StorageError> {
+        let request = EndTokensJson { did, token_id };
+        self.request("end_tokens", request, deadline).await
+    }
+
     /// Deletes a DID's key, its retired keys and its settings; its requests stay in the database. Returns
     /// whether there was anything to delete, which is unreliable if the response of an attempt was lost.
     pub async fn delete_account(&self, did: &str, deadline: Instant) -> Result<bool, StorageError> {
@@ -137,6 +175,19 @@ struct AccountsJson<'a> {
 #[derive(Serialize)]
 struct Of<'a> {
     did: &'a str,
+}
+
+#[derive(Serialize)]
+struct TokensJson<'a> {
+    did: &'a str,
+    request_time: i64,
+    all: bool,
+}
+
+#[derive(Serialize)]
+struct EndTokensJson<'a> {
+    did: &'a str,
+    token_id: Option<Uuid>,
 }
 
 #[derive(Serialize)]

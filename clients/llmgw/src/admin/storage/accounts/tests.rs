@@ -22,6 +22,14 @@ fn a_change_is_one_member() {
             json!({"did": "did:a", "disabled": true}),
         ),
         (
+            AccountChange::Budgets(vec![Budget {
+                period: shared::storage::BudgetPeriod::Day,
+                amount: "5".parse().unwrap(),
+                time_zone: "UTC".to_owned(),
+            }]),
+            json!({"did": "did:a", "budgets": [{"period": "day", "amount": "5", "time_zone": "UTC"}]}),
+        ),
+        (
             AccountChange::Approved(false),
             json!({"did": "did:a", "approved": false}),
         ),
