@@ -1757,8 +1757,10 @@ BEGIN
     error_reason            = left(v_in ->> 'error_reason', 255),
     error_message           = left(v_in ->> 'error_message', 2000),
     -- Both count from the request's arrival; a record that says otherwise must not keep the books open.
-    first_byte_ms           = least((v_in ->> 'first_byte_ms')::integer,
-                                    greatest(extract(epoch FROM v_time - request_time) * 1000, 0)::integer),
+    first_byte_ms           = CASE WHEN v_in ->> 'first_byte_ms' IS NOT NULL THEN
+                                trunc(least((v_in ->> 'first_byte_ms')::numeric,
+                                            greatest(extract(epoch FROM v_time - request_time) * 1000, 0)))::integer
+                              END,
     response_time           = v_time,
     unknown_cost_reason     = NULL,
     known_cost              = NULL,

@@ -20,6 +20,9 @@ use crate::{
     terminal::{Style, Terminal, printable},
 };
 
+/// The greeting, and the name in it.
+const BANNER: &str = "/";
+const SERVICE: &str = "LLM Gateway";
 const HEALTH: &str = "/api/v1/health";
 const OPENROUTER_KEY: &str = "/api/v1/openrouter/key";
 /// The difference that the resolution of `Date` and a slow network explain.
@@ -102,7 +105,8 @@ async fn online(
     let body = answer.bytes().await.unwrap_or_default();
     if status.is_success() {
         let health: Option<Health> = serde_json::from_slice(&body).ok();
-        if !health.is_some_and(|it| it.success && it.data.status == "healthy") {
+        let is_healthy = health.is_some_and(|it| it.success && it.data.status == "healthy");
+        if !is_healthy || service(client).await?.as_deref() != Some(SERVICE) {
             let text = "something else than LLM Gateway answers there; check its address";
             return report.fail("gateway", text);
         }
@@ -137,6 +141,21 @@ async fn online(
         (_, _) => report.ok("balance", "no limit at the gateway")?,
     }
     openrouter(client, report).await
+}
+
+/// The name that the server gives itself.
+async fn service(client: &Client) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Banner {
+        service: String,
+    }
+
+    let Ok(answer) = client.send(api::get(BANNER, &[])?).await else {
+        return Ok(None);
+    };
+    let body = answer.bytes().await.unwrap_or_default();
+    let banner: Option<Banner> = serde_json::from_slice(&body).ok();
+    Ok(banner.map(|it| it.service))
 }
 
 /// The part of a health report that other servers do not have.

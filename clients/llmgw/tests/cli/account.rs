@@ -635,6 +635,8 @@ fn the_doctor_finds_what_does_not_work() {
     let desk = Desk::new();
     let health =
         r#"{"success":true,"data":{"status":"healthy","timestamp":"2026-01-01T00:00:00Z"}}"#;
+    let banner = r#"{"service":"LLM Gateway","version":"0.1.0","status":"running"}"#;
+    desk.gateway.answer("GET /", 200, banner);
     desk.gateway.answer("GET /api/v1/health", 200, health);
     desk.gateway.answer("GET /api/v1/usage", 200, usage(&[]));
     desk.gateway.answer("GET /api/v1/keys", 200, DESCRIPTION);
@@ -668,11 +670,13 @@ fn the_doctor_finds_what_does_not_work() {
     ");
 
     for (route, other) in [
+        ("GET /", r#"{"service":"Another"}"#),
         ("GET /api/v1/health", "<html>Welcome to nginx!"),
         ("GET /api/v1/usage", "{}"),
     ] {
         desk.gateway.answer(route, 200, other);
         assert!(diagnosis(1).contains("BAD"), "{route}");
+        desk.gateway.answer("GET /", 200, banner);
         desk.gateway.answer("GET /api/v1/health", 200, health);
     }
     desk.gateway.answer("GET /api/v1/usage", 200, usage(&[]));
