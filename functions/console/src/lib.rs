@@ -72,6 +72,10 @@ impl Console {
             .below_console(&path, request.stage.as_deref())
             .ok_or(Error::NotFound)?;
         Route::Console.check_method(&request.method)?;
+        if path == "/" {
+            // The page's addresses are relative to its own, without the slash.
+            return Ok(respond::page_elsewhere("../console", id));
+        }
         if path == CONFIGURATION {
             return Ok(respond::json(&self.configuration(), id));
         }
@@ -79,11 +83,12 @@ impl Console {
         Ok(served(file, request, id))
     }
 
-    /// The path below `/console`, without the slash between.
+    /// The path below `/console`, without the slash between unless there is nothing else.
     fn below_console(&self, path: &CanonicalPath, stage: Option<&str>) -> Option<String> {
         let below = |path: &CanonicalPath| {
             let rest = path.as_str().strip_prefix(Route::Console.path())?;
             match rest.strip_prefix('/') {
+                Some("") => Some("/".to_owned()),
                 Some(rest) => Some(rest.to_owned()),
                 None => rest.is_empty().then(String::new),
             }

@@ -74,6 +74,13 @@ fn a_path_without_a_file_is_not_found() {
 }
 
 #[test]
+fn a_slash_at_the_end_leads_to_the_page() {
+    let answer = get("/console/", &[]);
+    assert_eq!(answer.status(), StatusCode::FOUND);
+    assert_eq!(answer.headers()[header::LOCATION], "../console");
+}
+
+#[test]
 fn the_page_is_found_below_a_stage_and_a_base_path() {
     let console = console("https://gw.example.com/llm");
     for (path, stage) in [

@@ -79,7 +79,11 @@ pub fn typescript_source(workspace: &Workspace) -> PathBuf {
 pub fn console(workspace: &Workspace) -> Result<PathBuf, ClientError> {
     let source = workspace.root().join("clients/console");
     let packages = install::npm_packages(workspace, &source, "clients/console")?;
-    link(&packages.join("node_modules"), &source.join("node_modules"))?;
+    let modules = source.join("node_modules");
+    // Where somebody ran npm there, theirs are used.
+    if modules.is_symlink() || !modules.is_dir() {
+        link(&packages.join("node_modules"), &modules)?;
+    }
     let sources = [
         "src",
         "index.html",
