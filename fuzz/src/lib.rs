@@ -16,6 +16,7 @@
     reason = "a target reports by panicking"
 )]
 
+mod access_token;
 mod auth;
 mod canonical;
 mod config;
@@ -36,6 +37,7 @@ mod keyset;
 #[cfg(fuzzing)]
 mod markdown;
 mod meter;
+mod model_list;
 mod money;
 #[cfg(fuzzing)]
 mod openrouter;
@@ -107,6 +109,8 @@ pub const TARGETS: &[Target] = &[
     target("auth", auth::only_the_signed_request_passes),
     target("money", money::agrees_with_bigdecimal),
     target("route", route::refused_families_stay_refused),
+    target("access_token", access_token::agrees_with_large_numbers),
+    target("model_list", model_list::no_model_is_missed),
     target("payload", payload::agrees_with_serde_json),
     target("headers", headers::credentials_stay),
     target("usage_parameters", usage::parameters),
