@@ -1,4 +1,4 @@
-"""Sign requests to LLM Gateway with the key of a DID (`x-did-v1`, or HTTP message signatures: `rfc9421`).
+"""Sign requests to LLM Gateway with the key of a DID (`x-did-v1`, or RFC 9421).
 
 In httpx, httpx2 and SDKs that are built on them, such as OpenAI's::
 

@@ -28,8 +28,8 @@ class IdentityError(ValueError):
 
 
 class Identity:
-    """A key and its DID, from an identity file (`from_file`), an Ed25519 seed (`from_seed`), or a key of
-    `cryptography`: an `Ed25519PrivateKey`, or an `EllipticCurvePrivateKey` on P-256 (`SECP256R1`).
+    """A key and its DID, from an identity file (`from_file`), an Ed25519 seed (`from_seed`), or a key
+    of `cryptography`: `Ed25519PrivateKey`, or `EllipticCurvePrivateKey` on P-256 (`SECP256R1`).
 
     The key is not printed, and cannot be pickled or read back.
     """
@@ -88,8 +88,8 @@ class Identity:
         return "ed25519" if isinstance(self._key, Ed25519PrivateKey) else "ecdsa-p256-sha256"
 
     def sign(self, message: bytes) -> bytes:
-        """Returns the 64 bytes of a signature: of Ed25519 (RFC 8032, section 5.1), or r and s of ECDSA with
-        SHA-256 on P-256."""
+        """Returns the 64 bytes of a signature: of Ed25519 (RFC 8032, section 5.1), or r and s of
+        ECDSA with SHA-256 on P-256."""
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(message)
         r, s = utils.decode_dss_signature(self._key.sign(message, ec.ECDSA(SHA256())))
@@ -103,8 +103,8 @@ class Identity:
 
 
 def did_key(public_key: bytes) -> str:
-    """Returns the `did:key` of a public key (https://w3c-ccg.github.io/did-key-spec/): the 32 bytes of Ed25519,
-    or the 33 bytes of a compressed point on P-256."""
+    """Returns the `did:key` of a public key (https://w3c-ccg.github.io/did-key-spec/): the 32 bytes
+    of Ed25519, or the 33 bytes of a compressed point on P-256."""
     multicodec = _MULTICODECS.get(len(public_key))
     if multicodec is None:
         raise IdentityError("a public key has 32 bytes (Ed25519) or 33 (P-256, compressed)")

@@ -1,4 +1,4 @@
-"""The schemes `x-did-v1` and `rfc9421`: the signed texts, and the headers that carry their signatures."""
+"""The schemes `x-did-v1` and `rfc9421`: the signed texts, and the headers with the signatures."""
 
 from __future__ import annotations
 
@@ -197,8 +197,8 @@ def signature_base(
     query: str,
     body: bytes,
 ) -> SignatureBase:
-    """Returns the signature base (RFC 9421, section 2.5) over `@method`, `@target-uri` and, where there is a body,
-    `content-digest`. `path` is relative to the audience."""
+    """Returns the signature base (RFC 9421, section 2.5) over `@method`, `@target-uri` and, where
+    there is a body, `content-digest`. `path` is relative to the audience."""
     canonical = canonical_query(query)
     target = audience + canonical_path(path) + (f"?{canonical}" if canonical else "")
     covered = {"@method": method, "@target-uri": target}
