@@ -178,7 +178,7 @@ class Messages(unittest.TestCase):
         for httpx in HTTPX:
             recorder = Recorder(httpx)
             auth = auth_for(GATEWAY, scheme="rfc9421")
-            with httpx.Client(auth=auth, transport=httpx.MockTransport(recorder)) as client:
+            with httpx.Client(auth=auth, transport=recorder.transport) as client:
                 client.post(f"{GATEWAY}/api/v1/keys", json={})
             (request,) = recorder.requests
             self.assertNotIn("x-did", request.headers)
