@@ -127,6 +127,8 @@ ALTER TABLE public.request_logs
     CHECK (server_tool_cost >= 0 AND server_tool_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_upstream_inference_cost_check
     CHECK (upstream_inference_cost >= 0 AND upstream_inference_cost < 'Infinity') NOT VALID,
+  ADD CONSTRAINT request_logs_first_byte_check
+    CHECK (first_byte_ms <= greatest(extract(epoch FROM response_time - request_time) * 1000, 0)) NOT VALID,
   ADD CONSTRAINT request_logs_known_cost_check CHECK (known_cost >= 0 AND known_cost < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_cost_state_check
     CHECK (cost_state IN ('none', 'pending', 'final', 'unknown')) NOT VALID;

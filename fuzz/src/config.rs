@@ -17,7 +17,7 @@ const VARIABLES: [(&str, &str); 22] = [
     ("AWS_ACCESS_KEY_ID", "AKIA"),
     ("AWS_SECRET_ACCESS_KEY", "secret"),
     ("SUPABASE_REST_URL", ""),
-    ("OPENROUTER_BASE_URL", ""),
+    ("GATEWAY_OPENROUTER_URL", ""),
     ("KEYSET_CACHE_SECONDS", ""),
     ("MANAGEMENT_KEY_SECRET_NAME", ""),
     ("PROVISION_KEYS_FOR", ""),

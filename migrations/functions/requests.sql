@@ -453,6 +453,7 @@ DECLARE
   v_upstream   numeric := (v_in ->> 'upstream_inference_cost')::numeric;
   v_tool       numeric := (v_in ->> 'server_tool_cost')::numeric;
   v_is_byok    boolean := (v_in ->> 'is_byok')::boolean;
+  v_time       timestamptz := timestamptz 'epoch' + (v_in ->> 'response_time')::bigint * interval '1 millisecond';
   v_total      numeric;
   v_did        text;
   v_row        public.request_logs%ROWTYPE;
@@ -519,8 +520,10 @@ BEGIN
     hold                    = hold - v_released,
     error_reason            = left(v_in ->> 'error_reason', 255),
     error_message           = left(v_in ->> 'error_message', 2000),
-    first_byte_ms           = (v_in ->> 'first_byte_ms')::integer,
-    response_time           = timestamptz 'epoch' + (v_in ->> 'response_time')::bigint * interval '1 millisecond',
+    -- Both count from the request's arrival; a record that says otherwise must not keep the books open.
+    first_byte_ms           = least((v_in ->> 'first_byte_ms')::integer,
+                                    greatest(extract(epoch FROM v_time - request_time) * 1000, 0)::integer),
+    response_time           = v_time,
     unknown_cost_reason     = NULL,
     known_cost              = NULL,
     reconcile_attempts      = 0,

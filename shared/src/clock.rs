@@ -1,8 +1,9 @@
 //! Wall-clock time as an argument.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Tells the wall-clock time. Handlers take one, so that tests choose it.
 #[derive(Clone)]
@@ -29,6 +30,39 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()
+    }
+
+    /// The moment now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment {
+            time: self.now(),
+            instant: Instant::now(),
+        }
+    }
+}
+
+/// The origin of a request's times: a date, and the instant from which its durations are measured. Later
+/// dates are reckoned from it, so that a date and a duration never contradict each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The date.
+    pub time: Timestamp,
+    /// The same on the monotonic clock.
+    pub instant: Instant,
+}
+
+impl Moment {
+    /// The time that has passed since.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.instant.elapsed()
+    }
+
+    /// The date now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.time.checked_add(self.elapsed()).unwrap_or(self.time)
     }
 }
 

@@ -260,6 +260,25 @@ impl ReconcileConfig {
     }
 }
 
+/// The console function's configuration. It holds no secret and no address but the gateway's own.
+#[derive(Debug, Clone)]
+pub struct ConsoleConfig {
+    /// The gateway's base URLs, which the page signs for.
+    pub audiences: Audiences,
+}
+
+impl ConsoleConfig {
+    /// Reads it.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
+        let audiences = env.audiences();
+        env.finish((|| {
+            Some(Self {
+                audiences: audiences?,
+            })
+        })())
+    }
+}
+
 /// The health function's configuration. It holds no secret.
 #[derive(Debug, Clone)]
 pub struct HealthConfig {

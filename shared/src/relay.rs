@@ -7,13 +7,13 @@ mod watch;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, header};
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
 pub use self::body::{BROKEN_OFF, RelayBody};
 use self::pump::Pump;
 use crate::{
     accounting::ledger::{Entry, JobPoll},
+    clock::Moment,
     metering::meter::AnswerFormat,
     request::Invocation,
     upstream::{
@@ -33,9 +33,7 @@ pub struct Relayed {
     /// The model that was asked for, for an error event.
     pub model: Option<String>,
     /// When the request arrived.
-    pub arrived: Instant,
-    /// The same as a date, in seconds since 1970.
-    pub created: i64,
+    pub arrived: Moment,
     /// The longest silence of OpenRouter in the middle of an answer.
     pub idle: Duration,
     /// The books that the answer is written to.
@@ -53,6 +51,16 @@ pub enum Books {
     Job(JobPoll),
 }
 
+/// Upstream's answers share their origin with the console, whose identities are there. One that is HTML, opened
+/// in a tab, runs nothing and belongs to no origin. The body stays as it is.
+const SANDBOX: [(HeaderName, &str); 2] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "sandbox; default-src 'none'",
+    ),
+];
+
 /// Starts passing `answer` on. The books are closed by a task of the invocation, after the
 /// client's end of stream; for them it runs to the end also when the client has left.
 #[must_use]
@@ -66,6 +74,9 @@ pub fn relay(answer: Answer, relayed: Relayed, invocation: &Invocation) -> Respo
     let status = answer.head.status();
     let mut headers = returned_headers(answer.head.headers());
     headers.insert(UPSTREAM_MARK.0, HeaderValue::from_static(UPSTREAM_MARK.1));
+    for (name, value) in SANDBOX {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     let mut response = Response::new(Pump::start(answer, relayed, format, invocation));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -85,6 +96,8 @@ mod exchanges;
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt as _, stream};
+    use jiff::Timestamp;
+    use tokio::time::Instant;
     use uuid::Uuid;
 
     use std::convert::Infallible;
@@ -92,7 +105,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::request::Tasks;
+    use crate::{clock::Clock, request::Tasks};
 
     #[tokio::test]
     async fn a_stream_that_is_too_long_for_lambda_ends_with_an_error_event() {
@@ -111,8 +124,7 @@ mod tests {
             let relayed = Relayed {
                 endpoint: Endpoint::ChatCompletions,
                 model: Some("a/b".to_owned()),
-                arrived: Instant::now(),
-                created: 0,
+                arrived: Clock::fixed(Timestamp::UNIX_EPOCH).moment(),
                 idle: Duration::from_secs(5),
                 books: Books::Closed,
             };

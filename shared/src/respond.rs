@@ -6,7 +6,7 @@ mod failure;
 mod retry;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -64,6 +64,34 @@ pub fn csv(body: String, file: &'static str, id: Uuid) -> Response<Bytes> {
             .headers_mut()
             .insert(header::CONTENT_DISPOSITION, disposition);
     }
+    response
+}
+
+/// A 200 with a file of a page.
+#[must_use]
+pub fn file(body: Bytes, media_type: &'static str, id: Uuid) -> Response<Bytes> {
+    whole(body, HeaderValue::from_static(media_type), id)
+}
+
+/// A 304: the client has it already.
+#[must_use]
+pub fn not_modified(id: Uuid) -> Response<Bytes> {
+    let mut response = identified(Response::new(Bytes::new()), id);
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+/// A 302 for people, where programs get JSON.
+#[must_use]
+pub fn page_elsewhere(location: &str, id: Uuid) -> Response<Bytes> {
+    let mut response = identified(Response::new(Bytes::new()), id);
+    if let Ok(location) = HeaderValue::from_str(location) {
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
@@ -139,7 +167,6 @@ fn log(error: &Error, failure: &Failure, id: Uuid) {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
     use serde_json::{Value, json};
 
     use super::*;
@@ -183,8 +210,8 @@ mod tests {
             ),
             (
                 StorageError::Refused(Refusal::NoKeyForDid).into(),
-                404,
-                "not_found_error",
+                402,
+                "billing_error",
                 "no_key_for_did",
             ),
             (

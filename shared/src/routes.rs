@@ -26,6 +26,10 @@ pub enum Route {
     Tokens,
     /// One of them.
     Token,
+    /// The console's page.
+    Console,
+    /// The console's files.
+    ConsoleFile,
 }
 
 /// A deployed function that answers requests.
@@ -37,6 +41,7 @@ pub enum Function {
     Usage,
     Keys,
     Tokens,
+    Console,
 }
 
 impl Function {
@@ -49,6 +54,7 @@ impl Function {
             Self::Usage => "usage",
             Self::Keys => "keys",
             Self::Tokens => "tokens",
+            Self::Console => "console",
         }
     }
 }
@@ -83,7 +89,7 @@ struct Description {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Banner,
         Self::Health,
         Self::DatabaseHealth,
@@ -93,11 +99,13 @@ impl Route {
         Self::Keys,
         Self::Tokens,
         Self::Token,
+        Self::Console,
+        Self::ConsoleFile,
     ];
 
     fn description(self) -> Description {
         use Access::{Open, Signed, SignedAndBooked};
-        use Function::{Health, Keys, Proxy, Tokens, Usage};
+        use Function::{Console, Health, Keys, Proxy, Tokens, Usage};
         let row = |path, methods, function, access| Description {
             path,
             methods,
@@ -124,6 +132,8 @@ impl Route {
                 Tokens,
                 Signed,
             ),
+            Self::Console => row("/console", "GET, HEAD", Console, Open),
+            Self::ConsoleFile => row("/console/{path}", "GET, HEAD", Console, Open),
         }
     }
 

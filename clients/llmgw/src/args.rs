@@ -6,19 +6,19 @@ use clap::Args;
 use http::{HeaderName, HeaderValue, Method};
 use shared::identity::{auth::Scheme, signing::Audience};
 
-use crate::target::Target;
+use crate::{gateway::base_url, target::Target};
 
 const GATEWAY_HELP: &str =
     "The gateway's base URL, like https://gw.example.com [default: the profile's]";
 
 /// The gateway that requests go to.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GatewayArgs {
     /// The base URL.
-    #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", help = GATEWAY_HELP)]
+    #[arg(long, env = "LLMGW_GATEWAY", value_name = "URL", value_parser = base_url, help = GATEWAY_HELP)]
     pub gateway: Option<Audience>,
     /// The base URL that signatures are made for, if the gateway is configured with another one
-    #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL")]
+    #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL", value_parser = base_url)]
     pub audience: Option<Audience>,
     /// The way to sign requests
     #[arg(long, env = "LLMGW_SCHEME", value_name = "SCHEME", default_value = "x-did-v1", value_parser = scheme)]

@@ -7,6 +7,7 @@ use http::{HeaderValue, Request, StatusCode, header::USER_AGENT};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Response;
 use shared::{
+    causes::causes,
     clock::Clock,
     http_client::{self, HttpClientError},
     identity::{
@@ -110,7 +111,9 @@ impl Client {
             let base = self.gateway.base().clone();
             // The URL contains the query, which may be private.
             let source = source.without_url();
-            if source.is_connect() {
+            if causes(&source).contains("InvalidContentType") {
+                SendError::NotTls { base }
+            } else if source.is_connect() {
                 SendError::Unreachable { base, source }
             } else {
                 SendError::Broken { base, source }
@@ -184,6 +187,12 @@ pub enum SendError {
     /// The request cannot be sent to any gateway.
     #[error("the request cannot be sent")]
     Request(#[from] reqwest::Error),
+    /// The server answers TLS's greeting with something else, as one of plain HTTP does.
+    #[error(
+        "{base} begins with https://, but the server there does not speak TLS; check the address and the \
+         port, or use http:// for a gateway on this machine"
+    )]
+    NotTls { base: Audience },
     /// Connecting failed: the gateway has not received the request.
     #[error(
         "the gateway at {base} cannot be reached; check that it is running and that --gateway \

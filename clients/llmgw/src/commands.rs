@@ -8,9 +8,11 @@ mod connect;
 mod doctor;
 mod identity;
 mod keys;
+mod login;
 mod models;
 mod profile;
 mod request;
+mod run;
 mod serve;
 mod sign;
 mod tokens;
@@ -58,6 +60,7 @@ const EXAMPLES: &str = r#"Examples:
   llmgw connect
   llmgw tokens create demo --budget 5/day --for curl
   llmgw chat -m openai/gpt-4o-mini
+  llmgw run -- claude
   llmgw serve
   llmgw request -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello!"}]}' \
       openrouter/chat/completions
@@ -76,6 +79,8 @@ pub enum Command {
     /// Manage several gateways and identities by name
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
+    /// Get an access token by the user's approval in a browser, without an identity
+    Login(login::LoginArgs),
     /// Store your OpenRouter key at the gateway, or have one created
     Connect(connect::ConnectArgs),
     /// Show or revoke your OpenRouter key at the gateway
@@ -97,6 +102,8 @@ pub enum Command {
     Sign(sign::SignArgs),
     /// Sign other programs' requests: a local OpenAI, Anthropic and OpenRouter API
     Serve(serve::ServeArgs),
+    /// Run a program with a local API of its own, and tell what it cost
+    Run(run::RunArgs),
     /// Operate a gateway: keyset, accounts, costs, diagnosis
     Admin(AdminArgs),
     /// Print a shell completion script
@@ -108,6 +115,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
     match command {
         Command::Identity(command) => identity::run(command, context),
         Command::Profile(command) => profile::run(command, context),
+        Command::Login(args) => login::run(&args, context),
         Command::Connect(args) => connect::run(args, context),
         Command::Keys(args) => keys::run(args, context),
         Command::Tokens(command) => tokens::run(command, context),
@@ -118,6 +126,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Request(args) => request::run(args, context),
         Command::Sign(args) => sign::run(args, context),
         Command::Serve(args) => serve::run(args, context),
+        Command::Run(args) => run::run(args, context),
         Command::Admin(args) => admin::run(args, context),
         Command::Completions(args) => completions::run(&args, &mut Cli::command(), context),
     }

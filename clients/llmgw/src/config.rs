@@ -20,9 +20,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared::identity::signing::{Audience, AudienceError};
+use shared::identity::signing::Audience;
 
-use crate::private_file::{self, Existing};
+use crate::{
+    gateway::{BaseUrlError, base_url},
+    private_file::{self, Existing},
+};
 
 const FILE: &str = "config.toml";
 
@@ -90,10 +93,10 @@ pub struct Profile {
 pub struct BaseUrl(pub Audience);
 
 impl TryFrom<String> for BaseUrl {
-    type Error = AudienceError;
+    type Error = BaseUrlError;
 
-    fn try_from(text: String) -> Result<Self, AudienceError> {
-        Audience::parse(&text).map(Self)
+    fn try_from(text: String) -> Result<Self, BaseUrlError> {
+        base_url(&text).map(Self)
     }
 }
 

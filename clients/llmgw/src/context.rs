@@ -123,6 +123,8 @@ pub enum Outcome {
     Success,
     /// Exit status 1. The command has printed the reason.
     Failure,
+    /// The exit status of a program that the command ran.
+    Exit(u8),
 }
 
 impl Outcome {

@@ -73,7 +73,8 @@ fn data(body: &[u8], file: Option<&Path>) -> Result<Option<String>, CurlError> {
 }
 
 /// Quotes a word for a POSIX shell (XCU §2.2.2): only the quote itself is special in single quotes.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut word = String::with_capacity(text.len() + 2);
     for (index, part) in text.split('\'').enumerate() {
         let separator = if index == 0 { "" } else { r"\'" };

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use shared::identity::{
     auth::Scheme,
     signing::{
-        Audience, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders, SignedParts,
-        SigningString, rfc9421,
+        Audience, AudienceError, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders,
+        SignedParts, SigningString, rfc9421,
     },
 };
 
@@ -123,6 +123,27 @@ impl Gateway {
             request.headers_mut().insert(name, value.parse()?);
         }
         Ok(request)
+    }
+}
+
+/// Parses a gateway's base URL: the address that requests are sent to, or the one that they are signed for.
+pub fn base_url(text: &str) -> Result<Audience, BaseUrlError> {
+    Ok(Audience::parse(text)?)
+}
+
+/// The reason why a text is not a gateway's base URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a gateway's base URL is {}", self.form())]
+pub struct BaseUrlError(#[from] AudienceError);
+
+impl BaseUrlError {
+    fn form(&self) -> &'static str {
+        match self.0 {
+            AudienceError::NotAUrl(_) => "like https://gw.example.com",
+            AudienceError::Scheme => "one of https (or http, on this machine)",
+            AudienceError::MoreThanABase => "without user, password, query and fragment",
+            AudienceError::Path => "without escapes and empty segments in its path",
+        }
     }
 }
 

@@ -17,27 +17,52 @@ use shared::clock::Clock;
 const SIGPIPE: u8 = 13;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let mut stdout = Stdout {
+        out: io::stdout().lock(),
+        reader_left: false,
+    };
+    let result = run(Cli::parse(), &mut stdout);
+    match result {
+        // A reader such as `head` has closed stdout: the status of a program that SIGPIPE ends.
+        Err(_) if stdout.reader_left => ExitCode::from(128 + SIGPIPE),
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Failure) => ExitCode::FAILURE,
-        // A reader such as `head` has closed stdout: the status of a program that SIGPIPE ends. Broken
-        // connections are errors of the HTTP client instead.
-        Err(error)
-            if error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            ExitCode::from(128 + SIGPIPE)
-        }
+        Ok(Outcome::Exit(code)) => ExitCode::from(code),
         Err(error) => {
             // With stderr closed there is nowhere left to report to.
-            let _ = writeln!(io::stderr(), "llmgw: {error:#}");
+            let _ = writeln!(io::stderr(), "llmgw: {}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: Cli) -> Result<Outcome> {
+/// The standard output, which remembers that its reader has left: libraries wrap the error in their own.
+struct Stdout<'a> {
+    out: io::StdoutLock<'a>,
+    reader_left: bool,
+}
+
+impl Stdout<'_> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        let is_broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.reader_left |= result.as_ref().is_err_and(is_broken);
+        result
+    }
+}
+
+impl Write for Stdout<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.note(flushed)
+    }
+}
+
+fn run(cli: Cli, stdout: &mut dyn Write) -> Result<Outcome> {
     if cli.debug {
         debug::init().context("the log cannot be shown")?;
     }
@@ -55,7 +80,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         terminal: Terminal::of_process(no_color, dumb),
         // Not locked: the line editor reads it in another thread.
         stdin: &mut io::stdin(),
-        stdout: &mut io::stdout().lock(),
+        stdout,
         stderr: &mut io::stderr().lock(),
     };
     commands::run(cli.command, context)

@@ -1,6 +1,7 @@
 //! Responses of the gateway: passing them on, and explaining errors.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Write},
 };
@@ -11,10 +12,12 @@ use reqwest::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::terminal::printable;
+use crate::{gateway::base_url, terminal::printable};
 
 /// A header of responses that come from OpenRouter.
 pub(crate) const UPSTREAM: &str = "x-gateway-upstream";
+/// The header with the request's id in the books.
+pub(crate) const REQUEST_ID: &str = "x-gateway-request-id";
 /// The most of an error body that is kept for its explanation. The gateway's own are shorter.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
@@ -71,6 +74,8 @@ pub(crate) struct ErrorResponse {
     by_upstream: bool,
     reason: Option<String>,
     message: Option<String>,
+    /// The base URL that the gateway expects signatures for, if it refused one.
+    audience: Option<String>,
 }
 
 impl ErrorResponse {
@@ -82,11 +87,13 @@ impl ErrorResponse {
             Ok(ErrorFields { message, metadata }) => (message, metadata),
             Err(_) => (None, None),
         };
-        let reason = metadata.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let metadata: Option<Metadata> =
+            metadata.and_then(|raw| serde_json::from_str(raw.get()).ok());
         Self {
             status,
             by_upstream: headers.contains_key(UPSTREAM),
-            reason: reason.map(|Metadata { reason }| printable(&reason)),
+            audience: metadata.as_ref().and_then(Metadata::audience),
+            reason: metadata.map(|Metadata { reason, .. }| printable(&reason)),
             message: message.as_deref().map(printable),
         }
     }
@@ -108,8 +115,20 @@ impl ErrorResponse {
     }
 
     /// The next step with this program, for errors that have one.
-    fn advice(&self) -> Option<&'static str> {
-        Some(match self.reason()? {
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        Some(match (self.reason()?, &self.audience) {
+            ("invalid_signature", Some(audience)) => format!(
+                "the gateway checks signatures for {audience}; if you use another base URL, name that \
+                 one with --audience, or in the profile with `llmgw profile add`; `llmgw doctor` checks \
+                 the rest"
+            )
+            .into(),
+            (reason, _) => Self::advice_on(reason)?.into(),
+        })
+    }
+
+    fn advice_on(reason: &str) -> Option<&'static str> {
+        Some(match reason {
             "no_key_for_did" => "`llmgw connect` stores a key at the gateway",
             "timestamp_out_of_window" => {
                 "set this machine's clock; `llmgw doctor` shows its difference"
@@ -164,6 +183,15 @@ struct ErrorFields {
 #[derive(Deserialize)]
 struct Metadata {
     reason: String,
+    signing_string: Option<String>,
+}
+
+impl Metadata {
+    /// The audience in the text that should have been signed: its second line.
+    fn audience(&self) -> Option<String> {
+        let audience = self.signing_string.as_ref()?.lines().nth(1)?;
+        Some(base_url(audience).ok()?.to_string())
+    }
 }
 
 /// An output that its reader may close at any time.

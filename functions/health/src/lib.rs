@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
@@ -12,7 +12,7 @@ use shared::{
     error::Error,
     http_client,
     identity::{
-        auth::{self, Audiences},
+        auth::{self, Audience, Audiences},
         canonical::{CanonicalPath, CanonicalQuery},
     },
     request::{Incoming, Invocation},
@@ -63,13 +63,21 @@ pub async fn handle(
     invocation: Invocation,
 ) -> Response<Bytes> {
     match health.report(&request).await {
-        Ok(report) => respond::json(&report, invocation.id),
+        Ok(Report::Json(report)) => respond::json(&report, invocation.id),
+        Ok(Report::Page(location)) => respond::page_elsewhere(&location, invocation.id),
         Err(error) => respond::failure(&error, invocation.id),
     }
 }
 
+/// What a request is told.
+enum Report {
+    Json(Value),
+    /// The address of the console, for somebody who opened the gateway's address in a browser.
+    Page(String),
+}
+
 impl Health {
-    async fn report(&self, request: &Incoming) -> Result<Value, Error> {
+    async fn report(&self, request: &Incoming) -> Result<Report, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let query = CanonicalQuery::from_raw(&request.query)?;
         // Every path that is no other function's comes here.
@@ -77,16 +85,21 @@ impl Health {
         let route = self.route(&path, stage).ok_or(Error::NotFound)?;
         route.check_method(&request.method)?;
         match route {
-            Route::Banner => Ok(self.banner()),
-            Route::Health if is_deep(&query) => self.deep().await,
-            Route::Health => Ok(self.healthy(&Value::Null)),
+            Route::Banner if prefers_html(&request.headers) => {
+                Ok(Report::Page(self.console(request)))
+            }
+            Route::Banner => Ok(Report::Json(self.banner())),
+            Route::Health if is_deep(&query) => self.deep().await.map(Report::Json),
+            Route::Health => Ok(Report::Json(self.healthy(&Value::Null))),
             Route::DatabaseHealth
             | Route::OpenRouter
             | Route::Usage
             | Route::UsageRequests
             | Route::Keys
             | Route::Tokens
-            | Route::Token => Err(Error::NotFound),
+            | Route::Token
+            | Route::Console
+            | Route::ConsoleFile => Err(Error::NotFound),
         }
     }
 
@@ -98,6 +111,19 @@ impl Health {
             route(&likely).or_else(|| route(&whole?))
         };
         self.audiences.iter().find_map(below)
+    }
+
+    /// The console's address below the base URL that the request came to, as far as its host tells.
+    fn console(&self, request: &Incoming) -> String {
+        let host = request.headers.get(header::HOST);
+        let host = host.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let is_asked = |it: &&Audience| {
+            let (_, rest) = it.as_str().split_once("://").unwrap_or_default();
+            rest.split('/').next() == Some(host)
+        };
+        let base = self.audiences.iter().find(is_asked);
+        let base = base.unwrap_or_else(|| self.audiences.first());
+        format!("{}{}", base.as_str(), Route::Console.path())
     }
 
     fn banner(&self) -> Value {
@@ -156,6 +182,16 @@ async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result
         up: answered.is_ok(),
         latency: asked.elapsed(),
     }
+}
+
+/// Whether a browser asks for a page: only they name this type.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|it| it.trim().split(';').next() == Some("text/html"))
 }
 
 fn is_deep(query: &CanonicalQuery) -> bool {

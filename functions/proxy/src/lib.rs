@@ -11,7 +11,7 @@ use shared::{
         ledger::{Entry, Ledger, Outcome},
         reconcile::{Deletion, settle_before_deletion},
     },
-    clock::Clock,
+    clock::{Clock, Moment},
     config::{Env, Holds, ProxyConfig, StartError},
     credentials::provisioning::Provisioner,
     error::Error,
@@ -118,7 +118,7 @@ struct Call<'a> {
     payload: Payload,
     labels: Labels,
     invocation: &'a Invocation,
-    arrived: Instant,
+    arrived: Moment,
 }
 
 impl Proxy {
@@ -127,13 +127,9 @@ impl Proxy {
         request: Incoming,
         invocation: &Invocation,
     ) -> Result<Response<RelayBody>, Error> {
-        let arrived = Instant::now();
-        let identified = auth::identify(
-            &request,
-            &self.audiences,
-            request::MAX_BODY,
-            self.clock.now(),
-        )?;
+        let arrived = self.clock.moment();
+        let identified =
+            auth::identify(&request, &self.audiences, request::MAX_BODY, arrived.time)?;
         let sender = self.allowed_dids.check_sender(identified)?;
         routes::Route::OpenRouter.check_method(&request.method)?;
         if let Some(response) = self.quota(&request, &sender, invocation).await? {
@@ -192,11 +188,11 @@ impl Proxy {
         let caller_request = CallerRequest {
             id: call.invocation.id,
             did: did.as_str(),
-            request_time: self.clock.now(),
+            request_time: call.arrived.time,
             // The request itself is what passes once.
             fingerprint: None,
         };
-        let deadline = call.arrived + KEY_TIMEOUT;
+        let deadline = call.arrived.instant + KEY_TIMEOUT;
         provisioner
             .provision(
                 &self.ledger.storage,
@@ -214,7 +210,7 @@ impl Proxy {
         let asked = Begin {
             id: call.invocation.id,
             sender: self.begin_sender(call),
-            request_time: self.clock.now(),
+            request_time: call.arrived.time,
             requests_per_minute: self.requests_per_minute,
             is_counted: !call.route.counts_tokens(),
             requires_own_key: call.route.requires_own_key(),
@@ -306,7 +302,10 @@ impl Proxy {
     }
 
     fn entry(&self, call: &Call<'_>) -> Option<Entry> {
-        let open = || self.ledger.opened(call.route.endpoint(), call.invocation);
+        let open = || {
+            let endpoint = call.route.endpoint();
+            self.ledger.opened(endpoint, call.invocation, call.arrived)
+        };
         call.route.is_billable().then(open)
     }
 
@@ -328,7 +327,7 @@ impl Proxy {
                 key: &key,
                 time: self.clock.now(),
             };
-            let until = call.arrived + DELETION_TIMEOUT;
+            let until = call.arrived.instant + DELETION_TIMEOUT;
             settle_before_deletion(&self.ledger.storage, &self.openrouter, deletion, until).await?;
         }
         let request = UpstreamRequest {
@@ -340,7 +339,7 @@ impl Proxy {
             force_json: call.payload.is_mislabelled_json,
         };
         // API Gateway's timeout began with the request, whatever was waited for since.
-        let first_byte = call.arrived + self.openrouter.timeouts().first_byte;
+        let first_byte = call.arrived.instant + self.openrouter.timeouts().first_byte;
         let deadline = call.invocation.closing_time().min(first_byte);
         Ok(self
             .openrouter
@@ -364,7 +363,6 @@ impl Proxy {
             endpoint: call.route.endpoint(),
             model: call.payload.model.clone(),
             arrived: call.arrived,
-            created: self.clock.now().as_second(),
             idle: self.openrouter.timeouts().idle,
             books: match entry {
                 Some(entry) => relay::Books::Open(entry),

@@ -76,8 +76,36 @@ pub(crate) struct Key {
     is_management_key: bool,
     is_provisioning_key: bool,
     creator_user_id: Option<String>,
+    organization_id: Option<String>,
+    workspace_id: Option<String>,
+    allowed_data_regions: [&'static str; 1],
+    budgets: Vec<KeyBudget>,
+    effective_budget: Option<KeyBudget>,
+    free_model_daily_requests: FreeRequests,
     expires_at: Option<String>,
     rate_limit: RateLimit,
+}
+
+/// A budget in OpenRouter's shape, whose periods are UTC's, while those of a token may be another time zone's.
+#[derive(Serialize)]
+struct KeyBudget {
+    scope: &'static str,
+    budget_id: Option<String>,
+    guardrail_id: Option<String>,
+    include_byok: bool,
+    limit_usd: Option<Box<RawValue>>,
+    spend_usd: Option<Box<RawValue>>,
+    remaining_usd: Option<Box<RawValue>>,
+    reset_interval: Option<&'static str>,
+    resets_at: Option<String>,
+}
+
+/// The quota of free models, which is OpenRouter's own for the account behind the gateway: not told here.
+#[derive(Serialize)]
+struct FreeRequests {
+    limit: u8,
+    used: u8,
+    remaining: u8,
 }
 
 #[derive(Serialize)]
@@ -115,6 +143,17 @@ fn key(presented: &PresentedToken) -> Data<Key> {
             is_management_key: false,
             is_provisioning_key: false,
             creator_user_id: None,
+            organization_id: None,
+            workspace_id: None,
+            // An empty list would say that no region is allowed.
+            allowed_data_regions: ["global"],
+            budgets: token.budgets.iter().map(key_budget).collect(),
+            effective_budget: budget.map(key_budget),
+            free_model_daily_requests: FreeRequests {
+                limit: 0,
+                used: 0,
+                remaining: 0,
+            },
             expires_at: token.expires_at.map(|at| at.to_string()),
             rate_limit: RateLimit {
                 requests: token.requests_per_minute.map_or(-1, i64::from),
@@ -138,6 +177,20 @@ fn credits(presented: &PresentedToken) -> Data<Credits> {
             total_credits: total,
             total_usage: number(&token.cost),
         },
+    }
+}
+
+fn key_budget(budget: &BudgetState) -> KeyBudget {
+    KeyBudget {
+        scope: "key_limit",
+        budget_id: None,
+        guardrail_id: None,
+        include_byok: true,
+        limit_usd: number(&budget.amount),
+        spend_usd: number(&budget.spent),
+        remaining_usd: number(&budget.remaining),
+        reset_interval: reset(budget.period),
+        resets_at: budget.resets_at.map(|at| at.to_string()),
     }
 }
 
@@ -212,6 +265,9 @@ mod tests {
         assert_eq!(key["data"]["limit_remaining"], 0.7);
         assert_eq!(key["data"]["limit_reset"], serde_json::Value::Null);
         assert_eq!(key["data"]["usage_daily"], 0.5);
+        assert_eq!(key["data"]["budgets"][0]["limit_usd"], 5);
+        assert_eq!(key["data"]["budgets"][0]["reset_interval"], "daily");
+        assert_eq!(key["data"]["effective_budget"], key["data"]["budgets"][1]);
         assert_eq!(told(Quota::Credits)["data"]["total_credits"], 2.95);
     }
 }

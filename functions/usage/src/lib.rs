@@ -106,7 +106,9 @@ impl Usage {
             | Route::OpenRouter
             | Route::Keys
             | Route::Tokens
-            | Route::Token => Err(Error::NotFound),
+            | Route::Token
+            | Route::Console
+            | Route::ConsoleFile => Err(Error::NotFound),
         }
     }
 

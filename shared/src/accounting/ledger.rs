@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     causes::causes,
-    clock::Clock,
+    clock::{Clock, Moment},
     observe,
     request::{Invocation, Tasks},
     storage::{Finish, Finished, NoteGeneration, Storage, StorageError},
@@ -49,7 +49,7 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 pub struct Ledger {
     /// The database.
     pub storage: Arc<Storage>,
-    /// Says when something was written.
+    /// Says when the cost of a job was settled.
     pub clock: Clock,
     /// The timeout of closing an entry. It ends at the latest with the invocation's deadline.
     pub close_timeout: Duration,
@@ -69,6 +69,8 @@ struct Row {
     id: Uuid,
     endpoint: Endpoint,
     deadline: Instant,
+    /// When the request arrived.
+    arrived: Moment,
     /// Whether the database is known to hold the row.
     certain: bool,
     /// As it was noted.
@@ -76,15 +78,17 @@ struct Row {
 }
 
 impl Ledger {
-    /// The entry that `begin_request` has opened under the invocation's id.
+    /// The entry that `begin_request` has opened under the invocation's id, for a request of the time
+    /// `arrived`.
     #[must_use]
-    pub fn opened(&self, endpoint: Endpoint, invocation: &Invocation) -> Entry {
+    pub fn opened(&self, endpoint: Endpoint, invocation: &Invocation, arrived: Moment) -> Entry {
         Entry {
             row: Some(Row {
                 ledger: self.clone(),
                 id: invocation.id,
                 endpoint,
                 deadline: last_moment(invocation),
+                arrived,
                 certain: true,
                 generation_id: None,
             }),
@@ -178,7 +182,7 @@ impl Row {
     async fn close(self, outcome: Outcome) {
         let record =
             Record::of(self.endpoint, outcome).with_generation(self.generation_id.as_deref());
-        let finish = record.finish(self.id, self.ledger.clock.now());
+        let finish = record.finish(self.id, self.arrived.now());
         let deadline = self
             .deadline
             .min(Instant::now() + self.ledger.close_timeout);

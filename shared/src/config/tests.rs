@@ -56,7 +56,7 @@ fn reads_a_complete_environment_with_defaults() {
 #[test]
 fn reports_every_fault_at_once_and_no_value() {
     let env = Env::new(|name| match name {
-        "OPENROUTER_BASE_URL" => Some("http://openrouter.ai/api/v1".to_owned()),
+        "GATEWAY_OPENROUTER_URL" => Some("http://openrouter.ai/api/v1".to_owned()),
         "UPSTREAM_IDLE_TIMEOUT_MS" => Some("soon".to_owned()),
         "SUPABASE_SECRET_KEY" => Some("pl\nanted".to_owned()),
         "ALLOWED_PATH_FAMILIES" => Some("models".to_owned()),
@@ -79,7 +79,7 @@ fn reports_every_fault_at_once_and_no_value() {
             "AWS_REGION",
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
-            "OPENROUTER_BASE_URL",
+            "GATEWAY_OPENROUTER_URL",
             "ALLOWED_PATH_FAMILIES",
             "UPSTREAM_IDLE_TIMEOUT_MS",
             "HOLD_USD",

@@ -121,9 +121,9 @@ impl Env<'_> {
 
     pub(super) fn openrouter_url(&mut self) -> Option<Url> {
         let url = self
-            .optional("OPENROUTER_BASE_URL")
+            .optional("GATEWAY_OPENROUTER_URL")
             .unwrap_or_else(|| "https://openrouter.ai/api/v1".to_owned());
-        self.parsed("OPENROUTER_BASE_URL", Some(url), http_url)
+        self.parsed("GATEWAY_OPENROUTER_URL", Some(url), http_url)
     }
 
     pub(super) fn keyset(&mut self) -> Option<SecretConfig> {

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::Method;
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -161,7 +162,8 @@ async fn exchange_in(
     after: After,
     metering: Metering,
 ) -> Result<Seen, UpstreamError> {
-    let since = Instant::now();
+    let arrived = Clock::fixed(Timestamp::UNIX_EPOCH).moment();
+    let since = arrived.instant;
     let invocation = Invocation {
         id: Uuid::nil(),
         deadline: since + Duration::from_mins(1),
@@ -173,7 +175,7 @@ async fn exchange_in(
         clock: Clock::system(),
         close_timeout: Duration::from_secs(5),
     };
-    let mut entry = ledger.opened(endpoint, &invocation);
+    let mut entry = ledger.opened(endpoint, &invocation, arrived);
     let request = UpstreamRequest {
         method: Method::POST,
         path: "/chat/completions",
@@ -191,8 +193,7 @@ async fn exchange_in(
     let relayed = Relayed {
         endpoint,
         model: Some("a/b".to_owned()),
-        arrived: since,
-        created: 0,
+        arrived,
         idle: IDLE,
         books: match metering {
             Metering::On => Books::Open(entry),
@@ -232,6 +233,17 @@ fn http(head: &str, body: &str) -> String {
 
 const JSON: &str = "content-type: application/json";
 const EVENTS: &str = "content-type: text/event-stream";
+
+#[tokio::test]
+async fn the_first_byte_is_no_later_than_the_end() {
+    let answer = http(&format!("200 OK\r\n{JSON}"), "{}");
+    let seen = exchange(Endpoint::ChatCompletions, answer, After::Closes).await;
+    let books = seen.unwrap().books;
+    // The request arrived at 0.
+    let (first_byte, end) = (&books["first_byte_ms"], &books["response_time"]);
+    assert!(first_byte.as_i64().unwrap() > 0, "{books}");
+    assert!(first_byte.as_i64() <= end.as_i64(), "{books}");
+}
 
 #[tokio::test]
 async fn a_cache_hit_without_a_cost_is_free_for_good() {

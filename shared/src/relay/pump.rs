@@ -115,7 +115,7 @@ impl Pump {
                 request_id: invocation.id.to_string(),
                 answer_id: generation_id.clone(),
                 model: relayed.model,
-                created: relayed.created,
+                created: relayed.arrived.time.as_second(),
                 events: 0,
             },
             generation_id,

@@ -62,7 +62,7 @@ impl Failure {
             Error::Method(MethodNotAllowed { method, allow }) => method_not_allowed(method, allow),
             Error::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
-                "There is no such route; the routes are /, /api/v1/health, /api/v1/usage, /api/v1/keys, /api/v1/tokens and /api/v1/openrouter/….",
+                "There is no such route; the routes are /, /console, /api/v1/health, /api/v1/usage, /api/v1/keys, /api/v1/tokens and /api/v1/openrouter/….",
             ),
             Error::Storage(error) => of_storage(error),
             Error::Vault(error) => of_vault(error),
@@ -217,8 +217,9 @@ fn of_storage(error: &StorageError) -> Failure {
 fn of_refusal(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::NoKeyForDid => Failure::new(
-            StatusCode::NOT_FOUND,
-            "No OpenRouter key is stored for this DID; store one with PUT /api/v1/keys.",
+            // Claude Code takes a 404 for an unknown model, and a 403 for a failed login.
+            StatusCode::PAYMENT_REQUIRED,
+            "No OpenRouter key is stored for this DID; store one with `llmgw connect`, in the console at /console, or with PUT /api/v1/keys.",
         ),
         Refusal::DidNotAllowed => did_not_allowed(),
         Refusal::PathNeedsOwnKey => Failure::new(

@@ -41,6 +41,33 @@ pub struct Finish<'a> {
     pub error: Option<Failure<'a>>,
 }
 
+impl Finish<'_> {
+    /// The end of a request that failed, of which nothing more is known.
+    #[must_use]
+    pub fn failed(id: Uuid, response_time: Timestamp) -> Self {
+        Self {
+            id,
+            status: Status::Failed,
+            response_time,
+            first_byte: None,
+            http_status: None,
+            model: None,
+            generation_id: None,
+            job_id: None,
+            tokens: Tokens::default(),
+            service_tier: None,
+            cost: Cost {
+                state: CostState::Pending,
+                openrouter: None,
+                server_tool: None,
+                upstream_inference: None,
+                is_byok: None,
+            },
+            error: None,
+        }
+    }
+}
+
 /// The generation of a request that is still running.
 #[derive(Debug, Clone, Copy)]
 pub struct NoteGeneration<'a> {

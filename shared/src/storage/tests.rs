@@ -114,26 +114,7 @@ fn begin() -> Begin<'static> {
 }
 
 fn finish() -> Finish<'static> {
-    Finish {
-        id: Uuid::nil(),
-        status: Status::Failed,
-        response_time: Timestamp::UNIX_EPOCH,
-        first_byte: None,
-        http_status: None,
-        model: None,
-        generation_id: None,
-        job_id: None,
-        tokens: Tokens::default(),
-        service_tier: None,
-        cost: Cost {
-            state: CostState::Pending,
-            openrouter: None,
-            server_tool: None,
-            upstream_inference: None,
-            is_byok: None,
-        },
-        error: None,
-    }
+    Finish::failed(Uuid::nil(), Timestamp::UNIX_EPOCH)
 }
 
 fn within(time: Duration) -> Instant {

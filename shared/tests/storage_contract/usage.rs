@@ -225,11 +225,11 @@ async fn percentiles_are_exact() {
         let none = user.report(&[], &[], 1).await;
         assert_eq!((none.duration_ms.p50, none.first_byte_ms.p99), (None, None));
 
-        // 1 to 200 ms, each once, and some without an end or a first byte.
+        // 2001 to 2200 ms, each once, and some without an end or a first byte.
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut rows: Vec<_> = (1..=200_i64)
             .map(|n| {
-                let end = start + SignedDuration::from_millis(n * 7 % 200 + 1);
+                let end = start + SignedDuration::from_millis(2000 + n * 7 % 200 + 1);
                 json!({"request_time": start, "response_time": end, "first_byte_ms": n * 10})
             })
             .collect();
@@ -237,7 +237,10 @@ async fn percentiles_are_exact() {
         user.log(&rows).await;
         let report = user.report(&[], &[], 1).await;
         let of = report.duration_ms;
-        assert_eq!((of.p50, of.p90, of.p99), (Some(100), Some(180), Some(198)));
+        assert_eq!(
+            (of.p50, of.p90, of.p99),
+            (Some(2100), Some(2180), Some(2198))
+        );
         let of = report.first_byte_ms;
         assert_eq!(
             (of.p50, of.p90, of.p99),

@@ -284,14 +284,11 @@ pub(crate) fn books(hold: &str) -> Books<'static> {
 
 pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
     Finish {
-        id,
         status: Status::Completed,
-        response_time: Clock::system().now(),
         first_byte: Some(Duration::from_millis(321)),
         http_status: Some(200),
         model: Some("anthropic/claude-4.6-sonnet-20260217"),
         generation_id: Some("gen-1"),
-        job_id: None,
         tokens: Tokens {
             input: Some(12),
             output: Some(34),
@@ -301,7 +298,7 @@ pub(crate) fn completed(id: Uuid, usd: &str) -> Finish<'_> {
         },
         service_tier: Some("default"),
         cost: cost(usd),
-        error: None,
+        ..Finish::failed(id, Clock::system().now() + SignedDuration::from_secs(1))
     }
 }
 

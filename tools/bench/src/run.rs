@@ -87,7 +87,7 @@ async fn measure(
     let without_upstream = stubs
         .env()
         .into_iter()
-        .filter(|(name, _)| *name != "OPENROUTER_BASE_URL")
+        .filter(|(name, _)| *name != "GATEWAY_OPENROUTER_URL")
         .collect();
     let bench = Bench {
         alone: Subject::function(

@@ -98,7 +98,7 @@ impl Stubs {
             ("SUPABASE_URL", self.storage.clone()),
             ("SUPABASE_SECRET_KEY", "sb_secret_benchmark".to_owned()),
             ("KEYSET_SECRET_NAME", "bench/keyset".to_owned()),
-            ("OPENROUTER_BASE_URL", self.openrouter.clone()),
+            ("GATEWAY_OPENROUTER_URL", self.openrouter.clone()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "bench".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "bench".to_owned()),

@@ -12,7 +12,9 @@ use std::fs;
 use clap::CommandFactory;
 use docs::{Page, files, pages, root, spans};
 use serde_json::Value;
-use shared::config::{AccountConfig, Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig};
+use shared::config::{
+    AccountConfig, ConsoleConfig, Env, HealthConfig, KeysConfig, ProxyConfig, ReconcileConfig,
+};
 use shared::identity::auth::Scheme;
 use shared::identity::did::Method;
 use shared::routes::{Access, Route};
@@ -34,7 +36,15 @@ fn column(page: &Page, heading: &str, index: usize) -> Names {
     rows.iter().flat_map(|row| spans(&row[index])).collect()
 }
 
-const FUNCTIONS: [&str; 6] = ["health", "keys", "proxy", "reconcile", "tokens", "usage"];
+const FUNCTIONS: [&str; 7] = [
+    "console",
+    "health",
+    "keys",
+    "proxy",
+    "reconcile",
+    "tokens",
+    "usage",
+];
 
 /// The variables that each function asks for.
 fn variables_read() -> BTreeMap<&'static str, Names> {
@@ -67,6 +77,7 @@ fn variables_read() -> BTreeMap<&'static str, Names> {
         ("keys", of(&|env| drop(KeysConfig::read(env)))),
         ("tokens", of(&|env| drop(AccountConfig::read(env)))),
         ("health", of(&|env| drop(HealthConfig::read(env)))),
+        ("console", of(&|env| drop(ConsoleConfig::read(env)))),
         ("reconcile", of(&|env| drop(ReconcileConfig::read(env)))),
     ])
 }
@@ -515,6 +526,43 @@ fn versions_of_clients_are_those_that_are_tested() {
         };
         assert!(is_tested, "{package} {version}");
     }
+}
+
+/// The programs in the tables are those that `cargo xtask clients` runs, in the versions that it installs.
+#[test]
+fn programs_are_those_that_are_run() {
+    let source = read("tools/xtask/src/clients/programs.rs");
+    let values = |field: &str| {
+        let field = format!("{field}: \"");
+        let lines = source.lines().map(str::trim);
+        let values = lines.filter_map(|line| line.strip_prefix(&field)?.strip_suffix("\","));
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (names, packages, versions) = (values("name"), values("package"), values("version"));
+    let (mut run, mut recipes) = (Vec::new(), Vec::new());
+    for row in Page::read("docs/use/programs.md").unwrap().table("program") {
+        if row.len() == 2 {
+            recipes.push(row[0].clone());
+        } else {
+            run.push((row[0].clone(), spans(&row[1])[0].clone(), row[2].clone()));
+        }
+    }
+    let locks: String = ["aider", "openai-2", "openai-3"]
+        .iter()
+        .map(|it| read(&format!("tools/xtask/clients/{it}.txt")))
+        .collect();
+    assert_eq!(recipes, names);
+    let mut locked = 0;
+    for (at, (name, package, version)) in run.iter().enumerate() {
+        assert_eq!(
+            (name, package, version),
+            (&names[at], &packages[at], &versions[at])
+        );
+        locked += usize::from(locks.contains(&format!("{package}=={version} ")));
+    }
+    assert_eq!(run.len(), names.len());
+    // Those of npm have no lock file.
+    assert_eq!(locked, source.matches("source: Source::PyPI,").count());
 }
 
 /// The sample output is that of the stand-in for OpenRouter.

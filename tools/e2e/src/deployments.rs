@@ -128,7 +128,7 @@ impl Deployer<'_> {
             self.deploy(
                 &["proxy-demo"],
                 &["proxy"],
-                &[("OPENROUTER_BASE_URL", demo)],
+                &[("GATEWAY_OPENROUTER_URL", demo)],
             )?,
             self.deploy(
                 &["proxy-hasty"],
@@ -147,7 +147,7 @@ impl Deployer<'_> {
             self.deploy(
                 &["proxy-astray", "keys-astray"],
                 &["proxy", "keys"],
-                &[("OPENROUTER_BASE_URL", NOBODY)],
+                &[("GATEWAY_OPENROUTER_URL", NOBODY)],
             )?,
             self.deploy(
                 &[

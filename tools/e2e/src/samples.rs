@@ -71,7 +71,7 @@ pub fn samples(world: &World) -> Result<Vec<Sample>> {
             // A request that would be forwarded stops at the missing key.
             let keyless = expected["status"] == 200 && function == "proxy";
             let (status, reason) = if keyless {
-                (404, Value::from("no_key_for_did"))
+                (402, Value::from("no_key_for_did"))
             } else {
                 let status = expected["status"].as_u64().context("no status")?;
                 (status, expected["reason"].clone())

@@ -99,7 +99,7 @@ impl World {
         env.extend([
             ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
             ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
-            ("OPENROUTER_BASE_URL", upstream.base_url()),
+            ("GATEWAY_OPENROUTER_URL", upstream.base_url()),
             // As the samples do.
             ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
             // The most verbose level: a test looks for secrets in the log.

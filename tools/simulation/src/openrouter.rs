@@ -57,7 +57,7 @@ pub struct OpenRouter {
 }
 
 impl OpenRouter {
-    /// Starts it, and returns it with the value of `OPENROUTER_BASE_URL`. User n has the nth key.
+    /// Starts it, and returns it with the value of `GATEWAY_OPENROUTER_URL`. User n has the nth key.
     pub async fn start(
         plans: &Arc<Vec<Plan>>,
         journal: &Arc<Journal>,

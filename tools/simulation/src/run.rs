@@ -228,7 +228,7 @@ impl Services {
             ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
             ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
             ("SUPABASE_URL", storage.to_owned()),
-            ("OPENROUTER_BASE_URL", upstream.to_owned()),
+            ("GATEWAY_OPENROUTER_URL", upstream.to_owned()),
             ("UPSTREAM_FIRST_BYTE_TIMEOUT_MS", "5000".to_owned()),
             ("UPSTREAM_IDLE_TIMEOUT_MS", "3000".to_owned()),
             ("HOLD_USD", HOLD_USD.to_owned()),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use crate::install::{self, InstallError};
 use crate::process::{self, ProcessError};
@@ -71,6 +72,49 @@ pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError>
 #[must_use]
 pub fn typescript_source(workspace: &Workspace) -> PathBuf {
     workspace.root().join("clients/typescript")
+}
+
+/// Builds the console, strictly as far as the bundler is, into `clients/console/dist`, unless it is newer than its
+/// sources. Returns its folder, which has `node_modules`.
+pub fn console(workspace: &Workspace) -> Result<PathBuf, ClientError> {
+    let source = workspace.root().join("clients/console");
+    let packages = install::npm_packages(workspace, &source, "clients/console")?;
+    link(&packages.join("node_modules"), &source.join("node_modules"))?;
+    let sources = [
+        "src",
+        "index.html",
+        "vite.config.ts",
+        "compress.mjs",
+        "package-lock.json",
+        "../typescript/src",
+    ];
+    let built = modified(&source.join("dist/index.html"));
+    let newest = sources.map(|it| newest(&source.join(it))).into_iter().max();
+    if built > newest.flatten() {
+        return Ok(source);
+    }
+    let bundler = packages.join("node_modules/vite/bin/vite.js");
+    for arguments in [
+        vec![bundler.as_os_str(), "build".as_ref()],
+        vec!["compress.mjs".as_ref()],
+    ] {
+        process::run(Command::new("node").args(arguments).current_dir(&source))?;
+    }
+    Ok(source)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|it| it.modified()).ok()
+}
+
+/// When a file, or one below a folder, was last changed.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| newest(&entry.path()))
+        .chain([modified(path)])
+        .max()
+        .flatten()
 }
 
 /// Third-party SDKs, each beside the helper as its users install it: the built package. Those in

@@ -51,6 +51,8 @@ pub struct Database {
     api: Process,
     postgres: Option<Postgres>,
     port: Port,
+    /// The folder that the API works in.
+    project: PathBuf,
 }
 
 impl Database {
@@ -67,6 +69,7 @@ impl Database {
             api,
             postgres: None,
             port,
+            project,
         })
     }
 
@@ -102,7 +105,17 @@ impl Database {
             api,
             postgres: Some(postgres),
             port,
+            project,
         })
+    }
+
+    /// Starts the API again if it has ended. The rows are still there.
+    pub fn revive(&mut self, tools: &Tools, run: &RunDir) -> Result<bool, DatabaseError> {
+        let ended = self.api.has_ended();
+        if ended {
+            self.api = start(tools, run, &self.port, &self.project)?;
+        }
+        Ok(ended)
     }
 
     /// The project's URL, for `SUPABASE_URL`; PostgREST is at `/rest/v1` below it.

@@ -15,7 +15,7 @@ use crate::progress::step;
 use crate::workspace::Workspace;
 
 /// The oldest versions that the pinned packages support.
-const NODE: Version = Version(20, 15);
+const NODE: Version = Version(20, 19);
 const PYTHON: Version = Version(3, 11);
 
 #[derive(Debug, thiserror::Error)]

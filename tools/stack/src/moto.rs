@@ -39,16 +39,29 @@ pub struct Moto {
 
 impl Moto {
     pub fn start(tools: &Tools, run: &RunDir, port: Port) -> Result<Self, ProcessError> {
+        let process = Self::launch(tools, run, &port)?;
+        Ok(Self { process, port })
+    }
+
+    /// Starts it again if it has ended. Its secrets are gone then.
+    pub fn revive(&mut self, tools: &Tools, run: &RunDir) -> Result<bool, ProcessError> {
+        let ended = self.process.has_ended();
+        if ended {
+            self.process = Self::launch(tools, run, &self.port)?;
+        }
+        Ok(ended)
+    }
+
+    fn launch(tools: &Tools, run: &RunDir, port: &Port) -> Result<Process, ProcessError> {
         let mut command = Command::new(tools.python_program("moto_server"));
         command.args(["--host", "127.0.0.1", "--port", &port.number().to_string()]);
-        let process = Launch::new("moto", command, run)
-            .port(&port)
+        Launch::new("moto", command, run)
+            .port(port)
             .ready(
                 Probe::http(format!("{}/moto-api/", port.url())),
                 Duration::from_mins(1),
             )
-            .start()?;
-        Ok(Self { process, port })
+            .start()
     }
 
     /// The endpoint, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.

@@ -42,8 +42,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes the port `number`. `option` is the command line option that the error message names.
+    /// Takes the port `number`, or any free one for 0. `option` is the command line option that the error message names.
     pub fn fixed(number: u16, option: &'static str) -> Result<Self, PortError> {
+        if number == 0 {
+            return Self::free();
+        }
         Self::take(number, Some(option))?.ok_or(PortError::Busy {
             number,
             option: Some(option),

@@ -165,6 +165,11 @@ impl Process {
         self.group.child.try_wait().ok().flatten()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.exit_status().is_some()
+    }
+
     fn wait_until(&mut self, ready: &mut Probe, timeout: Duration) -> Result<(), ProcessError> {
         let start = Instant::now();
         loop {

@@ -38,6 +38,11 @@ impl Vault {
         Ok(Self { keyset, json })
     }
 
+    /// Stores the keyset as the secret `name` of a Secrets Manager that has lost it.
+    pub fn restore(&self, secrets: &Moto, name: &str) -> Result<(), VaultError> {
+        Ok(secrets.create_secret(name, &self.json)?)
+    }
+
     /// The keyset's text, for tests that look for it where it must not be.
     #[must_use]
     pub fn json(&self) -> &str {

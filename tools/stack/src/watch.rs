@@ -25,9 +25,9 @@ use crate::workspace::RunDir;
 
 const READY: Duration = Duration::from_secs(30);
 
-/// The number of concurrent instances of a function: an instance answers one request at a time, and
-/// a streamed answer would delay the next request.
-const INSTANCES: &str = "4";
+/// The greatest number of concurrent instances of a function, which answer one request at a time. They are
+/// started as requests wait for one; those above the number wait, where Lambda would answer 429.
+const INSTANCES: &str = "64";
 
 /// A running `cargo lambda watch`.
 #[derive(Debug)]
@@ -37,7 +37,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Builds and starts each function on its first request, and again when its code changes.
+    /// Builds and starts each function on its first request, and again when its code changes: when a file
+    /// changes that `.cargolambdaignore` does not exclude. Answers in flight end then, because `cargo lambda
+    /// watch` 1.9.2 kills its functions.
     /// The functions get `env` in addition to this process's environment.
     pub fn functions(
         tools: &Tools,
@@ -45,13 +47,39 @@ impl Watch {
         port: Port,
         env: &[(&str, String)],
     ) -> Result<Self, ProcessError> {
-        let mut command = watch(tools, run, &port);
+        let process = Self::launch(tools, run, &port, env)?;
+        Ok(Self { process, port })
+    }
+
+    /// Starts the functions of [`Watch::functions`] again if it has ended.
+    pub fn revive(
+        &mut self,
+        tools: &Tools,
+        run: &RunDir,
+        env: &[(&str, String)],
+    ) -> Result<bool, ProcessError> {
+        let ended = self.process.has_ended();
+        if ended {
+            self.process = Self::launch(tools, run, &self.port, env)?;
+        }
+        Ok(ended)
+    }
+
+    fn launch(
+        tools: &Tools,
+        run: &RunDir,
+        port: &Port,
+        env: &[(&str, String)],
+    ) -> Result<Process, ProcessError> {
+        let mut command = watch(tools, run, port);
         command
             .args(["--concurrency", INSTANCES])
+            // A file of the developer's own would be read in addition.
+            .env_remove("CARGO_LAMBDA_IGNORE_FILE")
             // The functions use this stack's credentials, not the developer's.
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
-            .env_remove("OPENROUTER_API_KEY")
+            .env_remove("GATEWAY_OPENROUTER_KEY")
             // Not on the command line, where every user of the machine could read them.
             .envs(env.iter().map(|(name, value)| (name, value)));
         Self::start(command, run, port)
@@ -63,7 +91,8 @@ impl Watch {
         let mut command = watch(tools, run, &port);
         // `--verbose` logs when a function connects, which `Function::spawn` waits for.
         command.args(["--only-lambda-apis", "--verbose"]);
-        Self::start(command, run, port)
+        let process = Self::start(command, run, &port)?;
+        Ok(Self { process, port })
     }
 
     /// The gateway's base URL, without a trailing slash.
@@ -77,12 +106,11 @@ impl Watch {
         &self.process
     }
 
-    fn start(command: Command, run: &RunDir, port: Port) -> Result<Self, ProcessError> {
-        let process = Launch::new("gateway", command, run)
-            .port(&port)
+    fn start(command: Command, run: &RunDir, port: &Port) -> Result<Process, ProcessError> {
+        Launch::new("gateway", command, run)
+            .port(port)
             .ready(Probe::Tcp(port.number()), READY)
-            .start()?;
-        Ok(Self { process, port })
+            .start()
     }
 }
 
@@ -156,3 +184,6 @@ fn watch(tools: &Tools, run: &RunDir, port: &Port) -> Command {
         .current_dir(run.workspace().root());
     command
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,10 +169,14 @@ pub(crate) fn models() -> Response {
             "top_provider": {"context_length": context, "max_completion_tokens": 16_384,
                 "is_moderated": false},
             "per_request_limits": null, "supported_parameters": ["max_tokens", "temperature"],
+            "default_parameters": null, "supported_voices": null,
+            "links": {"details": format!("/api/v1/models/{id}/endpoints")},
         })
     })
     .collect();
-    json_response(StatusCode::OK, json!({"data": list}).to_string())
+    let count = list.len();
+    let body = json!({"data": list, "total_count": count, "links": {"next": null}});
+    json_response(StatusCode::OK, body.to_string())
 }
 
 /// Answers `POST /messages/count_tokens`.

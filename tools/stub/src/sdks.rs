@@ -2,9 +2,9 @@
 //! a test can compare them with what an SDK returns.
 //!
 //! The model chooses: `sdk/chat`, `sdk/tools`, `sdk/embeddings`, `sdk/transcription`; `sdk/unpaid` is
-//! refused; `sdk/once-429` and `sdk/once-503` are refused at the first attempt. A stream of `sdk/cut` ends
-//! after its first words, one of `sdk/failed` tells then of an error, and `sdk/silent` is never answered;
-//! whatever follows `--` in these names is the test's.
+//! refused; `sdk/once-429` and `sdk/once-503` are refused at the first attempt. A stream of `sdk/slow` takes
+//! more than a second, one of `sdk/cut` ends after its first words, one of `sdk/failed` tells then of an error,
+//! and `sdk/silent` is never answered; whatever follows `--` in these names is the test's.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -29,8 +29,10 @@ pub const MESSAGE: &[u8] = include_bytes!("../answers/message.json");
 /// The same, streamed.
 pub const MESSAGE_STREAM: &[u8] = include_bytes!("../answers/message.sse");
 
-/// The first events of `POST /responses`, streamed.
-const RESPONSE_BEGINS: &[u8] = include_bytes!("../answers/response_begins.sse");
+/// `POST /responses` for `sdk/chat`.
+const RESPONSE: &[u8] = include_bytes!("../answers/response.json");
+/// The same, streamed.
+const RESPONSE_STREAM: &[u8] = include_bytes!("../answers/response.sse");
 /// An error in the middle of a stream, and what follows it.
 const CHAT_FAILED: &[u8] = include_bytes!("../answers/chat_failed.sse");
 const MESSAGE_FAILED: &[u8] = include_bytes!("../answers/message_failed.sse");
@@ -70,13 +72,16 @@ pub(crate) async fn answer(script: &str, request: &Received, attempts: usize) ->
     }
     let json = |body: &'static [u8]| json_response(StatusCode::OK, body);
     let (streamed, tools) = (request.json()["stream"] == true, script == "tools");
+    let pause = Duration::from_millis(if script == "slow" { 150 } else { 2 });
     match (request.path(), streamed, tools) {
-        ("chat/completions", true, _) => events(CHAT_STREAM),
+        ("chat/completions", true, _) => events(CHAT_STREAM, pause),
         ("chat/completions", false, true) => json(TOOLS),
         ("chat/completions", false, false) => json(CHAT),
-        ("messages", true, _) => events(MESSAGE_STREAM),
+        ("messages", true, _) => events(MESSAGE_STREAM, pause),
         ("messages", false, true) => json(TOOL_USE),
         ("messages", false, false) => json(MESSAGE),
+        ("responses", true, _) => events(RESPONSE_STREAM, pause),
+        ("responses", false, _) => json(RESPONSE),
         ("embeddings", _, _) => json(EMBEDDINGS),
         ("messages/count_tokens", _, _) => json(COUNT),
         // A form arrives as it was sent, to the byte: with the file between its boundaries.
@@ -90,7 +95,7 @@ fn broken(path: &str, end: fn(&'static [u8]) -> &'static [u8]) -> Response {
     let (whole, failed) = match path {
         "chat/completions" => (CHAT_STREAM, CHAT_FAILED),
         "messages" => (MESSAGE_STREAM, MESSAGE_FAILED),
-        "responses" => (RESPONSE_BEGINS, RESPONSE_FAILED),
+        "responses" => (RESPONSE_STREAM, RESPONSE_FAILED),
         _ => return refusal(StatusCode::NOT_FOUND, "no script for this path"),
     };
     let mut ends = memchr::memmem::find_iter(whole, b"\n\n");
@@ -122,9 +127,9 @@ fn is_whole_form(body: &[u8]) -> bool {
 }
 
 /// A stream whose writes divide events and characters in their middle.
-fn events(body: &'static [u8]) -> Response {
-    let writes = stream::iter(body.chunks(97)).then(|write| async move {
-        sleep(Duration::from_millis(2)).await;
+fn events(body: &'static [u8], pause: Duration) -> Response {
+    let writes = stream::iter(body.chunks(97)).then(move |write| async move {
+        sleep(pause).await;
         Ok::<_, Infallible>(Bytes::from_static(write))
     });
     typed("text/event-stream", Body::from_stream(writes))

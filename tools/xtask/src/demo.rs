@@ -2,7 +2,7 @@
 //! and commands to go on with.
 
 use std::io::{Write as _, stderr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -38,16 +38,22 @@ pub(crate) struct Running<'a> {
     /// The place for the keyset, under the name `keyset_secret`, before the first request.
     pub(crate) secrets: &'a Moto,
     pub(crate) keyset_secret: &'static str,
-    /// Whether the stack stays after the demonstration.
-    pub(crate) stays: bool,
     /// The folder of the run.
     pub(crate) folder: &'a Path,
     /// The real OpenRouter key, if the real OpenRouter is used.
     pub(crate) openrouter_key: Option<&'a str>,
 }
 
+/// The user and the keyset of the demonstration.
+pub(crate) struct Demonstrated {
+    pub(crate) vault: Vault,
+    pub(crate) identity_file: PathBuf,
+    /// A command that sends one more signed request.
+    pub(crate) curl: String,
+}
+
 /// Shows the gateway at work.
-pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
+pub(crate) fn run(stack: &Running<'_>) -> Result<Demonstrated> {
     let vault = Vault::create(stack.secrets, stack.keyset_secret)?;
     let identity_file = stack.folder.join("identity.json");
     let identity = Identity::generate(getrandom::fill)?;
@@ -71,10 +77,12 @@ pub(crate) fn run(stack: &Running<'_>) -> Result<()> {
     user.chat()?;
     show_row(&user.finished_row(stack)?);
     eprintln!("  GET /api/v1/usage: {}", user.get("usage")?);
-    if stack.stays {
-        user.print_commands(&stack.gateway, &identity_file)?;
-    }
-    Ok(())
+    let request = user.sign(Draft::post(CHAT.parse()?, chat_body()))?;
+    Ok(Demonstrated {
+        vault,
+        identity_file,
+        curl: curl::command(&request, None)?,
+    })
 }
 
 struct User {
@@ -146,27 +154,6 @@ impl User {
         }
         bail!("the request is still pending after {} s", BOOKS.as_secs())
     }
-
-    fn print_commands(&self, gateway: &str, identity_file: &Path) -> Result<()> {
-        let llmgw = format!(
-            "cargo run -q -p llmgw -- --identity {} request --gateway {gateway}",
-            identity_file.display()
-        );
-        let curl = curl::command(&self.sign(Draft::post(CHAT.parse()?, chat_body()))?, None)?;
-        eprintln!("\nTry it:\n");
-        eprintln!(
-            "# another signed request\n{llmgw} -d '{}' {CHAT}\n",
-            chat_body()
-        );
-        eprintln!(
-            "# the same with curl alone; signed just now, it works once and for five minutes\n{curl}\n"
-        );
-        eprintln!("# what you have used\n{llmgw} usage\n");
-        eprintln!(
-            "# is it well, and what it stands on?\ncurl '{gateway}/api/v1/health?deep=true'\n"
-        );
-        Ok(())
-    }
 }
 
 fn chat_body() -> String {
@@ -178,7 +165,7 @@ fn chat_body() -> String {
     .to_string()
 }
 
-async fn send(request: Request<Bytes>) -> Result<reqwest::Response> {
+pub(crate) async fn send(request: Request<Bytes>) -> Result<reqwest::Response> {
     let client = http_client::build(http_client::web_roots(), Duration::from_secs(5))?;
     Ok(client.execute(request.try_into()?).await?)
 }
@@ -210,7 +197,7 @@ fn show_row(row: &Value) {
     }
 }
 
-fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -1,17 +1,31 @@
 //! `cargo xtask dev`: the gateway on this machine, from nothing to a first answer.
 
-use anyhow::{Context as _, Result};
+mod services;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use llmgw::curl;
 use stack::progress::step;
-use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace};
+use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace, clients};
 use stub::OpenRouter;
 
 use crate::demo::{self, Running};
 
 /// The deployed functions.
-pub(crate) const FUNCTIONS: [&str; 6] = ["proxy", "usage", "keys", "tokens", "health", "reconcile"];
+pub(crate) const FUNCTIONS: [&str; 7] = [
+    "proxy",
+    "usage",
+    "keys",
+    "tokens",
+    "health",
+    "console",
+    "reconcile",
+];
 /// The name of the keyset's secret.
 const KEYSET_SECRET: &str = "llm-gateway/keyset";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
@@ -21,7 +35,7 @@ pub(crate) struct Options {
     /// Stop after the demonstration
     #[arg(long)]
     once: bool,
-    /// Port of the gateway
+    /// Port of the gateway; as with the others, 0 for any free one
     #[arg(long, default_value_t = 9000)]
     port: u16,
     /// Port of Supabase's stand-in
@@ -33,10 +47,55 @@ pub(crate) struct Options {
     /// Port of OpenRouter's stand-in
     #[arg(long, default_value_t = 24340)]
     openrouter_port: u16,
-    /// Use the real OpenRouter with this key, instead of its stand-in; better set the variable,
-    /// since every user of the machine can read a command line
-    #[arg(long, env = "OPENROUTER_API_KEY", hide_env_values = true)]
-    openrouter_api_key: Option<String>,
+    /// Use this OpenRouter instead of the stand-in: another stand-in, or a recorder
+    #[arg(long, value_name = "URL", conflicts_with = "real_openrouter")]
+    openrouter_url: Option<String>,
+    /// Use the real OpenRouter.
+    #[arg(long, help = REAL_HELP)]
+    real_openrouter: bool,
+    /// The key at the real OpenRouter. Read from its variable alone: every user of the machine can read a
+    /// command line.
+    #[arg(
+        long = "openrouter-key",
+        hide = true,
+        env = "GATEWAY_OPENROUTER_KEY",
+        hide_env_values = true
+    )]
+    openrouter_key: Option<String>,
+}
+
+const REAL_HELP: &str =
+    "Use the real OpenRouter, which costs money, with the key in GATEWAY_OPENROUTER_KEY";
+
+impl Options {
+    /// The upstream, if it is not the stand-in.
+    fn upstream(&self) -> Result<Option<Upstream<'_>>> {
+        let key = self.openrouter_key.as_deref().filter(|key| !key.is_empty());
+        if self.real_openrouter {
+            let key = key.context(
+                "--real-openrouter takes the key from the variable GATEWAY_OPENROUTER_KEY, which is not set",
+            )?;
+            return Ok(Some(Upstream {
+                url: OPENROUTER,
+                key: Some(key),
+            }));
+        }
+        let Some(url) = self.openrouter_url.as_deref() else {
+            return Ok(None);
+        };
+        ensure!(
+            !url.contains("openrouter.ai"),
+            "the real OpenRouter costs money; use it with --real-openrouter"
+        );
+        Ok(Some(Upstream { url, key: None }))
+    }
+}
+
+/// An OpenRouter that is not the stand-in of `tools/stub`.
+struct Upstream<'a> {
+    url: &'a str,
+    /// The user's key; the stand-in's by default.
+    key: Option<&'a str>,
 }
 
 /// Starts everything, runs the demonstration, and keeps everything running until Ctrl-C, unless `once`
@@ -48,84 +107,98 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let supabase_port = Port::fixed(options.supabase_port, "--supabase-port")?;
     let secrets_port = Port::fixed(options.secrets_port, "--secrets-port")?;
     let openrouter_port = Port::fixed(options.openrouter_port, "--openrouter-port")?;
-    let openrouter_key = options
-        .openrouter_api_key
-        .as_deref()
-        .filter(|key| !key.is_empty());
+    let upstream = options.upstream()?;
 
     eprintln!("Starting the gateway on {}", gateway_port.url());
     let tools = Tools::install(&workspace)?;
     let run = RunDir::named(&workspace, &format!("dev-{}", gateway_port.number()))
         .context("can't make the folder of this run")?;
+    step("Console (vite)", || clients::console(&workspace))?;
     step("Functions (cargo build)", || {
         Functions::build(&workspace, &FUNCTIONS)
     })?;
-    let database = step("Supabase (PGlite)", || {
+    let llmgw = step("llmgw (cargo build)", || {
+        Functions::build(&workspace, &["llmgw"])
+    })?;
+    let llmgw = llmgw.binary("llmgw")?;
+    let mut database = step("Supabase (PGlite)", || {
         Database::pglite(&tools, &run, supabase_port)
     })?;
-    let secrets = step("Secrets Manager (moto)", || {
+    let mut secrets = step("Secrets Manager (moto)", || {
         Moto::start(&tools, &run, secrets_port)
     })?;
     // The stand-in answers as long as the runtime lives.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let openrouter = if openrouter_key.is_some() {
-        eprintln!("  OpenRouter: the real one, with OPENROUTER_API_KEY; requests cost money");
-        None
+    let openrouter_url = if let Some(Upstream { url, key }) = &upstream {
+        let price = key.map_or("", |_| "; requests cost money");
+        eprintln!("  OpenRouter: {url}{price}");
+        (*url).to_owned()
     } else {
-        Some(step("OpenRouter (tools/stub)", || {
+        step("OpenRouter (tools/stub)", || {
             runtime.block_on(OpenRouter::demo_on(openrouter_port.number()))
-        })?)
+        })?
+        .base_url()
     };
-    let env = functions_env(
-        &gateway_port,
-        &database,
-        &secrets,
-        openrouter.as_ref().map(OpenRouter::base_url),
-    );
-    let gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
+    let env = functions_env(&gateway_port, &database, &secrets, openrouter_url);
+    let mut gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
         Watch::functions(&tools, &run, gateway_port, &env)
     })?;
 
-    demo::run(&Running {
+    let user_key = upstream.and_then(|upstream| upstream.key);
+    let demonstrated = demo::run(&Running {
         gateway: gateway.url(),
         database: &database,
         secrets: &secrets,
         keyset_secret: KEYSET_SECRET,
-        stays: !options.once,
         folder: run.path(),
-        openrouter_key,
+        openrouter_key: user_key,
     })
     .with_context(|| format!("the logs are in {}", run.path().display()))?;
 
     if !options.once {
-        // Before this line a signal ends this process at once, and its watchdog ends the services.
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("can't wait for Ctrl-C")?;
+        let file = run.path().join("env");
+        write_env(
+            &file,
+            &env,
+            &gateway.url(),
+            &demonstrated.identity_file,
+            llmgw,
+        )
+        .context("can't write the file of variables")?;
+        try_it(&file, &demonstrated.curl);
         eprintln!(
-            "Logs: {}\nFunctions are rebuilt when their code changes. Ctrl-C stops everything.",
-            run.path().display()
+            "The console: {}/console (\"Use the demo identity\" signs in with an account)",
+            gateway.url()
         );
-        signals.forever().next();
+        eprintln!(
+            "Logs: {}\nFunctions are rebuilt when their code changes; answers in flight break off then. \
+             Reconciliation runs every {} minutes. Ctrl-C stops everything.",
+            run.path().display(),
+            services::RECONCILE.as_secs() / 60
+        );
+        services::Services {
+            tools: &tools,
+            run: &run,
+            database: &mut database,
+            secrets: &mut secrets,
+            keyset: (&demonstrated.vault, KEYSET_SECRET),
+            gateway: &mut gateway,
+            env: &env,
+        }
+        .keep_until_signal()?;
     }
     eprintln!("Stopping …");
     Ok(())
 }
 
 /// The functions' configuration.
-fn functions_env(
-    gateway: &Port,
-    database: &Database,
-    secrets: &Moto,
-    openrouter: Option<String>,
-) -> Env {
+fn functions_env(gateway: &Port, database: &Database, secrets: &Moto, openrouter: String) -> Env {
     let mut env = vec![
         ("GATEWAY_AUDIENCES", gateway.url()),
         ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
-        (
-            "OPENROUTER_BASE_URL",
-            openrouter.unwrap_or_else(|| OPENROUTER.to_owned()),
-        ),
+        ("GATEWAY_OPENROUTER_URL", openrouter),
         // As the samples of events/ do.
         ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
         ("RUST_LOG", "info".to_owned()),
@@ -133,4 +206,52 @@ fn functions_env(
     env.extend(database.env());
     env.extend(secrets.env());
     env
+}
+
+/// Writes a file for a shell to source: the functions' configuration, as `llmgw admin` reads it, and the
+/// demonstration's user, as `llmgw` does. Only its owner may read it: with the real OpenRouter, what it
+/// names opens a real key.
+fn write_env(
+    file: &Path,
+    env: &Env,
+    gateway: &str,
+    identity: &Path,
+    llmgw: &Path,
+) -> std::io::Result<()> {
+    let mut out = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)?;
+    let programs = llmgw.parent().map(Path::to_owned).unwrap_or_default();
+    let own = [
+        ("LLMGW_GATEWAY", gateway.to_owned()),
+        ("LLMGW_IDENTITY", identity.display().to_string()),
+    ];
+    for (name, value) in env
+        .iter()
+        .chain(&own)
+        .filter(|(name, _)| *name != "RUST_LOG")
+    {
+        writeln!(out, "export {name}={}", curl::quoted(value))?;
+    }
+    let programs = curl::quoted(&programs.display().to_string());
+    writeln!(
+        out,
+        "case \":$PATH:\" in *:{programs}:*) ;; *) export PATH={programs}:$PATH ;; esac"
+    )
+}
+
+/// Prints commands to go on with.
+fn try_it(file: &Path, curl: &str) {
+    let file: PathBuf = file.to_owned();
+    eprintln!("\nTry it, in another shell:\n");
+    eprintln!(
+        "# the user and the operator of this gateway\n. {}\n",
+        file.display()
+    );
+    eprintln!("llmgw doctor\nllmgw chat -m openai/gpt-4o-mini 'Say hello'\nllmgw usage --requests");
+    eprintln!("llmgw run -- claude -p 'say hi'\nllmgw admin doctor\n");
+    eprintln!("# a signed request with curl alone; it works once and for five minutes\n{curl}\n");
 }

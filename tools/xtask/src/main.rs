@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_database;
+mod clients;
 mod demo;
 mod dev;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Task {
     BenchDatabase(bench_database::Options),
     /// Generate the migration that declares all functions, from `migrations/functions/`
     Migrations(migrations::Options),
+    /// Run other people's programs against the gateway, one task each, and read what the books have of it
+    Clients(clients::Options),
     /// Search for inputs that break a parser, with libFuzzer
     Fuzz(fuzz::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::BenchDatabase(options) => bench_database::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Migrations(options) => migrations::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Clients(options) => clients::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };

@@ -12,12 +12,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use stack::process::run_visibly;
-use stack::{Tools, Workspace};
+use stack::{Tools, Workspace, clients};
 
 use executable::{Architecture, Glibc};
 
 /// The largest that a stripped executable may be, in bytes: its size is a part of every cold start.
-const TARGETS: [(&str, usize); 6] = [
+const TARGETS: [(&str, usize); 7] = [
+    ("console", 4_000_000),
     ("proxy", 9_000_000),
     ("usage", 9_000_000),
     ("keys", 9_000_000),
@@ -52,6 +53,8 @@ pub(crate) fn build(
     architecture: Option<Architecture>,
 ) -> Result<()> {
     let architecture = architecture.map_or_else(Architecture::host, Ok)?;
+    // It is compiled into one of the functions.
+    clients::console(workspace)?;
     let mut command = Command::new(tools.python_program("sam"));
     stack::cargo::clean(&mut command);
     let path = path_with(tools)?;

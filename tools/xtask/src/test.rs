@@ -1,16 +1,23 @@
 //! `cargo xtask test`: every check and test, each timed, one table at the end.
 
+mod beside;
+mod console;
 mod context;
+mod executables;
+mod report;
 mod steps;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-use self::context::{Context, Outcome};
+use self::beside::{Beside, is_beside};
+use self::context::Context;
+use self::report::Line;
 use self::steps::{STEPS, Step};
 
 #[derive(Args)]
@@ -26,12 +33,20 @@ pub(crate) struct Options {
     /// Folder with recorded exchanges [default: ../shared/data/openrouter, if there]
     #[arg(long, env = "OPENROUTER_RECORDINGS")]
     openrouter_recordings: Option<PathBuf>,
+    /// Write the table to this file, too, one JSON object per step
+    #[arg(long, hide = true)]
+    report: Option<PathBuf>,
 }
 
-struct Line {
-    name: &'static str,
-    took: Duration,
-    result: Result<Outcome>,
+impl Options {
+    /// The arguments that steps in another process have in common with these.
+    fn passed_on(&self) -> Vec<OsString> {
+        let recordings = self.openrouter_recordings.iter();
+        recordings
+            .flat_map(|it| ["--openrouter-recordings".into(), it.into()])
+            .chain(self.fail_fast.then(|| "--fail-fast".into()))
+            .collect()
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -49,9 +64,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bail!("there is no step {unknown:?}; `cargo xtask test --list` names them");
     }
     let context = Context::new(options.openrouter_recordings.clone())?;
+    let everything = options.steps.is_empty();
     let mut lines = Vec::new();
+    let mut beside = Vec::new();
     for Step(name, work) in STEPS {
-        if !options.steps.is_empty() && !options.steps.iter().any(|it| it == name) {
+        if everything {
+            if is_beside(name) {
+                continue;
+            }
+            beside.extend(Beside::start(name, &context, &options.passed_on())?);
+        } else if !options.steps.iter().any(|it| it == name) {
             continue;
         }
         eprintln!("\n──── {name}");
@@ -61,43 +83,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             eprintln!("{name} failed: {error:#}");
         }
         let failed = result.is_err();
-        lines.push(Line {
-            name,
-            took: start.elapsed(),
-            result,
-        });
+        lines.push(Line::new(name, start.elapsed(), result));
         if failed && options.fail_fast {
             break;
         }
     }
-    Ok(report(&lines))
-}
-
-/// Prints the table.
-fn report(lines: &[Line]) -> ExitCode {
-    eprintln!("\n──── summary");
-    for Line { name, took, result } in lines {
-        let verdict = match result {
-            Ok(outcome) if outcome.skipped => "NOT RUN",
-            Ok(_) => "ok",
-            Err(_) => "FAILED",
-        };
-        eprintln!("{verdict:<8} {:>6.1} s  {name}", took.as_secs_f32());
+    for lane in beside {
+        lines.extend(lane.finish()?);
     }
-    for Line { name, result, .. } in lines {
-        for gap in result.iter().flat_map(|outcome| &outcome.not_run) {
-            eprintln!("not run: {name}: {gap}");
-        }
+    if let Some(path) = &options.report {
+        report::write(path, &lines)?;
     }
-    let failed: Vec<&str> = lines
-        .iter()
-        .filter(|line| line.result.is_err())
-        .map(|line| line.name)
-        .collect();
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        eprintln!("failed: {}", failed.join(", "));
-        ExitCode::FAILURE
-    }
+    Ok(report::print(&lines))
 }

@@ -161,7 +161,7 @@ impl Doctor<'_, '_> {
             Ok(config) => config.openrouter.to_string(),
             // The check of the configuration reports its faults.
             Err(_) => Env::process()
-                .optional("OPENROUTER_BASE_URL")
+                .optional("GATEWAY_OPENROUTER_URL")
                 .unwrap_or_else(|| "https://openrouter.ai/api/v1".to_owned()),
         };
         let url = format!("{}/key", base.trim_end_matches('/'));
@@ -175,10 +175,11 @@ impl Doctor<'_, '_> {
                 &format!("HTTP {}", response.status),
                 "see https://status.openrouter.ai",
             ),
-            Err(error) => {
-                self.findings
-                    .fail(check, &error, "check OPENROUTER_BASE_URL and the network")
-            }
+            Err(error) => self.findings.fail(
+                check,
+                &error,
+                "check GATEWAY_OPENROUTER_URL and the network",
+            ),
         }
     }
 

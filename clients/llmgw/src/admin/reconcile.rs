@@ -32,7 +32,7 @@ pub struct ReconcileArgs {
 const NOTES: &str = "\
 One run of at most 200 rows. It may run beside the scheduled function: each row is in one of the runs.
 Reads SUPABASE_URL (or SUPABASE_REST_URL), SUPABASE_SECRET_KEY, KEYSET_SECRET_NAME, AWS_REGION, the
-usual AWS credentials, OPENROUTER_BASE_URL, and ABANDONED_AFTER_SECONDS, the minimum of
+usual AWS credentials, GATEWAY_OPENROUTER_URL, and ABANDONED_AFTER_SECONDS, the minimum of
 --abandoned-after. Exit status: 0, or 1 if a row failed.";
 
 pub(super) async fn run(

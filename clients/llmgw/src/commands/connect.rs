@@ -1,6 +1,6 @@
 //! `llmgw connect`: stores an OpenRouter key at the gateway.
 
-mod pkce;
+pub(super) mod pkce;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -15,6 +15,9 @@ use crate::{
     args::GatewayArgs,
     context::{Context, Outcome, block_on},
 };
+
+/// The beginning of every OpenRouter key.
+const PREFIX: &str = "sk-or-";
 
 /// Arguments of `connect`.
 #[derive(Debug, Args)]
@@ -98,7 +101,11 @@ fn read_key(context: &mut Context<'_>) -> Result<ApiKey> {
     let text = context.read_secret()?;
     let key = Zeroizing::new(text.trim().to_owned());
     match ApiKey::new(key) {
-        Ok(key) => Ok(key),
+        Ok(key) if key.expose_secret().starts_with(PREFIX) => Ok(key),
+        Ok(_) => bail!(
+            "this is not an OpenRouter key: those begin with {PREFIX}; yours are at \
+             https://openrouter.ai/settings/keys"
+        ),
         Err(_) if text.trim().is_empty() => {
             bail!("there is no key; `llmgw connect --browser` creates one at OpenRouter")
         }

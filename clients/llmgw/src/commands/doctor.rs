@@ -16,6 +16,7 @@ use crate::{
     client::Client,
     context::{Context, Outcome, block_on},
     response::{ErrorResponse, date},
+    settings::SettingsError,
     terminal::{Style, Terminal, printable},
 };
 
@@ -68,6 +69,10 @@ pub(super) fn run(args: DoctorArgs, context: &mut Context<'_>) -> Result<Outcome
             let found = format!("{} in {}", identity.did(), path.display());
             report.ok("identity", found)?;
         }
+        // The same fault.
+        Err(error) if is_of_config(error) && gateway.is_err() => {
+            report.warn("identity", "not known without the configuration")?;
+        }
         Err(error) => report.fail("identity", format!("{error:#}"))?,
     }
     if let (Ok(gateway), Ok((identity, _))) = (gateway, identity) {
@@ -76,6 +81,11 @@ pub(super) fn run(args: DoctorArgs, context: &mut Context<'_>) -> Result<Outcome
         block_on(online(&client, || clock.now(), &mut report))?;
     }
     Ok(Outcome::from_ok(!report.failed))
+}
+
+/// Whether the configuration file is what cannot be used.
+fn is_of_config(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(SettingsError::Config(_)))
 }
 
 async fn online(
@@ -215,6 +225,7 @@ impl Report<'_> {
         let mark = self.terminal.paint(style, format!("{mark:3}"));
         // The advice is on a second line.
         let found = found.to_string().replace("\nllmgw: ", "; ");
+        let found = found.trim_end();
         writeln!(self.out, "{mark}  {what:13}  {found}")?;
         Ok(())
     }

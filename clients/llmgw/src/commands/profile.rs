@@ -9,6 +9,7 @@ use shared::identity::signing::Audience;
 use crate::context::{Context, Outcome};
 use crate::{
     config::{BaseUrl, Config, ConfigError, Profile, ProfileName},
+    gateway::base_url,
     settings::Settings,
     terminal::Style,
 };
@@ -39,10 +40,10 @@ pub struct AddArgs {
     /// The name
     pub name: ProfileName,
     /// The gateway's base URL
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = base_url)]
     pub gateway: Audience,
     /// The base URL that signatures are made for, if the gateway is configured with another one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     pub audience: Option<Audience>,
     /// Replace an existing profile
     #[arg(long)]

@@ -6,6 +6,7 @@
 //! arrives
 //! ```
 
+mod check;
 mod codings;
 mod cors;
 mod error;
@@ -14,6 +15,7 @@ mod forward;
 pub mod fuzzing;
 mod guard;
 mod route;
+mod variables;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,6 +28,7 @@ use anyhow::{Context as _, Result, ensure};
 use axum::{Router, serve::ListenerExt};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
+use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     select,
@@ -36,11 +39,12 @@ use tokio::{
 
 use self::{
     forward::{Log, Proxy},
-    guard::{Guard, Origin, Token, TokenParser},
+    guard::{Guard, Origin, TokenParser},
 };
+pub(super) use self::{guard::Token, variables::variables};
 use crate::{
     args::GatewayArgs,
-    client::{FillRandom, NO_RANDOMNESS},
+    client::{Client, FillRandom, NO_RANDOMNESS},
     context::{Context, Outcome},
     curl,
 };
@@ -127,6 +131,7 @@ pub(super) fn run(args: ServeArgs, context: &mut Context<'_>) -> Result<Outcome>
         log: Log {
             lines,
             verbose: args.verbose,
+            answered: None,
         },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -150,26 +155,17 @@ async fn serve(
     let listener = listener.with_context(|| {
         format!("cannot listen on {address}; choose another port with --port, or 0 for any")
     })?;
+    for finding in check::findings(&proxy.client, || context.clock.now()).await {
+        writeln!(context.stderr, "llmgw: {finding}")?;
+    }
     announce(listener.local_addr()?, &proxy, context)?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    // The chunks of a stream are small and must not be delayed by Nagle's algorithm.
-    let listener = listener.tap_io(|stream| {
-        // A failure means that the connection is closed already.
-        let _ = stream.set_nodelay(true);
-    });
-    let router = Router::new()
-        .fallback(forward::handle)
-        .with_state(Arc::new(proxy));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        // Sent or dropped: both mean to stop.
-        let _ = stopped.await;
-    });
-    let mut server = pin!(server.into_future());
+    let mut server = pin!(listen(listener, proxy, stopped));
 
     loop {
         select! {
-            result = &mut server => return Ok(result?),
+            result = &mut server => return result,
             Some(line) = log.recv() => writeln!(context.stderr, "llmgw: {line}")?,
             () = signals.next() => break,
         }
@@ -182,9 +178,78 @@ async fn serve(
         "llmgw: stopping; open responses have {seconds} s, or until the next signal"
     )?;
     select! {
-        result = &mut server => Ok(result?),
+        result = &mut server => result,
         () = signals.next() => Ok(()),
         () = sleep(GRACE) => Ok(()),
+    }
+}
+
+/// Serves until `stopped` is sent or dropped and open responses have ended.
+async fn listen(listener: TcpListener, proxy: Proxy, stopped: oneshot::Receiver<()>) -> Result<()> {
+    // The chunks of a stream are small and must not be delayed by Nagle's algorithm.
+    let listener = listener.tap_io(|stream| {
+        // A failure means that the connection is closed already.
+        let _ = stream.set_nodelay(true);
+    });
+    let router = Router::new()
+        .fallback(forward::handle)
+        .with_state(Arc::new(proxy));
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async {
+            // Sent or dropped: both mean to stop.
+            let _ = stopped.await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// A server on a free port of this machine, for programs that have its token.
+pub(super) struct Private {
+    /// The address.
+    pub(super) address: SocketAddr,
+    /// The ids of the gateway's responses.
+    pub(super) answered: mpsc::UnboundedReceiver<String>,
+    /// The faults that were found at the start.
+    pub(super) findings: Vec<String>,
+    /// Ends it when it is dropped.
+    pub(super) _stop: oneshot::Sender<()>,
+}
+
+impl Private {
+    /// Starts it, on the runtime in which it is called. Its log goes nowhere: the terminal belongs to the
+    /// program that it serves.
+    pub(super) async fn start(
+        client: Client,
+        token: Token,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<Self> {
+        let findings = check::findings(&client, now).await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (ids, answered) = mpsc::unbounded_channel();
+        let (lines, _) = mpsc::unbounded_channel();
+        let proxy = Proxy {
+            client,
+            guard: Guard {
+                token: Some(token),
+                any_address: false,
+                hosts: Vec::new(),
+                origins: Vec::new(),
+            },
+            log: Log {
+                lines,
+                verbose: false,
+                answered: Some(ids),
+            },
+        };
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(listen(listener, proxy, stopped));
+        Ok(Self {
+            address,
+            answered,
+            findings,
+            _stop: stop,
+        })
     }
 }
 
@@ -210,7 +275,8 @@ impl Signals {
     }
 }
 
-fn generate(random: FillRandom) -> Result<Token> {
+/// A new token.
+pub(super) fn generate(random: FillRandom) -> Result<Token> {
     let mut bytes = zeroize::Zeroizing::new([0; 24]);
     random(bytes.as_mut_slice()).context(NO_RANDOMNESS)?;
     let text = zeroize::Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes));
@@ -236,19 +302,8 @@ fn announce(address: SocketAddr, proxy: &Proxy, context: &mut Context<'_>) -> Re
     writeln!(context.stderr, "For programs, until Ctrl-C:")?;
 
     let key = guard.token.as_ref().map_or("unused", Token::expose_secret);
-    let base = format!("http://{}", reachable(address));
-    let key = curl::quoted(key);
-    // Claude Code asks its user about an `ANTHROPIC_API_KEY` and prefers it to the token.
-    for line in [
-        format!("OPENAI_BASE_URL={base}/v1"),
-        format!("OPENAI_API_KEY={key}"),
-        format!("ANTHROPIC_BASE_URL={base}"),
-        format!("ANTHROPIC_AUTH_TOKEN={key}"),
-        "ANTHROPIC_API_KEY=''".to_owned(),
-        format!("OPENROUTER_BASE_URL={base}/api/v1"),
-        format!("OPENROUTER_API_KEY={key}"),
-    ] {
-        writeln!(context.stdout, "export {line}")?;
+    for (name, value) in variables(reachable(address), key) {
+        writeln!(context.stdout, "export {name}={}", curl::quoted(&value))?;
     }
     context.stdout.flush()?;
     Ok(())

@@ -1,7 +1,7 @@
 //! `llmgw tokens`: access tokens for programs that take a base URL and a key.
 
-mod scope;
-mod setup;
+pub(super) mod scope;
+pub(super) mod setup;
 
 use std::io::Write;
 

@@ -50,7 +50,7 @@ fn a_file_that_is_wrong_is_explained() {
         ("uses = \"a\"", "unknown field `uses`"),
         (
             "[profiles.a]\ngateway = \"gw\"",
-            "an audience is a URL like",
+            "a gateway's base URL is like",
         ),
         ("[profiles.\"a b\"]", "a profile's name is"),
     ] {

@@ -99,10 +99,15 @@ fn a_key_is_brought_by_stdin_and_told_to_nobody() {
         ("", "there is no key; `llmgw connect --browser`"),
         ("\n", "there is no key"),
         ("two words\n", "this is not an OpenRouter key"),
+        ("sk-proj-two words\n", "this is not an OpenRouter key"),
+        (
+            "sk-proj-two-words\n",
+            "this is not an OpenRouter key: those begin with sk-or-; yours are at https://openrouter.ai",
+        ),
     ] {
         let error = desk.fail(&["connect"], stdin);
         assert!(error.contains(explanation), "{error}");
-        assert!(!error.contains("two words"), "{error}");
+        assert!(!error.contains("two"), "{error}");
     }
     // Never by an argument.
     assert_eq!(desk.run(&["connect", KEY], "").status.code(), Some(2));
@@ -475,6 +480,30 @@ fn requests_are_listed_page_by_page() {
 }
 
 #[test]
+fn a_reader_of_json_may_leave_early() {
+    let desk = Desk::new();
+    let models = r#"{"data":[{"id":"m","name":"M","context_length":1,"pricing":{"prompt":"0","completion":"0"}}]}"#;
+    desk.gateway
+        .answer("GET /api/v1/openrouter/models", 200, models);
+    let page = r#"{"success":true,"data":{"requests":[{"id":"1"}],"next_cursor":null}}"#;
+    desk.gateway.answer("GET /api/v1/usage/requests", 200, page);
+    desk.gateway.answer("GET /api/v1/usage", 200, usage(&[]));
+    desk.gateway.answer("GET /api/v1/keys", 200, DESCRIPTION);
+    for args in [
+        &["models", "--json"][..],
+        &["usage", "--requests", "--json"],
+        &["usage", "--json"],
+        &["keys", "--json"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = desk.user.command(args).stdout(writer).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{args:?}");
+        assert_eq!(output.status.code(), Some(128 + 13), "{args:?}");
+    }
+}
+
+#[test]
 fn the_doctor_finds_what_does_not_work() {
     let desk = Desk::new();
     let health =
@@ -543,6 +572,13 @@ fn the_doctor_finds_what_does_not_work() {
     // The stub verifies signatures, whatever it is to answer.
     let wrong = desk.run(&["doctor", "--audience", "https://other.example.com"], "");
     assert_eq!(wrong.status.code(), Some(1));
+    let config = desk.user.home.path().join(".config/llmgw/config.toml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, "use = ").unwrap();
+    let found = diagnosis(1);
+    assert_eq!(found.matches("TOML parse error").count(), 1, "{found}");
+    std::fs::write(&config, written).unwrap();
+
     std::fs::remove_file(desk.user.identity_file()).unwrap();
     let found = diagnosis(1);
     assert!(

@@ -781,7 +781,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
         let mut command = world.command(&["doctor"]);
         command
             .env("GATEWAY_AUDIENCES", &server)
-            .env("OPENROUTER_BASE_URL", format!("{server}/api/v1"))
+            .env("GATEWAY_OPENROUTER_URL", format!("{server}/api/v1"))
             .env("SUPABASE_ANON_KEY", world.database.publishable_key());
         for (name, value) in changes {
             match value {
@@ -866,14 +866,14 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
             Some("sb_secret_wrong"),
             "storage: it does not accept",
         ),
-        ("OPENROUTER_BASE_URL", nobody, "OpenRouter: "),
+        ("GATEWAY_OPENROUTER_URL", nobody, "OpenRouter: "),
         ("GATEWAY_AUDIENCES", nobody, "audience: http://127.0.0.1:9"),
     ] {
         fails(&[(name, value)], part);
     }
 
     fails(
-        &[("OPENROUTER_BASE_URL", Some(&late))],
+        &[("GATEWAY_OPENROUTER_URL", Some(&late))],
         "clock: the clock of OpenRouter differs from this machine's by -20",
     );
 

@@ -473,7 +473,7 @@ fn wrong_arguments_are_explained() {
     for (args, explanation) in [
         (
             vec!["--gateway", "gw.example.com", "usage"],
-            "an audience is a URL like",
+            "a gateway's base URL is like https://gw.example.com",
         ),
         (
             vec!["--gateway", "https://gw", "https://gw/usage"],
@@ -549,6 +549,27 @@ fn help_shows_examples() {
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("Examples:\n"), "{output:?}");
     }
+}
+
+#[test]
+fn a_server_of_plain_http_is_not_asked_in_tls_terms() {
+    let user = User::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut greeting = [0; 1024];
+        let _ = stream.read(&mut greeting);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    });
+    let output = user.run(&["request", "--gateway", &address, "usage"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "llmgw: {address} begins with https://, but the server there does not speak TLS; check the \
+         address and the port, or use http:// for a gateway on this machine\n"
+    );
+    assert_eq!(text(&output.stderr), expected);
+    server.join().unwrap();
 }
 
 #[test]

@@ -107,6 +107,11 @@ impl Gateway {
         lock(&self.inner.received).clone()
     }
 
+    /// Forgets the requests so far.
+    pub(crate) fn forget(&self) {
+        lock(&self.inner.received).clear();
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.inner.connections.load(Ordering::SeqCst)
     }

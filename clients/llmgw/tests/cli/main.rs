@@ -9,6 +9,7 @@ mod commands;
 mod gateway;
 mod imports;
 mod profiles;
+mod run;
 mod serve;
 mod terminal;
 mod user;

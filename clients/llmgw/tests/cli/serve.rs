@@ -41,13 +41,16 @@ impl Serve {
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut announced = String::new();
-        for _ in 0..7 {
+        for _ in 0..9 {
             stdout.read_line(&mut announced).unwrap();
         }
         let address = announced
             .lines()
-            .find_map(|line| line.strip_prefix("export ANTHROPIC_BASE_URL=http://"));
-        let address = address.expect("an address").to_owned();
+            .find_map(|line| line.strip_prefix("export ANTHROPIC_BASE_URL='http://"));
+        let address = address
+            .expect("an address")
+            .trim_end_matches('\'')
+            .to_owned();
         Self {
             user,
             child,
@@ -58,7 +61,10 @@ impl Serve {
     }
 
     fn before(gateway: &Gateway, args: &[&str]) -> Self {
-        Self::start(&gateway.url(), args)
+        let serve = Self::start(&gateway.url(), args);
+        // The check at the start.
+        gateway.forget();
+        serve
     }
 
     /// A connection over which requests are written as they are.
@@ -210,10 +216,12 @@ fn it_tells_where_it_is() {
     assert_eq!(
         serve.announced,
         format!(
-            "export OPENAI_BASE_URL=http://{address}/v1\nexport OPENAI_API_KEY='unused'\n\
-             export ANTHROPIC_BASE_URL=http://{address}\n\
+            "export OPENAI_BASE_URL='http://{address}/v1'\n\
+             export OPENAI_API_BASE='http://{address}/v1'\nexport OPENAI_API_KEY='unused'\n\
+             export ANTHROPIC_BASE_URL='http://{address}'\n\
              export ANTHROPIC_AUTH_TOKEN='unused'\nexport ANTHROPIC_API_KEY=''\n\
-             export OPENROUTER_BASE_URL=http://{address}/api/v1\n\
+             export OPENROUTER_BASE_URL='http://{address}/api/v1'\n\
+             export OPENROUTER_API_BASE='http://{address}/api/v1'\n\
              export OPENROUTER_API_KEY='unused'\n"
         )
     );
@@ -221,6 +229,33 @@ fn it_tells_where_it_is() {
     let said = serve.stop();
     assert!(said.contains(&format!("Signing as {did} for {}", gateway.url())));
     assert!(said.contains("also those of other users"), "{said}");
+}
+
+#[test]
+fn what_requests_would_meet_is_told_at_the_start() {
+    let gateway = Gateway::start();
+    let said = Serve::before(&gateway, &[]).stop();
+    assert!(!said.contains("llmgw: the"), "{said}");
+
+    let no_key = r#"{"error":{"message":"Store one.","metadata":{"reason":"no_key_for_did"}}}"#;
+    gateway.answer("GET /api/v1/keys", 402, no_key);
+    let said = Serve::before(&gateway, &[]).stop();
+    assert!(said.contains("(no_key_for_did)"), "{said}");
+    assert!(said.contains("`llmgw connect`"), "{said}");
+
+    let other = r#"{"error":{"message":"No.","metadata":{"reason":"invalid_signature",
+        "signing_string":"x-did-v1\nhttps://other.example.com\nGET"}}}"#;
+    gateway.answer("GET /api/v1/keys", 401, other);
+    let said = Serve::before(&gateway, &[]).stop();
+    assert!(
+        said.contains("the gateway checks signatures for https://other.example.com; if"),
+        "{said}"
+    );
+
+    // It starts without a gateway, too.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let said = Serve::start(&format!("http://{}", nobody.unwrap()), &[]).stop();
+    assert!(said.contains("cannot be reached"), "{said}");
 }
 
 #[test]
@@ -295,6 +330,8 @@ fn every_base_url_leads_to_the_gateway() {
         ),
         ("/api/v1/models", "/api/v1/openrouter/models"),
         ("/api/v1/openrouter/models", "/api/v1/openrouter/models"),
+        ("/messages", "/api/v1/openrouter/messages"),
+        ("/models", "/api/v1/openrouter/models"),
         ("/api/v1/usage?start_date=2026-01-01", "/api/v1/usage"),
     ] {
         assert_eq!(serve.get(local, "").status, 200, "{local}");
@@ -590,8 +627,9 @@ fn the_token_is_asked_for_and_not_told() {
 fn a_generated_token_works_and_is_another_each_time() {
     let gateway = Gateway::start();
     let token = |serve: &Serve| {
-        let line = serve.announced.lines().nth(1).unwrap();
-        let token = line.strip_prefix("export OPENAI_API_KEY='").unwrap();
+        let mut lines = serve.announced.lines();
+        let token = lines.find_map(|line| line.strip_prefix("export OPENAI_API_KEY='"));
+        let token = token.unwrap();
         token.strip_suffix('\'').unwrap().to_owned()
     };
     let serve = Serve::before(&gateway, &["--generate-token"]);

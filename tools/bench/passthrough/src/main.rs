@@ -42,7 +42,7 @@ impl Upstream {
         Ok(Self {
             // The proxy's own client, so that the client makes no difference.
             client: http_client::build(http_client::web_roots(), Duration::from_secs(5))?,
-            base: env.optional("OPENROUTER_BASE_URL"),
+            base: env.optional("GATEWAY_OPENROUTER_URL"),
         })
     }
 }

@@ -211,7 +211,7 @@ fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
         let (first, second) = (user.api_key.expose_secret(), random_key("planted").unwrap());
         world.upstream.accept_key(first);
         world.upstream.accept_key(&second);
-        let missing = (404, json!("no_key_for_did"));
+        let missing = (402, json!("no_key_for_did"));
         let get = async || send(&user, "keys", Method::GET, "").await;
         assert_eq!(get().await.verdict().await, missing);
 
@@ -439,7 +439,7 @@ fn keys_are_made_only_where_the_operator_says_so() {
         let refused = (403, json!("provisioning_not_allowed"));
         assert_eq!(post(&user, "keys").await.verdict().await, refused);
         let chat = user.chat("proxy", "stub/ok", false, "x").await.unwrap();
-        assert_eq!(chat.verdict().await, (404, json!("no_key_for_did")));
+        assert_eq!(chat.verdict().await, (402, json!("no_key_for_did")));
         assert!(live(world, &user).is_empty());
     });
 }

@@ -27,6 +27,7 @@ mod refusals;
 mod rotation;
 mod secrecy;
 mod serve;
+mod token_sdks;
 mod tokens;
 mod told;
 mod usage;

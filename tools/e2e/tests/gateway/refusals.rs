@@ -237,7 +237,7 @@ fn messages_are_refused_in_anthropics_envelope() {
                 "content_encoding_not_supported",
                 None,
             ),
-            (keyless, 404, "not_found_error", "no_key_for_did", None),
+            (keyless, 402, "billing_error", "no_key_for_did", None),
             (silent, 504, "api_error", "upstream_timeout", Some("false")),
         ] {
             let answer = request.send().await.unwrap();

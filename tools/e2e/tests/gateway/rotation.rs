@@ -77,7 +77,7 @@ impl World {
             ("GATEWAY_AUDIENCES", AUDIENCE.to_owned()),
             ("KEYSET_SECRET_NAME", SECRET.to_owned()),
             ("KEYSET_CACHE_SECONDS", CACHE_SECONDS.to_string()),
-            ("OPENROUTER_BASE_URL", upstream.base_url()),
+            ("GATEWAY_OPENROUTER_URL", upstream.base_url()),
             ("RUST_LOG", "trace".to_owned()),
         ]);
         let proxy = functions.binary("proxy").unwrap();

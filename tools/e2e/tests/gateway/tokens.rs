@@ -558,7 +558,7 @@ fn bearer(header: &str, token: &str) -> String {
 }
 
 /// The token with another last character.
-fn mistyped(token: &str) -> String {
+pub(crate) fn mistyped(token: &str) -> String {
     let (start, end) = token.split_at(token.len() - 1);
     let last = if end == "x" { "y" } else { "x" };
     format!("{start}{last}")

@@ -16,7 +16,7 @@ SELECT gen_random_uuid(),
        CASE WHEN NOT failed THEN cost END, CASE WHEN NOT failed THEN 0 END, CASE WHEN NOT failed THEN false END,
        CASE WHEN NOT failed THEN cost END,
        CASE WHEN failed THEN 'none' WHEN n % 9973 = 0 THEN 'unknown' ELSE 'final' END,
-       CASE WHEN NOT failed THEN 100 + n * 31 % 4000 END, began,
+       CASE WHEN NOT failed THEN least(100 + n * 31 % 4000, 300 + n * 17 % 60000) END, began,
        began + (300 + n * 17 % 60000) * interval '1 millisecond',
        CASE WHEN failed THEN 'failed' ELSE 'completed' END
   FROM generate_series(1::bigint, {rows}) AS n,

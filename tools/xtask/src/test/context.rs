@@ -1,12 +1,14 @@
 //! The data and the helpers that the steps share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use stack::process::{run as run_quietly, run_visibly};
+use anyhow::{Context as _, Result, anyhow, bail};
+use stack::process::run_visibly;
 use stack::{Tools, Workspace, cargo};
 
+use super::executables::{self, Executable};
 use crate::needs::Needs;
 use crate::package;
 
@@ -37,7 +39,7 @@ pub(super) struct Context {
     pub(super) tools: Tools,
     pub(super) needs: Needs,
     /// The environment variables that tests may need.
-    available: Vec<(&'static str, PathBuf)>,
+    available: Vec<(&'static str, String)>,
 }
 
 impl Context {
@@ -48,13 +50,18 @@ impl Context {
         let needs = Needs::of_workspace(workspace.root()).context("can't read the sources")?;
         let data = workspace.root().join("../shared/data");
         let mut available = vec![
-            ("ORACLE_PYTHON", tools.python()),
-            ("TOOLS", workspace.tools()),
+            ("ORACLE_PYTHON", text(tools.python())?),
+            ("TOOLS", text(workspace.tools())?),
             // The step "package" builds them.
-            ("ARTIFACTS", workspace.root().join(package::ARTIFACTS)),
+            (
+                "ARTIFACTS",
+                text(workspace.root().join(package::ARTIFACTS))?,
+            ),
         ];
         let recordings = recordings.or_else(|| data.join("openrouter").canonicalize().ok());
-        available.extend(recordings.map(|folder| ("OPENROUTER_RECORDINGS", folder)));
+        if let Some(folder) = recordings {
+            available.push(("OPENROUTER_RECORDINGS", text(folder)?));
+        }
         Ok(Self {
             workspace,
             tools,
@@ -68,55 +75,55 @@ impl Context {
         Ok(Outcome::default())
     }
 
-    /// Runs the tests of some packages, also those that need something that is available.
-    pub(super) fn test(&self, packages: &[&str]) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut skip = Vec::new();
-        if self.list(packages, &[])?.is_empty() {
+    /// The workspace's test executables that `selected` picks, which are built first.
+    pub(super) fn executables(
+        &self,
+        selected: impl Fn(&Executable) -> bool,
+    ) -> Result<Vec<Executable>> {
+        let mut built = executables::build(&self.workspace)?;
+        built.retain(selected);
+        if built.is_empty() {
             bail!("there are no tests");
         }
-        let ignored = self.list(packages, &["--ignored"])?;
-        for need in self.needs.all() {
-            if self.available.iter().any(|(name, _)| *name == need) {
-                continue;
-            }
-            let unmet = matching(&ignored, self.needs.tests(need));
-            // Storage has steps of its own.
-            if !unmet.is_empty() && need != STORAGE {
-                outcome
-                    .not_run
-                    .push(format!("{} tests that need {need}", unmet.len()));
-            }
-            skip.extend(unmet);
-        }
-        let mut command = cargo::command(&self.workspace);
-        command
-            .args(["test", "--no-fail-fast"])
-            .args(packages)
-            .args(["--", "--include-ignored", "--exact"])
-            .envs(self.available.iter().map(|(name, path)| (name, path)));
-        for test in skip {
-            command.args(["--skip", &test]);
-        }
-        check(&mut command)?;
-        Ok(outcome)
+        Ok(built)
     }
 
-    /// The full paths of the tests that `options` select. Compiles them.
-    pub(super) fn list(&self, packages: &[&str], options: &[&str]) -> Result<Vec<String>> {
-        let output = run_quietly(
-            cargo::command(&self.workspace)
-                .args(["test", "--quiet"])
-                .args(packages)
-                .args(["--", "--list", "--format", "terse"])
-                .args(options),
-        )?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| line.strip_suffix(": test"))
-            .map(str::to_owned)
-            .collect())
+    /// Runs all tests of some executables, also those that need something that is available.
+    pub(super) fn test(&self, selected: impl Fn(&Executable) -> bool) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let built = self.executables(selected)?;
+        let mut runs = Vec::new();
+        let mut unmet: BTreeMap<&str, usize> = BTreeMap::new();
+        for executable in &built {
+            let ignored = executable.list(&["--ignored"])?;
+            let mut arguments = vec!["--include-ignored".to_owned(), "--exact".to_owned()];
+            for need in self.needs.all() {
+                if self.available.iter().any(|(name, _)| *name == need) {
+                    continue;
+                }
+                for test in matching(&ignored, self.needs.tests(need)) {
+                    arguments.extend(["--skip".to_owned(), test]);
+                    *unmet.entry(need).or_default() += 1;
+                }
+            }
+            runs.push((executable, arguments));
+        }
+        // Storage has steps of its own.
+        unmet.remove(STORAGE);
+        for (need, count) in unmet {
+            outcome
+                .not_run
+                .push(format!("{count} tests that need {need}"));
+        }
+        executables::run(runs, &self.available)?;
+        Ok(outcome)
     }
+}
+
+fn text(path: PathBuf) -> Result<String> {
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| anyhow!("a path is not UTF-8: {}", path.display()))
 }
 
 /// The full test paths that end in one of the names.

@@ -6,12 +6,14 @@ use anyhow::{Result, bail};
 use stack::process::run as run_quietly;
 use stack::{Database, Functions, Port, RunDir, Tools, cargo, clients, install};
 
+use super::console;
 use super::context::{Context, Outcome, STORAGE, check, matching};
+use super::executables::{self, Executable};
 use crate::dev::FUNCTIONS;
 use crate::{migrations as migration_files, package};
 
 /// The steps; cheap ones first.
-pub(super) const STEPS: [Step; 20] = [
+pub(super) const STEPS: [Step; 21] = [
     Step("format", |it| it.cargo(&["fmt", "--all", "--check"])),
     Step("dependencies", deny),
     Step("advisories", advisories),
@@ -43,6 +45,8 @@ pub(super) const STEPS: [Step; 20] = [
         storage(it, "pglite", Database::pglite, &PGLITE_EXCEPTIONS)
     }),
     Step("functions", |it| {
+        // It is compiled into one of them.
+        clients::console(&it.workspace)?;
         Functions::build(&it.workspace, &FUNCTIONS)?;
         Ok(Outcome::default())
     }),
@@ -51,6 +55,7 @@ pub(super) const STEPS: [Step; 20] = [
         Ok(Outcome::default())
     }),
     Step("end to end", end_to_end),
+    Step("console", console::run),
     Step("ledger", ledger),
 ];
 
@@ -60,8 +65,10 @@ pub(super) struct Step(
     pub(super) fn(&Context) -> Result<Outcome>,
 );
 
-/// Packages without those that have steps of their own.
-const WITHOUT_E2E: [&str; 5] = ["--workspace", "--exclude", "docs", "--exclude", "e2e"];
+/// Whether the tests are of a package without a step of its own.
+fn is_unit(executable: &Executable) -> bool {
+    !executable.is_of("docs") && !executable.is_of("e2e")
+}
 
 fn deny(context: &Context) -> Result<Outcome> {
     check(&mut deny_command(
@@ -112,7 +119,7 @@ fn documentation(context: &Context) -> Result<Outcome> {
             ])
             .env("RUSTDOCFLAGS", "--deny=warnings"),
     )?;
-    context.test(&["--package", "docs"])
+    context.test(|it| it.is_of("docs"))
 }
 
 /// GitHub's workflows: their form by its own schemas, and audits of their security. Both are offline.
@@ -124,6 +131,7 @@ fn workflows(context: &Context) -> Result<Outcome> {
         (
             "github-workflows",
             vec![
+                "workflows/clients.yml",
                 "workflows/deploy.yml",
                 "workflows/fuzz.yml",
                 "workflows/test.yml",
@@ -209,7 +217,9 @@ fn migrations(context: &Context) -> Result<Outcome> {
 }
 
 fn tests(context: &Context) -> Result<Outcome> {
-    context.test(&WITHOUT_E2E)
+    let outcome = context.test(is_unit)?;
+    context.cargo(&["test", "--workspace", "--doc"])?;
+    Ok(outcome)
 }
 
 /// Replays the fuzz targets' corpus. Not in the fuzzer, whose instrumented build takes minutes: only our own crates are
@@ -218,15 +228,15 @@ fn corpus(context: &Context) -> Result<Outcome> {
     let expose = context.workspace.root().join("fuzz/expose.sh");
     let mut command = cargo::command(&context.workspace);
     command
-        .args(["test", "--test", "corpus", "--test", "planted"])
-        .args(WITHOUT_E2E)
+        .args(["test", "--workspace"])
+        .args(["--test", "corpus", "--test", "planted"])
         .env("RUSTC_WORKSPACE_WRAPPER", expose);
     check(&mut command)?;
     Ok(Outcome::default())
 }
 
 fn end_to_end(context: &Context) -> Result<Outcome> {
-    context.test(&["--package", "e2e"])
+    context.test(|it| it.is_of("e2e"))
 }
 
 /// A short run with a seed that never changes; `cargo xtask ledger` makes longer ones, and others.
@@ -248,26 +258,30 @@ fn storage<E: std::error::Error + Send + Sync + 'static>(
     start: fn(&Tools, &RunDir, Port) -> Result<Database, E>,
     exceptions: &[&str],
 ) -> Result<Outcome> {
-    let mut contract = matching(
-        &context.list(&WITHOUT_E2E, &["--ignored"])?,
-        context.needs.tests(STORAGE),
-    );
-    if contract.is_empty() {
+    let built = context.executables(is_unit)?;
+    let mut runs = Vec::new();
+    for executable in &built {
+        let mut contract = matching(
+            &executable.list(&["--ignored"])?,
+            context.needs.tests(STORAGE),
+        );
+        contract.retain(|path| !exceptions.iter().any(|name| path.ends_with(name)));
+        if !contract.is_empty() {
+            contract.extend(["--ignored".to_owned(), "--exact".to_owned()]);
+            runs.push((executable, contract));
+        }
+    }
+    if runs.is_empty() {
         bail!("there are no tests that need {STORAGE}");
     }
-    contract.retain(|path| !exceptions.iter().any(|name| path.ends_with(name)));
     let run = RunDir::unique(&context.workspace, &format!("storage-{name}"))?;
     let database = start(&context.tools, &run, Port::free()?)?;
-    let mut command = cargo::command(&context.workspace);
-    command
-        .args(["test", "--no-fail-fast"])
-        .args(WITHOUT_E2E)
-        .args(["--tests", "--", "--ignored", "--exact"])
-        .args(contract)
-        .env(STORAGE, format!("{}/rest/v1", database.url()))
-        .env("STORAGE_KEY", database.secret_key())
-        .env("STORAGE_ANON_KEY", database.publishable_key());
-    check(&mut command)?;
+    let environment = [
+        (STORAGE, format!("{}/rest/v1", database.url())),
+        ("STORAGE_KEY", database.secret_key().to_owned()),
+        ("STORAGE_ANON_KEY", database.publishable_key().to_owned()),
+    ];
+    executables::run(runs, &environment)?;
     Ok(Outcome {
         not_run: exceptions.iter().map(|&it| it.to_owned()).collect(),
         skipped: false,

@@ -98,7 +98,7 @@ pub(super) fn log_in(
                 "Open this address in a browser on this machine and log in (elsewhere: \
                  --headless):\n\n  {address}\n"
             )?;
-            receive_code(listeners, port, path).await?
+            receive(listeners, port, path, Box::new(code_of)).await?
         };
         exchange(args, &code, &verifier).await
     })
@@ -128,7 +128,7 @@ impl Verifier {
 }
 
 /// 32 random bytes as 43 characters of base64url.
-fn random(fill: FillRandom) -> Result<Zeroizing<String>> {
+pub(in crate::commands) fn random(fill: FillRandom) -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     fill(bytes.as_mut_slice()).context(NO_RANDOMNESS)?;
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes)))
@@ -160,7 +160,7 @@ fn code_of(query: &str) -> Option<String> {
 
 /// Listens on every loopback address that the callback's `localhost` can mean, so that no other program
 /// on this machine gets what the browser brings there.
-async fn listen(port: u16) -> io::Result<(Vec<TcpListener>, u16)> {
+pub(in crate::commands) async fn listen(port: u16) -> io::Result<(Vec<TcpListener>, u16)> {
     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let port = first.local_addr()?.port();
     let mut listeners = vec![first];
@@ -173,16 +173,21 @@ async fn listen(port: u16) -> io::Result<(Vec<TcpListener>, u16)> {
     Ok((listeners, port))
 }
 
-/// Serves `path` until the browser brings the code. The path is the secret that OAuth calls `state`; a
+/// Reads what the browser was sent to bring, out of the callback's query.
+pub(in crate::commands) type ReadQuery = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Serves `path` until the browser brings what `read` finds. The path is the secret that OAuth calls `state`; a
 /// page that names this machine differently in `Host` is not the callback.
-async fn receive_code(
+pub(in crate::commands) async fn receive(
     listeners: Vec<TcpListener>,
     port: u16,
     path: String,
+    read: ReadQuery,
 ) -> Result<Zeroizing<String>> {
     struct Expected {
         path: String,
         hosts: [String; 3],
+        read: ReadQuery,
         codes: mpsc::Sender<String>,
     }
 
@@ -196,7 +201,7 @@ async fn receive_code(
         if is_expected && request.method() != Method::GET {
             return (StatusCode::METHOD_NOT_ALLOWED, Html("<p>Not allowed."));
         }
-        let code = request.uri().query().and_then(code_of);
+        let code = request.uri().query().and_then(|it| (expected.read)(it));
         match code.filter(|_| is_expected) {
             Some(code) => {
                 // Only the first code is used.
@@ -211,7 +216,12 @@ async fn receive_code(
     let hosts = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"));
     let router = Router::new()
         .fallback(answer)
-        .with_state(Arc::new(Expected { path, hosts, codes }));
+        .with_state(Arc::new(Expected {
+            path,
+            hosts,
+            read,
+            codes,
+        }));
     let (stop, stopped) = watch::channel(false);
     let servers: Vec<_> = listeners
         .into_iter()

@@ -78,9 +78,9 @@ impl ProxyError {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::Redirected { .. }
-            | Self::Send(SendError::Unreachable { .. } | SendError::Broken { .. }) => {
-                StatusCode::BAD_GATEWAY
-            }
+            | Self::Send(
+                SendError::NotTls { .. } | SendError::Unreachable { .. } | SendError::Broken { .. },
+            ) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -101,7 +101,9 @@ impl ProxyError {
             Self::Send(SendError::Random(_) | SendError::Sign(_) | SendError::Request(_)) => {
                 "cannot_sign"
             }
-            Self::Send(SendError::Unreachable { .. }) => "gateway_unreachable",
+            Self::Send(SendError::NotTls { .. } | SendError::Unreachable { .. }) => {
+                "gateway_unreachable"
+            }
             Self::Send(SendError::Broken { .. }) => "gateway_closed_connection",
         }
     }

@@ -30,7 +30,11 @@ use super::{
     guard::Guard,
     route::{self, Dialect},
 };
-use crate::{client::Client, gateway::Draft, response::UPSTREAM};
+use crate::{
+    client::Client,
+    gateway::Draft,
+    response::{REQUEST_ID, UPSTREAM},
+};
 
 /// Request headers that concern the caller's page, which the gateway does not know, and the coding of the
 /// body, which is sent decoded.
@@ -60,9 +64,20 @@ pub(super) struct Log {
     pub lines: UnboundedSender<String>,
     /// Whether successful requests are logged, too.
     pub verbose: bool,
+    /// The channel of the ids of the gateway's responses, if somebody wants them.
+    pub answered: Option<UnboundedSender<String>>,
 }
 
 impl Log {
+    /// Tells the id of a response.
+    fn answered(&self, response: &reqwest::Response) {
+        let id = response.headers().get(REQUEST_ID);
+        if let (Some(answered), Some(id)) = (&self.answered, id.and_then(|id| id.to_str().ok())) {
+            // The receiver is closed once the program has ended.
+            let _ = answered.send(id.to_owned());
+        }
+    }
+
     fn request(&self, head: &Parts, status: StatusCode) {
         if self.verbose {
             self.say(head, status.as_str());
@@ -122,6 +137,7 @@ async fn forward(
     let response = proxy.client.send_by_server_clock(draft).await?;
     check_redirect(&response)?;
     proxy.log.request(head, response.status());
+    proxy.log.answered(&response);
     Ok(pass_on(response, head.clone(), proxy.clone()))
 }
 

@@ -12,6 +12,16 @@ const OPENAI_BASE: &str = "/v1";
 /// The gateway's own routes that only read. The one that changes a user's key is not available to
 /// programs behind this proxy.
 const OWN_ROUTES: [&str; 3] = ["/api/v1/health", "/api/v1/usage", "/api/v1/usage/requests"];
+/// The paths that are served without any base path, too: SDKs differ in whether their base URL has one
+/// (Vercel's Anthropic provider posts to `/messages`).
+const AT_THE_ROOT: [&str; 6] = [
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/messages",
+    "/models",
+    "/responses",
+];
 const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// Maps a path and a query, both in encoded form.
@@ -19,7 +29,10 @@ pub(super) fn target(path: &str, query: Option<&str>) -> Result<Target, RouteErr
     let below = |base: &str| below(path, base);
     let path = if below(PROXY_PREFIX).is_some() || OWN_ROUTES.contains(&path) {
         path.to_owned()
-    } else if let Some(rest) = below(OPENROUTER_BASE).or_else(|| below(OPENAI_BASE)) {
+    } else if let Some(rest) = below(OPENROUTER_BASE)
+        .or_else(|| below(OPENAI_BASE))
+        .or_else(|| at_the_root(path))
+    {
         format!("{PROXY_PREFIX}{rest}")
     } else {
         return Err(RouteError::NotFound);
@@ -35,6 +48,12 @@ pub(super) fn target(path: &str, query: Option<&str>) -> Result<Target, RouteErr
 fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base)?;
     (rest.starts_with('/') && rest.len() > 1).then_some(rest)
+}
+
+/// The path, if it is served without a base path.
+fn at_the_root(path: &str) -> Option<&str> {
+    let is_served = |served: &str| path == served || below(path, served).is_some();
+    AT_THE_ROOT.into_iter().any(is_served).then_some(path)
 }
 
 /// The reason why a path has no route.
@@ -68,12 +87,13 @@ impl Dialect {
         let rest = below(PROXY_PREFIX)
             .and_then(|rest| below_v1(rest).or(Some(rest)))
             .or_else(|| below(OPENROUTER_BASE))
-            .or_else(|| below(OPENAI_BASE));
+            .or_else(|| below(OPENAI_BASE))
+            .or_else(|| at_the_root(path));
         let is_messages =
             rest.is_some_and(|rest| rest == "/messages" || rest.starts_with("/messages/"));
         if is_messages || headers.contains_key(ANTHROPIC_VERSION) {
             Self::Anthropic
-        } else if below(OPENAI_BASE).is_some() {
+        } else if below(OPENAI_BASE).or_else(|| at_the_root(path)).is_some() {
             Self::OpenAi
         } else {
             Self::OpenRouter

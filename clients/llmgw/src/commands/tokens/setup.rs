@@ -41,7 +41,7 @@ pub enum Program {
 
 impl Program {
     /// What to paste or to fill in, with the token in it. `gateway` is the gateway's base URL.
-    pub(super) fn text(self, gateway: &str, token: &str) -> String {
+    pub(in crate::commands) fn text(self, gateway: &str, token: &str) -> String {
         let base = format!("{}/api/v1/openrouter", gateway.trim_end_matches('/'));
         let key = quoted(token);
         match self {

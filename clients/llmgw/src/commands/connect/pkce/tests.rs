@@ -53,7 +53,12 @@ async fn the_callback_takes_its_own_request_only() {
     for address in &addresses {
         assert!(TcpListener::bind(address).await.is_err(), "{address}");
     }
-    let code = tokio::spawn(receive_code(listeners, port, "/secret".to_owned()));
+    let code = tokio::spawn(receive(
+        listeners,
+        port,
+        "/secret".to_owned(),
+        Box::new(code_of),
+    ));
     let client = http_client::without_tls(Duration::from_secs(5)).unwrap();
     let ask = async |method: Method, path: &str, host: String| {
         let url = format!("http://{}{path}", addresses.last().unwrap());

@@ -21,6 +21,20 @@ fn paths() {
             None,
             "/api/v1/openrouter/chat/completions",
         ),
+        // Vercel's Anthropic provider, and others whose base URL has no path.
+        ("/messages", None, "/api/v1/openrouter/messages"),
+        (
+            "/messages/count_tokens",
+            None,
+            "/api/v1/openrouter/messages/count_tokens",
+        ),
+        (
+            "/chat/completions",
+            None,
+            "/api/v1/openrouter/chat/completions",
+        ),
+        ("/responses", None, "/api/v1/openrouter/responses"),
+        ("/models", None, "/api/v1/openrouter/models"),
         ("/api/v1/key", None, "/api/v1/openrouter/key"),
         // Refused there: they are OpenRouter's, and not the gateway's.
         ("/api/v1/keys", None, "/api/v1/openrouter/keys"),
@@ -62,7 +76,9 @@ fn paths() {
         "/v1/",
         "/api/v1/",
         "/v10/models",
-        "/chat/completions",
+        "/chat",
+        "/keys",
+        "/modelsx",
     ] {
         assert_eq!(
             target(nowhere, None),
@@ -121,6 +137,8 @@ fn dialects() {
         ("/api/v1/openrouter/v1/messages", Dialect::Anthropic),
         ("/api/v1/chat/completions", Dialect::OpenRouter),
         ("/api/v1/openrouter/responses", Dialect::OpenRouter),
+        ("/messages", Dialect::Anthropic),
+        ("/chat/completions", Dialect::OpenAi),
         ("/", Dialect::OpenRouter),
     ] {
         assert_eq!(Dialect::of(path, &plain), dialect, "{path}");

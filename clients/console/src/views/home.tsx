@@ -1,0 +1,363 @@
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren, JSX } from "preact";
+
+import { data, json, send } from "../api.js";
+import {
+  dayIn,
+  dayText,
+  exactMoney,
+  localZone,
+  milliseconds,
+  mondayOf,
+  money,
+  numberText,
+  relative,
+  shifted,
+} from "../format.js";
+import { approximate, decimal, digits, sum } from "../money.js";
+import { Bar, Field, Money, Show, useLoaded } from "../parts.js";
+import { address } from "../router.js";
+import { current } from "../session.js";
+import { texts } from "../texts.js";
+import type { Budget, Token } from "./tokens.js";
+
+const t = texts.home;
+
+interface Group {
+  readonly day: string;
+  readonly model: string | null;
+  readonly requests: number;
+  readonly cost: string;
+}
+
+interface Percentiles {
+  readonly p50: number | null;
+  readonly p90: number | null;
+}
+
+interface Usage {
+  readonly total_requests: number;
+  readonly failed_requests: number;
+  readonly cost_pending_requests: number;
+  readonly cost_unknown_requests: number;
+  readonly limit: string | null;
+  readonly spent: string | null;
+  readonly duration_ms: Percentiles;
+  readonly first_byte_ms: Percentiles;
+  readonly groups: readonly Group[];
+}
+
+interface Overview {
+  readonly usage: Usage;
+  readonly tokens: readonly Token[];
+  readonly today: string;
+  readonly from: string;
+}
+
+async function load(days: number, zone: string, signal: AbortSignal): Promise<Overview> {
+  const today = dayIn(new Date(), zone);
+  const from = shifted(today, 1 - days);
+  // This month and this week are shown beside any period, from the same answer.
+  const start = [from, mondayOf(today), `${today.slice(0, 8)}01`].sort()[0] ?? from;
+  const query = new URLSearchParams({
+    group_by: "day,model",
+    percentiles: "true",
+    time_zone: zone,
+    start_date: start,
+  });
+  const [usage, tokens] = await Promise.all([
+    send("GET", `/api/v1/usage?${query}`, undefined, signal).then((it) => json<{ data: Usage }>(it)),
+    data<Token[]>("GET", "/api/v1/tokens"),
+  ]);
+  return { usage: usage.data, tokens, today, from };
+}
+
+export function HomeView(): JSX.Element {
+  const days = useSignal("30");
+  const zone = useSignal(localZone());
+  const { loaded, reload } = useLoaded(
+    (signal) => load(Number(days.value), zone.value, signal),
+    [days.value, zone.value, current.value?.did],
+  );
+  return (
+    <>
+      <div class="title-row">
+        <h1>{t.heading}</h1>
+        <div class="controls">
+          <Field label={t.period}>
+            {(ids) => (
+              <select {...ids} value={days.value} onChange={(event) => (days.value = event.currentTarget.value)}>
+                {Object.entries(t.periods).map(([value, name]) => (
+                  <option value={value}>{name}</option>
+                ))}
+              </select>
+            )}
+          </Field>
+          <Field label={t.zone}>
+            {(ids) => (
+              <select {...ids} value={zone.value} onChange={(event) => (zone.value = event.currentTarget.value)}>
+                {zones(zone.value).map((it) => (
+                  <option value={it}>{it}</option>
+                ))}
+              </select>
+            )}
+          </Field>
+        </div>
+      </div>
+      <Show of={loaded.value} retry={reload}>
+        {(overview) => <Overview of={overview} />}
+      </Show>
+    </>
+  );
+}
+
+const zones = (own: string): string[] => [...new Set([own, "UTC", ...Intl.supportedValuesOf("timeZone")])];
+
+function Overview({ of: { usage, tokens, today, from } }: { of: Overview }): JSX.Element {
+  const since = (start: string) => digits(sum(usage.groups.filter((it) => it.day >= start).map((it) => it.cost)));
+  const shown = usage.groups.filter((it) => it.day >= from);
+  const tiles: [string, ComponentChildren][] = [
+    [t.today, <Money value={since(today)} />],
+    [t.week, <Money value={since(mondayOf(today))} />],
+    [t.month, <Money value={since(`${today.slice(0, 8)}01`)} />],
+    [
+      t.requests,
+      <>
+        {numberText(usage.total_requests)}
+        {usage.failed_requests > 0 ? (
+          <span class="small muted">
+            {" "}
+            {numberText(usage.failed_requests)} {t.failed}
+          </span>
+        ) : null}
+      </>,
+    ],
+  ];
+  return (
+    <>
+      <dl class="tiles">
+        {tiles.map(([name, value]) => (
+          <div class="tile" key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {usage.total_requests === 0 ? (
+        <p>
+          <a href={address("chat")}>{t.empty}</a>
+        </p>
+      ) : (
+        <Days groups={shown} from={from} today={today} />
+      )}
+      <div class="columns">
+        <Budgets usage={usage} tokens={tokens} />
+        <TopModels groups={shown} />
+        <Latency usage={usage} />
+      </div>
+    </>
+  );
+}
+
+function Budgets({ usage, tokens }: { usage: Usage; tokens: readonly Token[] }): JSX.Element {
+  const capped = tokens.flatMap((token) => token.budgets.map((budget) => ({ token, budget })));
+  const account = usage.limit === null ? undefined : { limit: usage.limit, spent: usage.spent ?? "0" };
+  return (
+    <section class="card">
+      <h2>{t.budgets}</h2>
+      {account ? <Bar label={t.account} part={account.spent} whole={account.limit} /> : null}
+      {capped.map(({ token, budget }) => (
+        <BudgetBar key={token.id + budget.period} name={token.name} budget={budget} />
+      ))}
+      {account || capped.length > 0 ? null : (
+        <p class="muted">
+          <a href={address("tokens")}>{t.noBudgets}</a>
+        </p>
+      )}
+    </section>
+  );
+}
+
+export function BudgetBar({ name, budget }: { name: string; budget: Budget }): JSX.Element {
+  const label = [name, t.periodNames[budget.period] ?? budget.period].filter((it) => it !== "").join(", ");
+  const note = budget.resets_at === null ? undefined : texts.common.resets(relative(budget.resets_at));
+  return <Bar label={label} part={budget.spent} whole={budget.amount} note={note} />;
+}
+
+/** The models that cost most, and what each cost. */
+export function ranked(groups: readonly Group[]): [string, string][] {
+  const costs = new Map<string, string[]>();
+  for (const { model, cost } of groups) {
+    const name = model ?? "?";
+    costs.set(name, [...(costs.get(name) ?? []), cost]);
+  }
+  return [...costs]
+    .map(([model, all]): [string, string] => [model, digits(sum(all))])
+    .sort(([, a], [, b]) => approximate(decimal(b)) - approximate(decimal(a)));
+}
+
+/** As many models have a colour of their own; the rest is one. */
+const COLOURS = 5;
+
+function Days({ groups, from, today }: { groups: readonly Group[]; from: string; today: string }): JSX.Element {
+  const models = ranked(groups)
+    .slice(0, COLOURS)
+    .map(([model]) => model);
+  const days: string[] = [];
+  for (let day = from; day <= today; day = shifted(day, 1)) {
+    days.push(day);
+  }
+  const costs = new Map<string, number[]>(days.map((day) => [day, new Array<number>(COLOURS + 1).fill(0)]));
+  for (const { day, model, cost } of groups) {
+    const place = models.indexOf(model ?? "?");
+    const stack = costs.get(day);
+    if (stack) {
+      const at = place < 0 ? COLOURS : place;
+      stack[at] = (stack[at] ?? 0) + approximate(decimal(cost));
+    }
+  }
+  const total = (day: string) => (costs.get(day) ?? []).reduce((a, b) => a + b, 0);
+  const highest = Math.max(...days.map(total), Number.MIN_VALUE);
+  const width = 100 / days.length;
+  const spent = days.map((day) => [day, groups.filter((it) => it.day === day)] as const).filter(([, it]) => it.length > 0);
+  const names = groups.some((it) => !models.includes(it.model ?? "?")) ? [...models, t.otherModels] : models;
+  return (
+    <section class="card">
+      <h2>{t.byDay}</h2>
+      <svg class="days" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label={t.byDay}>
+        {days.map((day, index) => {
+          let top = 30;
+          return (costs.get(day) ?? []).map((cost, colour) => {
+            const height = (cost / highest) * 29;
+            top -= height;
+            return height > 0 ? (
+              <rect
+                class={`series-${colour}`}
+                x={index * width + width * 0.12}
+                y={top}
+                width={width * 0.76}
+                height={height}
+              >
+                <title>{`${dayText(day)}: ${money(digits(sum(groups.filter((it) => it.day === day).map((it) => it.cost))))}`}</title>
+              </rect>
+            ) : null;
+          });
+        })}
+      </svg>
+      <p class="axis small muted">
+        <span>{dayText(from)}</span>
+        <span>{dayText(today)}</span>
+      </p>
+      <ul class="legend small">
+        {names.map((name, index) => (
+          <li key={name}>
+            <svg viewBox="0 0 10 10" aria-hidden="true">
+              <rect class={`series-${index}`} width="10" height="10" rx="2" />
+            </svg>
+            {name}
+          </li>
+        ))}
+      </ul>
+      <details>
+        <summary>{texts.common.asTable}</summary>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.byDay}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">{t.day}</th>
+                <th scope="col">{t.model}</th>
+                <th scope="col" class="number">
+                  {t.requests}
+                </th>
+                <th scope="col" class="number">
+                  {t.cost}
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {spent.toReversed().flatMap(([day, all]) =>
+                all.map((it) => (
+                  <tr key={`${day} ${it.model}`}>
+                    <td>{dayText(day)}</td>
+                    <td>{it.model}</td>
+                    <td class="number">{numberText(it.requests)}</td>
+                    <td class="number">{exactMoney(it.cost)}</td>
+                  </tr>
+                )),
+              )}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </section>
+  );
+}
+
+function TopModels({ groups }: { groups: readonly Group[] }): JSX.Element {
+  const top = ranked(groups).slice(0, COLOURS);
+  return (
+    <section class="card">
+      <h2>{t.topModels}</h2>
+      {top.length === 0 ? <p class="muted">{texts.common.none}</p> : null}
+      <table>
+        <tbody>
+          {top.map(([model, cost]) => (
+            <tr key={model}>
+              <th scope="row">
+                <a href={address("requests", new URLSearchParams({ model }))}>{model}</a>
+              </th>
+              <td class="number">
+                <Money value={cost} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function Latency({ usage }: { usage: Usage }): JSX.Element {
+  const time = (value: number | null) => (value === null ? "–" : milliseconds(value));
+  const rows: [string, Percentiles][] = [
+    [t.firstByte, usage.first_byte_ms],
+    [t.whole, usage.duration_ms],
+  ];
+  return (
+    <section class="card">
+      <h2>{t.latency}</h2>
+      <table>
+        <thead>
+          <tr>
+            <td />
+            <th scope="col" class="number">
+              {t.median}
+            </th>
+            <th scope="col" class="number">
+              {t.most}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([name, it]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td class="number">{time(it.p50)}</td>
+              <td class="number">{time(it.p90)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <dl class="facts">
+        <dt>{t.openCosts}</dt>
+        <dd>
+          {numberText(usage.cost_pending_requests)}
+          {usage.cost_pending_requests > 0 ? <span class="small muted"> {t.openLead}</span> : null}
+        </dd>
+        <dt>{t.unknownCosts}</dt>
+        <dd>{numberText(usage.cost_unknown_requests)}</dd>
+      </dl>
+    </section>
+  );
+}
+
