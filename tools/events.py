@@ -26,11 +26,18 @@ from urllib.parse import urlencode, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "clients" / "python" / "src"))
 
-from llmgw_auth import Identity, signing_string  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec, utils  # noqa: E402
+from cryptography.hazmat.primitives.hashes import SHA256  # noqa: E402
+from llmgw_auth import Identity, signature_base, signing_string  # noqa: E402
 
 # RFC 8032, section 7.1, test 1: published, so it protects nothing.
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 IDENTITY = Identity.from_seed(SEED)
+# RFC 6979, appendix A.2.5, as public.
+P256_KEY = ec.derive_private_key(
+    0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721, ec.SECP256R1()
+)
+P256 = Identity(P256_KEY)
 # Another DID of the same key.
 DID_JWK = (
     "did:jwk:eyJrdHkiOiJPS1AiLCJjcnYiOiJFZDI1NTE5IiwieCI6IjExcVlBWUt4Q3JmVlNfN1R5V1FIT2c3aGN2UGFwaU1s"
@@ -74,6 +81,7 @@ class Credentials:
     """The audience of another gateway, in place of this one."""
     signed_body: bytes | None = None
     """The body that is signed in place of the one that is sent."""
+    scheme: str = "x-did-v1"
     sent: dict[str, str] = field(default_factory=dict)
     """Credential headers that replace the right ones."""
 
@@ -139,6 +147,12 @@ def transcription() -> bytes:
 
 
 SIGNED = Credentials()
+MESSAGE = Credentials(scheme="rfc9421")
+# CREATED stands for the signature's time.
+REST_OF_INPUT = f';created=CREATED;nonce="0123456789abcdef";keyid="{IDENTITY.did}"'
+ONLY_THE_METHOD = f'sig=("@method"){REST_OF_INPUT}'
+HOST_TOO = f'sig=("@method" "@target-uri" "content-digest" "host"){REST_OF_INPUT}'
+EXPIRED = f'sig=("@method" "@target-uri" "content-digest"){REST_OF_INPUT};expires=1'
 COMPLETIONS = f"{OPENROUTER}/chat/completions"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 MULTIPART = {"content-type": "multipart/form-data; boundary=boundary"}
@@ -204,6 +218,17 @@ def samples() -> list[Sample]:
         ),
         get("proxy-models-get-v1", f"{OPENROUTER}/models", ANY_ORDER, note="unsorted, with a repeated name"),
         get("proxy-models-get-v2", ENDPOINTS, note="an encoded path"),
+        post(
+            "proxy-chat-p256-v1", chat(), credentials=Credentials(did=P256.did), note="signed with P-256"
+        ),
+        post("proxy-chat-rfc9421-v1", chat(), credentials=MESSAGE, note="an HTTP message signature"),
+        post("proxy-chat-rfc9421-v2", chat(), credentials=MESSAGE, note="an HTTP message signature"),
+        post(
+            "proxy-chat-rfc9421-p256-v1",
+            chat(),
+            credentials=Credentials(did=P256.did, scheme="rfc9421"),
+            note="the same with P-256",
+        ),
         #
         refused("missing-credentials", None),
         refused("malformed-did", Credentials(sent={"x-did": "alice"})),
@@ -216,6 +241,45 @@ def samples() -> list[Sample]:
         refused("malformed-nonce", Credentials(sent={"x-did-nonce": "short"})),
         refused(
             "invalid-signature", Credentials(signed_body=chat(max_tokens=1)), note="body changed on the way"
+        ),
+        refused(
+            "malformed-signature-input",
+            Credentials(scheme="rfc9421", sent={"signature-input": 'sig=("@method");created=1'}),
+            note="no keyid",
+        ),
+        refused(
+            "component-not-covered",
+            Credentials(scheme="rfc9421", sent={"signature-input": ONLY_THE_METHOD}),
+            note="only `@method` is covered",
+        ),
+        refused(
+            "component-not-supported",
+            Credentials(scheme="rfc9421", sent={"signature-input": HOST_TOO}),
+            note="`host` is covered",
+        ),
+        refused("signature-expired", Credentials(scheme="rfc9421", sent={"signature-input": EXPIRED})),
+        refused(
+            "malformed-digest",
+            Credentials(scheme="rfc9421", sent={"content-digest": "md5=:AAAAAAAAAAAAAAAAAAAAAA==:"}),
+            note="MD5 alone",
+        ),
+        refused(
+            "digest-mismatch",
+            Credentials(scheme="rfc9421", signed_body=chat(max_tokens=1)),
+            note="body changed on the way",
+        ),
+        refused(
+            "invalid-message-signature",
+            Credentials(scheme="rfc9421", audience="https://other.example.com"),
+            "invalid_signature",
+        ),
+        post(
+            "proxy-two-schemes",
+            chat(),
+            credentials=Credentials(sent={"signature-input": "sig=()", "signature": "sig=:AA==:"}),
+            status=400,
+            reason="ambiguous_credentials",
+            note="signed by both schemes",
         ),
         refused("wrong-audience", Credentials(audience="https://other.example.com"), "invalid_signature"),
         #
@@ -278,6 +342,8 @@ def samples() -> list[Sample]:
         #
         get("usage-v1", USAGE, JANUARY),
         get("usage-v2", USAGE, JANUARY),
+        get("usage-rfc9421-v1", USAGE, JANUARY, credentials=MESSAGE, note="an HTTP message signature"),
+        get("usage-rfc9421-v2", USAGE, JANUARY, credentials=MESSAGE, note="an HTTP message signature"),
         Sample("usage-missing-credentials", "GET", USAGE, JANUARY, status=401, reason="missing_credentials"),
         get("usage-groups-v1", USAGE, BY_DAY, note="sums by local day and model"),
         get("usage-csv-v1", USAGE, (*BY_DAY, CSV), note="the same as CSV"),
@@ -313,6 +379,7 @@ def samples() -> list[Sample]:
         put("keys-put-v2", STORED_KEY, note="not checked with OpenRouter (`ALLOW_UNVERIFIED_KEYS`)"),
         get("keys-get-v1", KEYS),
         get("keys-get-v2", KEYS),
+        get("keys-get-rfc9421-v1", KEYS, credentials=MESSAGE, note="an HTTP message signature"),
         post(
             "keys-post-v1",
             b"{}",
@@ -351,6 +418,7 @@ def samples() -> list[Sample]:
             note="neither an expiry nor a budget",
         ),
         get("tokens-get-v1", TOKENS),
+        get("tokens-get-rfc9421-v1", TOKENS, credentials=MESSAGE, note="an HTTP message signature"),
         get("tokens-get-v2", TOKENS, (("all", "true"),), note="those that have ended, too"),
         get("tokens-no-such-token", NO_TOKEN, status=404, reason="no_such_token"),
         Sample(
@@ -405,7 +473,7 @@ def put(name: str, body: bytes, **more: Any) -> Sample:
 
 def get(name: str, path: str, query: tuple[tuple[str, str], ...] = (), **more: Any) -> Sample:
     """A signed GET."""
-    return Sample(name, "GET", path, query, credentials=SIGNED, **more)
+    return Sample(name, "GET", path, query, **({"credentials": SIGNED} | more))
 
 
 def post(name: str, body: bytes, path: str = COMPLETIONS, **more: Any) -> Sample:
@@ -423,8 +491,15 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def sign_p256(message: bytes) -> bytes:
+    """Signs as RFC 6979 does, so that the committed events never change."""
+    algorithm = ec.ECDSA(SHA256(), deterministic_signing=True)
+    r, s = utils.decode_dss_signature(P256_KEY.sign(message, algorithm))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
 def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
-    """The four headers, for a sample that has credentials."""
+    """The headers of the scheme, for a sample that has credentials."""
     credentials = sample.credentials
     if credentials is None:
         return {}
@@ -436,14 +511,33 @@ def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
     )
     timestamp = str(clock.now + credentials.offset)
     body = sample.body if credentials.signed_body is None else credentials.signed_body
+    # A malformed path is refused before the signature is read.
+    path = "/" if sample.reason == "malformed_path" else sample.path
+    sign = sign_p256 if credentials.did == P256.did else IDENTITY.sign
+    if credentials.scheme == "rfc9421":
+        base = signature_base(
+            audience=credentials.audience or clock.audience,
+            did=credentials.did,
+            algorithm=P256.algorithm if sign == sign_p256 else IDENTITY.algorithm,
+            created=timestamp,
+            nonce=nonce,
+            method=sample.method,
+            path=path,
+            query=urlencode(sample.query),
+            body=body,
+        )
+        signature = base64.b64encode(sign(base.text.encode())).decode()
+        right = {"signature-input": f"sig={base.params}", "signature": f"sig=:{signature}:"}
+        digest = {"content-digest": base.content_digest} if base.content_digest else {}
+        sent = {name: it.replace("CREATED", timestamp) for name, it in credentials.sent.items()}
+        return right | digest | sent
     text = signing_string(
         audience=credentials.audience or clock.audience,
         did=credentials.did,
         timestamp=timestamp,
         nonce=nonce,
         method=sample.method,
-        # A malformed path is refused before the signature is read.
-        path="/" if sample.reason == "malformed_path" else sample.path,
+        path=path,
         query=urlencode(sample.query),
         body=body,
     )
@@ -451,7 +545,7 @@ def credential_headers(sample: Sample, clock: Clock) -> dict[str, str]:
         "x-did": credentials.did,
         "x-did-timestamp": timestamp,
         "x-did-nonce": nonce,
-        "x-did-signature": base64url(IDENTITY.sign(text.encode())),
+        "x-did-signature": base64url(sign(text.encode())),
     }
     return right | credentials.sent
 

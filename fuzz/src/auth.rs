@@ -16,7 +16,7 @@ use shared::{
         did::{Did, DidUrl},
         signing::{
             self, Audience, BodyDigest, Nonce, SignedAt, SignedParts, SigningString,
-            parse_signature, sign,
+            parse_signature, rfc9421, sign,
         },
     },
     request::{Incoming, RawQuery},
@@ -352,5 +352,51 @@ fn add_order(signature: &mut [u8; 64]) {
         let [low, high] = sum.to_le_bytes();
         *place = low;
         carry = u16::from(high);
+    }
+}
+
+/// Headers of message signatures that nobody signed: they are read, and refused with a sentence.
+pub(crate) fn no_message_signature_passes(data: &[u8]) {
+    let fields = Fields::of(data);
+    let mut request = Incoming {
+        method: Method::POST,
+        raw_path: "/api/v1/openrouter/chat/completions".to_owned(),
+        stage: None,
+        query: RawQuery::Encoded(fields.text(3)),
+        headers: HeaderMap::new(),
+        body: Bytes::copy_from_slice(fields.bytes(4)),
+    };
+    let did = Did::from_public_key(&KEY.verifying_key().into());
+    // A right frame around what is searched for, so that it gets as far as the verification.
+    let framed = format!(
+        "sig=(\"@method\" \"@target-uri\" \"content-digest\" {});created={NOW};nonce=\"n\";keyid=\"{did}\"{}",
+        fields.text(0),
+        fields.text(1)
+    );
+    for input in [fields.text(0), framed] {
+        for (name, value) in [
+            (rfc9421::SIGNATURE_INPUT, input.clone()),
+            (
+                rfc9421::CONTENT_DIGEST,
+                rfc9421::content_digest(&request.body),
+            ),
+            (
+                rfc9421::SIGNATURE,
+                format!("sig=:{}:", BASE64.encode(&[1; 64])),
+            ),
+            (rfc9421::SIGNATURE, fields.text(2)),
+            (rfc9421::CONTENT_DIGEST, fields.text(5)),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                request.headers.insert(name, value);
+            }
+            let now = Timestamp::from_second(NOW).unwrap();
+            let refusal = authenticate(&request, &GATEWAY, 1 << 20, now);
+            let refusal = refusal.expect_err("a signature that nobody made");
+            assert!(!refusal.to_string().is_empty() && !refusal.reason().is_empty());
+            if planted() {
+                assert_ne!(refusal.reason(), "invalid_signature");
+            }
+        }
     }
 }

@@ -107,6 +107,7 @@ pub const TARGETS: &[Target] = &[
     target("did", did::a_key_has_one_spelling),
     target("signing", signing::headers),
     target("auth", auth::only_the_signed_request_passes),
+    target("message_signature", auth::no_message_signature_passes),
     target("money", money::agrees_with_bigdecimal),
     target("route", route::refused_families_stay_refused),
     target("access_token", access_token::agrees_with_large_numbers),

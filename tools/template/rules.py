@@ -18,7 +18,10 @@ ROUTES: dict[str, str] = json.loads((HERE / "routes.json").read_text())
 # tools/e2e/tests/gateway/environment.rs compares the variables that the functions read with the same file.
 ENVIRONMENT: dict[str, list[str]] = json.loads((HERE / "environment.json").read_text())["set"]
 
-SIGNED_HEADERS = {"x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"}
+SIGNED_HEADERS = {
+    *("x-did", "x-did-timestamp", "x-did-nonce", "x-did-signature", "content-type"),
+    *("signature-input", "signature", "content-digest"),
+}
 EXPOSED_HEADERS = {
     "date",
     "retry-after",

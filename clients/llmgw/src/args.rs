@@ -4,7 +4,7 @@ use std::{convert::Infallible, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method};
-use shared::identity::signing::Audience;
+use shared::identity::{auth::Scheme, signing::Audience};
 
 use crate::{gateway::base_url, target::Target};
 
@@ -20,6 +20,17 @@ pub struct GatewayArgs {
     /// The base URL that signatures are made for, if the gateway is configured with another one
     #[arg(long, env = "LLMGW_AUDIENCE", value_name = "URL", value_parser = base_url)]
     pub audience: Option<Audience>,
+    /// The way to sign requests
+    #[arg(long, env = "LLMGW_SCHEME", value_name = "SCHEME", default_value = "x-did-v1", value_parser = scheme)]
+    pub scheme: Scheme,
+}
+
+/// Reads the name of a scheme.
+fn scheme(text: &str) -> Result<Scheme, String> {
+    let mut all = Scheme::ALL.into_iter();
+    let names = Scheme::ALL.map(Scheme::name).join(" or ");
+    all.find(|it| it.name() == text)
+        .ok_or_else(|| format!("a scheme is {names}"))
 }
 
 /// A request and its gateway.
@@ -79,7 +90,8 @@ impl FromStr for Header {
     fn from_str(text: &str) -> Result<Self, HeaderError> {
         let (name, value) = text.split_once(':').ok_or(HeaderError::Form)?;
         let name: HeaderName = name.parse().map_err(|_| HeaderError::Form)?;
-        if name.as_str().starts_with("x-did") {
+        let is_ours = |it: Scheme| it.headers().contains(&name.as_str());
+        if name.as_str().starts_with("x-did") || Scheme::ALL.into_iter().any(is_ours) {
             return Err(HeaderError::SetBySigning);
         }
         // UTF-8 too: app titles are sent in headers.
@@ -96,7 +108,7 @@ pub enum HeaderError {
     #[error("a header has the form 'Name: value'")]
     Form,
     /// One of the signature's own headers.
-    #[error("the x-did headers are set by signing")]
+    #[error("the headers of signatures are set by signing")]
     SetBySigning,
 }
 
@@ -134,7 +146,13 @@ mod tests {
         for text in ["", "x-title", ": a", "a b: c", "x: a\nb"] {
             assert_eq!(text.parse::<Header>(), Err(HeaderError::Form), "{text}");
         }
-        for text in ["X-DID: did:key:z", "x-did-nonce: 0123456789abcdef"] {
+        for text in [
+            "X-DID: did:key:z",
+            "x-did-nonce: 0123456789abcdef",
+            "Signature-Input: sig=()",
+            "signature: sig=:AA==:",
+            "Content-Digest: sha-256=:AA==:",
+        ] {
             assert_eq!(text.parse::<Header>(), Err(HeaderError::SetBySigning));
         }
     }

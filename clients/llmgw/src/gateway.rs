@@ -1,27 +1,34 @@
-//! Requests to one gateway, signed with `x-did-v1`.
+//! Requests to one gateway, signed with `x-did-v1` or by RFC 9421.
 //!
 //! A signature is valid for one request at one time: a request that is sent again is signed again, with
 //! another nonce.
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{CONTENT_TYPE, InvalidHeaderValue},
     uri::InvalidUri,
 };
 use jiff::Timestamp;
-use shared::identity::signing::{
-    self, Audience, AudienceError, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders,
-    SignedParts,
+use shared::identity::{
+    auth::Scheme,
+    signing::{
+        Audience, AudienceError, BodyDigest, MalformedTimestamp, Nonce, SignedAt, SignedHeaders,
+        SignedParts, SigningString, rfc9421,
+    },
 };
 
-use crate::{identity::Identity, target::Target};
+use crate::{
+    identity::{Identity, KeyError},
+    target::Target,
+};
 
 /// A gateway: the base URL where it is reached, and the audience that it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     base: Audience,
     audience: Audience,
+    scheme: Scheme,
 }
 
 impl Gateway {
@@ -29,7 +36,17 @@ impl Gateway {
     #[must_use]
     pub fn new(base: Audience) -> Self {
         let audience = base.clone();
-        Self { base, audience }
+        Self {
+            base,
+            audience,
+            scheme: Scheme::XDidV1,
+        }
+    }
+
+    /// The same gateway with requests signed by another scheme.
+    #[must_use]
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        Self { scheme, ..self }
     }
 
     /// The same gateway with another audience, for requests that reach it at another address than it
@@ -58,7 +75,7 @@ impl Gateway {
         draft: &Draft,
         now: Timestamp,
         nonce: &Nonce,
-    ) -> Result<SignedHeaders, MalformedTimestamp> {
+    ) -> Result<Vec<(&'static str, String)>, SignError> {
         let parts = SignedParts {
             audience: &self.audience,
             did: identity.did_url(),
@@ -69,10 +86,25 @@ impl Gateway {
             query: draft.target.query(),
             body: BodyDigest::of(&draft.body),
         };
-        Ok(signing::sign(identity.key(), &parts))
+        match self.scheme {
+            Scheme::XDidV1 => {
+                let signature = identity.sign(SigningString::new(&parts).as_bytes())?;
+                let headers = SignedHeaders::new(&parts, &signature);
+                let headers = headers.iter();
+                Ok(headers
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect())
+            }
+            Scheme::Rfc9421 => {
+                let key_type = identity.public_key().key_type();
+                let message = rfc9421::Draft::new(&parts, &draft.body, key_type);
+                let signature = identity.sign(message.base().as_bytes())?;
+                Ok(message.headers(&signature).collect())
+            }
+        }
     }
 
-    /// Builds the request to send: the base URL, and the signature's four headers.
+    /// Builds the request to send: the base URL, and the signature's headers.
     pub fn signed(
         &self,
         identity: &Identity,
@@ -86,7 +118,10 @@ impl Gateway {
         *request.method_mut() = draft.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = draft.headers;
-        signed.apply(request.headers_mut())?;
+        for (name, value) in signed {
+            let name = HeaderName::from_static(name);
+            request.headers_mut().insert(name, value.parse()?);
+        }
         Ok(request)
     }
 }
@@ -161,6 +196,9 @@ pub enum SignError {
     /// The clock is decades off.
     #[error("the clock shows a time that cannot be signed; set it")]
     Clock(#[from] MalformedTimestamp),
+    /// The key did not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The URL is longer than 64 KiB.
     #[error("the path and the query are too long for a URL")]
     Url(#[from] InvalidUri),

@@ -1,4 +1,4 @@
-//! The user's identity: an Ed25519 key and the DID that it controls, kept in a file.
+//! The user's identity: a key and the DID that it controls, kept in a file.
 //!
 //! ```json
 //! {
@@ -7,8 +7,14 @@
 //! }
 //! ```
 //!
+//! A P-256 key has `p256_secret_key` in its place, 32 bytes in base64url, too, and a key in hardware `sign_command`.
+//!
 //! Anyone who reads the file can spend its owner's credit. It is written with mode 0600 from the first
 //! byte on, and refused while others may read it.
+
+mod encrypted;
+mod key;
+mod public_key;
 
 use std::{
     fmt,
@@ -21,8 +27,15 @@ use std::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
 use serde::{Deserialize, Serialize};
-use shared::identity::did::{Did, DidError, DidUrl};
+use shared::identity::did::{Did, DidError, DidUrl, PublicKey, Signature};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use self::key::Key;
+pub use self::{encrypted::EncryptedError, key::KeyError};
+pub(crate) use self::{
+    encrypted::{decrypt, encrypt, is_encrypted},
+    public_key::from_pem,
+};
 
 use crate::private_file;
 pub use crate::private_file::Existing;
@@ -36,7 +49,7 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// A key and its DID. The key is wiped from memory when the identity is dropped.
 pub struct Identity {
-    key: SigningKey,
+    key: Key,
     did: DidUrl,
 }
 
@@ -44,8 +57,30 @@ impl Identity {
     /// The `did:key` identity of a seed, which must be random and secret.
     #[must_use]
     pub fn from_seed(seed: &[u8; SECRET_KEY_LENGTH]) -> Self {
-        let key = SigningKey::from_bytes(seed);
-        let did = Did::from_public_key(&key.verifying_key().into()).into();
+        Self::of_key(Key::Ed25519(SigningKey::from_bytes(seed)))
+    }
+
+    /// The `did:key` identity of a P-256 key, whose secret must be random. Nothing for the few secrets that are no
+    /// key: zero, and what is not below the curve's order.
+    #[must_use]
+    pub fn from_p256(secret: &[u8; SECRET_KEY_LENGTH]) -> Option<Self> {
+        Key::p256(secret).map(Self::of_key)
+    }
+
+    /// The identity of a key that a program holds. The command is run once, so that an unusable one is not stored.
+    pub fn external(
+        command: String,
+        did: Option<DidUrl>,
+        public: PublicKey,
+    ) -> Result<Self, KeyError> {
+        let did = did.unwrap_or_else(|| Did::from_public_key(&public).into());
+        let key = Key::External { command, public };
+        key.sign(b"llm-gateway: a test of the command that holds this key")?;
+        Ok(Self { key, did })
+    }
+
+    fn of_key(key: Key) -> Self {
+        let did = Did::from_public_key(&key.public()).into();
         Self { key, did }
     }
 
@@ -63,23 +98,27 @@ impl Identity {
 
     /// Parses the content of an identity file. `path` is its origin, for errors.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, IdentityError> {
-        // The parser's errors quote the text, so only their position is kept.
-        let stored: Stored =
-            serde_json::from_slice(text).map_err(|error| IdentityError::NotAnIdentity {
+        if is_encrypted(text) {
+            return Err(IdentityError::Encrypted {
                 path: path.to_owned(),
-                line: error.line(),
-                column: error.column(),
-            })?;
-        let seed = stored.seed().ok_or_else(|| IdentityError::Seed {
+            });
+        }
+        let not_an_identity = |line, column| IdentityError::NotAnIdentity {
             path: path.to_owned(),
-        })?;
+            line,
+            column,
+        };
+        // The parser's errors quote the text, so only their position is kept.
+        let stored: Stored = serde_json::from_slice(text)
+            .map_err(|error| not_an_identity(error.line(), error.column()))?;
         let did_error = |source| IdentityError::Did {
             path: path.to_owned(),
             source,
         };
         let did = DidUrl::parse(&stored.did).map_err(did_error)?;
-        let key = SigningKey::from_bytes(&seed);
-        if did.public_key().map_err(did_error)? != key.verifying_key().into() {
+        let key = stored.key(&did, path)?;
+        let key = key.ok_or_else(|| not_an_identity(1, 1))?;
+        if did.public_key().map_err(did_error)? != key.public() {
             return Err(IdentityError::AnotherKey {
                 path: path.to_owned(),
             });
@@ -111,7 +150,18 @@ impl Identity {
         &self.did
     }
 
-    pub(crate) fn key(&self) -> &SigningKey {
+    /// Signs a text.
+    pub fn sign(&self, text: &[u8]) -> Result<Signature, KeyError> {
+        self.key.sign(text)
+    }
+
+    /// The public half of the key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    pub(crate) fn key(&self) -> &Key {
         &self.key
     }
 
@@ -168,6 +218,13 @@ pub enum IdentityError {
     Seed { path: PathBuf },
     #[error("the did in {} cannot be used", path.display())]
     Did { path: PathBuf, source: DidError },
+    #[error("p256_secret_key in {} is not a private key on P-256", path.display())]
+    P256 { path: PathBuf },
+    #[error(
+        "{} is an encrypted identity; `llmgw identity import` reads it with its passphrase",
+        path.display()
+    )]
+    Encrypted { path: PathBuf },
     #[error("the did in {} belongs to another key than secret_key_seed", path.display())]
     AnotherKey { path: PathBuf },
     #[error(
@@ -179,34 +236,81 @@ pub enum IdentityError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// The file's content.
+/// The file's content, with one of the three kinds of keys.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Stored {
     did: String,
-    secret_key_seed: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_key_seed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p256_secret_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_command: Option<String>,
 }
 
 impl Stored {
-    fn seed(&self) -> Option<Zeroizing<[u8; SECRET_KEY_LENGTH]>> {
-        if self.secret_key_seed.len() != SEED_BASE64_LEN {
-            return None;
-        }
-        // The decoder needs room for whole groups of three bytes.
-        let mut decoded = Zeroizing::new([0; SECRET_KEY_LENGTH + 1]);
-        let written = BASE64_URL_SAFE_NO_PAD
-            .decode_slice(&self.secret_key_seed, decoded.as_mut_slice())
-            .ok()?;
-        let seed = decoded.get(..written)?.try_into().ok()?;
-        Some(Zeroizing::new(seed))
+    /// The key, unless there is none or more than one.
+    fn key(&self, did: &DidUrl, path: &Path) -> Result<Option<Key>, IdentityError> {
+        let path = || path.to_owned();
+        let kinds = (
+            &self.secret_key_seed,
+            &self.p256_secret_key,
+            &self.sign_command,
+        );
+        Ok(match kinds {
+            (Some(seed), None, None) => {
+                let seed = secret(seed).ok_or_else(|| IdentityError::Seed { path: path() })?;
+                Some(Key::Ed25519(SigningKey::from_bytes(&seed)))
+            }
+            (None, Some(text), None) => {
+                let key = secret(text).and_then(|it| Key::p256(it.as_slice()));
+                Some(key.ok_or_else(|| IdentityError::P256 { path: path() })?)
+            }
+            (None, None, Some(command)) => {
+                let public = did.public_key();
+                let public = public.map_err(|source| IdentityError::Did {
+                    path: path(),
+                    source,
+                })?;
+                Some(Key::External {
+                    command: command.clone(),
+                    public,
+                })
+            }
+            _ => None,
+        })
     }
+}
+
+fn secret(text: &str) -> Option<Zeroizing<[u8; SECRET_KEY_LENGTH]>> {
+    if text.len() != SEED_BASE64_LEN {
+        return None;
+    }
+    // The decoder needs room for whole groups of three bytes.
+    let mut decoded = Zeroizing::new([0; SECRET_KEY_LENGTH + 1]);
+    let written = BASE64_URL_SAFE_NO_PAD
+        .decode_slice(text, decoded.as_mut_slice())
+        .ok()?;
+    let secret = decoded.get(..written)?.try_into().ok()?;
+    Some(Zeroizing::new(secret))
 }
 
 impl From<&Identity> for Stored {
     fn from(identity: &Identity) -> Self {
-        Self {
+        let encode = |it: Zeroizing<[u8; 32]>| BASE64_URL_SAFE_NO_PAD.encode(it.as_slice());
+        let secret = identity.key.secret().map(encode);
+        let mut stored = Self {
             did: identity.did.to_string(),
-            secret_key_seed: BASE64_URL_SAFE_NO_PAD.encode(identity.key.as_bytes()),
+            secret_key_seed: None,
+            p256_secret_key: None,
+            sign_command: None,
+        };
+        match &identity.key {
+            Key::Ed25519(_) => stored.secret_key_seed = secret,
+            Key::P256(_) => stored.p256_secret_key = secret,
+            Key::External { command, .. } => stored.sign_command = Some(command.clone()),
         }
+        stored
     }
 }
 

@@ -68,7 +68,7 @@ impl Settings {
         if !Url::parse(&address).is_ok_and(|url| keeps_secrets(&url)) {
             return Err(SettingsError::PlainHttp(address));
         }
-        let gateway = Gateway::new(base);
+        let gateway = Gateway::new(base).with_scheme(args.scheme);
         Ok(match audience {
             Some(audience) => gateway.with_audience(audience),
             None => gateway,
@@ -101,6 +101,8 @@ pub enum SettingsError {
 
 #[cfg(test)]
 mod tests {
+    use shared::identity::auth::Scheme;
+
     use super::*;
 
     #[test]
@@ -124,6 +126,7 @@ mod tests {
             let args = GatewayArgs {
                 gateway: Some(address.parse().unwrap()),
                 audience,
+                scheme: Scheme::XDidV1,
             };
             assert_eq!(settings.gateway(args).is_ok(), passes, "{address}");
 
@@ -132,6 +135,7 @@ mod tests {
             let args = GatewayArgs {
                 gateway: None,
                 audience: None,
+                scheme: Scheme::XDidV1,
             };
             let gateway = settings.gateway(args);
             assert_eq!(gateway.is_ok(), passes, "{address}: {gateway:?}");

@@ -15,7 +15,9 @@ from email.utils import formatdate
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from llmgw_auth import (
     DidAuth,
@@ -25,12 +27,15 @@ from llmgw_auth import (
     canonical_path,
     canonical_query,
     did_key,
+    signature_base,
     signing_string,
 )
 
 TESTDATA = Path(__file__).parents[3] / "shared/testdata"
 VECTORS = json.loads((TESTDATA / "x_did_v1.json").read_text(encoding="utf-8"))
 CANONICAL = json.loads((TESTDATA / "x_did_v1_canonical.json").read_text(encoding="utf-8"))
+MESSAGES = json.loads((TESTDATA / "rfc9421.json").read_text(encoding="utf-8"))
+P256 = Identity.from_p256(bytes.fromhex(MESSAGES["p256_secret_key_hex"]))
 SEED = bytes.fromhex(VECTORS["secret_key_seed_hex"])
 ENCODED_SEED = base64.urlsafe_b64encode(SEED).rstrip(b"=").decode()
 KEY = Ed25519PrivateKey.from_private_bytes(SEED)
@@ -120,6 +125,143 @@ class Scheme(unittest.TestCase):
         self.check("audiences", lambda raw: Signer(IDENTITY, raw).audience)
         with self.assertRaisesRegex(ValueError, "xn--"):
             Signer(IDENTITY, "https://bücher.example")
+
+
+class Messages(unittest.TestCase):
+    """RFC 9421, against the gateway's own vectors."""
+
+    def test_the_vectors(self):
+        for case in MESSAGES["cases"]:
+            with self.subTest(case["did"]):
+                identity = IDENTITY if case["alg"] == "ed25519" else P256
+                self.assertEqual(identity.did, case["did"])
+                self.assertEqual(identity.algorithm, case["alg"])
+                base = signature_base(
+                    audience=case["aud"],
+                    did=case["did"],
+                    algorithm=case["alg"],
+                    created=case["created"],
+                    nonce=case["nonce"],
+                    method=case["method"],
+                    path=case["path"],
+                    query=case["query"],
+                    body=case["body"].encode(),
+                )
+                self.assertEqual(base.text, case["base"])
+                self.assertEqual(base.content_digest or "", case["content_digest"])
+                signer = Signer(
+                    identity,
+                    case["aud"],
+                    scheme="rfc9421",
+                    clock=lambda case=case: float(case["created"]) + 0.9,
+                    nonce=lambda case=case: case["nonce"],
+                )
+                url = case["aud"] + case["path"] + ("?" + case["query"] if case["query"] else "")
+                headers = signer.headers(case["method"], url, case["body"].encode())
+                self.assertEqual(headers["signature-input"], "sig=" + case["params"])
+                self.assertEqual(headers.get("content-digest", ""), case["content_digest"])
+                if case["alg"] == "ed25519":
+                    self.assertEqual(headers["signature"], f"sig=:{case['signature']}:")
+                else:
+                    made = base64.b64decode(headers["signature"][5:-1])
+                    self.check_p256(made, base.text.encode())
+                    self.check_p256(base64.b64decode(case["signature"]), base.text.encode())
+
+    def check_p256(self, signature, text):
+        number = int(MESSAGES["p256_secret_key_hex"], 16)
+        key = ec.derive_private_key(number, ec.SECP256R1()).public_key()
+        self.assertEqual(len(signature), 64)
+        r, s = (int.from_bytes(it, "big") for it in (signature[:32], signature[32:]))
+        key.verify(utils.encode_dss_signature(r, s), text, ec.ECDSA(SHA256()))
+
+    def test_an_httpx_client_signs_by_it(self):
+        for httpx in HTTPX:
+            recorder = Recorder(httpx)
+            auth = auth_for(GATEWAY, scheme="rfc9421")
+            with httpx.Client(auth=auth, transport=recorder.transport) as client:
+                client.post(f"{GATEWAY}/api/v1/keys", json={})
+            (request,) = recorder.requests
+            self.assertNotIn("x-did", request.headers)
+            self.assertIn('keyid="did:key:z6Mk', request.headers["signature-input"])
+            self.assertTrue(request.headers["content-digest"].startswith("sha-256=:"))
+
+    @unittest.skipUnless(importlib.util.find_spec("http_message_signatures"), "not installed")
+    def test_another_implementation_verifies_it(self):
+        from http_message_signatures import (
+            HTTPMessageVerifier,
+            HTTPSignatureKeyResolver,
+            InvalidSignature,
+            algorithms,
+        )
+
+        number = int(MESSAGES["p256_secret_key_hex"], 16)
+        p256 = ec.derive_private_key(number, ec.SECP256R1()).public_key()
+        keys = {IDENTITY.did: KEY.public_key(), P256.did: p256}
+
+        class Keys(HTTPSignatureKeyResolver):
+            def resolve_private_key(self, key_id):
+                raise NotImplementedError
+
+            def resolve_public_key(self, key_id):
+                return keys[key_id]
+
+        class Message:
+            method = "POST"
+
+            def __init__(self, url, headers):
+                self.url, self.headers = url, headers
+
+        for identity, algorithm in (
+            (IDENTITY, algorithms.ED25519),
+            (P256, algorithms.ECDSA_P256_SHA256),
+        ):
+            signer = Signer(identity, GATEWAY, scheme="rfc9421")
+            headers = signer.headers("POST", f"{GATEWAY}/api/v1/keys?b=2&a=1", b"{}")
+            verifier = HTTPMessageVerifier(signature_algorithm=algorithm, key_resolver=Keys())
+            required = ("@method", "@target-uri", "content-digest")
+            for url, passes in (("?a=1&b=2", True), ("?a=1&b=3", False)):
+                message = Message(f"{GATEWAY}/api/v1/keys{url}", headers)
+                options = {"expect_tag": "llm-gateway", "require_components": required}
+                if passes:
+                    self.assertEqual(len(verifier.verify(message, body=b"{}", **options)), 1)
+                else:
+                    with self.assertRaises(InvalidSignature):
+                        verifier.verify(message, body=b"{}", **options)
+
+    def test_an_unknown_scheme_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "neither"):
+            Signer(IDENTITY, GATEWAY, scheme="x-did-v2")
+
+    def test_p256_identities(self):
+        point = P256.did
+        self.assertTrue(point.startswith("did:key:zDn"))
+        for secret in (bytes(32), b"\xff" * 32, bytes(31)):
+            with self.assertRaises(IdentityError):
+                Identity.from_p256(secret)
+        with self.assertRaisesRegex(IdentityError, "secp384r1"):
+            Identity(ec.generate_private_key(ec.SECP384R1()))
+        secret = bytes.fromhex(MESSAGES["p256_secret_key_hex"])
+        encoded = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "identity.json"
+            path.touch(mode=0o600)
+            path.write_text(json.dumps({"did": point, "p256_secret_key": encoded}))
+            self.assertEqual(Identity.from_file(path).did, point)
+            path.write_text(json.dumps({"did": IDENTITY.did, "p256_secret_key": encoded}))
+            with self.assertRaisesRegex(IdentityError, "not one of its p256_secret_key"):
+                Identity.from_file(path)
+            path.write_text(json.dumps({"did": point, "sign_command": "sign"}))
+            with self.assertRaisesRegex(IdentityError, "held by a command"):
+                Identity.from_file(path)
+        numbers = ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+        numbers = numbers.public_key().public_numbers()
+        x, y = (
+            base64.urlsafe_b64encode(it.to_bytes(32, "big")).rstrip(b"=").decode()
+            for it in (numbers.x, numbers.y)
+        )
+        jwk = json.dumps({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+        did = "did:jwk:" + base64.urlsafe_b64encode(jwk.encode()).rstrip(b"=").decode()
+        self.assertEqual(Identity.from_p256(secret, did).did, did)
 
 
 class Identities(unittest.TestCase):

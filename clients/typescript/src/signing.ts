@@ -1,9 +1,9 @@
-/** The scheme `x-did-v1`: the signed text, and the headers that carry its signature. */
+/** The schemes `x-did-v1` and `rfc9421`: the signed texts, and the headers that carry their signatures. */
 
 import { canonicalBase, canonicalPath, canonicalQuery } from "./canonical.js";
-import { base64url, hex, utf8, type Bytes } from "./encoding.js";
+import { base64, base64url, hex, utf8, type Bytes } from "./encoding.js";
 import { SigningError } from "./error.js";
-import type { Identity } from "./identity.js";
+import type { Algorithm, Identity } from "./identity.js";
 
 /**
  * Milliseconds between a request's timestamp and the gateway's time from which it is refused, less what the
@@ -13,6 +13,12 @@ const REFUSED_DIFFERENCE = 290_000;
 /** The largest difference that is corrected, a week: nobody gets a signature for a distant day. */
 const CORRECTED_DIFFERENCE = 7 * 24 * 3_600_000;
 
+/** The gateway's own scheme, or HTTP message signatures (RFC 9421, RFC 9530). */
+export type Scheme = "x-did-v1" | "rfc9421";
+
+/** RFC 9421's parameter with the time of signing. */
+const CREATED = /;created=(\d+)/;
+
 export interface SignerOptions {
   /** The signer. */
   readonly identity: Identity;
@@ -20,6 +26,8 @@ export interface SignerOptions {
   readonly audience: string;
   /** The base URL that requests are sent to, if it is another: a tunnel, a local process. */
   readonly baseUrl?: string | undefined;
+  /** By default `x-did-v1`. */
+  readonly scheme?: Scheme | undefined;
   /** Unix time in milliseconds; by default `Date.now`. */
   readonly clock?: (() => number) | undefined;
   /** 16 to 128 characters of `A-Za-z0-9_-` that it has never returned before; by default random. */
@@ -38,17 +46,14 @@ export interface Target {
 }
 
 /** Header names and values. */
-export type SignedHeaders = Record<
-  "x-did" | "x-did-timestamp" | "x-did-nonce" | "x-did-signature",
-  string
->;
+export type SignedHeaders = Record<string, string>;
 
 /**
  * Returns a function that signs one request, once, for any HTTP library: each call returns other headers.
  * It throws a `SigningError` for an address that is not the gateway's or that gateways refuse.
  */
 export function createSigner(options: SignerOptions): (target: Target) => Promise<SignedHeaders> {
-  const { identity } = options;
+  const { identity, scheme = "x-did-v1" } = options;
   const audience = canonicalBase(options.audience);
   const sentTo = canonicalBase(options.baseUrl ?? options.audience);
   const clock = options.clock ?? Date.now;
@@ -63,7 +68,7 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
     }
     const timestamp = String(Math.floor((time ?? clock()) / 1000));
     const nonce = nonceOf();
-    const text = await signingString({
+    const parts: SignedParts = {
       audience: audience.base,
       did: identity.did,
       timestamp,
@@ -72,7 +77,16 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
       path: below(sentTo.path, canonicalPath(pathname)),
       query: search.slice(1),
       body: body ?? new Uint8Array(),
-    });
+    };
+    if (scheme === "rfc9421") {
+      const { text, params, contentDigest } = await signatureBase(parts, identity.algorithm);
+      return {
+        "signature-input": `sig=${params}`,
+        signature: `sig=:${base64(await identity.sign(utf8(text)))}:`,
+        ...(contentDigest !== undefined && { "content-digest": contentDigest }),
+      };
+    }
+    const text = await signingString(parts);
     return {
       "x-did": identity.did,
       "x-did-timestamp": timestamp,
@@ -106,7 +120,8 @@ export function serverTime(response: Response, signed: SignedHeaders): number | 
     return undefined;
   }
   const time = Date.parse(response.headers.get("date") ?? "");
-  const difference = Math.abs(time - Number(signed["x-did-timestamp"]) * 1000);
+  const signedAt = signed["x-did-timestamp"] ?? CREATED.exec(signed["signature-input"] ?? "")?.[1];
+  const difference = Math.abs(time - Number(signedAt) * 1000);
   return difference >= REFUSED_DIFFERENCE && difference <= CORRECTED_DIFFERENCE ? time : undefined;
 }
 
@@ -124,6 +139,39 @@ export async function signingString(parts: SignedParts): Promise<string> {
     canonicalQuery(parts.query),
     hex(digest),
   ].join("\n");
+}
+
+/** The text that is signed by RFC 9421, with the parts that are sent. */
+export interface SignatureBase {
+  readonly text: string;
+  /** The value of `@signature-params`. */
+  readonly params: string;
+  /** The header of a request with a body. */
+  readonly contentDigest: string | undefined;
+}
+
+/**
+ * Returns the signature base (RFC 9421 §2.5) over `@method`, `@target-uri` and, where there is a body,
+ * `content-digest`. The timestamp is in seconds.
+ */
+export async function signatureBase(parts: SignedParts, algorithm: Algorithm): Promise<SignatureBase> {
+  const query = canonicalQuery(parts.query);
+  const target = `${parts.audience}${canonicalPath(parts.path)}${query && `?${query}`}`;
+  const covered = new Map([
+    ["@method", parts.method],
+    ["@target-uri", target],
+  ]);
+  let contentDigest: string | undefined;
+  if (parts.body.length > 0) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", parts.body));
+    contentDigest = `sha-256=:${base64(digest)}:`;
+    covered.set("content-digest", contentDigest);
+  }
+  const names = [...covered.keys()].map((name) => `"${name}"`).join(" ");
+  const nonce = parts.nonce && `;nonce="${parts.nonce}"`;
+  const params = `(${names});created=${parts.timestamp}${nonce};keyid="${parts.did}";alg="${algorithm}";tag="llm-gateway"`;
+  const lines = [...covered].map(([name, value]) => `"${name}": ${value}`);
+  return { text: [...lines, `"@signature-params": ${params}`].join("\n"), params, contentDigest };
 }
 
 function below(base: string, path: string): string {

@@ -7,7 +7,7 @@ import { inspect } from "node:util";
 
 import { Identity, SigningError } from "../src/index.js";
 import { readIdentity } from "../src/node.js";
-import { CANONICAL, ENCODED_SEED, IDENTITY, SEED } from "./vectors.js";
+import { CANONICAL, ENCODED_SEED, ENCRYPTED, IDENTITY, MESSAGES, SEED } from "./vectors.js";
 
 let directory = "";
 let path = "";
@@ -114,7 +114,41 @@ test("seeds and key pairs", async () => {
   assert.ok(await crypto.subtle.verify("Ed25519", pair.publicKey, signature, message));
   assert.match(identity.did, /^did:key:z6Mk/);
   await assert.rejects(Identity.fromKeyPair(pair, IDENTITY.did), SigningError);
-  const other = { name: "ECDSA", namedCurve: "P-256" };
+  const other = { name: "ECDSA", namedCurve: "P-384" };
   const ecdsa = await crypto.subtle.generateKey(other, false, ["sign", "verify"]);
-  await assert.rejects(Identity.fromKeyPair(ecdsa), /not an Ed25519 key/);
+  await assert.rejects(Identity.fromKeyPair(ecdsa), /neither an Ed25519 key nor/);
+});
+
+test("P-256: key pairs that cannot be exported, stored keys, PKCS #8", async () => {
+  const parameters = { name: "ECDSA", namedCurve: "P-256" };
+  const hashed = { name: "ECDSA", hash: "SHA-256" };
+  const message = new TextEncoder().encode("message");
+  // Points with an even and with an odd y.
+  for (let round = 0; round < 8; round += 1) {
+    const pair = await crypto.subtle.generateKey(parameters, false, ["sign", "verify"]);
+    assert.equal(pair.privateKey.extractable, false);
+    const identity = await Identity.fromKeyPair(pair);
+    const signature = await identity.sign(message);
+    assert.equal(signature.length, 64);
+    assert.ok(await crypto.subtle.verify(hashed, pair.publicKey, signature, message));
+    assert.match(identity.did, /^did:key:zDn/);
+    assert.equal(identity.algorithm, "ecdsa-p256-sha256");
+    const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
+    const jwk = `did:jwk:${Buffer.from(JSON.stringify({ kty, crv, x, y })).toString("base64url")}`;
+    assert.equal((await Identity.fromKeyPair(pair, jwk)).did, jwk);
+    await assert.rejects(Identity.fromKeyPair(pair, IDENTITY.did), SigningError);
+  }
+  const secret = Buffer.from(MESSAGES.p256_secret_key_hex, "hex");
+  const did = MESSAGES.cases.find(({ alg }) => alg !== "ed25519")?.did ?? "";
+  assert.equal((await Identity.fromP256(secret)).did, did);
+  const stored = { did, p256_secret_key: secret.toString("base64url") };
+  assert.equal((await Identity.fromStored(stored)).did, did);
+  await assert.rejects(Identity.fromStored({ ...stored, did: IDENTITY.did }), SigningError);
+  await assert.rejects(Identity.fromP256(new Uint8Array(32)), SigningError);
+  for (const { pkcs8_hex, file } of ENCRYPTED.cases) {
+    const der = Uint8Array.from(Buffer.from(pkcs8_hex, "hex"));
+    const algorithm = file.algorithm === "P-256" ? "ecdsa-p256-sha256" : "ed25519";
+    assert.equal((await Identity.fromPkcs8(der, algorithm)).did, file.did);
+    assert.ok(der.every((byte) => byte === 0));
+  }
 });

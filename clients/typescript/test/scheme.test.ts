@@ -5,12 +5,14 @@ import {
   canonicalPath,
   canonicalQuery,
   createSigner,
+  Identity,
+  signatureBase,
   SigningError,
   signingString,
 } from "../src/index.js";
 import { canonicalBase } from "../src/canonical.js";
 import { utf8 } from "../src/encoding.js";
-import { CANONICAL, GATEWAY, IDENTITY, VECTORS } from "./vectors.js";
+import { CANONICAL, GATEWAY, IDENTITY, MESSAGES, VECTORS } from "./vectors.js";
 
 test("the vectors", async () => {
   assert.equal(VECTORS.cases.length, 3);
@@ -65,6 +67,32 @@ test("headers for any other HTTP library", async () => {
       "x-did-nonce": it.nonce,
       "x-did-signature": it.sig,
     });
+  }
+});
+
+test("RFC 9421", async () => {
+  const p256 = await Identity.fromP256(Buffer.from(MESSAGES.p256_secret_key_hex, "hex"));
+  for (const it of MESSAGES.cases) {
+    const identity = it.alg === "ed25519" ? IDENTITY : p256;
+    assert.equal(identity.did, it.did);
+    const sign = createSigner({
+      identity,
+      audience: it.aud,
+      scheme: "rfc9421",
+      clock: () => Number(it.created) * 1000 + 999,
+      nonce: () => it.nonce,
+    });
+    const url = `${it.aud}${it.path}${it.query && `?${it.query}`}`;
+    const headers = await sign({ method: it.method, url, body: utf8(it.body) });
+    assert.equal(headers["signature-input"], `sig=${it.params}`);
+    assert.equal(headers["content-digest"] ?? "", it.content_digest);
+    const { did, method, nonce, path, query, aud } = it;
+    const parts = { did, method, nonce, path, query, audience: aud, timestamp: it.created };
+    const { text } = await signatureBase({ ...parts, body: utf8(it.body) }, identity.algorithm);
+    assert.equal(text, it.base);
+    if (it.alg === "ed25519") {
+      assert.equal(headers["signature"], `sig=:${it.signature}:`);
+    }
   }
 });
 

@@ -22,7 +22,7 @@ use self::scheme::Request;
 pub use self::{
     audiences::{AudienceCount, Audiences},
     caller::{Caller, Fingerprint, ReplayGuard},
-    error::{AuthError, Credential},
+    error::{AuthError, Credential, MessageError},
     scheme::Scheme,
 };
 pub use crate::identity::signing::Audience;
@@ -30,7 +30,7 @@ use crate::{
     identity::{
         access_token::{AccessToken, TokenDigest},
         canonical::{CanonicalPath, CanonicalQuery},
-        signing::BodyDigest,
+        signing::SigningString,
     },
     observe,
     request::Incoming,
@@ -118,9 +118,10 @@ impl Identity {
 /// Checks a request's signature and gives its caller, path and query. An access token is refused.
 ///
 /// `max_body` is in bytes. The audiences are tried in order. For each, the path is the event's with
-/// the audience's own path taken off its front, or else the stage's name; if that does not verify,
+/// the audience's own path taken off its front, or else the stage's name; if none of these verifies,
 /// the whole path is tried, because the prefix may belong to it: a REST API's event leaves the stage
-/// out, and a stage may be called `api`. Whichever verified is the path that the caller meant, and
+/// out, and a stage may be called `api`. The whole paths come last, because a message signature does not tell
+/// where an audience's own path ends. Whichever verified is the path that the caller meant, and
 /// the only one to route by.
 pub fn authenticate(
     request: &Incoming,
@@ -131,40 +132,45 @@ pub fn authenticate(
     if token::presented(&request.headers)?.is_some() {
         return Err(AuthError::SignatureRequired);
     }
-    let credentials = Scheme::of(&request.headers).credentials(&request.headers)?;
+    let credentials = Scheme::of(&request.headers)?.credentials(&request.headers)?;
     check_window(credentials.signed_at, now)?;
+    check_expiry(credentials.expires_at, now)?;
     check_content_encoding(&request.headers)?;
     check_body_size(request.body.len(), max_body)?;
     let path = CanonicalPath::from_raw(&request.raw_path)?;
     let query = CanonicalQuery::from_raw(&request.query)?;
-    let signed = Request {
-        method: &request.method,
-        query: &query,
-        body: BodyDigest::of(&request.body),
-    };
     let key = credentials.did.public_key()?;
+    let parts = Request {
+        method: &request.method,
+        raw_path: &request.raw_path,
+        path: &path,
+        raw_query: &request.query,
+        query: &query,
+        headers: &request.headers,
+        body: &request.body,
+    };
+    let signed = credentials.of(&key, &parts)?;
 
     let stage = request.stage.as_deref();
-    for audience in audiences.iter() {
-        let (likely, whole) = paths_below(audience, stage, &path);
-        for path in iter::once(likely).chain(whole) {
-            let text = credentials.signed_text(audience, &path, &signed);
-            if key.verifies(text.as_bytes(), &credentials.signature) {
-                let caller = Caller::new(credentials, &text);
-                observe::caller(caller.did().as_str());
-                return Ok(Authenticated {
-                    caller,
-                    path,
-                    query,
-                });
-            }
+    let verifies = |text: &SigningString| key.verifies(text.as_bytes(), &credentials.signature);
+    let likely = |audience| (audience, Some(paths_below(audience, stage, &path).0));
+    let whole = |audience| (audience, paths_below(audience, stage, &path).1);
+    let candidates = audiences.iter().map(likely);
+    for (audience, below) in candidates.chain(audiences.iter().map(whole)) {
+        let Some(below) = below else { continue };
+        if let Some(text) = signed.verified(audience, &below, verifies) {
+            let caller = Caller::new(&credentials, &text);
+            observe::caller(caller.did().as_str());
+            return Ok(Authenticated {
+                caller,
+                path: below,
+                query,
+            });
         }
     }
-    let (path, _) = paths_below(audiences.first(), stage, &path);
-    Err(AuthError::InvalidSignature {
-        signing_string: credentials.signed_text(audiences.first(), &path, &signed),
-        audiences_tried: audiences.len(),
-    })
+    let first = audiences.first();
+    let (below, _) = paths_below(first, stage, &path);
+    Err(signed.refusal(first, &below, audiences.len()))
 }
 
 /// A request whose caller is known.
@@ -187,6 +193,18 @@ fn check_window(signed_at: Timestamp, now: Timestamp) -> Result<(), AuthError> {
             signed_at,
             server_time: now,
         })
+    }
+}
+
+/// To the second, as the parameter is written.
+fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), AuthError> {
+    match expires_at {
+        Some(expires_at) if expires_at <= now => Err(MessageError::Expired {
+            expires_at,
+            server_time: now,
+        }
+        .into()),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The signature scheme `x-did-v1`: what is signed, and how it is written into headers.
+//! The signature scheme `x-did-v1`: what is signed, and how it is written into headers. [`rfc9421`] has the
+//! standard's.
 //!
 //! One function builds the signed text for both sides, [`SigningString::new`]; every part of it is a
 //! type whose constructor refuses line feeds, so that no part can pose as another. Clients call
@@ -16,6 +17,8 @@
 //! {canonical query}
 //! {lowercase hex SHA-256 of the body}
 //! ```
+
+pub mod rfc9421;
 
 use std::{fmt, str::FromStr};
 
@@ -82,6 +85,19 @@ impl Audience {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.base
+    }
+
+    /// The scheme: `https` or `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.base.split(':').next().unwrap_or_default()
+    }
+
+    /// The host, with the port unless it is the scheme's default.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        let origin = self.base.get(..self.path_start).unwrap_or_default();
+        origin.split_once("://").map_or(origin, |(_, it)| it)
     }
 
     /// The audience's own path, without trailing slash: empty, or `/Prod`.
@@ -242,12 +258,12 @@ pub struct SignedParts<'a> {
     pub body: BodyDigest,
 }
 
-/// The text that is signed: nine lines, none of them secret.
+/// The text that is signed: lines of request data, none of them secret. With `x-did-v1` there are nine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningString(String);
 
 impl SigningString {
-    /// Writes the parts in the order that is given at the top of this module.
+    /// Writes the parts of `x-did-v1` in the order that is given at the top of this module.
     #[must_use]
     pub fn new(parts: &SignedParts<'_>) -> Self {
         let lines = [
@@ -358,23 +374,27 @@ pub fn parse_signature(text: &str) -> Result<Signature, MalformedSignature> {
     let bytes: Option<[u8; SIGNATURE_LENGTH]> = bytes.and_then(|bytes| bytes.try_into().ok());
     match bytes {
         Some(bytes) => Ok(Signature::from_bytes(bytes)),
-        None if is_der(text) => Err(MalformedSignature::Der),
+        None if decoded(text).is_some_and(|it| is_der(&it)) => Err(MalformedSignature::Der),
         None => Err(MalformedSignature::Encoding),
     }
 }
 
-/// Whether a text looks like the DER of an ECDSA signature: a SEQUENCE of two INTEGERs (RFC 3279 §2.2.3).
-fn is_der(text: &str) -> bool {
+/// The bytes of a text in any of the encodings.
+fn decoded(text: &str) -> Option<Vec<u8>> {
     let base64 = text
         .trim_end_matches('=')
         .replace('-', "+")
         .replace('_', "/");
-    let decoded = hex::decode(text).ok();
-    let decoded = decoded.or_else(|| BASE64_STANDARD_NO_PAD.decode(base64).ok());
-    decoded.is_some_and(|bytes| match bytes.as_slice() {
+    let hex = hex::decode(text).ok();
+    hex.or_else(|| BASE64_STANDARD_NO_PAD.decode(base64).ok())
+}
+
+/// Whether bytes look like the DER of an ECDSA signature: a SEQUENCE of two INTEGERs (RFC 3279 §2.2.3).
+fn is_der(bytes: &[u8]) -> bool {
+    match bytes {
         [0x30, length, 0x02, rest @ ..] => usize::from(*length) == rest.len() + 1,
         _ => false,
-    })
+    }
 }
 
 /// The reason why a signature cannot be read.
@@ -384,10 +404,13 @@ pub enum MalformedSignature {
     #[error("a signature is 64 bytes in base64url, base64 or hex, optionally after v1=")]
     Encoding,
     /// An ECDSA signature as X.509 and OpenSSL write it.
-    #[error(
-        "the signature is DER-encoded; send r and s, 32 bytes each (IEEE P1363), in base64url, base64 or hex"
-    )]
+    #[error("the signature is DER-encoded; send r and s instead, 32 bytes each (IEEE P1363)")]
     Der,
+    /// A message signature without bytes under the label of its input.
+    #[error(
+        "the header signature has no 64 bytes under the label of signature-input, such as sig=:…: (RFC 9421 §4.2)"
+    )]
+    NotADictionary,
 }
 
 #[cfg(test)]

@@ -137,7 +137,15 @@ fn of_auth(error: &AuthError) -> Failure {
         } => failure
             .with("signing_string", signing_string.as_str())
             .with("audiences_tried", *audiences_tried),
+        AuthError::InvalidMessageSignature {
+            signature_base,
+            audiences_tried,
+        } => failure
+            .with("signing_string", signature_base.as_str())
+            .with("audiences_tried", *audiences_tried),
         AuthError::AmbiguousCredentials
+        | AuthError::SeveralSchemes
+        | AuthError::Message(_)
         | AuthError::Token(_)
         | AuthError::SignatureRequired
         | AuthError::Repeated(_)
@@ -154,9 +162,10 @@ fn of_auth(error: &AuthError) -> Failure {
 
 fn auth_status(error: &AuthError) -> StatusCode {
     match error {
-        AuthError::Path(_) | AuthError::Query(_) | AuthError::AmbiguousCredentials => {
-            StatusCode::BAD_REQUEST
-        }
+        AuthError::Path(_)
+        | AuthError::Query(_)
+        | AuthError::AmbiguousCredentials
+        | AuthError::SeveralSchemes => StatusCode::BAD_REQUEST,
         AuthError::SignatureRequired => StatusCode::FORBIDDEN,
         AuthError::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         AuthError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -170,6 +179,8 @@ fn auth_status(error: &AuthError) -> StatusCode {
         | AuthError::Signature(_)
         | AuthError::Nonce(_)
         | AuthError::TimestampOutOfWindow { .. }
+        | AuthError::Message(_)
+        | AuthError::InvalidMessageSignature { .. }
         | AuthError::InvalidSignature { .. } => StatusCode::UNAUTHORIZED,
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: SignArgs, context: &mut Context<'_>) -> Result<Outcome> 
         let command = curl::command(&request, body_file.as_deref())?;
         writeln!(context.stdout, "{command}")?;
     } else {
-        for (name, value) in gateway.sign(&identity, &draft, now, &nonce)?.iter() {
+        for (name, value) in gateway.sign(&identity, &draft, now, &nonce)? {
             writeln!(context.stdout, "{name}: {value}")?;
         }
     }

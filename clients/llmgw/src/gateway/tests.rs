@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 use shared::{
-    identity::auth::{Audiences, authenticate},
+    identity::{
+        auth::{Audiences, authenticate},
+        signing,
+    },
     request::{Incoming, RawQuery},
 };
 
@@ -88,10 +91,40 @@ fn vectors() {
         let headers = gateway(&case.aud)
             .sign(&identity, &draft, signed_at, &nonce)
             .unwrap();
-        assert_eq!(headers.did, case.did);
-        assert_eq!(headers.timestamp, case.ts);
-        assert_eq!(headers.nonce.as_deref(), Some(case.nonce.as_str()));
-        assert_eq!(headers.signature, case.sig);
+        let expected = [
+            ("x-did", &case.did),
+            ("x-did-timestamp", &case.ts),
+            ("x-did-signature", &case.sig),
+            ("x-did-nonce", &case.nonce),
+        ];
+        assert_eq!(headers, expected.map(|(name, value)| (name, value.clone())));
+    }
+}
+
+#[test]
+fn both_schemes_and_both_kinds_of_keys_pass() {
+    let p256 = Identity::from_p256(&[7; 32]).unwrap();
+    for identity in [identity(), p256] {
+        for scheme in Scheme::ALL {
+            for body in ["", "{}"] {
+                let draft = Draft::new(
+                    Method::POST,
+                    Target::parse("/api/v1/x?b=2&a=%20").unwrap(),
+                    HeaderMap::new(),
+                    body,
+                );
+                let gateway = gateway("https://gw.example.com/Prod").with_scheme(scheme);
+                let nonce = Nonce::from_random([1; 16]);
+                let request = gateway.signed(&identity, draft, now(), &nonce).unwrap();
+                let passed = authenticate(
+                    &incoming(request),
+                    &audiences("https://gw.example.com/Prod"),
+                    10,
+                    now(),
+                );
+                assert_eq!(passed.unwrap().caller.did(), identity.did());
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-"""Sign requests to LLM Gateway with the key of a DID (`x-did-v1`).
+"""Sign requests to LLM Gateway with the key of a DID (`x-did-v1`, or RFC 9421).
 
 In httpx, httpx2 and SDKs that are built on them, such as OpenAI's::
 
@@ -19,15 +19,17 @@ For any other HTTP library, `Signer.headers` returns the headers of one request.
 from ._canonical import canonical_path, canonical_query
 from ._httpx import DidAuth
 from ._identity import Identity, IdentityError, did_key
-from ._signing import Signer, signing_string
+from ._signing import SignatureBase, Signer, signature_base, signing_string
 
 __all__ = [
     "DidAuth",
     "Identity",
     "IdentityError",
+    "SignatureBase",
     "Signer",
     "canonical_path",
     "canonical_query",
     "did_key",
+    "signature_base",
     "signing_string",
 ]

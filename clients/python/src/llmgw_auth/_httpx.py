@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._canonical import canonical_path
 from ._identity import Identity
-from ._signing import Signer, server_time
+from ._signing import Scheme, Signer, server_time, signed_at
 
 if TYPE_CHECKING:
     import httpx
@@ -60,10 +60,15 @@ class DidAuth(_Auth):
 
     @classmethod
     def from_file(
-        cls, path: str | PathLike[str], audience: str, *, base_url: str | None = None
+        cls,
+        path: str | PathLike[str],
+        audience: str,
+        *,
+        base_url: str | None = None,
+        scheme: Scheme = "x-did-v1",
     ) -> DidAuth:
         """Creates one from an identity file (`Identity.from_file`) for a gateway (`Signer`)."""
-        return cls(Signer(Identity.from_file(path), audience, base_url=base_url))
+        return cls(Signer(Identity.from_file(path), audience, base_url=base_url, scheme=scheme))
 
     @property
     def did(self) -> str:
@@ -85,8 +90,7 @@ class DidAuth(_Auth):
             request.url = request.url.copy_with(raw_path=target.encode("ascii"))
         request.headers.update(self.signer.headers(request.method, str(request.url), body))
         response = yield request
-        signed_at = int(request.headers["x-did-timestamp"])
-        time = server_time(response.status_code, response.headers, signed_at)
+        time = server_time(response.status_code, response.headers, signed_at(request.headers))
         if time is not None:
             again = self.signer.headers(request.method, str(request.url), body, time=time)
             request.headers.update(again)

@@ -23,10 +23,10 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(credentials: Credentials, signed: &SigningString) -> Self {
+    pub(super) fn new(credentials: &Credentials, signed: &SigningString) -> Self {
         let kept = TIMESTAMP_WINDOW.saturating_add(FINGERPRINT_MARGIN);
         Self {
-            did: credentials.did.into_did(),
+            did: credentials.did.did().clone(),
             fingerprint: Fingerprint(Sha256::digest(signed.as_bytes()).into()),
             fingerprint_expires_at: credentials
                 .signed_at

@@ -1,16 +1,21 @@
 //! Reasons to refuse a request's credentials.
 
+mod message;
+
 use std::fmt;
 
 use http::HeaderMap;
 use jiff::Timestamp;
 
+pub use self::message::MessageError;
 use super::TIMESTAMP_WINDOW;
 use crate::identity::{
     access_token::{AccessToken, MalformedToken},
     canonical::{PathError, QueryError},
     did::DidError,
-    signing::{self, MalformedNonce, MalformedSignature, MalformedTimestamp, SigningString},
+    signing::{
+        self, MalformedNonce, MalformedSignature, MalformedTimestamp, SigningString, rfc9421,
+    },
 };
 
 /// One of the headers that carry the credentials.
@@ -21,6 +26,8 @@ pub enum Credential {
     Timestamp,
     Signature,
     Nonce,
+    SignatureInput,
+    MessageSignature,
 }
 
 impl Credential {
@@ -32,6 +39,8 @@ impl Credential {
             Self::Timestamp => signing::TIMESTAMP,
             Self::Signature => signing::SIGNATURE,
             Self::Nonce => signing::NONCE,
+            Self::SignatureInput => rfc9421::SIGNATURE_INPUT,
+            Self::MessageSignature => rfc9421::SIGNATURE,
         }
     }
 
@@ -39,8 +48,9 @@ impl Credential {
         match self {
             Self::Did => "malformed_did",
             Self::Timestamp => "malformed_timestamp",
-            Self::Signature => "malformed_signature",
+            Self::Signature | Self::MessageSignature => "malformed_signature",
             Self::Nonce => "malformed_nonce",
+            Self::SignatureInput => "malformed_signature_input",
         }
     }
 }
@@ -76,9 +86,17 @@ pub enum AuthError {
     },
     /// An access token beside another one or beside a signature.
     #[error(
-        "send either one access token or one signature: beside an access token there is a second one, another key or an x-did header"
+        "send either one access token or one signature: beside an access token there is a second one, another key or a signature"
     )]
     AmbiguousCredentials,
+    /// Headers of two schemes.
+    #[error(
+        "sign the request with one scheme: it has x-did headers and signature or signature-input"
+    )]
+    SeveralSchemes,
+    /// A message signature that cannot be checked.
+    #[error(transparent)]
+    Message(#[from] MessageError),
     /// Something that begins like an access token and is none.
     #[error(transparent)]
     Token(#[from] MalformedToken),
@@ -140,6 +158,19 @@ pub enum AuthError {
         /// The number of audiences that were tried.
         audiences_tried: usize,
     },
+    /// The message signature is not the DID's over this request.
+    #[error(
+        "the signature does not match the request; compare your signature base with this one. The authority is the \
+         gateway's configured base URL, and its path is a part of @path. A REST API loses the order and the spelling \
+         of a query: sign it sorted and percent-encoded by RFC 3986 (name=value), or cover @query-param of each \
+         parameter"
+    )]
+    InvalidMessageSignature {
+        /// The signature base for the server's first audience.
+        signature_base: SigningString,
+        /// The number of audiences that were tried.
+        audiences_tried: usize,
+    },
 }
 
 impl AuthError {
@@ -148,7 +179,8 @@ impl AuthError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::MissingCredentials { .. } | Self::Anonymous { .. } => "missing_credentials",
-            Self::AmbiguousCredentials => "ambiguous_credentials",
+            Self::AmbiguousCredentials | Self::SeveralSchemes => "ambiguous_credentials",
+            Self::Message(error) => error.reason(),
             Self::Token(error) => error.reason(),
             Self::SignatureRequired => "signature_required",
             Self::Repeated(header) | Self::NotAscii(header) => header.malformed(),
@@ -161,7 +193,9 @@ impl AuthError {
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::Path(error) => error.reason(),
             Self::Query(error) => error.reason(),
-            Self::InvalidSignature { .. } => "invalid_signature",
+            Self::InvalidSignature { .. } | Self::InvalidMessageSignature { .. } => {
+                "invalid_signature"
+            }
         }
     }
 }

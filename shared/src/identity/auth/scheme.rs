@@ -4,16 +4,20 @@
 //! what the fingerprint is of. All else, such as the window of time and the check of the signature, is the
 //! same for each.
 
+mod rfc9421;
 mod x_did_v1;
 
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 use super::error::{AuthError, Credential, unread};
-use crate::identity::{
-    canonical::{CanonicalPath, CanonicalQuery},
-    did::{DidUrl, Signature},
-    signing::{Audience, BodyDigest, SigningString},
+use crate::{
+    identity::{
+        canonical::{CanonicalPath, CanonicalQuery},
+        did::{DidUrl, PublicKey, Signature},
+        signing::{Audience, SigningString},
+    },
+    request::RawQuery,
 };
 
 /// A way to sign a request.
@@ -21,38 +25,64 @@ use crate::identity::{
 pub enum Scheme {
     /// `x-did-v1`; see [`signing`](crate::identity::signing).
     XDidV1,
+    /// HTTP message signatures, RFC 9421; see [`signing::rfc9421`](crate::identity::signing::rfc9421).
+    Rfc9421,
 }
 
 impl Scheme {
     /// Every scheme. The first is the one that unsigned requests are told about.
-    pub const ALL: [Self; 1] = [Self::XDidV1];
+    pub const ALL: [Self; 2] = [Self::XDidV1, Self::Rfc9421];
 
-    /// The headers with its credentials, the one that shows its use first. Web pages may send them,
-    /// and none of them is passed on.
+    /// The name by which clients choose it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XDidV1 => "x-did-v1",
+            Self::Rfc9421 => "rfc9421",
+        }
+    }
+
+    /// The headers with its credentials. Web pages may send them, and none of them is passed on.
     #[must_use]
     pub fn headers(self) -> &'static [&'static str] {
         match self {
             Self::XDidV1 => &x_did_v1::HEADERS,
+            Self::Rfc9421 => &rfc9421::HEADERS,
         }
     }
 
-    /// The scheme that a request is signed with, or else the first.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let [default, ..] = Self::ALL;
-        Self::used(headers).unwrap_or(default)
+    /// Those of its headers that show its use.
+    fn marks(self) -> &'static [&'static str] {
+        match self {
+            Self::XDidV1 => &x_did_v1::HEADERS,
+            Self::Rfc9421 => &rfc9421::MARKS,
+        }
     }
 
-    /// The scheme of which a request has a header.
+    /// The scheme that a request is signed with, or else the first. A request is signed with one.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, AuthError> {
+        let [default, ..] = Self::ALL;
+        let mut used = Self::ALL.into_iter().filter(|it| it.is_used(headers));
+        match (used.next(), used.next()) {
+            (Some(_), Some(_)) => Err(AuthError::SeveralSchemes),
+            (used, _) => Ok(used.unwrap_or(default)),
+        }
+    }
+
+    /// The first scheme of which a request has a header.
     pub(super) fn used(headers: &HeaderMap) -> Option<Self> {
-        let is_used = |it: &Self| it.headers().iter().any(|name| headers.contains_key(*name));
-        Self::ALL.into_iter().find(is_used)
+        Self::ALL.into_iter().find(|it| it.is_used(headers))
+    }
+
+    fn is_used(self, headers: &HeaderMap) -> bool {
+        self.marks().iter().any(|name| headers.contains_key(*name))
     }
 
     /// Reads the credentials of a request.
     pub(super) fn credentials(self, headers: &HeaderMap) -> Result<Credentials, AuthError> {
         match self {
             Self::XDidV1 => x_did_v1::credentials(headers),
+            Self::Rfc9421 => rfc9421::credentials(headers),
         }
     }
 }
@@ -61,6 +91,8 @@ impl Scheme {
 pub(super) struct Credentials {
     pub(super) did: DidUrl,
     pub(super) signed_at: Timestamp,
+    /// The end of its validity, where the sender wants an earlier one than the window's.
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) has_nonce: bool,
     pub(super) signature: Signature,
     cover: Cover,
@@ -69,27 +101,69 @@ pub(super) struct Credentials {
 /// The parts of the credentials that a scheme signs as they were sent.
 enum Cover {
     XDidV1(x_did_v1::Cover),
+    Rfc9421(rfc9421::Cover),
 }
 
-/// The parts of a request, besides its path, that every scheme can sign.
+/// The parts of a request that schemes can sign, besides its path below an audience.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
+    /// The path of the event, as it is and canonical.
+    pub(super) raw_path: &'a str,
+    pub(super) path: &'a CanonicalPath,
+    pub(super) raw_query: &'a RawQuery,
     pub(super) query: &'a CanonicalQuery,
-    pub(super) body: BodyDigest,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a [u8],
 }
 
 impl Credentials {
-    /// The text that the signature has to be of, if the request was meant for `audience` and `path`
-    /// below it.
-    pub(super) fn signed_text(
+    /// Brings the credentials together with the request that they are of.
+    pub(super) fn of<'a>(
+        &'a self,
+        key: &PublicKey,
+        request: &Request<'a>,
+    ) -> Result<Signed<'a>, AuthError> {
+        Ok(match &self.cover {
+            Cover::XDidV1(cover) => Signed::XDidV1(cover.of(&self.did, request)),
+            Cover::Rfc9421(cover) => Signed::Rfc9421(cover.of(key, request)?),
+        })
+    }
+}
+
+/// A request with its credentials, from which the signed text follows for each audience and path below it.
+pub(super) enum Signed<'a> {
+    XDidV1(x_did_v1::Signed<'a>),
+    Rfc9421(rfc9421::Signed<'a>),
+}
+
+impl Signed<'_> {
+    /// The text that `verifies`, if the request was meant for `audience` and `path` below it.
+    pub(super) fn verified(
         &self,
         audience: &Audience,
         path: &CanonicalPath,
-        request: &Request<'_>,
-    ) -> SigningString {
-        match &self.cover {
-            Cover::XDidV1(cover) => cover.signed_text(&self.did, audience, path, request),
+        verifies: impl Fn(&SigningString) -> bool,
+    ) -> Option<SigningString> {
+        match self {
+            Self::XDidV1(signed) => Some(signed.text(audience, path)).filter(verifies),
+            Self::Rfc9421(signed) => signed.verified(audience, path, verifies),
+        }
+    }
+
+    /// The refusal of a signature that is of no text, with the one that would be right for `audience` and `path`.
+    pub(super) fn refusal(
+        &self,
+        audience: &Audience,
+        path: &CanonicalPath,
+        audiences_tried: usize,
+    ) -> AuthError {
+        match self {
+            Self::XDidV1(signed) => AuthError::InvalidSignature {
+                signing_string: signed.text(audience, path),
+                audiences_tried,
+            },
+            Self::Rfc9421(signed) => signed.refusal(audience, path, audiences_tried),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     identity::{
         did::{Did, DidUrl, PublicKey, Signature},
-        signing::{self, Nonce, SignedAt, SignedParts},
+        signing::{self, BodyDigest, Nonce, SignedAt, SignedParts},
     },
     request::RawQuery,
 };

@@ -2,7 +2,7 @@
 
 use ed25519_dalek::PUBLIC_KEY_LENGTH;
 
-use super::{MAX_LEN, UnsupportedKey, key::P256_KEY_LENGTH};
+use super::{MAX_LEN, UnsupportedKey};
 
 /// Why a DID cannot identify a caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum DidError {
     PrivateKey,
     /// Not of the length of its type.
     #[error(
-        "the DID's key has a wrong length: {PUBLIC_KEY_LENGTH} bytes with Ed25519; with P-256 {P256_KEY_LENGTH} \
+        "the DID's key has a wrong length: {PUBLIC_KEY_LENGTH} bytes with Ed25519; with P-256 33 \
          (a compressed point), and 32 for each coordinate of a JWK"
     )]
     KeyLength,

@@ -6,7 +6,7 @@ use p256::ecdsa::signature::Verifier as _;
 use super::DidError;
 
 /// The length of a compressed point on P-256, in bytes.
-pub(super) const P256_KEY_LENGTH: usize = 33;
+const P256_KEY_LENGTH: usize = 33;
 
 /// A type of key that callers sign with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{AuthError, Credential, Credentials, Request, single, unread};
 use crate::identity::{
     canonical::CanonicalPath,
     did::DidUrl,
-    signing::{self, Audience, Nonce, SignedAt, SignedParts, SigningString},
+    signing::{self, Audience, BodyDigest, Nonce, SignedAt, SignedParts, SigningString},
 };
 
 pub(super) const HEADERS: [&str; 4] = [
@@ -44,6 +44,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials, AuthError>
     Ok(Credentials {
         did,
         signed_at: signed_at.at(),
+        expires_at: None,
         has_nonce: nonce.is_some(),
         signature,
         cover: super::Cover::XDidV1(Cover { signed_at, nonce }),
@@ -51,22 +52,34 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials, AuthError>
 }
 
 impl Cover {
-    pub(super) fn signed_text(
-        &self,
-        did: &DidUrl,
-        audience: &Audience,
-        path: &CanonicalPath,
-        request: &Request<'_>,
-    ) -> SigningString {
+    pub(super) fn of<'a>(&'a self, did: &'a DidUrl, request: &Request<'a>) -> Signed<'a> {
+        Signed {
+            cover: self,
+            did,
+            request: *request,
+            body: BodyDigest::of(request.body),
+        }
+    }
+}
+
+pub(in crate::identity::auth) struct Signed<'a> {
+    cover: &'a Cover,
+    did: &'a DidUrl,
+    request: Request<'a>,
+    body: BodyDigest,
+}
+
+impl Signed<'_> {
+    pub(super) fn text(&self, audience: &Audience, path: &CanonicalPath) -> SigningString {
         SigningString::new(&SignedParts {
             audience,
-            did,
-            signed_at: &self.signed_at,
-            nonce: self.nonce.as_ref(),
-            method: request.method,
+            did: self.did,
+            signed_at: &self.cover.signed_at,
+            nonce: self.cover.nonce.as_ref(),
+            method: self.request.method,
             path,
-            query: request.query,
-            body: request.body,
+            query: self.request.query,
+            body: self.body,
         })
     }
 }
