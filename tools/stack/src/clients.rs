@@ -173,6 +173,12 @@ impl Sdks {
         command
     }
 
+    /// The folder of the npm packages.
+    #[must_use]
+    pub fn node_modules(&self) -> PathBuf {
+        self.node.join("node_modules")
+    }
+
     /// Runs a script of `tools/e2e/clients` with Node.
     #[must_use]
     pub fn node(&self, script: &str) -> Command {

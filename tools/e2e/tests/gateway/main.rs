@@ -10,6 +10,7 @@ mod access;
 mod accounting;
 mod answers;
 mod broken_streams;
+mod browser;
 mod clients;
 mod concurrency;
 mod emulator;

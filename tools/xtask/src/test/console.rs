@@ -71,7 +71,7 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     clippy::disallowed_methods,
     reason = "a program's path is no configuration of ours"
 )]
-fn browser() -> Option<PathBuf> {
+pub(super) fn browser() -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH")?;
     let found = BROWSERS.iter().find_map(|name| {
         std::env::split_paths(&path)

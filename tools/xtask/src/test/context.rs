@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use stack::process::run_visibly;
 use stack::{Tools, Workspace, cargo};
 
+use super::console;
 use super::executables::{self, Executable};
 use crate::needs::Needs;
 use crate::package;
@@ -61,6 +62,9 @@ impl Context {
         let recordings = recordings.or_else(|| data.join("openrouter").canonicalize().ok());
         if let Some(folder) = recordings {
             available.push(("OPENROUTER_RECORDINGS", text(folder)?));
+        }
+        if let Some(program) = console::browser() {
+            available.push(("CHROMIUM", text(program)?));
         }
         Ok(Self {
             workspace,
