@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "in tests' helpers, too, what does not work fails the test"
 )]
 

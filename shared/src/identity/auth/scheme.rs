@@ -21,9 +21,10 @@ use crate::{
 };
 
 /// A way to sign a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheme {
     /// `x-did-v1`; see [`signing`](crate::identity::signing).
+    #[default]
     XDidV1,
     /// HTTP message signatures, RFC 9421; see [`signing::rfc9421`](crate::identity::signing::rfc9421).
     Rfc9421,
