@@ -275,7 +275,7 @@ mod tests {
             (
                 Error::NoRandomness(getrandom::Error::UNSUPPORTED),
                 Some("true"),
-                Some("2"),
+                Some("5"),
             ),
             (Error::Panicked, Some("false"), None),
             (

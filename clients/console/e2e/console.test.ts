@@ -209,6 +209,37 @@ describe.concurrent("the console", () => {
     });
   });
 
+  it("exchanges encrypted backups with llmgw", async () => {
+    const passphrase = join(WORK, `passphrase-${randomUUID()}`);
+    writeFileSync(passphrase, `${PASSPHRASE}\n`);
+    const [made, kept, exported] = ["made", "kept", "exported"].map((it) => join(WORK, `${it}-${randomUUID()}.json`)) as [
+      string,
+      string,
+      string,
+    ];
+    const llmgw = (...args: string[]) => run(LLMGW, ["--identity", kept, ...args]);
+    await visit(async ({ page }) => {
+      await page.goto(`${GATEWAY}/console`);
+      writeFileSync(made, await makeIdentity(page));
+    });
+    await llmgw("identity", "import", made, "--passphrase-file", passphrase);
+    // It signs.
+    const { stdout } = await llmgw("usage", "--gateway", GATEWAY, "--json");
+    const { did } = JSON.parse(readFileSync(made, "utf8")) as { did: string };
+    expect(JSON.parse(stdout)).toMatchObject({ data: { did } });
+    await llmgw("identity", "export", exported, "--encrypted", "--passphrase-file", passphrase);
+    await visit(async (person) => {
+      const { page } = person;
+      await person.open("identity");
+      await page.getByLabel("Backup file").setInputFiles(exported);
+      await page.getByLabel("Passphrase", { exact: true }).last().fill(PASSPHRASE);
+      await page.getByRole("button", { name: "Restore" }).click();
+      await page.getByText("No key yet.").waitFor();
+      await page.goto(`${GATEWAY}/console#/identity`);
+      await page.getByText(did).waitFor();
+    });
+  });
+
   it("connects an OpenRouter account, and revokes its key", () =>
     visit(async (person) => {
       const { page } = person;

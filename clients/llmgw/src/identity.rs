@@ -32,10 +32,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use self::key::Key;
 pub use self::{encrypted::EncryptedError, key::KeyError};
-pub(crate) use self::{
-    encrypted::{decrypt, encrypt, is_encrypted},
-    public_key::from_pem,
-};
+pub(crate) use self::{encrypted::is_encrypted, public_key::from_pem};
 
 use crate::private_file;
 pub use crate::private_file::Existing;
@@ -161,8 +158,20 @@ impl Identity {
         self.key.public()
     }
 
-    pub(crate) fn key(&self) -> &Key {
-        &self.key
+    /// Encrypts it for a file. `salt` and `iv` have to be random.
+    pub(crate) fn encrypt(
+        &self,
+        passphrase: &str,
+        salt: [u8; 16],
+        iv: [u8; 12],
+    ) -> Result<String, EncryptedError> {
+        encrypted::encrypt(&self.key, &self.did, passphrase, salt, iv)
+    }
+
+    /// Decrypts the text of a file, and checks that the key belongs to the DID.
+    pub(crate) fn decrypt(text: &[u8], passphrase: &str) -> Result<Self, EncryptedError> {
+        let (key, did) = encrypted::decrypt(text, passphrase)?;
+        Ok(Self { key, did })
     }
 
     /// The file's content, which is the secret.

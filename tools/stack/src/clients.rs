@@ -54,7 +54,7 @@ pub fn typescript_package(workspace: &Workspace) -> Result<PathBuf, ClientError>
     let source = typescript_source(workspace);
     let package = install::npm_packages(workspace, &source, "clients/typescript")?;
     copy(&source.join("package.json"), &package)?;
-    let modules = package.join("node_modules");
+    let modules = linked_modules(&source, &package)?;
     process::run(
         Command::new("node")
             .arg(modules.join("typescript/bin/tsc"))
@@ -79,11 +79,7 @@ pub fn typescript_source(workspace: &Workspace) -> PathBuf {
 pub fn console(workspace: &Workspace) -> Result<PathBuf, ClientError> {
     let source = workspace.root().join("clients/console");
     let packages = install::npm_packages(workspace, &source, "clients/console")?;
-    let modules = source.join("node_modules");
-    // Where somebody ran npm there, theirs are used.
-    if modules.is_symlink() || !modules.is_dir() {
-        link(&packages.join("node_modules"), &modules)?;
-    }
+    linked_modules(&source, &packages)?;
     let sources = [
         "src",
         "index.html",
@@ -105,6 +101,16 @@ pub fn console(workspace: &Workspace) -> Result<PathBuf, ClientError> {
         process::run(Command::new("node").args(arguments).current_dir(&source))?;
     }
     Ok(source)
+}
+
+/// Links the installed packages into the folder of the sources, where the compiler and the bundler look for them.
+fn linked_modules(source: &Path, packages: &Path) -> Result<PathBuf, ClientError> {
+    let modules = source.join("node_modules");
+    // Where somebody ran npm there, theirs are used.
+    if modules.is_symlink() || !modules.is_dir() {
+        link(&packages.join("node_modules"), &modules)?;
+    }
+    Ok(modules)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

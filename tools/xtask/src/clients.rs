@@ -5,6 +5,7 @@ mod books;
 mod page;
 mod programs;
 mod stack;
+mod way;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use stub::demo;
 use self::books::Booked;
 use self::programs::{Installed, PROGRAMS, Program, Setting};
 use self::stack::Gateway;
+use self::way::Way;
 
 /// The longest time for a task.
 const TASK_TIMEOUT: Duration = Duration::from_mins(5);
@@ -34,13 +36,6 @@ pub(crate) struct Options {
     /// Write the table into docs/use/programs.md, instead of comparing it
     #[arg(long, conflicts_with = "programs")]
     write: bool,
-}
-
-/// The ways in which a program reaches the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    Token,
-    Serve,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

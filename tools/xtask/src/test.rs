@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and test, each timed, one table at the end.
 
 mod beside;
+mod browser;
 mod console;
 mod context;
 mod executables;

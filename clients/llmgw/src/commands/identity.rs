@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     client::NO_RANDOMNESS,
     context::{Context, Outcome},
-    identity::{Existing, Identity, IdentityError, decrypt, encrypt, from_pem, is_encrypted},
+    identity::{Existing, Identity, IdentityError, from_pem, is_encrypted},
     private_file,
 };
 
@@ -196,7 +196,7 @@ fn import(path: &Path, args: &ImportArgs, context: &mut Context<'_>) -> Result<(
     read.with_context(|| format!("cannot read the identity {}", args.file.display()))?;
     let identity = if is_encrypted(&text) {
         let passphrase = passphrase(args.passphrase_file.as_deref(), false, context)?;
-        decrypt(&text, &passphrase)?
+        Identity::decrypt(&text, &passphrase)?
     } else {
         Identity::parse(&text, &args.file)?
     };
@@ -243,7 +243,7 @@ fn export_encrypted(
     let (mut salt, mut iv) = ([0; 16], [0; 12]);
     (context.random)(&mut salt).context(NO_RANDOMNESS)?;
     (context.random)(&mut iv).context(NO_RANDOMNESS)?;
-    let file = encrypt(identity, &passphrase, salt, iv)?;
+    let file = identity.encrypt(&passphrase, salt, iv)?;
     if args.file.as_os_str() == DASH {
         context.stdout.write_all(file.as_bytes())?;
         return Ok(());

@@ -27,7 +27,7 @@ use shared::identity::did::{DidUrl, KeyType};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use super::{Identity, key::Key};
+use super::key::Key;
 
 const FORMAT: &str = "llm-gateway-identity";
 const VERSION: u32 = 1;
@@ -78,18 +78,20 @@ pub(crate) fn is_encrypted(text: &[u8]) -> bool {
     serde_json::from_slice(text).is_ok_and(|it: Format| it.format == FORMAT)
 }
 
-/// Encrypts an identity. `salt` and `iv` have to be random.
-pub(crate) fn encrypt(
-    identity: &Identity,
+/// Encrypts a key and its DID. `salt` and `iv` have to be random.
+pub(super) fn encrypt(
+    private: &Key,
+    did: &DidUrl,
     passphrase: &str,
     salt: [u8; 16],
     iv: [u8; 12],
 ) -> Result<String, EncryptedError> {
-    encrypt_with(identity, passphrase, salt, iv, ITERATIONS)
+    encrypt_with(private, did, passphrase, salt, iv, ITERATIONS)
 }
 
 fn encrypt_with(
-    identity: &Identity,
+    private: &Key,
+    did: &DidUrl,
     passphrase: &str,
     salt: [u8; 16],
     iv: [u8; 12],
@@ -98,8 +100,8 @@ fn encrypt_with(
     if passphrase.chars().count() < MIN_PASSPHRASE {
         return Err(EncryptedError::ShortPassphrase);
     }
-    let did = identity.did_url().to_string();
-    let mut text = pkcs8(identity.key()).ok_or(EncryptedError::External)?;
+    let did = did.to_string();
+    let mut text = pkcs8(private).ok_or(EncryptedError::External)?;
     let key = derive(passphrase, &salt, iterations)?;
     let nonce = aead::Nonce::assume_unique_for_key(iv);
     let tag = key
@@ -108,7 +110,7 @@ fn encrypt_with(
     let file = File {
         format: FORMAT.to_owned(),
         version: VERSION,
-        algorithm: identity.key().public().key_type().name().to_owned(),
+        algorithm: private.public().key_type().name().to_owned(),
         kdf: Kdf {
             name: KDF.to_owned(),
             hash: HASH.to_owned(),
@@ -127,8 +129,8 @@ fn encrypt_with(
     Ok(json)
 }
 
-/// Decrypts an identity, and checks that the key belongs to the DID.
-pub(crate) fn decrypt(text: &[u8], passphrase: &str) -> Result<Identity, EncryptedError> {
+/// Decrypts a key and its DID, and checks that they belong together.
+pub(super) fn decrypt(text: &[u8], passphrase: &str) -> Result<(Key, DidUrl), EncryptedError> {
     decrypt_within(text, passphrase, ITERATIONS..=MAX_ITERATIONS)
 }
 
@@ -136,7 +138,7 @@ fn decrypt_within(
     text: &[u8],
     passphrase: &str,
     iterations: RangeInclusive<u32>,
-) -> Result<Identity, EncryptedError> {
+) -> Result<(Key, DidUrl), EncryptedError> {
     let file: File = serde_json::from_slice(text).map_err(|_| EncryptedError::Malformed)?;
     let File { kdf, cipher, .. } = &file;
     let is_known = file.format == FORMAT
@@ -166,7 +168,7 @@ fn decrypt_within(
     let key = from_pkcs8(pkcs8, key_type).ok_or(EncryptedError::Key)?;
     let did = DidUrl::parse(&file.did).map_err(|_| EncryptedError::Malformed)?;
     if did.public_key().ok() == Some(key.public()) {
-        Ok(Identity { key, did })
+        Ok((key, did))
     } else {
         Err(EncryptedError::AnotherKey)
     }

@@ -47,7 +47,7 @@ fn a_saved_identity_is_private_and_loads() {
 
     let loaded = Identity::load(&path).unwrap();
     assert_eq!(loaded.did().as_str(), DID);
-    assert_eq!(loaded.key().secret(), identity().key().secret());
+    assert_eq!(loaded.key.secret(), identity().key.secret());
 }
 
 #[test]

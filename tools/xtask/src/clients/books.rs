@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::Way;
 use super::stack::{Gateway, User};
+use super::way::Way;
 
 /// The time for the last row to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);

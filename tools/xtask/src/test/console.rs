@@ -2,15 +2,13 @@
 //!
 //! The browser talks to the built functions behind one address, as people's browsers do.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use stack::process::run as run_quietly;
 use stack::{Database, Function, Functions, Moto, Port, RunDir, Vault, Watch, clients};
 use stub::OpenRouter;
 
+use super::browser;
 use super::context::{Context, Outcome, check};
 use crate::dev::FUNCTIONS;
 
@@ -27,9 +25,6 @@ const INSTANCES: [(&str, usize); 6] = [
     ("usage", 4),
 ];
 
-/// Names of the browser's program, Debian's first.
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-
 pub(super) fn run(context: &Context) -> Result<Outcome> {
     let source = clients::console(&context.workspace)?;
     let node = |script: &str, arguments: &[&str]| {
@@ -42,11 +37,11 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     };
     check(&mut node("typescript/bin/tsc", &["--noEmit"]))?;
     check(&mut node("vitest/vitest.mjs", &["run", "--dir", "test"]))?;
-    let Some(browser) = browser() else {
+    let Some(browser) = browser::find() else {
         return Ok(Outcome {
             not_run: vec![format!(
                 "everything in a browser: there is no {} (on Debian: apt-get install chromium)",
-                BROWSERS.join(", ")
+                browser::NAMES.join(", ")
             )],
             skipped: true,
         });
@@ -64,23 +59,6 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
             .env("WORK", stack.run.path()),
     )?;
     Ok(Outcome::default())
-}
-
-/// The browser's program, if there is one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program's path is no configuration of ours"
-)]
-pub(super) fn browser() -> Option<PathBuf> {
-    let path: OsString = std::env::var_os("PATH")?;
-    let found = BROWSERS.iter().find_map(|name| {
-        std::env::split_paths(&path)
-            .map(|folder| folder.join(name))
-            .find(|it| it.is_file())
-    })?;
-    run_quietly(Command::new(&found).arg("--version"))
-        .is_ok()
-        .then_some(found)
 }
 
 /// A whole gateway of its own.

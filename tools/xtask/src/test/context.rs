@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use stack::process::run_visibly;
 use stack::{Tools, Workspace, cargo};
 
-use super::console;
+use super::browser;
 use super::executables::{self, Executable};
 use crate::needs::Needs;
 use crate::package;
@@ -63,7 +63,7 @@ impl Context {
         if let Some(folder) = recordings {
             available.push(("OPENROUTER_RECORDINGS", text(folder)?));
         }
-        if let Some(program) = console::browser() {
+        if let Some(program) = browser::find() {
             available.push(("CHROMIUM", text(program)?));
         }
         Ok(Self {

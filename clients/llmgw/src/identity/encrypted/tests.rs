@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::identity::Identity;
 
 fn vectors() -> Vec<Value> {
     let text = include_str!("../../../../../shared/testdata/encrypted_identity.json");
@@ -9,7 +10,7 @@ fn vectors() -> Vec<Value> {
 }
 
 fn open(file: &Value, passphrase: &str) -> Result<Identity, EncryptedError> {
-    decrypt(file.to_string().as_bytes(), passphrase)
+    Identity::decrypt(file.to_string().as_bytes(), passphrase)
 }
 
 #[test]
@@ -18,12 +19,12 @@ fn the_vectors_open_and_what_is_written_opens_again() {
         let (file, passphrase) = (&case["file"], case["passphrase"].as_str().unwrap());
         let identity = open(file, passphrase).unwrap();
         assert_eq!(identity.did().as_str(), file["did"].as_str().unwrap());
-        let der = pkcs8(identity.key()).unwrap();
+        let der = pkcs8(&identity.key).unwrap();
         assert_eq!(hex::encode(&*der), case["pkcs8_hex"].as_str().unwrap());
 
         let salt = bytes(file["kdf"]["salt"].as_str().unwrap()).unwrap();
         let iv = bytes(file["cipher"]["iv"].as_str().unwrap()).unwrap();
-        let written = encrypt(&identity, passphrase, salt, iv).unwrap();
+        let written = identity.encrypt(passphrase, salt, iv).unwrap();
         let written: Value = serde_json::from_str(&written).unwrap();
         assert_eq!(&written, file);
     }
@@ -31,11 +32,13 @@ fn the_vectors_open_and_what_is_written_opens_again() {
 
 /// With few iterations, because unoptimised ones are slow.
 fn opened(file: &Value, passphrase: &str) -> Result<Identity, EncryptedError> {
-    decrypt_within(file.to_string().as_bytes(), passphrase, 1..=2)
+    let (key, did) = decrypt_within(file.to_string().as_bytes(), passphrase, 1..=2)?;
+    Ok(Identity { key, did })
 }
 
 fn quick(identity: &Identity) -> Value {
-    let file = encrypt_with(identity, "correct horse", [1; 16], [2; 12], 1).unwrap();
+    let (key, did) = (&identity.key, identity.did_url());
+    let file = encrypt_with(key, did, "correct horse", [1; 16], [2; 12], 1).unwrap();
     serde_json::from_str(&file).unwrap()
 }
 
@@ -98,6 +101,6 @@ fn a_key_of_another_did_and_a_short_passphrase_are_refused() {
     };
     let refused = opened(&quick(&mixed), "correct horse").unwrap_err();
     assert_eq!(refused, EncryptedError::AnotherKey);
-    let short = encrypt(&ours, "1234567", [1; 16], [2; 12]);
+    let short = ours.encrypt("1234567", [1; 16], [2; 12]);
     assert_eq!(short.unwrap_err(), EncryptedError::ShortPassphrase);
 }
