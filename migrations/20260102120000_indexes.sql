@@ -14,6 +14,7 @@ ALTER TABLE public.request_logs
   VALIDATE CONSTRAINT request_logs_openrouter_cost_check,
   VALIDATE CONSTRAINT request_logs_server_tool_cost_check,
   VALIDATE CONSTRAINT request_logs_upstream_inference_cost_check,
+  VALIDATE CONSTRAINT request_logs_first_byte_check,
   VALIDATE CONSTRAINT request_logs_known_cost_check,
   VALIDATE CONSTRAINT request_logs_cost_state_check;
 
