@@ -25,7 +25,8 @@ const BESIDE: [(&str, &[&str]); 2] = [
             "TypeScript client",
         ],
     ),
-    ("package", &["storage on PGlite"]),
+    // Its optimisation uses one core.
+    ("package", &["storage on PGlite", "ledger"]),
 ];
 
 /// Whether a step runs beside another one.
