@@ -66,6 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let context = Context::new(options.openrouter_recordings.clone())?;
     let everything = options.steps.is_empty();
+    // Asked for now: the steps build this program again, and the file that runs here is then a deleted one.
+    let program = std::env::current_exe()?;
     let mut lines = Vec::new();
     let mut beside = Vec::new();
     for Step(name, work) in STEPS {
@@ -73,7 +75,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             if is_beside(name) {
                 continue;
             }
-            beside.extend(Beside::start(name, &context, &options.passed_on())?);
+            beside.extend(Beside::start(
+                name,
+                &program,
+                &context,
+                &options.passed_on(),
+            )?);
         } else if !options.steps.iter().any(|it| it == name) {
             continue;
         }
@@ -90,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     for lane in beside {
-        lines.extend(lane.finish()?);
+        lines.extend(lane.finish());
     }
     if let Some(path) = &options.report {
         report::write(path, &lines)?;

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use stack::RunDir;
 use stack::process::{ProcessError, run_visibly};
 
@@ -39,13 +40,16 @@ pub(super) struct Beside {
     steps: &'static [&'static str],
     log: PathBuf,
     report: PathBuf,
+    start: Instant,
     process: JoinHandle<Result<ExitStatus, ProcessError>>,
 }
 
 impl Beside {
-    /// Starts the steps that run beside `step`, if there are any, with the options of this run.
+    /// Starts the steps that run beside `step`, if there are any: with `program`, which is this one, and with the
+    /// options of this run.
     pub(super) fn start(
         step: &str,
+        program: &Path,
         context: &Context,
         options: &[OsString],
     ) -> Result<Option<Self>> {
@@ -56,7 +60,7 @@ impl Beside {
         let log = run.path().join("output.log");
         let report = run.path().join("report.json");
         let output = File::create(&log)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(program);
         command
             .arg("test")
             .args(*steps)
@@ -70,19 +74,29 @@ impl Beside {
             steps,
             log,
             report,
+            start: Instant::now(),
             process: thread::spawn(move || run_visibly(&mut command)),
         }))
     }
 
-    /// Waits for the steps, prints their output, and returns their rows of the table.
-    pub(super) fn finish(self) -> Result<Vec<Line>> {
+    /// Waits for the steps, prints their output, and returns their rows of the table. Steps that could not be run
+    /// have failed.
+    pub(super) fn finish(self) -> Vec<Line> {
+        let (steps, start) = (self.steps, self.start);
+        self.lines().unwrap_or_else(|error| {
+            eprintln!("{}: {error:#}", steps.join(", "));
+            let failed = |step: &&str| Line::new(step, start.elapsed(), Err(anyhow!("not run")));
+            steps.iter().map(failed).collect()
+        })
+    }
+
+    fn lines(self) -> Result<Vec<Line>> {
         let Ok(status) = self.process.join() else {
-            bail!("the thread of {} panicked", self.steps.join(", "));
+            bail!("the thread panicked");
         };
         let status = status?;
         eprintln!("{}", fs::read_to_string(&self.log)?);
-        report::read(&self.report)
-            .with_context(|| format!("{} ended early: {status}", self.steps.join(", ")))
+        report::read(&self.report).with_context(|| format!("ended early: {status}"))
     }
 }
 
