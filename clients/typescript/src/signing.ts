@@ -80,11 +80,14 @@ export function createSigner(options: SignerOptions): (target: Target) => Promis
     };
     if (scheme === "rfc9421") {
       const { text, params, contentDigest } = await signatureBase(parts, identity.algorithm);
-      return {
+      const headers: SignedHeaders = {
         "signature-input": `sig=${params}`,
         signature: `sig=:${base64(await identity.sign(utf8(text)))}:`,
-        ...(contentDigest !== undefined && { "content-digest": contentDigest }),
       };
+      if (contentDigest !== undefined) {
+        headers["content-digest"] = contentDigest;
+      }
+      return headers;
     }
     const text = await signingString(parts);
     return {

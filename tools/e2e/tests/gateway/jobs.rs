@@ -41,7 +41,8 @@ fn age(world: &World, user: &User<'_>, hours: u32) {
     let did = user.did.as_str();
     world
         .sql(&format!(
-            "UPDATE public.request_logs SET next_reconcile_at = NULL, request_time = now() - interval '{hours} hours'
+            "UPDATE public.request_logs SET next_reconcile_at = NULL, request_time = now() - interval '{hours} hours',
+               response_time = now() - interval '{hours} hours' + (response_time - request_time)
               WHERE did = '{did}'"
         ))
         .unwrap();
