@@ -32,6 +32,9 @@ const NOBODY: &str = "http://127.0.0.1:9";
 /// The API key of the programs.
 pub(super) const TOKEN: &str = "a-token-of-the-tests";
 
+/// The variable that is printed last.
+const LAST_VARIABLE: &str = "OPENROUTER_API_KEY";
+
 /// A user's proxy.
 pub(super) struct Serve {
     child: Child,
@@ -53,17 +56,21 @@ impl Serve {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let variables = stdout.lines().take(7).map(|line| {
+        let mut variables = Vec::new();
+        for line in stdout.lines() {
             let line = line.unwrap();
             let (name, value) = line
                 .strip_prefix("export ")
                 .unwrap()
                 .split_once('=')
                 .unwrap();
-            (name.to_owned(), value.trim_matches('\'').to_owned())
-        });
+            variables.push((name.to_owned(), value.trim_matches('\'').to_owned()));
+            if name == LAST_VARIABLE {
+                break;
+            }
+        }
         Self {
-            variables: variables.collect(),
+            variables,
             child,
             _identity: identity,
         }
