@@ -223,10 +223,11 @@ describe.concurrent("the console", () => {
       writeFileSync(made, await makeIdentity(page));
     });
     await llmgw("identity", "import", made, "--passphrase-file", passphrase);
+    const { did } = JSON.parse(readFileSync(made, "utf8")) as { did: string };
+    expect(JSON.parse(readFileSync(kept, "utf8"))).toMatchObject({ did });
     // It signs.
     const { stdout } = await llmgw("usage", "--gateway", GATEWAY, "--json");
-    const { did } = JSON.parse(readFileSync(made, "utf8")) as { did: string };
-    expect(JSON.parse(stdout)).toMatchObject({ data: { did } });
+    expect(JSON.parse(stdout)).toMatchObject({ total_requests: 0 });
     await llmgw("identity", "export", exported, "--encrypted", "--passphrase-file", passphrase);
     await visit(async (person) => {
       const { page } = person;
