@@ -1,6 +1,6 @@
 //! The command line: global options, and one module per command with its arguments.
 //!
-//! A new command is a module here, a variant of [`Command`], and a line in [`run`].
+//! A new command is a module here, a variant of [`Command`], and a line in [`run()`].
 
 mod chat;
 mod completions;
