@@ -36,6 +36,19 @@ async function makeIdentity(page: Page): Promise<string> {
   return readFileSync(await (await saved).path(), "utf8");
 }
 
+/** Chooses a backup; its passphrase is asked for once the file has been read. */
+async function choose(page: Page, backup: Parameters<ReturnType<Page["locator"]>["setInputFiles"]>[0]): Promise<void> {
+  const passphrases = page.getByLabel("Passphrase", { exact: true });
+  const before = await passphrases.count();
+  await page.getByLabel("Backup file").setInputFiles(backup);
+  await until(() => passphrases.count(), before + 1);
+}
+
+async function restoreWith(page: Page, passphrase: string): Promise<void> {
+  await page.getByLabel("Passphrase", { exact: true }).last().fill(passphrase);
+  await page.getByRole("button", { name: "Restore" }).click();
+}
+
 async function ask(page: Page, text: string): Promise<void> {
   await page.getByLabel("Message").fill(text);
   await page.getByRole("button", { name: "Send" }).click();
@@ -172,16 +185,10 @@ describe.concurrent("the console", () => {
       await person.open();
       await page.getByRole("heading", { name: "Begin here" }).waitFor();
       expect(await page.content()).not.toContain(did);
-      await page.getByLabel("Backup file").setInputFiles({
-        name: "backup.json",
-        mimeType: "application/json",
-        buffer: Buffer.from(file),
-      });
-      await page.getByLabel("Passphrase", { exact: true }).last().fill("a wrong passphrase");
-      await page.getByRole("button", { name: "Restore" }).click();
+      await choose(page, { name: "backup.json", mimeType: "application/json", buffer: Buffer.from(file) });
+      await restoreWith(page, "a wrong passphrase");
       await page.getByText("The passphrase is wrong, or the file was changed.").waitFor();
-      await page.getByLabel("Passphrase", { exact: true }).last().fill(PASSPHRASE);
-      await page.getByRole("button", { name: "Restore" }).click();
+      await restoreWith(page, PASSPHRASE);
       await page.getByText("No key yet.").waitFor();
       // A second identity beside it.
       const second = await user();
@@ -232,9 +239,8 @@ describe.concurrent("the console", () => {
     await visit(async (person) => {
       const { page } = person;
       await person.open("identity");
-      await page.getByLabel("Backup file").setInputFiles(exported);
-      await page.getByLabel("Passphrase", { exact: true }).last().fill(PASSPHRASE);
-      await page.getByRole("button", { name: "Restore" }).click();
+      await choose(page, exported);
+      await restoreWith(page, PASSPHRASE);
       await page.getByText("No key yet.").waitFor();
       await page.goto(`${GATEWAY}/console#/identity`);
       await page.getByText(did).waitFor();

@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { qrPath } from "../qr.js";
 
@@ -150,6 +150,32 @@ export function Begin(): JSX.Element {
   );
 }
 
+function Passphrase({
+  label,
+  hint,
+  autocomplete,
+  text,
+}: {
+  label: string;
+  hint?: string;
+  autocomplete: "new-password" | "current-password";
+  text: Signal<string>;
+}): JSX.Element {
+  return (
+    <Field label={label} hint={hint}>
+      {(ids) => (
+        <input
+          {...ids}
+          type="password"
+          autocomplete={autocomplete}
+          value={text.value}
+          onInput={(event) => (text.value = event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}
+
 function Make(): JSX.Element {
   const first = useSignal("");
   const second = useSignal("");
@@ -179,28 +205,8 @@ function Make(): JSX.Element {
     >
       <h2>{t.make}</h2>
       <p>{t.makeLead}</p>
-      <Field label={t.passphrase} hint={t.passphraseHint}>
-        {(ids) => (
-          <input
-            {...ids}
-            type="password"
-            autocomplete="new-password"
-            value={first.value}
-            onInput={(event) => (first.value = event.currentTarget.value)}
-          />
-        )}
-      </Field>
-      <Field label={t.again}>
-        {(ids) => (
-          <input
-            {...ids}
-            type="password"
-            autocomplete="new-password"
-            value={second.value}
-            onInput={(event) => (second.value = event.currentTarget.value)}
-          />
-        )}
-      </Field>
+      <Passphrase label={t.passphrase} hint={t.passphraseHint} autocomplete="new-password" text={first} />
+      <Passphrase label={t.again} autocomplete="new-password" text={second} />
       <Failure error={work.error.value} />
       <button type="submit" class="primary" disabled={work.busy.value}>
         {work.busy.value ? t.making : t.create}
@@ -257,17 +263,7 @@ function Restore(): JSX.Element {
         )}
       </Field>
       {needsPassphrase() ? (
-        <Field label={t.passphrase}>
-          {(ids) => (
-            <input
-              {...ids}
-              type="password"
-              autocomplete="current-password"
-              value={passphrase.value}
-              onInput={(event) => (passphrase.value = event.currentTarget.value)}
-            />
-          )}
-        </Field>
+        <Passphrase label={t.passphrase} autocomplete="current-password" text={passphrase} />
       ) : null}
       <Failure error={work.error.value} />
       <button type="submit" disabled={work.busy.value || file.value === undefined}>
