@@ -64,7 +64,7 @@ pub fn identify(
             query: CanonicalQuery::from_raw(&request.query)?,
         });
     }
-    match authenticate(request, audiences, max_body, now) {
+    match verify_signature(request, audiences, max_body, now) {
         Ok(Authenticated {
             caller,
             path,
@@ -132,6 +132,16 @@ pub fn authenticate(
     if token::presented(&request.headers)?.is_some() {
         return Err(AuthError::SignatureRequired);
     }
+    verify_signature(request, audiences, max_body, now)
+}
+
+/// Checks the signature of a request that comes without an access token.
+fn verify_signature(
+    request: &Incoming,
+    audiences: &Audiences,
+    max_body: usize,
+    now: Timestamp,
+) -> Result<Authenticated, AuthError> {
     let credentials = Scheme::of(&request.headers)?.credentials(&request.headers)?;
     check_window(credentials.signed_at, now)?;
     check_expiry(credentials.expires_at, now)?;
