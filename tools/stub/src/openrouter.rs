@@ -94,7 +94,7 @@ impl OpenRouter {
         }
     }
 
-    /// The value of `OPENROUTER_BASE_URL`.
+    /// The value of `GATEWAY_OPENROUTER_URL`.
     #[must_use]
     pub fn base_url(&self) -> String {
         self.url.clone()

@@ -15,6 +15,7 @@ use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspac
 use stub::OpenRouter;
 
 use crate::demo::{self, Running};
+use crate::deployment::{KEYSET_SECRET, functions_env};
 
 /// The deployed functions.
 pub(crate) const FUNCTIONS: [&str; 7] = [
@@ -27,7 +28,6 @@ pub(crate) const FUNCTIONS: [&str; 7] = [
     "reconcile",
 ];
 /// The name of the keyset's secret.
-const KEYSET_SECRET: &str = "llm-gateway/keyset";
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 
 #[derive(Args)]
@@ -141,7 +141,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         })?
         .base_url()
     };
-    let env = functions_env(&gateway_port, &database, &secrets, openrouter_url);
+    let mut env = functions_env(gateway_port.url(), &database, &secrets, openrouter_url);
+    env.extend([
+        // As the samples of events/ do.
+        ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
+        ("RUST_LOG", "info".to_owned()),
+    ]);
     let mut gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
         Watch::functions(&tools, &run, gateway_port, &env)
     })?;
@@ -191,21 +196,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     eprintln!("Stopping …");
     Ok(())
-}
-
-/// The functions' configuration.
-fn functions_env(gateway: &Port, database: &Database, secrets: &Moto, openrouter: String) -> Env {
-    let mut env = vec![
-        ("GATEWAY_AUDIENCES", gateway.url()),
-        ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
-        ("GATEWAY_OPENROUTER_URL", openrouter),
-        // As the samples of events/ do.
-        ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
-        ("RUST_LOG", "info".to_owned()),
-    ];
-    env.extend(database.env());
-    env.extend(secrets.env());
-    env
 }
 
 /// Writes a file for a shell to source: the functions' configuration, as `llmgw admin` reads it, and the

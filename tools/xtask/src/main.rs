@@ -4,6 +4,7 @@ mod bench;
 mod bench_database;
 mod clients;
 mod demo;
+mod deployment;
 mod dev;
 mod fuzz;
 mod ledger;

@@ -25,7 +25,7 @@ use shared::identity::access_token::AccessToken;
 
 use crate::{
     clients::sdks,
-    tokens::{make, manage, mistyped},
+    tokens::{Refused, make, mistyped},
 };
 
 /// The features in the order of the table's columns, each with its outcome.
@@ -116,25 +116,13 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     async fn new(world: &'a World) -> Self {
         let user = world.user().unwrap();
-        let with = async |name: &str, more: Value| {
-            let mut settings = settings(name);
-            settings
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            make(&user, settings).await
-        };
-        let (_, whole) = with("mistyped", json!({})).await;
-        let (revoked_id, revoked) = with("revoked", json!({})).await;
-        let path = format!("/api/v1/tokens/{revoked_id}");
-        manage(&user, http::Method::DELETE, &path, &Value::Null).await;
-        let (_, spent) = with(
-            "spent",
-            json!({"budgets": [{"period": "day", "amount": "0.0000001"}]}),
-        )
-        .await;
-        let (_, narrow) = with("narrow", json!({"models": ["openai/*"]})).await;
-        let (_, slow) = with("slow", json!({"requests_per_minute": 1})).await;
+        let (_, whole) = make(&user, settings("mistyped")).await;
+        let Refused {
+            revoked,
+            spent,
+            narrow,
+            slow,
+        } = Refused::make(&user).await;
         let unknown = AccessToken::from_randomness([7; 32]).expose().to_string();
         let tokens = [mistyped(&whole), unknown, revoked, spent, narrow, slow];
         let refused = REFUSALS

@@ -464,33 +464,51 @@ fn anthropic_python() {
     });
 }
 
+/// Tokens that are refused: a revoked one, one whose budget is reached, one for models of one author, and, from its
+/// second request on, one with a rate.
+pub(crate) struct Refused {
+    pub(crate) revoked: String,
+    pub(crate) spent: String,
+    pub(crate) narrow: String,
+    pub(crate) slow: String,
+}
+
+impl Refused {
+    pub(crate) async fn make(user: &User<'_>) -> Self {
+        let with = async |name: &str, more: Value| {
+            let mut settings = settings(name);
+            settings
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            make(user, settings).await
+        };
+        let (revoked_id, revoked) = with("revoked", json!({})).await;
+        let path = format!("{TOKENS}/{revoked_id}");
+        manage(user, Method::DELETE, &path, &Value::Null).await;
+        let of_a_budget = json!({"budgets": [{"period": "day", "amount": "0.0000001"}]});
+        let (_, spent) = with("spent", of_a_budget).await;
+        let (_, narrow) = with("narrow", json!({"models": ["openai/*"]})).await;
+        let (_, slow) = with("slow", json!({"requests_per_minute": 1})).await;
+        Self {
+            revoked,
+            spent,
+            narrow,
+            slow,
+        }
+    }
+}
+
 /// The report of a program that knows a base URL and a token, and the books.
 async fn transcript(world: &World, mut program: Command) -> String {
     let user = world.user().unwrap();
     let (_, token) = make(&user, settings("program")).await;
-    let with = async |name: &str, more: Value| {
-        let mut settings = settings(name);
-        settings
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        make(&user, settings).await
-    };
-    let (revoked_id, revoked) = with("revoked", json!({})).await;
-    manage(
-        &user,
-        Method::DELETE,
-        &format!("{TOKENS}/{revoked_id}"),
-        &Value::Null,
-    )
-    .await;
-    let (_, spent) = with(
-        "spent",
-        json!({"budgets": [{"period": "day", "amount": "0.0000001"}]}),
-    )
-    .await;
-    let (_, narrow) = with("narrow", json!({"models": ["openai/*"]})).await;
-    let (_, slow) = with("slow", json!({"requests_per_minute": 1})).await;
+    let Refused {
+        revoked,
+        spent,
+        narrow,
+        slow,
+    } = Refused::make(&user).await;
     chat_with(world, &slow, "sdk/chat").await;
     let refused = json!({
         "mistyped": mistyped(&token),

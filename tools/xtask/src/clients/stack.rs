@@ -14,15 +14,11 @@ use shared::identity::signing::{Audience, Nonce};
 use shared::vault::secret::ApiKey;
 use stack::probe::Probe;
 use stack::process::{Launch, Process};
-use stack::progress::step;
-use stack::{
-    Database, Env, Function, Functions, Moto, Port, RunDir, Tools, Vault, Watch, Workspace,
-};
-use stub::OpenRouter;
-use tokio::runtime::Runtime;
+use stack::{Port, RunDir, Tools, Workspace};
 
-const KEYSET_SECRET: &str = "llm-gateway/keyset";
-const FUNCTIONS: [&str; 3] = ["proxy", "tokens", "health"];
+use crate::deployment::Deployment;
+
+const FUNCTIONS: [(&str, usize); 3] = [("proxy", 1), ("tokens", 1), ("health", 1)];
 /// The API key of programs that go through `llmgw serve`.
 const SERVE_TOKEN: &str = "a-token-of-this-machine";
 const READY: Duration = Duration::from_secs(30);
@@ -30,13 +26,7 @@ const READY: Duration = Duration::from_secs(30);
 /// A running gateway.
 pub(super) struct Gateway {
     workspace: Workspace,
-    functions: Functions,
-    watch: Watch,
-    database: Database,
-    vault: Vault,
-    runtime: Runtime,
-    _instances: Vec<Function>,
-    _services: (Moto, OpenRouter, RunDir),
+    deployment: Deployment,
 }
 
 /// A user with a key, and with nothing in the books yet.
@@ -56,52 +46,20 @@ pub(super) struct Access {
 
 impl Gateway {
     pub(super) fn start(workspace: &Workspace) -> Result<Self> {
-        let tools = Tools::install(workspace)?;
-        let run = RunDir::unique(workspace, "clients")?;
-        let names = [&FUNCTIONS[..], &["llmgw"]].concat();
-        let functions = step("Functions (cargo build)", || {
-            Functions::build(workspace, &names)
-        })?;
-        let database = step("Supabase (PostgreSQL)", || {
-            Database::postgres(&tools, &run, Port::free()?).map_err(anyhow::Error::from)
-        })?;
-        let secrets = Moto::start(&tools, &run, Port::free()?)?;
-        let vault = Vault::create(&secrets, KEYSET_SECRET)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
-        let openrouter = runtime.block_on(OpenRouter::demo())?;
-        let watch = Watch::only_apis(&tools, &run, Port::free()?)?;
-        let mut env: Env = vec![
-            ("GATEWAY_AUDIENCES", watch.url()),
-            ("KEYSET_SECRET_NAME", KEYSET_SECRET.to_owned()),
-            ("OPENROUTER_BASE_URL", openrouter.base_url()),
-            ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
+        let settings = vec![
             ("RUST_LOG", "info".to_owned()),
             // Programs ask for several things at once.
             ("AWS_LAMBDA_MAX_CONCURRENCY", "16".to_owned()),
         ];
-        env.extend(database.env());
-        env.extend(secrets.env());
-        let instances = FUNCTIONS.map(|name| -> Result<Function> {
-            Ok(Function::spawn(
-                &watch,
-                &run,
-                name,
-                functions.binary(name)?,
-                &env,
-            )?)
-        });
+        let tools = Tools::install(workspace)?;
         Ok(Self {
             workspace: workspace.clone(),
-            _instances: instances.into_iter().collect::<Result<_>>()?,
-            functions,
-            watch,
-            database,
-            vault,
-            runtime,
-            _services: (secrets, openrouter, run),
+            deployment: Deployment::start(workspace, &tools, "clients", &FUNCTIONS, settings)?,
         })
+    }
+
+    fn url(&self) -> String {
+        self.deployment.gateway.url()
     }
 
     pub(super) fn workspace(&self) -> &Workspace {
@@ -112,13 +70,16 @@ impl Gateway {
     pub(super) fn user(&self) -> Result<User> {
         let identity = Identity::generate(getrandom::fill)?;
         let key = ApiKey::new("sk-or-v1-for-the-stand-in-only".to_owned())?;
-        self.vault.store_key(&self.database, identity.did(), &key)?;
+        let Deployment {
+            vault, database, ..
+        } = &self.deployment;
+        vault.store_key(database, identity.did(), &key)?;
         Ok(User { identity })
     }
 
     /// Makes an access token.
     pub(super) fn by_token(&self, user: &User) -> Result<Access> {
-        let gateway = llmgw::gateway::Gateway::new(Audience::parse(&self.watch.url())?);
+        let gateway = llmgw::gateway::Gateway::new(Audience::parse(&self.url())?);
         let body = json!({"name": "program", "budgets": [{"period": "day", "amount": "1"}]});
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
@@ -128,12 +89,12 @@ impl Gateway {
             Clock::system().now(),
             &Nonce::from_random(nonce),
         )?;
-        let made: Value = self.runtime.block_on(async {
+        let made: Value = self.deployment.runtime.block_on(async {
             let client = http_client::build(http_client::web_roots(), Duration::from_secs(5))?;
             let answer = client.execute(request.try_into()?).await?;
             anyhow::Ok(serde_json::from_slice(&answer.bytes().await?)?)
         })?;
-        let base = format!("{}/api/v1/openrouter", self.watch.url());
+        let base = format!("{}/api/v1/openrouter", self.url());
         Ok(Access {
             openai: base.clone(),
             anthropic: base.clone(),
@@ -151,14 +112,14 @@ impl Gateway {
         let file = run.path().join("identity.json");
         user.identity.save(&file, Existing::Replace)?;
         let port = Port::free()?;
-        let mut command = Command::new(self.functions.binary("llmgw")?);
+        let mut command = Command::new(self.deployment.functions.binary("llmgw")?);
         command
             .args([
                 "serve",
                 "--port",
                 &port.number().to_string(),
                 "--gateway",
-                &self.watch.url(),
+                &self.url(),
                 "--identity",
             ])
             .arg(&file)
@@ -180,6 +141,7 @@ impl Gateway {
     pub(super) fn rows(&self, user: &User) -> Result<Vec<Value>> {
         let did = user.did().as_str().replace(':', "%3A");
         let rows = self
+            .deployment
             .database
             .select(&format!("request_logs?did=eq.{did}&order=request_time"))?;
         Ok(rows.as_array().cloned().unwrap_or_default())
