@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     process::Command,
     time::{Duration, Instant},
 };
@@ -99,7 +98,7 @@ fn the_scheduled_event_runs_the_artifact() {
     with_world(async |world| {
         let run = world.run("emulator-reconcile").unwrap();
         let emulator = start(world, &run, "reconcile", TIMEOUT);
-        let event = fs::read(world.project("events/reconcile-scheduled.json")).unwrap();
+        let event = crate::reconciliation::event(world, &world.user().unwrap());
         for _ in 0..2 {
             let answer = invoke(world, &emulator, event.clone()).await;
             let summary: Value = serde_json::from_slice(&answer).unwrap();

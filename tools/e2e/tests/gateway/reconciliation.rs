@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stub::scripted::{CUT_BYOK_TOTAL, CUT_COST_PLAIN};
 
 /// The scheduled event, for one user's rows: tests that run at the same time have open rows, too.
-fn event(world: &World, user: &User<'_>) -> Vec<u8> {
+pub(crate) fn event(world: &World, user: &User<'_>) -> Vec<u8> {
     let sample = fs::read(world.project("events/reconcile-scheduled.json")).unwrap();
     let mut event: Value = serde_json::from_slice(&sample).unwrap();
     event["did"] = json!(user.did.as_str());
