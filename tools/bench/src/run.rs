@@ -46,7 +46,7 @@ fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
     let mut command = cargo::command(workspace);
     command.args(["build", "--release", "--bin", "passthrough"]);
     if !packaged {
-        command.args(["--bin", "proxy", "--bin", "health"]);
+        command.args(["--bin", "proxy", "--bin", "health", "--bin", "console"]);
     }
     let status = step("building for release (some minutes the first time)", || {
         run_visibly(&mut command)
@@ -69,6 +69,7 @@ fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
     Ok(Binaries {
         proxy: of("proxy", "ProxyFunction")?,
         health: of("health", "HealthFunction")?,
+        console: of("console", "ConsoleFunction")?,
         passthrough: release.join("passthrough"),
     })
 }

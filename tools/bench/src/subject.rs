@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::signer::Signer;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared::identity::signing::Nonce;
 use stack::{
     Env,
@@ -124,6 +124,22 @@ impl Subject {
             ))),
             Self::Function(environment) => environment.prepare(&method, &path, &body),
         }
+    }
+
+    /// Makes a request of a browser for the console's page.
+    pub fn prepare_page() -> Result<Prepared> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let id = uuid::Builder::from_random_bytes(random).into_uuid();
+        let headers = HeaderMap::from_iter([
+            (
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, br"),
+            ),
+            (header::USER_AGENT, HeaderValue::from_static("bench")),
+        ]);
+        let event = event::rest(id, &Method::GET, "/console", &headers, &[]);
+        Ok(Prepared::Event(id, event))
     }
 
     /// Sends a request, and calls `take` with each piece of the answer's body as it arrives.
