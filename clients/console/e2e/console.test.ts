@@ -609,6 +609,25 @@ describe.concurrent("the console", () => {
       expect(await page.getByRole("button", { name: /^Say hello slowly/ }).count()).toBe(0);
     }));
 
+  it("finds out later what an answer cost", () =>
+    visit(async (person) => {
+      const { page } = person;
+      await person.restore(await user());
+      await person.open("chat");
+      await page.route("**/api/v1/usage/requests?*", (route) => route.fulfill({ status: 429, json: {} }));
+      await ask(page, "Say hello");
+      await page.getByText("once the stream had ended.").waitFor();
+      await page.getByText("Cost not known yet").waitFor();
+      await page.unroute("**/api/v1/usage/requests?*");
+      await page.reload();
+      await page.getByRole("button", { name: /^Say hello/ }).click();
+      await page.getByText("Cost $0.000123").waitFor();
+      await page.reload();
+      await page.route("**/api/v1/usage/requests?*", (route) => route.fulfill({ status: 429, json: {} }));
+      await page.getByRole("button", { name: /^Say hello/ }).click();
+      await page.getByText("Cost $0.000123").waitFor();
+    }));
+
   it("tells whether the gateway is well", () =>
     visit(async (person) => {
       const { page } = person;
