@@ -187,24 +187,6 @@ fn an_identity_moves_by_a_private_file() {
 }
 
 #[test]
-fn shells_can_complete_commands() {
-    let user = User::without_identity();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = succeed(&user, &["completions", shell]);
-        assert!(script.contains("generate-token"), "{shell}");
-    }
-    let bash = succeed(&user, &["completions", "bash"]);
-    let file = user.home.path().join("llmgw.bash");
-    fs::write(&file, bash).unwrap();
-    let asked = std::process::Command::new("bash")
-        .args(["-c", "source \"$0\"; COMP_WORDS=(llmgw ser); COMP_CWORD=1; _llmgw llmgw ser llmgw; echo \"${COMPREPLY[@]}\""])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert_eq!(text(&asked.stdout), "serve\n", "{asked:?}");
-}
-
-#[test]
 fn removing_the_profile_in_use_chooses_another() {
     let user = User::without_identity();
     let added = user.run(&["profile", "add", "a", "https://a.example.com"]);
