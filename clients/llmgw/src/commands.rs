@@ -79,7 +79,7 @@ pub enum Command {
     /// Manage several gateways and identities by name
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
-    /// Get an access token by the user's approval in a browser, without an identity
+    /// Show what is missing to use the gateway, or get an access token by approval in a browser
     Login(login::LoginArgs),
     /// Store your OpenRouter key at the gateway, or have one created
     Connect(connect::ConnectArgs),
