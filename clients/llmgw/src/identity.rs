@@ -88,6 +88,12 @@ impl Identity {
         Ok(Self::from_seed(&seed))
     }
 
+    /// Whether a program holds the key.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        matches!(self.key, Key::External { .. })
+    }
+
     /// Reads an identity file. Refuses one that others may read.
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
         Self::parse(&read_private(path)?, path)
