@@ -34,6 +34,7 @@ const CHUNK: f64 = 0.2;
 pub struct Binaries {
     pub proxy: PathBuf,
     pub health: PathBuf,
+    pub console: PathBuf,
     pub passthrough: PathBuf,
 }
 

@@ -46,7 +46,7 @@ fn binaries(workspace: &Workspace, options: &Options) -> Result<Binaries> {
     let mut command = cargo::command(workspace);
     command.args(["build", "--release", "--bin", "passthrough"]);
     if !options.packaged {
-        command.args(["--bin", "health"]);
+        command.args(["--bin", "health", "--bin", "console"]);
         if options.proxy.is_none() {
             command.args(["--bin", "proxy"]);
         }
@@ -77,6 +77,7 @@ fn binaries(workspace: &Workspace, options: &Options) -> Result<Binaries> {
             None => of("proxy", "ProxyFunction")?,
         },
         health: of("health", "HealthFunction")?,
+        console: of("console", "ConsoleFunction")?,
         passthrough: release.join("passthrough"),
     })
 }

@@ -128,6 +128,22 @@ impl Subject {
         }
     }
 
+    /// Makes a request of a browser for the console's page.
+    pub fn prepare_page() -> Result<Prepared> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let id = uuid::Builder::from_random_bytes(random).into_uuid();
+        let headers = HeaderMap::from_iter([
+            (
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, br"),
+            ),
+            (header::USER_AGENT, HeaderValue::from_static("bench")),
+        ]);
+        let event = event::rest(id, &Method::GET, "/console", &headers, &[]);
+        Ok(Prepared::Event(id, event))
+    }
+
     /// Sends a request, and calls `take` with each piece of the answer's body as it arrives.
     pub async fn send(
         &self,

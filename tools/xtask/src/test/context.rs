@@ -63,7 +63,7 @@ impl Context {
         if let Some(folder) = recordings {
             available.push(("OPENROUTER_RECORDINGS", text(folder)?));
         }
-        if let Some(program) = browser::find() {
+        if let Some(program) = browser::find(browser::CHROMIUM) {
             available.push(("CHROMIUM", text(program)?));
         }
         Ok(Self {
