@@ -15,7 +15,7 @@ pub enum DidError {
     Grammar,
     /// A method whose key the gateway cannot find, or not without a look-up that is off.
     #[error(
-        "the DID method {method:?} is not supported here; use did:key or did:jwk with Ed25519 or P-256"
+        "the DID method {method:?} is not supported; use did:key or did:jwk with Ed25519 or P-256"
     )]
     UnsupportedMethod {
         /// The method's name, of the alphabet `[a-z0-9]`.
