@@ -20,6 +20,8 @@ use crate::{
 pub(crate) const KEYS: &str = "/api/v1/keys";
 /// The caller's access tokens.
 pub(crate) const TOKENS: &str = "/api/v1/tokens";
+/// OpenRouter's models.
+pub(crate) const MODELS: &str = "/api/v1/openrouter/models";
 /// The caller's usage.
 pub(crate) const USAGE: &str = "/api/v1/usage";
 

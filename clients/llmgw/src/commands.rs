@@ -3,7 +3,7 @@
 //! A new command is a module here, a variant of [`Command`], and a line in [`run()`].
 
 mod chat;
-mod completions;
+pub mod completions;
 mod connect;
 mod doctor;
 mod identity;
@@ -24,7 +24,7 @@ pub use self::serve::fuzzing as serve_fuzzing;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::{
     admin::{self, AdminArgs},
@@ -79,7 +79,7 @@ pub enum Command {
     /// Manage several gateways and identities by name
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
-    /// Get an access token by the user's approval in a browser, without an identity
+    /// Show what is missing to use the gateway, or get an access token by approval in a browser
     Login(login::LoginArgs),
     /// Store your OpenRouter key at the gateway, or have one created
     Connect(connect::ConnectArgs),
@@ -122,7 +122,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Connect(args) => connect::run(args, context),
         Command::Keys(args) => keys::run(args, context),
         Command::Tokens(command) => tokens::run(command, context),
-        Command::Models(args) => models::run(args, context),
+        Command::Models(args) => models::run(&args, context),
         Command::Chat(args) => chat::run(args, context),
         Command::Logs(args) => chat::logs(&args, context),
         Command::Usage(args) => usage::run(args, context),
@@ -132,12 +132,14 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<Outcome> {
         Command::Serve(args) => serve::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::Admin(args) => admin::run(args, context),
-        Command::Completions(args) => completions::run(&args, &mut Cli::command(), context),
+        Command::Completions(args) => completions::run(&args, context),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -158,10 +158,20 @@ pub struct MalformedName;
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
 #[must_use]
 pub fn directory(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    ours(config_home, home, ".config")
+}
+
+/// The cache directory: `llmgw` in `$XDG_CACHE_HOME`, by default in `~/.cache`.
+#[must_use]
+pub fn cache_directory(cache_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    ours(cache_home, home, ".cache")
+}
+
+fn ours(base: Option<PathBuf>, home: Option<PathBuf>, default: &str) -> Option<PathBuf> {
     let absolute = |path: &PathBuf| path.is_absolute();
-    let config_home = config_home.filter(absolute);
-    let config_home = config_home.or_else(|| Some(home.filter(absolute)?.join(".config")));
-    Some(config_home?.join("llmgw"))
+    let base = base.filter(absolute);
+    let base = base.or_else(|| Some(home.filter(absolute)?.join(default)));
+    Some(base?.join("llmgw"))
 }
 
 /// The reason why the configuration cannot be used.

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use jiff::tz::TimeZone;
 use llmgw::{
-    commands::{self, Cli},
-    config,
+    commands::{self, Cli, completions},
+    config::{self, ProfileName},
     context::{Context, Outcome},
     debug,
     settings::Settings,
@@ -18,6 +18,16 @@ use shared::clock::Clock;
 const SIGPIPE: u8 = 13;
 
 fn main() -> ExitCode {
+    if variable(completions::VARIABLE).is_some_and(|shell| !shell.is_empty()) {
+        let words: Vec<_> = env::args_os().collect();
+        let settings = settings(None, None);
+        let answered = completions::answer(&words, settings, Clock::system(), getrandom::fill);
+        return if answered.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let mut stdout = Stdout {
         out: io::stdout().lock(),
         reader_left: false,
@@ -69,13 +79,8 @@ fn run(cli: Cli, stdout: &mut dyn Write) -> Result<Outcome> {
     }
     let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = variable("TERM").is_some_and(|value| value == "dumb");
-    let config_home = variable("XDG_CONFIG_HOME").map(PathBuf::from);
     let context = &mut Context {
-        settings: Settings {
-            directory: config::directory(config_home, env::home_dir()),
-            profile: cli.profile,
-            identity: cli.identity,
-        },
+        settings: settings(cli.profile, cli.identity),
         clock: Clock::system(),
         time_zone: TimeZone::system(),
         random: getrandom::fill,
@@ -86,6 +91,16 @@ fn run(cli: Cli, stdout: &mut dyn Write) -> Result<Outcome> {
         stderr: &mut io::stderr().lock(),
     };
     commands::run(cli.command, context)
+}
+
+fn settings(profile: Option<ProfileName>, identity: Option<PathBuf>) -> Settings {
+    let base = |name| variable(name).map(PathBuf::from);
+    Settings {
+        directory: config::directory(base("XDG_CONFIG_HOME"), env::home_dir()),
+        cache: config::cache_directory(base("XDG_CACHE_HOME"), env::home_dir()),
+        profile,
+        identity,
+    }
 }
 
 #[expect(

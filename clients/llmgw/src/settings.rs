@@ -20,6 +20,8 @@ pub(crate) const DEFAULT_IDENTITY: &str = "identity.json";
 pub struct Settings {
     /// The configuration directory; `None` without a home directory.
     pub directory: Option<PathBuf>,
+    /// The directory of what can be fetched again; `None` without a home directory.
+    pub cache: Option<PathBuf>,
     /// The profile named by `--profile`.
     pub profile: Option<ProfileName>,
     /// The identity file named by `--identity`.
@@ -110,6 +112,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings {
             directory: Some(directory.path().to_owned()),
+            cache: None,
             profile: None,
             identity: None,
         };

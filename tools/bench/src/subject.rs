@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::stubs::until_quiet;
 
+/// The path of OpenRouter's API at the gateway.
+pub const PROXY: &str = "/api/v1/openrouter";
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 /// More time than any measurement takes.
 const TIMEOUT: Duration = Duration::from_mins(5);
@@ -258,12 +260,29 @@ pub fn signed_event(
     path: &str,
     body: &[u8],
 ) -> Result<(Uuid, Vec<u8>)> {
-    let path = format!("/api/v1/openrouter/{path}");
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    let mut headers = user.signed(method, &path, body, &Nonce::from_random(random))?;
+    let path = format!("{PROXY}/{path}");
+    let random = random()?;
+    let headers = user.signed(method, &path, body, &Nonce::from_random(random))?;
+    Ok(event_of(random, method, &path, headers, body))
+}
+
+/// API Gateway's event of a request whose sender is told by `headers`, and its id.
+pub fn event_of(
+    random: [u8; 16],
+    method: &Method,
+    path: &str,
+    mut headers: HeaderMap,
+    body: &[u8],
+) -> (Uuid, Vec<u8>) {
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("bench"));
     let id = uuid::Builder::from_random_bytes(random).into_uuid();
-    Ok((id, event::rest(id, method, &path, &headers, body)))
+    (id, event::rest(id, method, path, &headers, body))
+}
+
+/// Random bytes, for an id or a nonce.
+pub fn random<const LENGTH: usize>() -> Result<[u8; LENGTH]> {
+    let mut random = [0; LENGTH];
+    getrandom::fill(&mut random)?;
+    Ok(random)
 }

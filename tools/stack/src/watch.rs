@@ -26,8 +26,8 @@ use crate::workspace::RunDir;
 const READY: Duration = Duration::from_secs(30);
 
 /// The greatest number of concurrent instances of a function, which answer one request at a time. They are
-/// started as requests wait for one; those above the number wait, where Lambda would answer 429.
-const INSTANCES: &str = "64";
+/// started as requests wait for one; those above the number wait, where Lambda refuses them.
+pub const INSTANCES: usize = 64;
 
 /// A running `cargo lambda watch`.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Watch {
     ) -> Result<Process, ProcessError> {
         let mut command = watch(tools, run, port);
         command
-            .args(["--concurrency", INSTANCES])
+            .args(["--concurrency", &INSTANCES.to_string()])
             // A file of the developer's own would be read in addition.
             .env_remove("CARGO_LAMBDA_IGNORE_FILE")
             // The functions use this stack's credentials, not the developer's.

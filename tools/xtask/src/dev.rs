@@ -1,5 +1,6 @@
 //! `cargo xtask dev`: the gateway on this machine, from nothing to a first answer.
 
+mod front;
 mod services;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use llmgw::curl;
 use stack::progress::step;
+use stack::watch::INSTANCES;
 use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace, clients};
 use stub::OpenRouter;
 
@@ -107,6 +109,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let supabase_port = Port::fixed(options.supabase_port, "--supabase-port")?;
     let secrets_port = Port::fixed(options.secrets_port, "--secrets-port")?;
     let openrouter_port = Port::fixed(options.openrouter_port, "--openrouter-port")?;
+    // Behind the gateway's.
+    let functions_port = Port::free()?;
     let upstream = options.upstream()?;
 
     eprintln!("Starting the gateway on {}", gateway_port.url());
@@ -148,12 +152,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("RUST_LOG", "info".to_owned()),
     ]);
     let mut gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
-        Watch::functions(&tools, &run, gateway_port, &env)
+        runtime.block_on(front::listen(&gateway_port, &functions_port, INSTANCES))?;
+        anyhow::Ok(Watch::functions(&tools, &run, functions_port, &env)?)
     })?;
+    let gateway_url = gateway_port.url();
 
     let user_key = upstream.and_then(|upstream| upstream.key);
     let demonstrated = demo::run(&Running {
-        gateway: gateway.url(),
+        gateway: gateway_url.clone(),
         database: &database,
         secrets: &secrets,
         keyset_secret: KEYSET_SECRET,
@@ -167,15 +173,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         write_env(
             &file,
             &env,
-            &gateway.url(),
+            &gateway_url,
             &demonstrated.identity_file,
             llmgw,
         )
         .context("can't write the file of variables")?;
         try_it(&file, &demonstrated.curl);
         eprintln!(
-            "The console: {}/console (\"Use the demo identity\" signs in with an account)",
-            gateway.url()
+            "The console: {gateway_url}/console (\"Use the demo identity\" signs in with an account)"
         );
         eprintln!(
             "Logs: {}\nFunctions are rebuilt when their code changes; answers in flight break off then. \

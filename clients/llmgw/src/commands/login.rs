@@ -1,8 +1,10 @@
-//! `llmgw login`: a token from the user's console, for a program without an identity.
+//! `llmgw login`: the state of the user's own access; or a token from the user's console, for a program without an
+//! identity.
 //!
 //! The format of the link and of the sealed token is in `docs/use/console.md`.
 
 mod approval;
+mod overview;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -23,25 +25,25 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub struct LoginArgs {
     /// Ask for a token in a browser on this machine
-    #[arg(long, required_unless_present = "headless")]
+    #[arg(long, group = "way")]
     pub browser: bool,
     /// Use a browser on another machine: paste the code that it shows
-    #[arg(long)]
+    #[arg(long, group = "way")]
     pub headless: bool,
     /// The name that the user sees
-    #[arg(long, default_value = "llmgw")]
+    #[arg(long, default_value = "llmgw", requires = "way")]
     pub name: String,
     /// US dollars per day, week, month or in total, as in 5/day; the user may change it
-    #[arg(long, value_name = "AMOUNT/PERIOD")]
+    #[arg(long, value_name = "AMOUNT/PERIOD", requires = "way")]
     pub budget: Option<BudgetArg>,
     /// A model, or a pattern with * such as openai/*; may be repeated [default: all]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", requires = "way")]
     pub models: Vec<String>,
     /// Days until the token ends, or never (with a budget)
-    #[arg(long, value_name = "DAYS", default_value = "90d", value_parser = expiry)]
+    #[arg(long, value_name = "DAYS", default_value = "90d", value_parser = expiry, requires = "way")]
     pub expires: String,
     /// Print how a program takes the token
-    #[arg(long = "for", value_enum, value_name = "PROGRAM")]
+    #[arg(long = "for", value_enum, value_name = "PROGRAM", requires = "way")]
     pub program: Option<Program>,
     /// The gateway.
     #[command(flatten)]
@@ -49,11 +51,13 @@ pub struct LoginArgs {
 }
 
 const EXAMPLES: &str = "Examples:
+  llmgw login
   llmgw login --browser --gateway https://gw.example.com
   llmgw login --browser --budget 5/day --models 'openai/*' --for claude-code
   llmgw login --headless --name 'build server' --budget 20/month
 
-The user approves in the gateway's console; no identity is needed here. The token is printed this once. It is
+Alone it shows which gateway, identity and key are there, and the next step of a log-in; exit status 1 if
+one is missing. With --browser or --headless it gets an access token for a program: the user approves in the gateway's console; no identity is needed here. The token is printed this once. It is
 sealed on its way: the browser's history and the code on the screen cannot be used by anyone else.";
 
 /// Parses `90d` or `never`, as links have them.
@@ -66,8 +70,16 @@ fn expiry(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Asks for a token and prints it.
+/// Shows the state of the log-in, or asks for a token and prints it.
 pub(super) fn run(args: &LoginArgs, context: &mut Context<'_>) -> Result<Outcome> {
+    if args.browser || args.headless {
+        token(args, context)
+    } else {
+        overview::run(args.gateway.clone(), context)
+    }
+}
+
+fn token(args: &LoginArgs, context: &mut Context<'_>) -> Result<Outcome> {
     let gateway = context.settings.gateway(args.gateway.clone())?;
     let ephemeral = Ephemeral::generate()?;
     let state = random(context.random)?;

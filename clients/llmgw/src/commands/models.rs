@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::metering::money::Usd;
 
+use super::completions::remember_models;
 use crate::context::{Context, Outcome, block_on};
 use crate::{
-    api,
+    api::{self, MODELS},
     args::GatewayArgs,
     table::{Align, Table},
     terminal::printable,
 };
 
-const MODELS: &str = "/api/v1/openrouter/models";
 /// Prices are per token; people compare them per million.
 const MILLION_ZEROS: usize = 6;
 
@@ -58,18 +58,20 @@ const EXAMPLES: &str = "Examples:
 Prices are US dollars per million tokens of input and of output.";
 
 /// Prints the models.
-pub(super) fn run(args: ModelsArgs, context: &mut Context<'_>) -> Result<Outcome> {
-    let client = context.client(args.gateway)?;
+pub(super) fn run(args: &ModelsArgs, context: &mut Context<'_>) -> Result<Outcome> {
+    let client = context.client(args.gateway.clone())?;
     let listed: Vec<Box<RawValue>> =
         block_on(async { api::ask(&client, api::get(MODELS, &[])?).await })?;
     let words: Vec<_> = args.words.iter().map(|word| word.to_lowercase()).collect();
-    let mut chosen = Vec::new();
+    let (mut chosen, mut ids) = (Vec::new(), Vec::new());
     for description in listed {
         let model: Model = api::read(&description)?;
+        ids.push(model.id.clone());
         if model.contains(&words) && (!args.free || model.is_free()) {
             chosen.push((model, description));
         }
     }
+    remember_models(&context.settings, &args.gateway, &ids);
     match args.sort {
         Order::Id => chosen.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id)),
         Order::Price => chosen.sort_by(|(a, _), (b, _)| {

@@ -78,11 +78,8 @@ pub(super) fn run(args: RunArgs, context: &mut Context<'_>) -> Result<Outcome> {
         .build()?;
     let outcome = runtime.block_on(async {
         let begun = context.clock.now();
-        let clock = context.clock.clone();
-        let mut served = Private::start(client.clone(), token.clone(), || clock.now()).await?;
-        for finding in &served.findings {
-            writeln!(context.stderr, "llmgw: {finding}")?;
-        }
+        let mut served =
+            Private::start(client.clone(), token.clone(), context.clock.clone()).await?;
         let Some((program, arguments)) = args.command.split_first() else {
             return Ok(Outcome::Failure);
         };
@@ -108,16 +105,19 @@ pub(super) fn run(args: RunArgs, context: &mut Context<'_>) -> Result<Outcome> {
             }
         };
         let status = wait(child, signals, context.terminal.stdin).await?;
+        let mut ids = HashSet::new();
+        while let Ok(id) = served.answered.try_recv() {
+            ids.insert(id);
+        }
+        // Not before: until here the terminal is the program's. With stderr closed there is nobody to tell.
+        for finding in served.findings().await {
+            let _ = writeln!(context.stderr, "llmgw: {finding}");
+        }
         if !args.quiet {
-            let mut ids = HashSet::new();
-            while let Ok(id) = served.answered.try_recv() {
-                ids.insert(id);
-            }
             let bill = match Bill::ask(&client, ids, begun - CLOCKS).await {
                 Ok(bill) => bill.to_string(),
                 Err(error) => format!("what it cost cannot be told: {error:#}"),
             };
-            // With stderr closed there is nobody to tell it to.
             let _ = writeln!(context.stderr, "llmgw: {bill}");
         }
         anyhow::Ok(Outcome::Exit(code(status)))

@@ -28,12 +28,14 @@ use anyhow::{Context as _, Result, ensure};
 use axum::{Router, serve::ListenerExt};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
-use jiff::Timestamp;
+use futures_util::FutureExt as _;
+use shared::clock::Clock;
 use tokio::{
     net::TcpListener,
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::sleep,
 };
 
@@ -155,11 +157,11 @@ async fn serve(
     let listener = listener.with_context(|| {
         format!("cannot listen on {address}; choose another port with --port, or 0 for any")
     })?;
-    for finding in check::findings(&proxy.client, || context.clock.now()).await {
-        writeln!(context.stderr, "llmgw: {finding}")?;
-    }
+    // At once: programs need the variables, not the check, which a slow gateway delays by seconds.
     announce(listener.local_addr()?, &proxy, context)?;
 
+    let (client, clock) = (proxy.client.clone(), context.clock.clone());
+    let mut check = pin!(check::findings(&client, || clock.now()).fuse());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = pin!(listen(listener, proxy, stopped));
 
@@ -167,6 +169,7 @@ async fn serve(
         select! {
             result = &mut server => return result,
             Some(line) = log.recv() => writeln!(context.stderr, "llmgw: {line}")?,
+            findings = &mut check => tell(&findings, context)?,
             () = signals.next() => break,
         }
     }
@@ -182,6 +185,20 @@ async fn serve(
         () = signals.next() => Ok(()),
         () = sleep(GRACE) => Ok(()),
     }
+}
+
+/// Prints the result of the check.
+fn tell(findings: &[String], context: &mut Context<'_>) -> Result<()> {
+    if findings.is_empty() {
+        writeln!(
+            context.stderr,
+            "The gateway answers, and has a key for this identity."
+        )?;
+    }
+    for finding in findings {
+        writeln!(context.stderr, "llmgw: {finding}")?;
+    }
+    Ok(())
 }
 
 /// Serves until `stopped` is sent or dropped and open responses have ended.
@@ -209,8 +226,7 @@ pub(super) struct Private {
     pub(super) address: SocketAddr,
     /// The ids of the gateway's responses.
     pub(super) answered: mpsc::UnboundedReceiver<String>,
-    /// The faults that were found at the start.
-    pub(super) findings: Vec<String>,
+    check: JoinHandle<Vec<String>>,
     /// Ends it when it is dropped.
     pub(super) _stop: oneshot::Sender<()>,
 }
@@ -218,12 +234,7 @@ pub(super) struct Private {
 impl Private {
     /// Starts it, on the runtime in which it is called. Its log goes nowhere: the terminal belongs to the
     /// program that it serves.
-    pub(super) async fn start(
-        client: Client,
-        token: Token,
-        now: impl Fn() -> Timestamp,
-    ) -> Result<Self> {
-        let findings = check::findings(&client, now).await;
+    pub(super) async fn start(client: Client, token: Token, clock: Clock) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (ids, answered) = mpsc::unbounded_channel();
@@ -242,14 +253,24 @@ impl Private {
                 answered: Some(ids),
             },
         };
+        let client = proxy.client.clone();
+        let check = async move { check::findings(&client, || clock.now()).await };
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(listen(listener, proxy, stopped));
         Ok(Self {
             address,
             answered,
-            findings,
+            check: tokio::spawn(check),
             _stop: stop,
         })
+    }
+
+    /// The faults that the check of the start has found. None if the gateway has not answered it yet.
+    pub(super) async fn findings(self) -> Vec<String> {
+        if !self.check.is_finished() {
+            return Vec::new();
+        }
+        self.check.await.unwrap_or_default()
     }
 }
 

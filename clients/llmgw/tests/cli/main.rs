@@ -6,6 +6,7 @@ mod account;
 mod admin;
 mod administration;
 mod commands;
+mod completions;
 mod gateway;
 mod imports;
 mod profiles;

@@ -5,7 +5,10 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
-use crate::user::{User, text};
+use crate::{
+    gateway::{AUDIENCE, Gateway},
+    user::{User, text},
+};
 
 /// The audience that `sign` signs for, which shows the chosen gateway.
 fn curl_line(user: &User, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
@@ -187,24 +190,6 @@ fn an_identity_moves_by_a_private_file() {
 }
 
 #[test]
-fn shells_can_complete_commands() {
-    let user = User::without_identity();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = succeed(&user, &["completions", shell]);
-        assert!(script.contains("generate-token"), "{shell}");
-    }
-    let bash = succeed(&user, &["completions", "bash"]);
-    let file = user.home.path().join("llmgw.bash");
-    fs::write(&file, bash).unwrap();
-    let asked = std::process::Command::new("bash")
-        .args(["-c", "source \"$0\"; COMP_WORDS=(llmgw ser); COMP_CWORD=1; _llmgw llmgw ser llmgw; echo \"${COMPREPLY[@]}\""])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert_eq!(text(&asked.stdout), "serve\n", "{asked:?}");
-}
-
-#[test]
 fn removing_the_profile_in_use_chooses_another() {
     let user = User::without_identity();
     let added = user.run(&["profile", "add", "a", "https://a.example.com"]);
@@ -224,4 +209,52 @@ fn removing_the_profile_in_use_chooses_another() {
     assert!(succeed(&user, &["profile", "list"]).starts_with("* b  "));
     let removed = user.run(&["profile", "remove", "b"]);
     assert_eq!(text(&removed.stderr), "No profile is left.\n");
+}
+
+/// As with `gh auth login`, somebody begins with it.
+#[test]
+fn login_leads_through_what_is_missing() {
+    let gateway = Gateway::start();
+    let user = User::without_identity();
+    let login = |args: &[&str]| {
+        let output = user.run(&[&["login"], args].concat());
+        assert_eq!(text(&output.stderr), "");
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (status, said) = login(&[]);
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("gateway   none\n\nNext: `llmgw profile add NAME URL`"));
+    assert!(said.contains("`llmgw login --browser`"), "{said}");
+
+    let url = gateway.url();
+    succeed(
+        &user,
+        &["profile", "add", "dev", &url, "--audience", AUDIENCE],
+    );
+    let (status, said) = login(&[]);
+    assert_eq!(status, Some(1));
+    let expected = format!("gateway   {url}\nidentity  none\n\nNext: `llmgw identity new`");
+    assert!(said.starts_with(&expected), "{said}");
+
+    let did = succeed(&user, &["identity", "new"]);
+    let no_key = r#"{"error":{"message":"Store one.","metadata":{"reason":"no_key_for_did"}}}"#;
+    gateway.answer("GET /api/v1/keys", 402, no_key);
+    let (status, said) = login(&[]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains(&format!("identity  {} in ", did.trim_end())));
+    assert!(said.contains("key       none\n\nNext: `llmgw connect --browser`"));
+
+    let key = r#"{"data":{"key_name":"a","hash":"b","source":"own","disabled":false}}"#;
+    gateway.answer("GET /api/v1/keys", 200, key);
+    let (status, said) = login(&["--gateway", &url, "--audience", AUDIENCE]);
+    assert_eq!(status, Some(0));
+    assert!(
+        said.contains("key       stored (own)\n\nYou are logged in."),
+        "{said}"
+    );
+
+    // What is for tokens alone says so.
+    let output = user.run(&["login", "--budget", "5/day"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--browser"), "{output:?}");
 }

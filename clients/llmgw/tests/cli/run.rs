@@ -2,7 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -72,6 +74,32 @@ fn the_variables_lead_to_a_server_of_its_own() {
     assert_eq!(said[4], "[]");
     // Other programs of this machine have no token.
     assert_eq!(said[5], "401");
+}
+
+#[test]
+fn faults_are_told_when_the_program_has_ended() {
+    let gateway = Gateway::start();
+    let no_key = r#"{"error":{"message":"Store one.","metadata":{"reason":"no_key_for_did"}}}"#;
+    gateway.answer("GET /api/v1/keys", 402, no_key);
+    // The check has an answer before this one.
+    let output = run(&gateway, "sleep 1; echo mine >&2");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said: Vec<_> = text(&output.stderr).lines().collect();
+    assert_eq!(said[0], "mine");
+    assert!(said[1].starts_with("llmgw: ") && said[1].contains("(no_key_for_did)"));
+    assert_eq!(said.last(), Some(&"llmgw: no request was billed"));
+}
+
+#[test]
+fn a_program_does_not_wait_for_a_gateway_that_hangs() {
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let user = User::new();
+    let begun = Instant::now();
+    let output = user.run(&["run", "--gateway", &url, "--", "/bin/echo", "now"]);
+    assert_eq!(text(&output.stdout), "now\n");
+    assert_eq!(text(&output.stderr), "llmgw: no request was billed\n");
+    assert!(begun.elapsed() < Duration::from_secs(3));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::{Duration, Instant},
 };
 
@@ -19,13 +19,19 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "a-token-of-the-tests";
 
+/// The result of the check at the start, if nothing is missing.
+const CHECKED: &str = "The gateway answers, and has a key for this identity.\n";
+
 /// A running proxy of a user.
 struct Serve {
     user: User,
     child: Child,
     stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
     /// The lines that it printed on its start.
     announced: String,
+    /// The lines of stderr that were read.
+    said: String,
     /// `127.0.0.1:4117`
     address: String,
 }
@@ -40,6 +46,7 @@ impl Serve {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut announced = String::new();
         for _ in 0..9 {
             stdout.read_line(&mut announced).unwrap();
@@ -55,16 +62,32 @@ impl Serve {
             user,
             child,
             stdout,
+            stderr,
             announced,
+            said: String::new(),
             address,
         }
     }
 
     fn before(gateway: &Gateway, args: &[&str]) -> Self {
-        let serve = Self::start(&gateway.url(), args);
+        let mut serve = Self::start(&gateway.url(), args);
+        serve.wait_for(CHECKED);
         // The check at the start.
         gateway.forget();
         serve
+    }
+
+    /// Reads stderr until a line contains `text`.
+    fn wait_for(&mut self, text: &str) {
+        loop {
+            let before = self.said.len();
+            self.stderr.read_line(&mut self.said).unwrap();
+            let line = &self.said[before..];
+            assert!(!line.is_empty(), "it ended without {text:?}: {}", self.said);
+            if line.contains(text) {
+                return;
+            }
+        }
     }
 
     /// A connection over which requests are written as they are.
@@ -105,8 +128,8 @@ impl Serve {
         assert_eq!(status.code(), Some(0));
         let mut said = std::mem::take(&mut self.announced);
         self.stdout.read_to_string(&mut said).unwrap();
-        let mut stderr = self.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut said).unwrap();
+        said += &self.said;
+        self.stderr.read_to_string(&mut said).unwrap();
         assert!(!said.contains(&self.user.secret()), "{said}");
         said
     }
@@ -237,25 +260,44 @@ fn what_requests_would_meet_is_told_at_the_start() {
     let said = Serve::before(&gateway, &[]).stop();
     assert!(!said.contains("llmgw: the"), "{said}");
 
+    // The result of the check comes when it comes.
+    let faulty = |url: &str, fault: &str| {
+        let mut serve = Serve::start(url, &[]);
+        serve.wait_for(fault);
+        let said = serve.stop();
+        assert!(!said.contains(CHECKED), "{said}");
+        said
+    };
     let no_key = r#"{"error":{"message":"Store one.","metadata":{"reason":"no_key_for_did"}}}"#;
     gateway.answer("GET /api/v1/keys", 402, no_key);
-    let said = Serve::before(&gateway, &[]).stop();
-    assert!(said.contains("(no_key_for_did)"), "{said}");
+    let said = faulty(&gateway.url(), "(no_key_for_did)");
     assert!(said.contains("`llmgw connect`"), "{said}");
 
     let other = r#"{"error":{"message":"No.","metadata":{"reason":"invalid_signature",
         "signing_string":"x-did-v1\nhttps://other.example.com\nGET"}}}"#;
     gateway.answer("GET /api/v1/keys", 401, other);
-    let said = Serve::before(&gateway, &[]).stop();
-    assert!(
-        said.contains("the gateway checks signatures for https://other.example.com; if"),
-        "{said}"
+    faulty(
+        &gateway.url(),
+        "the gateway checks signatures for https://other.example.com; if",
     );
 
     // It starts without a gateway, too.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let said = Serve::start(&format!("http://{}", nobody.unwrap()), &[]).stop();
-    assert!(said.contains("cannot be reached"), "{said}");
+    faulty(&format!("http://{}", nobody.unwrap()), "cannot be reached");
+}
+
+#[test]
+fn the_variables_do_not_wait_for_a_gateway_that_hangs() {
+    // Connections are accepted by the system, and never answered.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let begun = Instant::now();
+    let mut serve = Serve::start(&format!("http://{}", hanging.local_addr().unwrap()), &[]);
+    let announced = begun.elapsed();
+    assert_eq!(serve.post("/nowhere", "").status, 404);
+    serve.wait_for("does not answer within 5 s");
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    assert!(announced < Duration::from_secs(3), "{announced:?}");
+    serve.stop();
 }
 
 #[test]
@@ -1028,12 +1070,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut serve = Serve::before(&gateway, &[]);
     let (_wire, stream) = streaming(&serve, &gateway);
     serve.signal("TERM");
-    let mut stderr = BufReader::new(serve.child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("stopping") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
-    }
+    serve.wait_for("stopping");
     serve.signal("TERM");
     assert_eq!(serve.child.wait().unwrap().code(), Some(0));
     assert!(stream.is_left(PATIENCE));

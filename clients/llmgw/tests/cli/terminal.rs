@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
     os::fd::OwnedFd,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -26,18 +26,16 @@ const ANSWER: &str =
 /// Turns bracketed paste on: the editor waits for input.
 const READY: &str = "\u{1b}[?2004h";
 
-/// A chat on a terminal.
-struct Chat {
-    _user: User,
+/// A program on a terminal.
+pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
     output: mpsc::Receiver<Vec<u8>>,
     shown: Vec<u8>,
 }
 
-impl Chat {
-    fn start(gateway: &Gateway) -> Self {
-        let user = User::new();
+impl Terminal {
+    pub(crate) fn start(mut command: Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         let terminal = openpt(flags).unwrap();
         grantpt(&terminal).unwrap();
@@ -48,11 +46,7 @@ impl Chat {
             let file = OpenOptions::new().read(true).write(true).open(&name);
             file.unwrap().into()
         };
-        let url = gateway.url();
-        let mut command = user.command(&["chat", "-m", "m", "--gateway", &url]);
         let child = command
-            .args(["--audience", AUDIENCE])
-            .env("TERM", "xterm")
             .stdin(Stdio::from(end()))
             .stdout(Stdio::from(end()))
             .stderr(Stdio::from(end()))
@@ -70,7 +64,6 @@ impl Chat {
             }
         });
         Self {
-            _user: user,
             child,
             keyboard,
             output,
@@ -78,13 +71,13 @@ impl Chat {
         }
     }
 
-    /// Waits until the terminal has shown `text`, after what was expected before.
-    fn expect(&mut self, text: &str) {
+    /// Waits until the terminal has shown `text`, after what was expected before. Returns what is between.
+    pub(crate) fn expect(&mut self, text: &str) -> String {
         loop {
             let shown = String::from_utf8_lossy(&self.shown).into_owned();
-            if let Some((_, rest)) = shown.split_once(text) {
+            if let Some((before, rest)) = shown.split_once(text) {
                 self.shown = rest.as_bytes().to_vec();
-                return;
+                return before.to_owned();
             }
             match self.output.recv_timeout(PATIENCE) {
                 Ok(piece) => self.shown.extend(piece),
@@ -93,12 +86,12 @@ impl Chat {
         }
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 }
 
-impl Drop for Chat {
+impl Drop for Terminal {
     fn drop(&mut self) {
         // After a failure it still waits for input; otherwise it has ended already.
         let _ = self.child.kill();
@@ -122,7 +115,10 @@ fn questions(gateway: &Gateway) -> Vec<Value> {
 fn several_pasted_lines_are_one_question() {
     let gateway = Gateway::start();
     gateway.answer(CHAT, 200, ANSWER);
-    let mut chat = Chat::start(&gateway);
+    let (user, url) = (User::new(), gateway.url());
+    let mut command = user.command(&["chat", "-m", "m", "--gateway", &url]);
+    command.args(["--audience", AUDIENCE]).env("TERM", "xterm");
+    let mut chat = Terminal::start(command);
     chat.expect(READY);
     chat.press("\u{1b}[200~one\ntwo\nthree\u{1b}[201~\r");
     chat.expect("Hello.");

@@ -1,5 +1,5 @@
 //! The check at the start: one question to the gateway, so that a fault is told here and not by every
-//! program in words of its own.
+//! program in words of its own. It runs beside the server, which waits for nothing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     response::{ErrorResponse, date},
 };
 
-/// The timeout of the question. The server starts all the same.
+/// The timeout of the question.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The difference that the resolution of `Date` and a slow network explain.
 const HARMLESS_SKEW: SignedDuration = SignedDuration::from_secs(30);
