@@ -326,6 +326,18 @@ describe.concurrent("the console", () => {
     });
   });
 
+  it("offers the demo identity on this machine", () =>
+    visit(async (person) => {
+      const { page } = person;
+      await person.open();
+      await page.getByRole("button", { name: "Use the demo identity" }).click();
+      await page.getByRole("heading", { name: "OpenRouter key" }).waitFor();
+      await page.getByRole("link", { name: "Identity", exact: true }).click();
+      // That of the first test of RFC 8032, which `cargo xtask dev` gives an account.
+      await page.getByText("did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw").waitFor();
+      await page.getByText("saved", { exact: true }).waitFor();
+    }));
+
   it("exchanges encrypted backups with llmgw", async () => {
     const passphrase = join(WORK, `passphrase-${randomUUID()}`);
     writeFileSync(passphrase, `${PASSPHRASE}\n`);
