@@ -540,6 +540,17 @@ describe.concurrent("the console", () => {
       await page.getByRole("link", { name: "a/rare" }).click();
       await until(() => rows.count(), 3);
       await person.open("home");
+      // Too many models for one answer: the days remain.
+      await page.route(/usage\?group_by=day%2Cmodel/, (route) =>
+        route.fulfill({
+          status: 400,
+          json: { error: { code: 400, message: "too many groups", metadata: { reason: "invalid_parameter" } } },
+        }),
+      );
+      await page.getByLabel("Period").selectOption("90");
+      await page.getByRole("rowheader", { name: "any model" }).waitFor();
+      await page.locator(".tile").filter({ hasText: "Today" }).getByText("$0.0000401436").waitFor();
+      await page.unroute(/usage\?group_by=day%2Cmodel/);
       await page.getByLabel("Period").selectOption("7");
       await page.getByLabel("Time zone").selectOption("Pacific/Auckland");
       await page.locator(".tile").filter({ hasText: "Requests" }).getByText("54").waitFor();

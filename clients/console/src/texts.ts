@@ -173,6 +173,7 @@ export const texts = {
     highest: "The highest day:",
     topModels: "Top models",
     otherModels: "others",
+    anyModel: "any model",
     budgets: "Budgets",
     noBudgets: "Nothing is capped yet. A token can have a budget for each day, week or month.",
     account: "Your account",

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 
-import { data, json, send } from "../api.js";
+import { GatewayError, data, json, send } from "../api.js";
 import {
   dayIn,
   dayText,
@@ -26,7 +26,8 @@ const t = texts.home;
 
 interface Group {
   readonly day: string;
-  readonly model: string | null;
+  /** Absent where there are too many to group by. */
+  readonly model?: string | null;
   readonly requests: number;
   readonly failed_requests: number;
   readonly cost: string;
@@ -65,14 +66,23 @@ async function load(days: number, zone: string, signal: AbortSignal): Promise<Ov
   const from = shifted(today, 1 - days);
   // This month and this week are shown beside any period, from the same answer.
   const start = [from, mondayOf(today), `${today.slice(0, 8)}01`].sort()[0] ?? from;
-  const query = new URLSearchParams({
-    group_by: "day,model",
-    percentiles: "true",
-    time_zone: zone,
-    start_date: start,
-  });
+  const usageBy = async (groups: string) => {
+    const query = new URLSearchParams({
+      group_by: groups,
+      percentiles: "true",
+      time_zone: zone,
+      start_date: start,
+    });
+    return json<{ data: Usage }>(await send("GET", `/api/v1/usage?${query}`, undefined, signal));
+  };
   const [usage, tokens, key] = await Promise.all([
-    send("GET", `/api/v1/usage?${query}`, undefined, signal).then((it) => json<{ data: Usage }>(it)),
+    usageBy("day,model").catch((error: unknown) => {
+      // The gateway refuses more than 2,000 groups.
+      if (error instanceof GatewayError && error.reason === "invalid_parameter") {
+        return usageBy("day");
+      }
+      throw error;
+    }),
     data<Token[]>("GET", "/api/v1/tokens"),
     storedKey(),
   ]);
@@ -217,7 +227,7 @@ export function BudgetBar({ name, budget }: { name: string; budget: Budget }): J
 export function ranked(groups: readonly Group[]): [string, string][] {
   const costs = new Map<string, string[]>();
   for (const { model, cost } of groups) {
-    const name = model ?? "?";
+    const name = model ?? t.anyModel;
     costs.set(name, [...(costs.get(name) ?? []), cost]);
   }
   return [...costs]
@@ -238,7 +248,7 @@ function Days({ groups, from, today }: { groups: readonly Group[]; from: string;
   }
   const costs = new Map<string, number[]>(days.map((day) => [day, new Array<number>(COLOURS + 1).fill(0)]));
   for (const { day, model, cost } of groups) {
-    const place = models.indexOf(model ?? "?");
+    const place = models.indexOf(model ?? t.anyModel);
     const stack = costs.get(day);
     if (stack) {
       const at = place < 0 ? COLOURS : place;
@@ -251,7 +261,7 @@ function Days({ groups, from, today }: { groups: readonly Group[]; from: string;
   const costOf = (day: string) => digits(sum(groups.filter((it) => it.day === day).map((it) => it.cost)));
   const width = 100 / days.length;
   const spent = days.map((day) => [day, groups.filter((it) => it.day === day)] as const).filter(([, it]) => it.length > 0);
-  const names = groups.some((it) => !models.includes(it.model ?? "?")) ? [...models, t.otherModels] : models;
+  const names = groups.some((it) => !models.includes(it.model ?? t.anyModel)) ? [...models, t.otherModels] : models;
   return (
     <section class="card">
       <div class="row">
@@ -317,7 +327,7 @@ function Days({ groups, from, today }: { groups: readonly Group[]; from: string;
                 all.map((it) => (
                   <tr key={`${day} ${it.model}`}>
                     <td>{dayText(day)}</td>
-                    <td>{it.model}</td>
+                    <td>{it.model ?? t.anyModel}</td>
                     <td class="number">{numberText(it.requests)}</td>
                     <td class="number">{exactMoney(it.cost)}</td>
                   </tr>
@@ -342,7 +352,11 @@ function TopModels({ groups }: { groups: readonly Group[] }): JSX.Element {
           {top.map(([model, cost]) => (
             <tr key={model}>
               <th scope="row">
-                <a href={address("requests", new URLSearchParams({ model }))}>{model}</a>
+                {model === t.anyModel ? (
+                  model
+                ) : (
+                  <a href={address("requests", new URLSearchParams({ model }))}>{model}</a>
+                )}
               </th>
               <td class="number">
                 <Money value={cost} />
