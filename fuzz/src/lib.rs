@@ -21,6 +21,7 @@ mod auth;
 mod canonical;
 mod config;
 mod did;
+mod did_document;
 #[cfg(fuzzing)]
 mod event;
 #[cfg(fuzzing)]
@@ -105,6 +106,7 @@ pub const TARGETS: &[Target] = &[
     target("path", canonical::path),
     target("query", canonical::query),
     target("did", did::a_key_has_one_spelling),
+    target("did_document", did_document::keys_are_for_authentication),
     target("signing", signing::headers),
     target("auth", auth::only_the_signed_request_passes),
     target("message_signature", auth::no_message_signature_passes),

@@ -1,11 +1,12 @@
 //! Authentication: verification of a request's signature, by the [`Scheme`] that it is signed with, and
 //! the reading of its access token.
 //!
-//! An [`Authenticator`] is the only way to a [`Caller`], and whatever needs one to be called
+//! An [`Authenticator`] is the only way to a [`Caller`] in what is deployed, and whatever needs one to be called
 //! cannot be called for a stranger. It reads nothing but the request and, for a DID that does not contain its key,
-//! the DID's [document](Documents), so that nobody learns whether a DID is known before having proved to own it. What they cannot tell is whether a request was seen before:
-//! the [`Fingerprint`] has to be inserted, once, in the transaction that begins the request; and whether
-//! there is a token of a [`TokenDigest`]: the same transaction looks it up.
+//! the DID's [document](Documents), so that nobody learns whether a DID is known before having proved to own it. What
+//! it cannot tell is whether a request was seen before: the [`Fingerprint`] has to be inserted, once, in the
+//! transaction that begins the request; and whether there is a token of a [`TokenDigest`]: the same transaction looks
+//! it up.
 
 mod audiences;
 mod caller;
