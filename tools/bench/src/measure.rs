@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The target of the delay of a chunk, in milliseconds.
-const CHUNK: f64 = 0.2;
+const CHUNK: f64 = 0.1;
 
 /// The executables.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ impl Bench {
             figures.add(
                 format!("from chunk in to chunk out: added by {name}, median"),
                 if *name == "gateway" {
-                    "≤ 0.20 ms"
+                    "≤ 0.10 ms"
                 } else {
                     ""
                 },

@@ -13,16 +13,16 @@ use crate::{
 };
 
 /// Targets of cold starts, in milliseconds.
-const COLD_PROXY: f64 = 10.0;
+const COLD_PROXY: f64 = 3.0;
 const COLD_HEALTH: f64 = 3.0;
 const COLD_CONSOLE: f64 = 3.0;
-const COLD_ANSWER: f64 = 60.0;
+const COLD_ANSWER: f64 = 6.0;
 const COLD_PAGE: f64 = 10.0;
 /// Targets of sizes and of memory, in bytes.
-const PROXY_SIZE: u64 = 9_000_000;
+const PROXY_SIZE: u64 = 6_500_000;
 const HEALTH_SIZE: u64 = 4_000_000;
 const CONSOLE_SIZE: u64 = 4_000_000;
-const MEMORY: u64 = 24_000_000;
+const MEMORY: u64 = 12_000_000;
 /// The length of a long stream, in megabytes.
 const BULK: usize = 100;
 /// The number of events of a long answer.
