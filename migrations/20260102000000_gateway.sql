@@ -206,15 +206,16 @@ COMMENT ON COLUMN public.usage_series.token_id IS 'Zero where the request was si
 
 -- Without CHECKs: PostgreSQL parses them at each statement, which would take longer than the change itself.
 CREATE TABLE public.usage_hours (
-  series_id        bigint      NOT NULL REFERENCES public.usage_series ON DELETE CASCADE,
-  hour             timestamptz NOT NULL,
-  requests         integer     NOT NULL,
-  input_tokens     bigint      NOT NULL,
-  output_tokens    bigint      NOT NULL,
-  cached_tokens    bigint      NOT NULL,
-  reasoning_tokens bigint      NOT NULL,
-  cost             numeric     NOT NULL,
-  highest_cost     numeric     NOT NULL,
+  series_id          bigint      NOT NULL REFERENCES public.usage_series ON DELETE CASCADE,
+  hour               timestamptz NOT NULL,
+  requests           integer     NOT NULL,
+  input_tokens       bigint      NOT NULL,
+  output_tokens      bigint      NOT NULL,
+  cached_tokens      bigint      NOT NULL,
+  cache_write_tokens bigint      NOT NULL,
+  reasoning_tokens   bigint      NOT NULL,
+  cost               numeric     NOT NULL,
+  highest_cost       numeric     NOT NULL,
   PRIMARY KEY (series_id, hour)
 -- Room for a new version of a row on its page: then no index changes with it.
 ) WITH (fillfactor = 90);

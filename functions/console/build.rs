@@ -1,11 +1,15 @@
 //! Compiles the console's built files in: `clients/console/dist`, each with the compressed variants
 //! (`.br`, `.gz`) that lie beside it. Without them the page says that the console was not built.
+//!
+//! The style sheet is in the page, so that it is painted without a second round trip. `STYLE_SOURCES` permits it,
+//! and no other, by its digest.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest as _, Sha256};
 
 #[expect(
@@ -31,9 +35,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         describe(&mut table, "index.html", &unbuilt)?;
     }
     table.push_str("]\n");
+    let page = if built.join("index.html").is_file() {
+        built.join("index.html")
+    } else {
+        unbuilt
+    };
+    let sources = style_sources(&fs::read_to_string(page)?);
+    println!("cargo:rustc-env=STYLE_SOURCES={sources}");
     let target = PathBuf::from(std::env::var("OUT_DIR")?).join("files.rs");
     fs::write(target, table)?;
     Ok(())
+}
+
+/// The sources of `style-src`: the function's own files, and the page's style sheet by its digest (CSP 3 §8.3).
+fn style_sources(page: &str) -> String {
+    let style = page.split_once("<style>");
+    let style = style.and_then(|(_, rest)| rest.split_once("</style>"));
+    let digest = |style: &str| BASE64_STANDARD.encode(Sha256::digest(style));
+    match style {
+        Some((style, _)) => format!("'self' 'sha256-{}'", digest(style)),
+        None => "'self'".to_owned(),
+    }
 }
 
 /// Adds all files below a folder but for the compressed variants.

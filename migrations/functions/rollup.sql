@@ -69,6 +69,7 @@ BEGIN
         input_tokens     = h.input_tokens     - coalesce(OLD.input_tokens, 0),
         output_tokens    = h.output_tokens    - coalesce(OLD.output_tokens, 0),
         cached_tokens    = h.cached_tokens    - coalesce(OLD.cached_tokens, 0),
+        cache_write_tokens = h.cache_write_tokens - coalesce(OLD.cache_write_tokens, 0),
         reasoning_tokens = h.reasoning_tokens - coalesce(OLD.reasoning_tokens, 0),
         cost             = h.cost             - public.countable_cost(OLD.total_cost)
        WHERE h.series_id = v_series AND h.hour = date_bin('1 hour', OLD.request_time, 'epoch');
@@ -80,10 +81,12 @@ BEGIN
 
   LOOP
     INSERT INTO public.usage_hours AS h
-      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+       cost, highest_cost)
     SELECT s.id, date_bin('1 hour', NEW.request_time, 'epoch'), 1,
            coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
-           coalesce(NEW.cached_tokens, 0), coalesce(NEW.reasoning_tokens, 0), v_cost, v_cost
+           coalesce(NEW.cached_tokens, 0), coalesce(NEW.cache_write_tokens, 0), coalesce(NEW.reasoning_tokens, 0),
+           v_cost, v_cost
       FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
        AND s.status = NEW.status AND s.cost_state = NEW.cost_state
@@ -93,6 +96,7 @@ BEGIN
       input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
       output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
       cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
+      cache_write_tokens = h.cache_write_tokens + EXCLUDED.cache_write_tokens,
       reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
       cost             = h.cost             + EXCLUDED.cost,
       highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
@@ -120,7 +124,7 @@ CREATE OR REPLACE TRIGGER roll_up_inserted_request AFTER INSERT ON public.reques
 -- settles it.
 CREATE OR REPLACE TRIGGER roll_up_changed_request
   AFTER UPDATE OF did, request_time, model, endpoint, status, cost_state, input_tokens, output_tokens, cached_tokens,
-    reasoning_tokens, total_cost, hold, token_id, app, tag ON public.request_logs
+    cache_write_tokens, reasoning_tokens, total_cost, hold, token_id, app, tag ON public.request_logs
   FOR EACH ROW EXECUTE FUNCTION public.roll_up_request();
 
 -- Sums up all requests that are there, into an empty rollup; how many there were. For the owner: when the
@@ -144,6 +148,7 @@ BEGIN
            coalesce(sum(l.input_tokens), 0)     AS input_tokens,
            coalesce(sum(l.output_tokens), 0)    AS output_tokens,
            coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
+           coalesce(sum(l.cache_write_tokens), 0) AS cache_write_tokens,
            coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
            sum(public.countable_cost(l.total_cost)) AS cost,
            max(public.countable_cost(l.total_cost)) AS highest_cost
@@ -156,9 +161,10 @@ BEGIN
     RETURNING s.*
   ), hours AS (
     INSERT INTO public.usage_hours
-      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost, highest_cost)
-    SELECT s.id, t.hour, t.requests, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cost,
-           t.highest_cost
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+       cost, highest_cost)
+    SELECT s.id, t.hour, t.requests, t.input_tokens, t.output_tokens, t.cached_tokens, t.cache_write_tokens,
+           t.reasoning_tokens, t.cost, t.highest_cost
       FROM summed AS t
       JOIN series AS s USING (did, model, endpoint, status, cost_state, token_id, app, tag)
      ORDER BY t.hour
@@ -176,9 +182,9 @@ $$;
 --
 -- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
 -- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
--- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as arrays of requests, input_tokens,
--- output_tokens, cached_tokens, reasoning_tokens and cost (text). Hours in which requests have expired differ
--- where the rollup has less than is still logged.
+-- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as
+-- arrays of requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens and cost
+-- (text). Hours in which requests have expired differ where the rollup has less than is still logged.
 --
 -- One statement, so one snapshot: requests that run meanwhile make no difference.
 CREATE OR REPLACE FUNCTION public.check_rollup(request jsonb) RETURNS jsonb
@@ -203,6 +209,7 @@ BEGIN
              coalesce(sum(l.input_tokens), 0)     AS input_tokens,
              coalesce(sum(l.output_tokens), 0)    AS output_tokens,
              coalesce(sum(l.cached_tokens), 0)    AS cached_tokens,
+             coalesce(sum(l.cache_write_tokens), 0) AS cache_write_tokens,
              coalesce(sum(l.reasoning_tokens), 0) AS reasoning_tokens,
              sum(public.countable_cost(l.total_cost)) AS cost,
              max(public.countable_cost(l.total_cost)) AS highest_cost
@@ -213,7 +220,8 @@ BEGIN
     ), rollup AS (
       SELECT s.did, s.model, s.endpoint, s.status, s.cost_state, h.hour, count(*) AS hours,
              sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens, sum(h.output_tokens) AS output_tokens,
-             sum(h.cached_tokens) AS cached_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost,
+             sum(h.cached_tokens) AS cached_tokens, sum(h.cache_write_tokens) AS cache_write_tokens,
+             sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost,
              max(h.highest_cost) AS highest_cost
         FROM public.usage_hours AS h
         JOIN public.usage_series AS s ON s.id = h.series_id
@@ -221,18 +229,21 @@ BEGIN
        GROUP BY 1, 2, 3, 4, 5, 6
     ), compared AS (
       SELECT did, hour, model, endpoint, status, cost_state, r.hours, coalesce(l.requests, 0) AS requests,
-             ARRAY[r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens,
-                   trim_scale(r.cost)] AS rollup,
-             ARRAY[l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens,
-                   trim_scale(l.cost)] AS logged,
+             ARRAY[r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.cache_write_tokens,
+                   r.reasoning_tokens, trim_scale(r.cost)] AS rollup,
+             ARRAY[l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens,
+                   l.reasoning_tokens, trim_scale(l.cost)] AS logged,
              CASE WHEN hour >= date_trunc('hour', e.expired_before, 'UTC')
-                       AND (r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.reasoning_tokens, r.cost)
+                       AND (r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.cache_write_tokens,
+                            r.reasoning_tokens, r.cost)
                            IS DISTINCT FROM
-                           (l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, l.cost)
+                           (l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens,
+                            l.reasoning_tokens, l.cost)
                   THEN true
                   WHEN l.requests IS NULL THEN false  -- all have expired
                   ELSE coalesce(r.requests < l.requests OR r.input_tokens < l.input_tokens
                                 OR r.output_tokens < l.output_tokens OR r.cached_tokens < l.cached_tokens
+                                OR r.cache_write_tokens < l.cache_write_tokens
                                 OR r.reasoning_tokens < l.reasoning_tokens OR r.cost < l.cost
                                 OR r.highest_cost < l.highest_cost, true)
              END AS differs

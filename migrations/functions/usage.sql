@@ -248,6 +248,8 @@ DECLARE
   -- Element n of both is the n-th stretch of time with one offset.
   v_from        timestamptz[];
   v_offset      interval[];
+  -- The offset, where there is but one: far cheaper than to look for it.
+  v_only        interval;
   v_first       timestamptz := v_start - c_middle;
   v_last        timestamptz := v_end - c_middle;
   v_finest      interval    := CASE WHEN v_by_hour THEN interval '1 hour' ELSE interval '1 day' END;
@@ -263,6 +265,7 @@ BEGIN
          array_agg((o ->> 'seconds')::integer * interval '1 second' ORDER BY n)
     INTO v_from, v_offset
     FROM jsonb_array_elements(v_in -> 'offsets') WITH ORDINALITY AS listed (o, n);
+  v_only := CASE WHEN cardinality(v_offset) = 1 THEN v_offset[1] END;
 
   IF v_did IS NULL OR v_max_groups IS NULL
      OR NOT v_group_by <@ ARRAY['model', 'endpoint', 'token', 'app', 'tag', 'day', 'hour']
@@ -296,25 +299,19 @@ BEGIN
     v_group_by := '{}';
     v_by_model := false; v_by_endpoint := false; v_by_day := false; v_by_hour := false;
     v_by_token := false; v_by_app := false; v_by_tag := false;
-  ELSIF EXISTS (
-    SELECT FROM unnest(v_from, v_offset) AS o (since, seconds)
-     WHERE date_bin('1 hour', o.since, 'epoch') <> o.since
-        OR date_bin('1 hour', timestamptz 'epoch' + o.seconds, 'epoch') <> timestamptz 'epoch' + o.seconds)
-  THEN
-    -- Where the clock does not differ from UTC by whole hours, groups end within an hour: at the next end after
-    -- the hour's begin, where the offset changes, and at the next end after that.
+  ELSIF v_earliest IS NOT NULL THEN
+    -- Where the clock does not differ from UTC by whole hours, groups end within an hour, and where the offset changes.
     v_cuts := v_cuts || ARRAY(
-      SELECT DISTINCT c.cut
-        FROM generate_series(v_earliest, v_latest, '1 hour') AS h (hour)
+      SELECT c.cut
+        FROM (SELECT greatest(o.since, v_earliest) AS since, o.seconds,
+                     least(lead(o.since) OVER (ORDER BY o.since), v_latest + interval '1 hour') AS until
+                FROM unnest(v_from, v_offset) AS o (since, seconds)) AS s
        CROSS JOIN LATERAL (
-         SELECT h.hour AS at
-          UNION ALL
-         SELECT o.since FROM unnest(v_from) AS o (since)
-          WHERE o.since > h.hour AND o.since < h.hour + interval '1 hour') AS t
-       CROSS JOIN LATERAL (
-         VALUES (t.at), (date_bin(v_finest, t.at + v_offset[width_bucket(t.at, v_from)], 'epoch')
-                         + v_finest - v_offset[width_bucket(t.at, v_from)])) AS c (cut)
-       WHERE (v_by_day OR v_by_hour) AND c.cut > h.hour AND c.cut < h.hour + interval '1 hour');
+         SELECT s.since
+          UNION
+         SELECT generate_series(date_bin(v_finest, s.since + s.seconds, 'epoch') + v_finest - s.seconds, s.until, v_finest)
+       ) AS c (cut)
+       WHERE c.cut < s.until AND date_bin('1 hour', c.cut, 'epoch') <> c.cut);
   END IF;
 
   RETURN (
@@ -327,13 +324,19 @@ BEGIN
             SELECT date_bin('1 hour', c.cut, 'epoch'), date_bin('1 hour', c.cut, 'epoch')
               FROM unnest(v_cuts) AS c (cut)) AS b
   ), moved AS MATERIALIZED (
-    SELECT l.model, l.endpoint, l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
+    -- What moves from group to group inside [start, end) leaves the totals by model as they are. Its model and
+    -- endpoint then only matter as keys, and few rows are left.
+    SELECT CASE WHEN v_by_model OR least(p.first, p.hour + c_middle) < v_start
+                  OR greatest(p.first, p.hour + c_middle) >= v_end THEN l.model END AS model,
+           CASE WHEN v_by_endpoint THEN l.endpoint END AS endpoint,
+           l.status, l.cost_state, p.first, p.hour + c_middle AS middle,
            CASE WHEN v_by_token THEN l.token_id END AS token_id,
            CASE WHEN NOT v_by_app THEN NULL WHEN v_crowded THEN nullif(l.labels[1], '') ELSE l.app END AS app,
            CASE WHEN NOT v_by_tag THEN NULL WHEN v_crowded THEN nullif(l.labels[2], '') ELSE l.tag END AS tag,
            count(*) AS requests,
            sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
-           sum(l.cached_tokens) AS cached_tokens, sum(l.reasoning_tokens) AS reasoning_tokens,
+           sum(l.cached_tokens) AS cached_tokens, sum(l.cache_write_tokens) AS cache_write_tokens,
+           sum(l.reasoning_tokens) AS reasoning_tokens,
            sum(l.total_cost) FILTER (WHERE l.total_cost > 0 AND l.total_cost < 'Infinity') AS cost
       FROM parts AS p
      CROSS JOIN LATERAL (
@@ -360,87 +363,79 @@ BEGIN
   ), single AS (
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, m.at, m.sign * l.requests AS requests,
            m.sign * l.input_tokens AS input_tokens, m.sign * l.output_tokens AS output_tokens,
-           m.sign * l.cached_tokens AS cached_tokens, m.sign * l.reasoning_tokens AS reasoning_tokens,
-           m.sign * l.cost AS cost
+           m.sign * l.cached_tokens AS cached_tokens, m.sign * l.cache_write_tokens AS cache_write_tokens,
+           m.sign * l.reasoning_tokens AS reasoning_tokens, m.sign * l.cost AS cost
       FROM moved AS l
      CROSS JOIN LATERAL (VALUES (l.first, 1), (l.middle, -1)) AS m (at, sign)
      WHERE m.at >= v_start AND m.at < v_end
      UNION ALL
     -- The rollup does not have what is not finished.
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, l.request_time, 1,
-           l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, NULL
+           l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens, l.reasoning_tokens, NULL
       FROM public.request_logs AS l
      WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
        AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
        AND (v_tag IS NULL OR l.tag = v_tag)
   ), sums AS MATERIALIZED (
-    -- By series first: there are far fewer of them than of hours.
-    SELECT s.model, nullif(s.endpoint, '') AS endpoint,
-           nullif(s.token_id, '00000000-0000-0000-0000-000000000000') AS token_id, nullif(s.app, '') AS app,
-           nullif(s.tag, '') AS tag, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
-           h.input_tokens, h.output_tokens, h.cached_tokens, h.reasoning_tokens, h.cost
+    -- By series first: there are far fewer of them than of hours. The model stands twice, as a key of groups only
+    -- where they have it.
+    SELECT s.model, CASE WHEN v_by_model THEN s.model END AS model_key,
+           CASE WHEN v_by_endpoint THEN nullif(s.endpoint, '') END AS endpoint,
+           CASE WHEN v_by_token THEN nullif(s.token_id, '00000000-0000-0000-0000-000000000000') END AS token_id,
+           CASE WHEN v_by_app THEN nullif(s.app, '') END AS app,
+           CASE WHEN v_by_tag THEN nullif(s.tag, '') END AS tag, s.status, s.cost_state, h.day, h.hour, h.stretch, h.requests,
+           h.input_tokens, h.output_tokens, h.cached_tokens, h.cache_write_tokens, h.reasoning_tokens, h.cost
       FROM (SELECT h.series_id,
                    -- Local time, in the shape of UTC.
                    CASE WHEN v_by_day
-                        THEN date_bin('1 day', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS day,
+                        THEN date_bin('1 day', h.hour + c_middle + coalesce(v_only, v_offset[width_bucket(h.hour + c_middle, v_from)]), 'epoch') END AS day,
                    CASE WHEN v_by_hour
-                        THEN date_bin('1 hour', h.hour + c_middle + v_offset[width_bucket(h.hour + c_middle, v_from)], 'epoch') END AS hour,
+                        THEN date_bin('1 hour', h.hour + c_middle + coalesce(v_only, v_offset[width_bucket(h.hour + c_middle, v_from)]), 'epoch') END AS hour,
                    -- Where a clock is set back, the same hour comes twice.
                    CASE WHEN v_by_hour THEN width_bucket(h.hour + c_middle, v_from) END AS stretch,
                    sum(h.requests) AS requests, sum(h.input_tokens) AS input_tokens,
                    sum(h.output_tokens) AS output_tokens, sum(h.cached_tokens) AS cached_tokens,
-                   sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
+                   sum(h.cache_write_tokens) AS cache_write_tokens, sum(h.reasoning_tokens) AS reasoning_tokens, sum(h.cost) AS cost
               FROM public.usage_hours AS h
              WHERE h.series_id = ANY (v_series) AND h.hour >= v_first AND h.hour < v_last
              GROUP BY 1, 2, 3, 4) AS h
       JOIN public.usage_series AS s ON s.id = h.series_id
      UNION ALL
-    SELECT l.model, l.endpoint, l.token_id, l.app, l.tag, l.status, l.cost_state,
-           CASE WHEN v_by_day THEN date_bin('1 day', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
-           CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + v_offset[width_bucket(l.at, v_from)], 'epoch') END,
+    SELECT l.model, CASE WHEN v_by_model THEN l.model END, CASE WHEN v_by_endpoint THEN l.endpoint END,
+           CASE WHEN v_by_token THEN l.token_id END, CASE WHEN v_by_app THEN l.app END,
+           CASE WHEN v_by_tag THEN l.tag END, l.status, l.cost_state,
+           CASE WHEN v_by_day THEN date_bin('1 day', l.at + coalesce(v_only, v_offset[width_bucket(l.at, v_from)]), 'epoch') END,
+           CASE WHEN v_by_hour THEN date_bin('1 hour', l.at + coalesce(v_only, v_offset[width_bucket(l.at, v_from)]), 'epoch') END,
            CASE WHEN v_by_hour THEN width_bucket(l.at, v_from) END,
-           l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.reasoning_tokens, l.cost
+           l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens, l.reasoning_tokens,
+           l.cost
       FROM single AS l
-  ), totals AS MATERIALIZED (
-    SELECT p.model, sum(p.requests) AS requests,
+  ), added AS MATERIALIZED (
+    SELECT grouping(p.model) = 1 AS is_group, coalesce(p.model, p.model_key) AS model, p.endpoint,
+           p.token_id, p.app, p.tag, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
            coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
-           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
-           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
-           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
-           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
-           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
-           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
-           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
-           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(p.cost), 0)             AS cost
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)      AS failed,
+           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)     AS pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0) AS cost_pending,
+           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0) AS cost_unknown,
+           coalesce(sum(p.input_tokens), 0)       AS input_tokens,
+           coalesce(sum(p.output_tokens), 0)      AS output_tokens,
+           coalesce(sum(p.cached_tokens), 0)      AS cached_tokens,
+           coalesce(sum(p.cache_write_tokens), 0) AS cache_write_tokens,
+           coalesce(sum(p.reasoning_tokens), 0)   AS reasoning_tokens,
+           coalesce(sum(p.cost), 0)               AS cost
       FROM sums AS p
-     GROUP BY p.model
-    HAVING sum(p.requests) <> 0
-  ), grouped AS (
-    SELECT CASE WHEN v_by_model THEN p.model END AS model, CASE WHEN v_by_endpoint THEN p.endpoint END AS endpoint,
-           CASE WHEN v_by_token THEN p.token_id END AS token_id, CASE WHEN v_by_app THEN p.app END AS app,
-           CASE WHEN v_by_tag THEN p.tag END AS tag, p.day, p.hour, p.stretch, sum(p.requests) AS requests,
-           coalesce(sum(p.requests) FILTER (WHERE p.status = 'completed'), 0)   AS completed,
-           coalesce(sum(p.requests) FILTER (WHERE p.status = 'failed'), 0)   AS failed,
-           coalesce(sum(p.requests) FILTER (WHERE p.status = 'pending'), 0)   AS pending,
-           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'pending'), 0)   AS cost_pending,
-           coalesce(sum(p.requests) FILTER (WHERE p.cost_state = 'unknown'), 0)   AS cost_unknown,
-           coalesce(sum(p.input_tokens), 0)     AS input_tokens,
-           coalesce(sum(p.output_tokens), 0)    AS output_tokens,
-           coalesce(sum(p.cached_tokens), 0)    AS cached_tokens,
-           coalesce(sum(p.reasoning_tokens), 0) AS reasoning_tokens,
-           coalesce(sum(p.cost), 0)             AS cost
-      FROM sums AS p
-     WHERE v_group_by <> '{}'
-     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+     GROUP BY GROUPING SETS (
+       (p.model), (p.model_key, p.endpoint, p.token_id, p.app, p.tag, p.day, p.hour, p.stretch))
     HAVING sum(p.requests) <> 0
   ), models AS (
     SELECT model, requests, count(*) OVER () AS how_many
-      FROM totals
+      FROM added
+     WHERE NOT is_group
      ORDER BY requests DESC, model COLLATE "C"
      LIMIT v_max_groups
   ), groups AS (
-    SELECT g.*, count(*) OVER () AS how_many FROM grouped AS g LIMIT v_max_groups
+    SELECT a.*, count(*) OVER () AS how_many FROM added AS a WHERE a.is_group AND v_group_by <> '{}' LIMIT v_max_groups
   ), listed AS (
     SELECT g.*, k.keys, k.place
       FROM groups AS g
@@ -512,13 +507,14 @@ BEGIN
            'total_input_tokens',     coalesce(sum(input_tokens), 0)::text,
            'total_output_tokens',    coalesce(sum(output_tokens), 0)::text,
            'total_cached_tokens',    coalesce(sum(cached_tokens), 0)::text,
+           'total_cache_write_tokens', coalesce(sum(cache_write_tokens), 0)::text,
            'total_reasoning_tokens', coalesce(sum(reasoning_tokens), 0)::text,
            'total_cost',             trim_scale(coalesce(sum(cost), 0))::text,
            'models',                 (SELECT coalesce(max(how_many), 0)::text FROM models),
            'requests_by_model',      (SELECT coalesce(jsonb_object_agg(model, m.requests::text), '{}') FROM models AS m),
            'token_names', (
              SELECT coalesce(jsonb_object_agg(t.id, t.name), '{}') FROM public.access_tokens AS t
-              WHERE v_by_token AND t.did = v_did AND t.id IN (SELECT g.token_id FROM grouped AS g)),
+              WHERE v_by_token AND t.did = v_did AND t.id IN (SELECT a.token_id FROM added AS a)),
            'group_count',            coalesce(v_too_many, (SELECT coalesce(max(how_many), 0) FROM groups))::text,
            'groups', (
              SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -532,10 +528,12 @@ BEGIN
                       'input_tokens',          g.input_tokens::text,
                       'output_tokens',         g.output_tokens::text,
                       'cached_tokens',         g.cached_tokens::text,
+                      'cache_write_tokens',    g.cache_write_tokens::text,
                       'reasoning_tokens',      g.reasoning_tokens::text,
                       'cost',                  trim_scale(g.cost)::text) ORDER BY place), '[]')
                FROM listed AS g))
-    FROM totals)
+    FROM added
+   WHERE NOT is_group)
     || coalesce((
       SELECT jsonb_build_object(
         'limit',     trim_scale(a.credit_limit)::text,

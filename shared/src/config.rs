@@ -17,7 +17,7 @@ use crate::{
     accounting::ledger,
     credentials::provisioning::Policy,
     http_client::HttpClientError,
-    identity::{access::AllowedDids, auth::Audiences},
+    identity::{access::AllowedDids, auth::Audiences, documents::DocumentHosts},
     metering::money::Usd,
     storage::{Grant, Retention},
     upstream::{
@@ -42,6 +42,8 @@ pub enum StartError {
 pub struct ProxyConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The hosts whose DID documents are fetched.
+    pub document_hosts: DocumentHosts,
     /// The DIDs that may use the gateway.
     pub allowed_dids: AllowedDids,
     /// The database.
@@ -95,6 +97,7 @@ impl ProxyConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
+        let document_hosts = env.document_hosts();
         let storage = env.storage();
         let keyset = env.keyset();
         let openrouter = env.openrouter_url();
@@ -116,6 +119,7 @@ impl ProxyConfig {
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
+                document_hosts: document_hosts?,
                 allowed_dids: allowed_dids?,
                 storage: storage?,
                 keyset: keyset?,
@@ -140,6 +144,8 @@ impl ProxyConfig {
 pub struct AccountConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The hosts whose DID documents are fetched.
+    pub document_hosts: DocumentHosts,
     /// The DIDs that may use the gateway.
     pub allowed_dids: AllowedDids,
     /// The rate of a DID's requests to the gateway's own routes.
@@ -152,11 +158,13 @@ impl AccountConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
+        let document_hosts = env.document_hosts();
         let account_requests_per_minute = env.account_requests_per_minute();
         let storage = env.storage();
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
+                document_hosts: document_hosts?,
                 allowed_dids: allowed_dids?,
                 account_requests_per_minute: account_requests_per_minute?,
                 storage: storage?,
@@ -171,6 +179,8 @@ impl AccountConfig {
 pub struct KeysConfig {
     /// Base URLs that signatures are valid for.
     pub audiences: Audiences,
+    /// The hosts whose DID documents are fetched.
+    pub document_hosts: DocumentHosts,
     /// The DIDs that may use the gateway.
     pub allowed_dids: AllowedDids,
     /// The rate of a DID's requests to the gateway's own routes.
@@ -196,6 +206,7 @@ impl KeysConfig {
     /// Reads it.
     pub fn read(mut env: Env<'_>) -> Result<Self, Faults> {
         let (audiences, allowed_dids) = (env.audiences(), env.allowed_dids());
+        let document_hosts = env.document_hosts();
         let account_requests_per_minute = env.account_requests_per_minute();
         let allow_unverified_keys = env.flag("ALLOW_UNVERIFIED_KEYS");
         let (storage, keyset) = (env.storage(), env.keyset());
@@ -205,6 +216,7 @@ impl KeysConfig {
         let config = (|| {
             Some(Self {
                 audiences: audiences?,
+                document_hosts: document_hosts?,
                 allowed_dids: allowed_dids?,
                 account_requests_per_minute: account_requests_per_minute?,
                 allow_unverified_keys: allow_unverified_keys?,

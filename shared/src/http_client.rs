@@ -37,6 +37,14 @@ pub fn build(
     roots: RootCertStore,
     connect_timeout: Duration,
 ) -> Result<reqwest::Client, HttpClientError> {
+    Ok(builder(roots, connect_timeout)?.build()?)
+}
+
+/// The settings of [`build`], for a client with stricter ones.
+pub(crate) fn builder(
+    roots: RootCertStore,
+    connect_timeout: Duration,
+) -> Result<reqwest::ClientBuilder, HttpClientError> {
     let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -53,8 +61,7 @@ pub fn build(
         .no_proxy()
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE)
-        .tcp_nodelay(true)
-        .build()?)
+        .tcp_nodelay(true))
 }
 
 /// Builds a client for plain HTTP on this machine: it trusts nobody, so it reaches nothing by TLS.

@@ -6,53 +6,36 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 
 import { AxeBuilder } from "@axe-core/playwright";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { VIEWS } from "../src/views.js";
-import { GATEWAY, LLMGW, Person, WORK, chat, chatBody, launch, run, until, user, type User } from "./world.js";
-
-const PASSPHRASE = "four unrelated words here";
+import { PASSPHRASE, ask, choose, firstSteps, makeIdentity, restoreWith } from "./steps.js";
+import {
+  GATEWAY,
+  LLMGW,
+  Person,
+  WORK,
+  chat,
+  chatBody,
+  launch,
+  run,
+  saved,
+  until,
+  user,
+  type User,
+} from "./world.js";
 
 let browser: Browser;
 beforeAll(async () => {
-  browser = await launch();
+  browser = await launch("chromium");
 });
 afterAll(async () => {
   await browser.close();
 });
 
-async function visit(work: (person: Person) => Promise<void>, options?: Parameters<Browser["newContext"]>[0]) {
-  const person = await Person.arrive(browser, options);
-  await work(person);
-  await person.leave();
-}
-
-async function makeIdentity(page: Page): Promise<string> {
-  await page.getByLabel("Passphrase", { exact: true }).first().fill(PASSPHRASE);
-  await page.getByLabel("The passphrase again").fill(PASSPHRASE);
-  const saved = page.waitForEvent("download");
-  await page.getByRole("button", { name: "Make it, and save the backup" }).click();
-  return readFileSync(await (await saved).path(), "utf8");
-}
-
-/** Chooses a backup; its passphrase is asked for once the file has been read. */
-async function choose(page: Page, backup: Parameters<ReturnType<Page["locator"]>["setInputFiles"]>[0]): Promise<void> {
-  const passphrases = page.getByLabel("Passphrase", { exact: true });
-  const before = await passphrases.count();
-  await page.getByLabel("Backup file").setInputFiles(backup);
-  await until(() => passphrases.count(), before + 1);
-}
-
-async function restoreWith(page: Page, passphrase: string): Promise<void> {
-  await page.getByLabel("Passphrase", { exact: true }).last().fill(passphrase);
-  await page.getByRole("button", { name: "Restore" }).click();
-}
-
-async function ask(page: Page, text: string): Promise<void> {
-  await page.getByLabel("Message").fill(text);
-  await page.getByRole("button", { name: "Send" }).click();
-}
+const visit = (work: (person: Person) => Promise<void>, options?: BrowserContextOptions) =>
+  Person.visit(browser, work, options);
 
 /** A token's text, out of the dialog that shows it once. */
 async function secretOf(page: Page): Promise<string> {
@@ -120,7 +103,10 @@ describe.concurrent("the console", () => {
     expect(page.headers.get("content-encoding")).toBe("br");
     expect(page.headers.get("cache-control")).toBe("no-cache");
     const html = await page.text();
-    expect(html).not.toMatch(/<style|<script(?![^>]* src=)| on[a-z]+=/);
+    expect(html).not.toMatch(/<script(?![^>]* src=)| style=| on[a-z]+=/);
+    const [style, ...others] = [...html.matchAll(/<style>([^]*?)<\/style>/g)].map((it) => it[1] ?? "");
+    expect(others).toEqual([]);
+    const digest = createHash("sha256").update(style ?? "").digest("base64");
     const etag = page.headers.get("etag") ?? "";
     const again = await fetch(`${GATEWAY}/console`, {
       headers: { "if-none-match": etag, "accept-encoding": "br" },
@@ -132,7 +118,9 @@ describe.concurrent("the console", () => {
     expect(asset.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
     for (const response of [page, again, asset, await fetch(`${GATEWAY}/console/none`)]) {
       const policy = response.headers.get("content-security-policy");
-      expect(policy).toContain("default-src 'none'; script-src 'self'; style-src 'self'");
+      expect(policy).toContain(
+        `default-src 'none'; script-src 'self'; style-src 'self' 'sha256-${digest}'; img-src`,
+      );
       expect(policy).toContain("require-trusted-types-for 'script'");
       expect(response.headers.get("x-content-type-options")).toBe("nosniff");
     }
@@ -143,6 +131,128 @@ describe.concurrent("the console", () => {
     expect(answer.headers.get("content-security-policy")).toBe("sandbox; default-src 'none'");
     expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
   });
+
+  it("paints the page from its first response alone", () =>
+    visit(async (person) => {
+      const { page } = person;
+      let release = () => {};
+      const released = new Promise<void>((resolve) => (release = resolve));
+      await page.route("**/console/assets/**", async (route) => {
+        await released;
+        await route.continue();
+      });
+      await page.goto(`${GATEWAY}/console`, { waitUntil: "commit" });
+      const painted = () =>
+        page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0);
+      await until(async () => (await painted()) > 0, true);
+      // Nothing but the page itself has arrived, and it looks as it should.
+      const seen = await page.evaluate(() => {
+        const style = (name: string) => getComputedStyle(document.querySelector(name) ?? document.body);
+        return {
+          others: performance.getEntriesByType("resource").length,
+          paper: style("body").backgroundColor,
+          header: style("header.top").backgroundColor,
+          weight: style(".brand").fontWeight,
+        };
+      });
+      expect(seen).toEqual({ others: 0, paper: "rgb(250, 250, 248)", header: "rgb(255, 255, 255)", weight: "700" });
+      await person.picture("first-paint");
+      console.log(`the first contentful paint, in milliseconds: ${Math.round(await painted())}`);
+      release();
+      await page.getByRole("heading", { name: "Begin here" }).waitFor();
+    }));
+
+  it("has P-256 keys where a browser lacks Ed25519", () => firstSteps(browser, "P-256"));
+
+  it("needs no pointer", () =>
+    visit(async (person) => {
+      const { page } = person;
+      const { keyboard } = page;
+      /** Goes to an element with the tabulator. */
+      const reach = async (target: Locator) => {
+        for (let step = 0; step < 80; step += 1) {
+          if (await target.evaluate((it) => it === document.activeElement)) {
+            return;
+          }
+          await keyboard.press("Tab");
+        }
+        throw new Error(`not reached: ${target}`);
+      };
+      await person.open();
+      await page.getByRole("heading", { name: "Begin here" }).waitFor();
+      const skip = page.getByRole("link", { name: "Skip to content" });
+      await reach(skip);
+      expect((await skip.boundingBox())?.x).toBeGreaterThanOrEqual(0);
+      await keyboard.press("Enter");
+      await keyboard.press("Tab");
+      const passphrase = page.getByLabel("Passphrase", { exact: true });
+      expect(await passphrase.evaluate((it) => it === document.activeElement)).toBe(true);
+      await keyboard.type(PASSPHRASE);
+      await keyboard.press("Tab");
+      await keyboard.type(PASSPHRASE);
+      await keyboard.press("Enter");
+      await reach(page.getByLabel("OpenRouter key"));
+      await keyboard.type("sk-or-v1-by-keyboard-00000000000000000");
+      await keyboard.press("Enter");
+      await page.getByText("Connected. The gateway has your key.").waitFor();
+      await reach(page.getByRole("link", { name: "Tokens", exact: true }));
+      await keyboard.press("Enter");
+      const make = page.getByRole("button", { name: "Make a token" });
+      await reach(make);
+      await keyboard.press("Enter");
+      await reach(page.getByLabel("What it is for"));
+      await keyboard.type("by keyboard");
+      await keyboard.press("Enter");
+      expect(await secretOf(page)).toMatch(/^sk-lgw-/);
+      await keyboard.press("Escape");
+      await until(() => page.getByRole("dialog").count(), 0);
+      await reach(page.locator("li.card").getByRole("button", { name: "Revoke" }));
+      await keyboard.press("Enter");
+      await reach(page.getByRole("dialog").getByRole("button", { name: "Revoke" }));
+      await keyboard.press("Enter");
+      await page.getByText("No tokens yet.").waitFor();
+      await reach(page.getByRole("link", { name: "Chat", exact: true }));
+      await keyboard.press("Enter");
+      await reach(page.getByLabel("Message"));
+      await keyboard.type("Say hello");
+      await keyboard.press("Enter");
+      await page.getByText("once the stream had ended.").waitFor();
+      await page.getByText("Cost $").waitFor();
+      await reach(page.getByRole("link", { name: "Requests", exact: true }));
+      await keyboard.press("Enter");
+      await reach(page.locator("table.requests tbody").getByRole("button"));
+      await keyboard.press("Enter");
+      await page.getByRole("dialog").getByText("generation id", { exact: true }).waitFor();
+      await keyboard.press("Escape");
+      await until(() => page.getByRole("dialog").count(), 0);
+    }));
+
+  it("shows what the operator lets the account spend", () =>
+    visit(async (person) => {
+      const { page } = person;
+      const owner = await user();
+      const operator = (...args: string[]) => run(LLMGW, ["admin", "did", ...args]);
+      await chat(owner, "openai/gpt-4o-mini");
+      await operator("set-budgets", owner.did, "0.000001/day", "5/month", "--time-zone", "Europe/Berlin");
+      await person.restore(owner);
+      await person.open("home");
+      const budgets = page.locator("section").filter({ has: page.getByRole("heading", { name: "Budgets" }) });
+      const bar = (name: string) => budgets.locator(".bar").filter({ hasText: name });
+      await bar("Your account, a day").getByTitle("$0.0000007434 / $0.000001").waitFor();
+      await bar("Your account, a day").getByText("$0.000000257 left, resets").waitFor();
+      await bar("Your account, a month").getByText("of $5").waitFor();
+      expect(await bar("Your account, a day").getByRole("img").getAttribute("aria-label")).toBe("74%");
+      await page.getByRole("link", { name: "Chat" }).click();
+      await ask(page, "Too much");
+      const alert = page.getByRole("alert");
+      await alert.getByText("budget_reached").waitFor();
+      await alert.getByRole("link", { name: "Raise the budget, or wait until it resets." }).click();
+      await operator("set-budgets", owner.did, "none");
+      await operator("set-limit", owner.did, "2");
+      await page.reload();
+      await bar("Your account").getByText("$2.00 left").waitFor();
+      expect(await budgets.locator(".bar").count()).toBe(1);
+    }));
 
   it("keeps an identity from everybody else, and restores it from its backup", async () => {
     let file = "";
@@ -215,6 +325,18 @@ describe.concurrent("the console", () => {
       await person.page.getByText("No key yet.").waitFor();
     });
   });
+
+  it("offers the demo identity on this machine", () =>
+    visit(async (person) => {
+      const { page } = person;
+      await person.open();
+      await page.getByRole("button", { name: "Use the demo identity" }).click();
+      await page.getByRole("heading", { name: "OpenRouter key" }).waitFor();
+      await page.getByRole("link", { name: "Identity", exact: true }).click();
+      // That of the first test of RFC 8032, which `cargo xtask dev` gives an account.
+      await page.getByText("did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw").waitFor();
+      await page.getByText("saved", { exact: true }).waitFor();
+    }));
 
   it("exchanges encrypted backups with llmgw", async () => {
     const passphrase = join(WORK, `passphrase-${randomUUID()}`);
@@ -402,9 +524,8 @@ describe.concurrent("the console", () => {
       await page.keyboard.press("Escape");
       await page.getByRole("button", { name: "Clear the filters" }).click();
       await until(async () => (await rows.count()) > 3, true);
-      const saved = page.waitForEvent("download");
-      await page.getByRole("button", { name: "Download as CSV" }).click();
-      const lines = readFileSync(await (await saved).path(), "utf8").trim().split("\r\n");
+      const file = await saved(page, () => page.getByRole("button", { name: "Download as CSV" }).click());
+      const lines = file.trim().split("\r\n");
       expect(lines).toHaveLength(55);
       await page.getByLabel("Status").selectOption("failed");
       await page.getByText("No request matches.").waitFor();
@@ -500,6 +621,25 @@ describe.concurrent("the console", () => {
       expect(await page.getByRole("button", { name: /^Say hello slowly/ }).count()).toBe(0);
     }));
 
+  it("finds out later what an answer cost", () =>
+    visit(async (person) => {
+      const { page } = person;
+      await person.restore(await user());
+      await person.open("chat");
+      await page.route("**/api/v1/usage/requests?*", (route) => route.fulfill({ status: 429, json: {} }));
+      await ask(page, "Say hello");
+      await page.getByText("once the stream had ended.").waitFor();
+      await page.getByText("Cost not known yet").waitFor();
+      await page.unroute("**/api/v1/usage/requests?*");
+      await page.reload();
+      await page.getByRole("button", { name: /^Say hello/ }).click();
+      await page.getByText("Cost $0.000123").waitFor();
+      await page.reload();
+      await page.route("**/api/v1/usage/requests?*", (route) => route.fulfill({ status: 429, json: {} }));
+      await page.getByRole("button", { name: /^Say hello/ }).click();
+      await page.getByText("Cost $0.000123").waitFor();
+    }));
+
   it("tells whether the gateway is well", () =>
     visit(async (person) => {
       const { page } = person;
@@ -509,6 +649,13 @@ describe.concurrent("the console", () => {
       await page.getByRole("row", { name: /OpenRouter up/ }).waitFor();
       await page.getByText("agrees with the gateway's").waitFor();
       await page.getByText(GATEWAY, { exact: true }).waitFor();
+      // A clock that is wrong is told; requests are signed with the gateway's time.
+      await person.restore(await user());
+      await page.clock.setFixedTime(Date.now() + 600_000);
+      await page.getByRole("link", { name: "Home" }).click();
+      await page.getByText("Nothing spent yet.").waitFor();
+      await page.getByRole("link", { name: "Health" }).click();
+      await page.getByText(/differs from the gateway's by (59\d|60\d)/).waitFor();
     }));
 
   it("gives a program a token that only that program can open", async () => {
@@ -677,6 +824,7 @@ const shown: Promise<User> = (async () => {
   const token = (body: object) =>
     owner.fetch(`${GATEWAY}/api/v1/tokens`, { method: "POST", body: JSON.stringify(body) });
   await token({ name: "Open WebUI", budgets: [{ period: "day", amount: "0.00001", time_zone: "Europe/Berlin" }] });
+  await run(LLMGW, ["admin", "did", "set-budgets", owner.did, "1/day", "0.1/month", "--time-zone", "Europe/Berlin"]);
   await token({ name: "n8n", models: ["openai/*", "*:free"], expires_at: "2099-01-01T00:00:00Z" });
   await Promise.all(
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-5", "google/gemini-3-flash", "openai/gpt-4o-mini"].map((it) =>

@@ -2,12 +2,19 @@
 
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { Identity, createSigningFetch, type Fetch } from "llmgw-auth";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import {
+  chromium,
+  firefox,
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  type Page,
+} from "playwright-core";
 import { expect } from "vitest";
 
 import { texts } from "../src/texts.js";
@@ -25,12 +32,39 @@ export const GATEWAY = variable("GATEWAY");
 export const LLMGW = variable("LLMGW");
 export const WORK = variable("WORK");
 const SCREENSHOTS = variable("SCREENSHOTS");
+const DOWNLOADS = join(WORK, "downloads");
 
 export const run = promisify(execFile);
 
-export async function launch(): Promise<Browser> {
+export async function launch(name: "chromium" | "firefox"): Promise<Browser> {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  return chromium.launch({ executablePath: variable("CHROMIUM"), args: ["--no-sandbox"] });
+  switch (name) {
+    case "chromium":
+      return chromium.launch({ executablePath: variable("CHROMIUM"), args: ["--no-sandbox"] });
+    case "firefox":
+      mkdirSync(DOWNLOADS, { recursive: true });
+      return firefox.launch({
+        executablePath: variable("FIREFOX"),
+        // A Firefox without Playwright's patches.
+        channel: "moz-firefox",
+        downloadsPath: DOWNLOADS,
+      });
+  }
+}
+
+/** What the page saves as a file when `act` is done. In Firefox not for two pages at once. */
+export async function saved(page: Page, act: () => Promise<void>): Promise<string> {
+  if (page.context().browser()?.browserType().name() !== "firefox") {
+    const [download] = await Promise.all([page.waitForEvent("download"), act()]);
+    return readFileSync(await download.path(), "utf8");
+  }
+  // Playwright hears nothing of this one's downloads.
+  const files = () => readdirSync(DOWNLOADS).filter((it) => statSync(join(DOWNLOADS, it)).size > 0);
+  const before = files();
+  const added = () => files().find((it) => !before.includes(it) && !it.endsWith(".part"));
+  await act();
+  await until(async () => added() !== undefined, true);
+  return readFileSync(join(DOWNLOADS, added() ?? ""), "utf8");
 }
 
 /** Refusals that a test provokes are the browser's, not the page's. */
@@ -45,17 +79,33 @@ export class Person {
     readonly page: Page,
   ) {}
 
-  static async arrive(
+  /** A visit; fails where the page logged an error or broke its policy. */
+  static async visit(
     browser: Browser,
-    options: Parameters<Browser["newContext"]>[0] = {},
-  ): Promise<Person> {
+    work: (person: Person) => Promise<void>,
+    options: BrowserContextOptions = {},
+  ): Promise<void> {
+    const person = await Person.arrive(browser, options);
+    await work(person);
+    await person.context.close();
+    expect(person.wrong).toEqual([]);
+  }
+
+  private static async arrive(browser: Browser, options: BrowserContextOptions): Promise<Person> {
     const context = await browser.newContext({
       locale: "en-US",
       timezoneId: "Europe/Berlin",
       viewport: { width: 1280, height: 800 },
       ...options,
     });
-    await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: GATEWAY });
+    if (browser.browserType().name() === "chromium") {
+      await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: GATEWAY });
+    }
+    await context.addInitScript(() => {
+      document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
+        console.error(`the policy refuses ${effectiveDirective} ${blockedURI}`);
+      });
+    });
     // A busy machine is no fault of the page.
     context.setDefaultTimeout(45_000);
     const page = await context.newPage();
@@ -71,7 +121,6 @@ export class Person {
       // A program's own page, at the end of an approval, is gone before its icon is asked for.
       const { url } = message.location();
       const isOurs = url === "" || url.startsWith(GATEWAY);
-      // A violation of the policy is an error here, too.
       if (isOurs && ["error", "warning"].includes(message.type()) && !PROVOKED.test(message.text())) {
         this.wrong.push(message.text());
       }
@@ -103,12 +152,6 @@ export class Person {
 
   async picture(name: string): Promise<void> {
     await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
-  }
-
-  /** Ends the visit; fails where the page logged an error or broke its policy. */
-  async leave(): Promise<void> {
-    await this.context.close();
-    expect(this.wrong).toEqual([]);
   }
 }
 

@@ -36,7 +36,12 @@ function App(): JSX.Element {
     return <Failure error={broken.value} />;
   }
   if (identities.value === undefined) {
-    return <p class="loading">{texts.title}</p>;
+    // As in index.html, so that nothing moves.
+    return (
+      <header class="top">
+        <p class="brand">{texts.title}</p>
+      </header>
+    );
   }
   return (
     <>

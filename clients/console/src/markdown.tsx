@@ -5,6 +5,8 @@
 
 import type { ComponentChildren, JSX } from "preact";
 
+import { texts } from "./texts.js";
+
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)\s*$/;
 const HEADING = /^ {0,3}(#{1,6}) +(.*?)(?: +#+)? *$/;
 const ITEM = /^( *)(?:[-*+]|(\d{1,9})[.)]) +(.*)$/;
@@ -92,7 +94,7 @@ function table(lines: readonly string[]): JSX.Element {
   const cells = (line: string) => line.trim().slice(1, -1).split("|");
   const [head = "", , ...rows] = lines;
   return (
-    <div class="scroll" tabIndex={0} role="group" aria-label="table">
+    <div class="scroll" tabIndex={0} role="group" aria-label={texts.chat.table}>
       <table>
         <thead>
           <tr>
@@ -117,7 +119,7 @@ function table(lines: readonly string[]): JSX.Element {
 
 export function Code({ text, language }: { text: string; language: string }): JSX.Element {
   return (
-    <pre tabIndex={0} aria-label={language || "code"}>
+    <pre tabIndex={0} aria-label={language || texts.chat.code}>
       <code>{visible(text)}</code>
     </pre>
   );

@@ -57,7 +57,8 @@ export function use(did: string): void {
 /** Keeps an identity, and asks the browser not to forget it. */
 export async function keep(identity: StoredIdentity): Promise<void> {
   await saveIdentity(identity);
-  await navigator.storage?.persist?.();
+  // Firefox asks its user, who need not answer.
+  void navigator.storage?.persist?.().catch(() => false);
   await loadIdentities();
   use(identity.did);
 }

@@ -26,6 +26,7 @@ export const texts = {
     everyDigit: "Show every digit of money",
     asTable: "As a table",
     of: (part: string, whole: string) => `${part} of ${whole}`,
+    left: (amount: string) => `${amount} left`,
     resets: (when: string) => `resets ${when}`,
   },
   errors: {
@@ -125,6 +126,10 @@ export const texts = {
     spent: "Spent",
     held: "Held for requests in flight",
     atOpenRouter: "Limit at OpenRouter",
+    resets: { daily: "a day", weekly: "a week", monthly: "a month", never: "in total" } as Record<
+      string,
+      string | undefined
+    >,
     stored: "Stored",
     disabled: "The operator has disabled this key.",
     nextChat: "Chat now",
@@ -153,6 +158,8 @@ export const texts = {
     removeHeading: "Delete this conversation?",
     removeLead: "It is deleted from this browser. The books keep what it cost.",
     broken: "The answer broke off.",
+    code: "code",
+    table: "table",
   },
   home: {
     heading: "Home",
@@ -163,6 +170,7 @@ export const texts = {
     periods: { "7": "7 days", "30": "30 days", "90": "90 days" } as Record<string, string | undefined>,
     zone: "Time zone",
     byDay: "Spend by day",
+    highest: "The highest day:",
     topModels: "Top models",
     otherModels: "others",
     budgets: "Budgets",
@@ -180,6 +188,7 @@ export const texts = {
     unknownCosts: "Costs unknown",
     openLead: "asked for at OpenRouter until they are known",
     empty: "Nothing spent yet. Your first chat appears here.",
+    noKey: "Connect an OpenRouter account first; then chat, and see here what it costs.",
     day: "Day",
     cost: "Cost",
     model: "Model",
@@ -291,6 +300,7 @@ export const texts = {
     clock: "Your clock",
     clockOff: (difference: string) => `differs from the gateway's by ${difference}`,
     clockFine: "agrees with the gateway's",
+    clockUnknown: "not compared: the gateway did not tell the time",
     clockLead: "Requests are signed with the time; a difference of five minutes is refused.",
     version: "Version",
     audience: "Signed for",

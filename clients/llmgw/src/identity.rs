@@ -7,7 +7,8 @@
 //! }
 //! ```
 //!
-//! A P-256 key has `p256_secret_key` in its place, 32 bytes in base64url, too, and a key in hardware `sign_command`.
+//! A P-256 key has `p256_secret_key` in its place, 32 bytes in base64url, too, and a key in hardware `sign_command`,
+//! with its `did:key` in `public_key` where the DID is a `did:web`, which does not contain it.
 //!
 //! Anyone who reads the file can spend its owner's credit. It is written with mode 0600 from the first
 //! byte on, and refused while others may read it.
@@ -27,7 +28,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
 use serde::{Deserialize, Serialize};
-use shared::identity::did::{Did, DidError, DidUrl, PublicKey, Signature};
+use shared::identity::did::{Did, DidError, DidUrl, KeySource, PublicKey, Signature};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use self::key::Key;
@@ -121,7 +122,7 @@ impl Identity {
         let did = DidUrl::parse(&stored.did).map_err(did_error)?;
         let key = stored.key(&did, path)?;
         let key = key.ok_or_else(|| not_an_identity(1, 1))?;
-        if did.public_key().map_err(did_error)? != key.public() {
+        if !may_be_of(&did, &key.public()).map_err(did_error)? {
             return Err(IdentityError::AnotherKey {
                 path: path.to_owned(),
             });
@@ -261,6 +262,8 @@ struct Stored {
     p256_secret_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sign_command: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
 }
 
 impl Stored {
@@ -282,7 +285,12 @@ impl Stored {
                 Some(key.ok_or_else(|| IdentityError::P256 { path: path() })?)
             }
             (None, None, Some(command)) => {
-                let public = did.public_key();
+                let public = match (did.key_source(), &self.public_key) {
+                    (Ok(KeySource::Document(_)), Some(public)) => {
+                        Did::parse(public).and_then(|it| it.public_key())
+                    }
+                    _ => did.public_key(),
+                };
                 let public = public.map_err(|source| IdentityError::Did {
                     path: path(),
                     source,
@@ -294,6 +302,18 @@ impl Stored {
             }
             _ => None,
         })
+    }
+}
+
+/// Whether a key may be a DID's. A document that has the keys is for the gateway to read.
+pub(crate) fn may_be_of(did: &DidUrl, key: &PublicKey) -> Result<bool, DidError> {
+    match did.key_source()? {
+        KeySource::Identifier(contained) => Ok(contained == *key),
+        KeySource::Document(reference) => {
+            reference.fragment()?;
+            reference.document_url()?;
+            Ok(true)
+        }
     }
 }
 
@@ -319,11 +339,17 @@ impl From<&Identity> for Stored {
             secret_key_seed: None,
             p256_secret_key: None,
             sign_command: None,
+            public_key: None,
         };
         match &identity.key {
             Key::Ed25519(_) => stored.secret_key_seed = secret,
             Key::P256(_) => stored.p256_secret_key = secret,
-            Key::External { command, .. } => stored.sign_command = Some(command.clone()),
+            Key::External { command, public } => {
+                stored.sign_command = Some(command.clone());
+                if identity.did.public_key().is_err() {
+                    stored.public_key = Some(Did::from_public_key(public).to_string());
+                }
+            }
         }
         stored
     }

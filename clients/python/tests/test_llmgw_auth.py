@@ -283,6 +283,10 @@ class Identities(unittest.TestCase):
                     self.assertEqual(Identity.from_file(self.path).did, case["did"])
                 else:
                     self.assertRaises(IdentityError, Identity.from_file, self.path)
+        # The gateway finds out whose key it is, in the document.
+        did = "did:web:example.com:alice#laptop"
+        self.store(json.dumps({"did": did, "secret_key_seed": ENCODED_SEED}))
+        self.assertEqual(Identity.from_file(self.path).did, did)
 
     def test_an_identity_that_others_may_read_is_refused(self):
         text = json.dumps({"did": IDENTITY.did, "secret_key_seed": ENCODED_SEED})

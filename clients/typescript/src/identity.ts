@@ -68,7 +68,7 @@ export class Identity {
 
   /**
    * Creates one from the secret key, 32 random bytes. The DID is by default the `did:key` of the key;
-   * another of its DIDs is a `did:jwk`, or one with a fragment.
+   * another of its DIDs is a `did:jwk`, a `did:web#key`, or one with a fragment.
    */
   static async fromSeed(seed: Uint8Array, did?: string): Promise<Identity> {
     if (seed.length !== SECRET_LENGTH) {
@@ -170,6 +170,10 @@ function checkedDid(publicKey: Bytes, did = didKey(publicKey)): string {
 function names(did: string, publicKey: Bytes): boolean {
   const [bare = "", ...fragment] = did.split("#");
   const [, method, identifier = ""] = bare.split(":");
+  if (method === "web") {
+    // Its document has the keys, and the gateway reads it.
+    return fragment.length === 1 && fragment[0] !== "";
+  }
   const isOfKey = method === "jwk" ? jwkNames(bare, publicKey) : bare === didKey(publicKey);
   const named = method === "jwk" ? "0" : identifier;
   return isOfKey && (fragment.length === 0 || fragment.join("#") === named);

@@ -114,6 +114,11 @@ test("seeds and key pairs", async () => {
   assert.ok(await crypto.subtle.verify("Ed25519", pair.publicKey, signature, message));
   assert.match(identity.did, /^did:key:z6Mk/);
   await assert.rejects(Identity.fromKeyPair(pair, IDENTITY.did), SigningError);
+  // The gateway finds out whose key it is, in the document.
+  assert.equal((await Identity.fromKeyPair(pair, "did:web:example.com#a")).did, "did:web:example.com#a");
+  for (const did of ["did:web:example.com", "did:web:example.com#", "did:web:example.com#a#b"]) {
+    await assert.rejects(Identity.fromKeyPair(pair, did), SigningError);
+  }
   const other = { name: "ECDSA", namedCurve: "P-384" };
   const ecdsa = await crypto.subtle.generateKey(other, false, ["sign", "verify"]);
   await assert.rejects(Identity.fromKeyPair(ecdsa), /neither an Ed25519 key nor/);

@@ -4,9 +4,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::files::{Coding, File};
 
-/// Scripts and styles come from the function alone; requests go to the gateway and, for connecting an
-/// account, to OpenRouter. No text becomes markup.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self' https://openrouter.ai; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+/// Scripts and styles come from the function alone, and the style sheet in the page is known by its digest. Requests
+/// go to the gateway and, for connecting an account, to OpenRouter. No text becomes markup.
+const POLICY: &str = concat!(
+    "default-src 'none'; script-src 'self'; style-src ",
+    env!("STYLE_SOURCES"),
+    "; img-src 'self' data:; font-src 'self'; connect-src 'self' https://openrouter.ai; base-uri 'none'; ",
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+);
 
 /// The features that a page could ask a browser for, all refused.
 const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), usb=()";

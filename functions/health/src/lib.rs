@@ -184,14 +184,28 @@ async fn timed<E: std::error::Error + 'static>(ping: impl Future<Output = Result
     }
 }
 
-/// Whether a browser asks for a page: only they name this type.
+/// Whether a browser asks for a page: only they name `text/html`. A client that prefers JSON gets JSON.
 fn prefers_html(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::ACCEPT)
+    let html = weight(headers, "text/html");
+    html > 0.0 && html >= weight(headers, "application/json")
+}
+
+/// The weight that `Accept` gives a media type by its name (RFC 9110 §12.5.1); 0 where it is not named.
+fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
+    let values = headers.get_all(header::ACCEPT);
+    let choices = values
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|it| it.trim().split(';').next() == Some("text/html"))
+        .flat_map(|value| value.split(','));
+    choices
+        .filter_map(|choice| {
+            let mut parts = choice.split(';').map(str::trim);
+            let is_named = parts.next()?.eq_ignore_ascii_case(media_type);
+            let weight = parts.find_map(|it| it.strip_prefix("q=").or(it.strip_prefix("Q=")));
+            let weight = weight.map_or(Some(1.0), |it| it.parse().ok())?;
+            is_named.then_some(weight)
+        })
+        .fold(0.0, f32::max)
 }
 
 fn is_deep(query: &CanonicalQuery) -> bool {
@@ -199,3 +213,6 @@ fn is_deep(query: &CanonicalQuery) -> bool {
         .pairs()
         .any(|(name, value)| name == "deep" && value == "true")
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,9 @@ use shared::{
     http_client,
     identity::{
         access::{Allowed, AllowedDids},
-        auth::{self, Audiences},
+        auth::Authenticator,
     },
-    request::{self, Incoming, Invocation},
+    request::{Incoming, Invocation},
     respond,
     routes::{Function, Route},
     storage::{
@@ -41,7 +41,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Keys {
     clock: Clock,
-    audiences: Audiences,
+    authenticator: Authenticator,
     allowed_dids: AllowedDids,
     account_requests_per_minute: NonZeroU32,
     allows_unverified: bool,
@@ -59,11 +59,11 @@ impl Keys {
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             clock: Clock::system(),
+            authenticator: config.authenticator()?,
             storage: config.storage.storage(client.clone()),
             keyset: config.keyset.keyset(client.clone()),
             openrouter: config.openrouter(client.clone()),
             provisioner: config.provisioner(client),
-            audiences: config.audiences,
             allowed_dids: config.allowed_dids,
             account_requests_per_minute: config.account_requests_per_minute,
             allows_unverified: config.allow_unverified_keys,
@@ -102,7 +102,7 @@ async fn answer(
     let deadline = invocation
         .closing_time()
         .min(Instant::now() + ANSWER_TIMEOUT);
-    let authenticated = auth::authenticate(&request, &keys.audiences, request::MAX_BODY, now)?;
+    let authenticated = keys.authenticator.authenticate(&request, now).await?;
     let allowed = keys.allowed_dids.check(authenticated)?;
     route(&allowed, &request.method)?;
     let rate = keys.account_requests_per_minute;

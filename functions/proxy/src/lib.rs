@@ -18,12 +18,12 @@ use shared::{
     http_client,
     identity::{
         access::{AllowedDids, Sender},
-        auth::{self, Audiences},
+        auth::Authenticator,
         did::Did,
     },
     observe,
     relay::{self, RelayBody, Relayed, relay},
-    request::{self, Incoming, Invocation},
+    request::{Incoming, Invocation},
     respond, routes,
     storage::{
         Begin, BeginSender, Begun, Books, CallerRequest, JobLimit, NamedModel, Presenting,
@@ -57,7 +57,7 @@ const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Proxy {
     clock: Clock,
-    audiences: Audiences,
+    authenticator: Authenticator,
     allowed_dids: AllowedDids,
     allowed_families: AllowedFamilies,
     holds: Holds,
@@ -78,11 +78,11 @@ impl Proxy {
         let client = http_client::build(http_client::web_roots(), config.connect_timeout)?;
         Ok(Self {
             clock: Clock::system(),
+            authenticator: config.authenticator()?,
             ledger: config.ledger(client.clone()),
             keyset: config.keyset.keyset(client.clone()),
             openrouter: config.openrouter(client.clone()),
             provisioner: config.provisioner(client),
-            audiences: config.audiences,
             allowed_dids: config.allowed_dids,
             allowed_families: config.allowed_families,
             holds: config.holds,
@@ -128,8 +128,7 @@ impl Proxy {
         invocation: &Invocation,
     ) -> Result<Response<RelayBody>, Error> {
         let arrived = self.clock.moment();
-        let identified =
-            auth::identify(&request, &self.audiences, request::MAX_BODY, arrived.time)?;
+        let identified = self.authenticator.identify(&request, arrived.time).await?;
         let sender = self.allowed_dids.check_sender(identified)?;
         routes::Route::OpenRouter.check_method(&request.method)?;
         if let Some(response) = self.quota(&request, &sender, invocation).await? {

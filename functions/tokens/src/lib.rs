@@ -19,9 +19,9 @@ use shared::{
     identity::{
         access::{Allowed, AllowedDids},
         access_token::AccessToken,
-        auth::{self, Audiences},
+        auth::Authenticator,
     },
-    request::{self, Incoming, Invocation},
+    request::{Incoming, Invocation},
     respond,
     routes::{MethodNotAllowed, Route},
     storage::{NewToken, Storage, TokenDescription},
@@ -39,7 +39,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state that the function keeps between requests.
 pub struct Tokens {
     clock: Clock,
-    audiences: Audiences,
+    authenticator: Authenticator,
     allowed_dids: AllowedDids,
     account_requests_per_minute: NonZeroU32,
     storage: Storage,
@@ -56,10 +56,10 @@ impl Tokens {
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             clock: Clock::system(),
+            authenticator: config.authenticator()?,
             storage: config.storage(client, ATTEMPT_TIMEOUT),
             allowed_dids: config.allowed_dids,
             account_requests_per_minute: config.account_requests_per_minute,
-            audiences: config.audiences,
             random: getrandom::fill,
         })
     }
@@ -150,7 +150,7 @@ async fn answer(
     let deadline = invocation
         .closing_time()
         .min(Instant::now() + ANSWER_TIMEOUT);
-    let authenticated = auth::authenticate(request, &tokens.audiences, request::MAX_BODY, now)?;
+    let authenticated = tokens.authenticator.authenticate(request, now).await?;
     let allowed = tokens.allowed_dids.check(authenticated)?;
     let target = Target::of(&allowed)?;
     let rate = tokens.account_requests_per_minute;

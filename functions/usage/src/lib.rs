@@ -17,10 +17,10 @@ use shared::{
     http_client,
     identity::{
         access::{AllowedDids, Sender},
-        auth::{self, Audiences},
+        auth::{self, Authenticator},
         canonical::{CanonicalPath, CanonicalQuery},
     },
-    request::{self, Incoming, Invocation},
+    request::{Incoming, Invocation},
     respond,
     routes::{Function, Route},
     storage::{
@@ -43,7 +43,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Usage {
     clock: Clock,
-    audiences: Audiences,
+    authenticator: Authenticator,
     allowed_dids: AllowedDids,
     account_requests_per_minute: NonZeroU32,
     storage: Storage,
@@ -56,9 +56,9 @@ impl Usage {
         let client = http_client::build(http_client::web_roots(), CONNECT_TIMEOUT)?;
         Ok(Self {
             clock: Clock::system(),
+            authenticator: config.authenticator()?,
             // Sums over a million rows take a small database seconds; asking again would not help.
             storage: config.storage(client, ANSWER_TIMEOUT),
-            audiences: config.audiences,
             allowed_dids: config.allowed_dids,
             account_requests_per_minute: config.account_requests_per_minute,
         })
@@ -87,7 +87,7 @@ impl Usage {
         if self.is_health(request)? {
             return self.health(request, invocation).await;
         }
-        let identified = auth::identify(request, &self.audiences, request::MAX_BODY, now)?;
+        let identified = self.authenticator.identify(request, now).await?;
         let sender = self.allowed_dids.check_sender(identified)?;
         let path = sender.path().as_str().trim_end_matches('/');
         let route = Route::of(Function::Usage, path).ok_or(Error::NotFound)?;
@@ -144,7 +144,7 @@ impl Usage {
     fn is_health(&self, request: &Incoming) -> Result<bool, Error> {
         let path = CanonicalPath::from_raw(&request.raw_path)?;
         let is_it = |path: &CanonicalPath| path.as_str() == Route::DatabaseHealth.path();
-        Ok(self.audiences.iter().any(|audience| {
+        Ok(self.authenticator.audiences().iter().any(|audience| {
             let (likely, whole) = auth::paths_below(audience, request.stage.as_deref(), &path);
             is_it(&likely) || whole.is_some_and(|whole| is_it(&whole))
         }))

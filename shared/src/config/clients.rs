@@ -10,6 +10,11 @@ use crate::{
     accounting::{ledger::Ledger, reconcile::Reconciler},
     clock::Clock,
     credentials::provisioning::{Provisioner, UpstreamKeys},
+    http_client::HttpClientError,
+    identity::{
+        auth::{Audiences, Authenticator},
+        documents::{DocumentHosts, Documents},
+    },
     storage::Storage,
     upstream::openrouter::{OpenRouter, Timeouts},
     vault::secrets_manager::{KeysetCache, ManagementKeyCache, SecretSource},
@@ -42,6 +47,14 @@ impl SecretConfig {
     }
 }
 
+fn authenticator(
+    audiences: &Audiences,
+    hosts: &DocumentHosts,
+) -> Result<Authenticator, HttpClientError> {
+    let documents = Documents::new(hosts.clone())?;
+    Ok(Authenticator::new(audiences.clone(), documents))
+}
+
 /// A client of OpenRouter for questions that all have limits of their own.
 fn questioner(client: Client, url: &Url) -> OpenRouter {
     const UNUSED: Timeouts = Timeouts {
@@ -52,6 +65,11 @@ fn questioner(client: Client, url: &Url) -> OpenRouter {
 }
 
 impl ProxyConfig {
+    /// The check of signatures.
+    pub fn authenticator(&self) -> Result<Authenticator, HttpClientError> {
+        authenticator(&self.audiences, &self.document_hosts)
+    }
+
     /// The client that requests are passed on with.
     #[must_use]
     pub fn openrouter(&self, client: Client) -> OpenRouter {
@@ -83,6 +101,11 @@ impl ProxyConfig {
 }
 
 impl AccountConfig {
+    /// The check of signatures.
+    pub fn authenticator(&self) -> Result<Authenticator, HttpClientError> {
+        authenticator(&self.audiences, &self.document_hosts)
+    }
+
     /// The database's client, with a limit for one attempt.
     #[must_use]
     pub fn storage(&self, client: Client, attempt_timeout: Duration) -> Storage {
@@ -92,6 +115,11 @@ impl AccountConfig {
 }
 
 impl KeysConfig {
+    /// The check of signatures.
+    pub fn authenticator(&self) -> Result<Authenticator, HttpClientError> {
+        authenticator(&self.audiences, &self.document_hosts)
+    }
+
     /// The client that keys are checked with.
     #[must_use]
     pub fn openrouter(&self, client: Client) -> OpenRouter {

@@ -12,6 +12,7 @@ use crate::{
     identity::{
         access::AllowedDids,
         auth::{Audience, Audiences},
+        documents::DocumentHosts,
     },
     metering::money::Usd,
     storage::{Grant, LimitReset, Retention, StorageKey},
@@ -91,6 +92,12 @@ impl Env<'_> {
             .optional(variable)
             .unwrap_or_else(|| "anyone".to_owned());
         self.parsed(variable, Some(list), AllowedDids::parse)
+    }
+
+    pub(super) fn document_hosts(&mut self) -> Option<DocumentHosts> {
+        let variable = "DID_WEB_HOSTS";
+        let hosts = self.optional(variable).unwrap_or_default();
+        self.parsed(variable, Some(hosts), DocumentHosts::parse)
     }
 
     pub(super) fn storage_url(&mut self) -> Option<Url> {

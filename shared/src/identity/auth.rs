@@ -1,9 +1,9 @@
 //! Authentication: verification of a request's signature, by the [`Scheme`] that it is signed with, and
 //! the reading of its access token.
 //!
-//! [`authenticate`] and [`identify`] are the only ways to a [`Caller`], and whatever needs one to be called
-//! cannot be called for a stranger. They read nothing but the request, so that nobody learns whether a DID
-//! is known before having proved to own it. What they cannot tell is whether a request was seen before:
+//! An [`Authenticator`] is the only way to a [`Caller`], and whatever needs one to be called
+//! cannot be called for a stranger. It reads nothing but the request and, for a DID that does not contain its key,
+//! the DID's [document](Documents), so that nobody learns whether a DID is known before having proved to own it. What they cannot tell is whether a request was seen before:
 //! the [`Fingerprint`] has to be inserted, once, in the transaction that begins the request; and whether
 //! there is a token of a [`TokenDigest`]: the same transaction looks it up.
 
@@ -18,7 +18,7 @@ use std::iter;
 use http::{HeaderMap, Method, header::CONTENT_ENCODING};
 use jiff::{SignedDuration, Timestamp};
 
-use self::scheme::Request;
+use self::scheme::{Credentials, Request};
 pub use self::{
     audiences::{AudienceCount, Audiences},
     caller::{Caller, Fingerprint, ReplayGuard},
@@ -30,10 +30,12 @@ use crate::{
     identity::{
         access_token::{AccessToken, TokenDigest},
         canonical::{CanonicalPath, CanonicalQuery},
+        did::{KeySource, PublicKey},
+        documents::Documents,
         signing::SigningString,
     },
     observe,
-    request::Incoming,
+    request::{Incoming, MAX_BODY},
     routes::Route,
 };
 
@@ -41,30 +43,120 @@ use crate::{
 /// bounds included.
 pub const TIMESTAMP_WINDOW: SignedDuration = SignedDuration::from_secs(300);
 
+/// Authenticates requests to a gateway.
+#[derive(Debug)]
+pub struct Authenticator {
+    audiences: Audiences,
+    documents: Documents,
+}
+
+impl Authenticator {
+    /// Accepts signatures for `audiences`, of DIDs that contain their key or whose document is among `documents`.
+    #[must_use]
+    pub fn new(audiences: Audiences, documents: Documents) -> Self {
+        Self {
+            audiences,
+            documents,
+        }
+    }
+
+    /// The gateway's base URLs.
+    #[must_use]
+    pub fn audiences(&self) -> &Audiences {
+        &self.audiences
+    }
+
+    /// As [`identify`], for all DIDs that are accepted.
+    pub async fn identify(
+        &self,
+        request: &Incoming,
+        now: Timestamp,
+    ) -> Result<Identified, AuthError> {
+        match with_token(request, &self.audiences, MAX_BODY)? {
+            Some(identified) => Ok(identified),
+            None => signed_or_anonymous(&request.headers, self.verify(request, now).await),
+        }
+    }
+
+    /// As [`authenticate`], for all DIDs that are accepted.
+    pub async fn authenticate(
+        &self,
+        request: &Incoming,
+        now: Timestamp,
+    ) -> Result<Authenticated, AuthError> {
+        refuse_token(&request.headers)?;
+        self.verify(request, now).await
+    }
+
+    /// Waits for nothing, unless the DID has a document and that is not at hand.
+    async fn verify(&self, request: &Incoming, now: Timestamp) -> Result<Authenticated, AuthError> {
+        let unverified = Unverified::read(request, &self.audiences, MAX_BODY, now)?;
+        let key = match unverified.credentials.did.key_source()? {
+            KeySource::Identifier(key) => key,
+            KeySource::Document(reference) => {
+                if let Some(known) = self.documents.known(&reference, now) {
+                    known?
+                } else {
+                    // A request that no key would make valid causes no look-up.
+                    unverified.credentials.of(&unverified.parts())?;
+                    // Boxed: it rarely happens, and every request would carry its size.
+                    Box::pin(self.documents.look_up(&reference, now)).await?
+                }
+            }
+        };
+        unverified.verify(&key)
+    }
+}
+
 /// Finds out who a request is from, by its signature or by its access token.
 ///
 /// A token is read in `Authorization: Bearer …` and in `x-api-key`, nowhere else: not in the query, the
 /// path or a cookie, which logs and histories keep. Its form and checksum are judged here. A token says
 /// nothing of the audience that it was meant for, so its path is the one of those that
 /// [`authenticate`] would try that leads to a [`Route`].
+///
+/// DIDs that do not contain their key are refused; an [`Authenticator`] looks them up.
 pub fn identify(
     request: &Incoming,
     audiences: &Audiences,
     max_body: usize,
     now: Timestamp,
 ) -> Result<Identified, AuthError> {
-    if let Some(text) = token::presented(&request.headers)? {
-        let digest = AccessToken::parse(text)?.digest();
-        check_content_encoding(&request.headers)?;
-        check_body_size(request.body.len(), max_body)?;
-        let path = CanonicalPath::from_raw(&request.raw_path)?;
-        return Ok(Identified {
-            identity: Identity::Token(digest),
-            path: routed_path(audiences, request.stage.as_deref(), &path),
-            query: CanonicalQuery::from_raw(&request.query)?,
-        });
+    match with_token(request, audiences, max_body)? {
+        Some(identified) => Ok(identified),
+        None => signed_or_anonymous(
+            &request.headers,
+            verify_signature(request, audiences, max_body, now),
+        ),
     }
-    match verify_signature(request, audiences, max_body, now) {
+}
+
+/// The sender of a request with an access token.
+fn with_token(
+    request: &Incoming,
+    audiences: &Audiences,
+    max_body: usize,
+) -> Result<Option<Identified>, AuthError> {
+    let Some(text) = token::presented(&request.headers)? else {
+        return Ok(None);
+    };
+    let digest = AccessToken::parse(text)?.digest();
+    check_content_encoding(&request.headers)?;
+    check_body_size(request.body.len(), max_body)?;
+    let path = CanonicalPath::from_raw(&request.raw_path)?;
+    Ok(Some(Identified {
+        identity: Identity::Token(digest),
+        path: routed_path(audiences, request.stage.as_deref(), &path),
+        query: CanonicalQuery::from_raw(&request.query)?,
+    }))
+}
+
+/// The sender of a request without an access token.
+fn signed_or_anonymous(
+    headers: &HeaderMap,
+    verdict: Result<Authenticated, AuthError>,
+) -> Result<Identified, AuthError> {
+    match verdict {
         Ok(Authenticated {
             caller,
             path,
@@ -75,7 +167,7 @@ pub fn identify(
             query,
         }),
         Err(AuthError::MissingCredentials { missing, unread })
-            if Scheme::used(&request.headers).is_none() =>
+            if Scheme::used(headers).is_none() =>
         {
             Err(AuthError::Anonymous { missing, unread })
         }
@@ -123,16 +215,23 @@ impl Identity {
 /// out, and a stage may be called `api`. The whole paths come last, because a message signature does not tell
 /// where an audience's own path ends. Whichever verified is the path that the caller meant, and
 /// the only one to route by.
+///
+/// DIDs that do not contain their key are refused; an [`Authenticator`] looks them up.
 pub fn authenticate(
     request: &Incoming,
     audiences: &Audiences,
     max_body: usize,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
-    if token::presented(&request.headers)?.is_some() {
-        return Err(AuthError::SignatureRequired);
-    }
+    refuse_token(&request.headers)?;
     verify_signature(request, audiences, max_body, now)
+}
+
+fn refuse_token(headers: &HeaderMap) -> Result<(), AuthError> {
+    match token::presented(headers)? {
+        Some(_) => Err(AuthError::SignatureRequired),
+        None => Ok(()),
+    }
 }
 
 /// Checks the signature of a request that comes without an access token.
@@ -142,45 +241,81 @@ fn verify_signature(
     max_body: usize,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
-    let credentials = Scheme::of(&request.headers)?.credentials(&request.headers)?;
-    check_window(credentials.signed_at, now)?;
-    check_expiry(credentials.expires_at, now)?;
-    check_content_encoding(&request.headers)?;
-    check_body_size(request.body.len(), max_body)?;
-    let path = CanonicalPath::from_raw(&request.raw_path)?;
-    let query = CanonicalQuery::from_raw(&request.query)?;
-    let key = credentials.did.public_key()?;
-    let parts = Request {
-        method: &request.method,
-        raw_path: &request.raw_path,
-        path: &path,
-        raw_query: &request.query,
-        query: &query,
-        headers: &request.headers,
-        body: &request.body,
-    };
-    let signed = credentials.of(&key, &parts)?;
+    let unverified = Unverified::read(request, audiences, max_body, now)?;
+    let key = unverified.credentials.did.public_key()?;
+    unverified.verify(&key)
+}
 
-    let stage = request.stage.as_deref();
-    let verifies = |text: &SigningString| key.verifies(text.as_bytes(), &credentials.signature);
-    let likely = |audience| (audience, Some(paths_below(audience, stage, &path).0));
-    let whole = |audience| (audience, paths_below(audience, stage, &path).1);
-    let candidates = audiences.iter().map(likely);
-    for (audience, below) in candidates.chain(audiences.iter().map(whole)) {
-        let Some(below) = below else { continue };
-        if let Some(text) = signed.verified(audience, &below, verifies) {
-            let caller = Caller::new(&credentials, &text);
-            observe::caller(caller.did().as_str());
-            return Ok(Authenticated {
-                caller,
-                path: below,
-                query,
-            });
+/// A request whose credentials are well-formed and of this time, and whose signature is not checked.
+struct Unverified<'a> {
+    request: &'a Incoming,
+    audiences: &'a Audiences,
+    credentials: Credentials,
+    path: CanonicalPath,
+    query: CanonicalQuery,
+}
+
+impl<'a> Unverified<'a> {
+    fn read(
+        request: &'a Incoming,
+        audiences: &'a Audiences,
+        max_body: usize,
+        now: Timestamp,
+    ) -> Result<Self, AuthError> {
+        let credentials = Scheme::of(&request.headers)?.credentials(&request.headers)?;
+        check_window(credentials.signed_at, now)?;
+        check_expiry(credentials.expires_at, now)?;
+        check_content_encoding(&request.headers)?;
+        check_body_size(request.body.len(), max_body)?;
+        let path = CanonicalPath::from_raw(&request.raw_path)?;
+        let query = CanonicalQuery::from_raw(&request.query)?;
+        Ok(Self {
+            request,
+            audiences,
+            credentials,
+            path,
+            query,
+        })
+    }
+
+    fn parts(&self) -> Request<'_> {
+        Request {
+            method: &self.request.method,
+            raw_path: &self.request.raw_path,
+            path: &self.path,
+            raw_query: &self.request.query,
+            query: &self.query,
+            headers: &self.request.headers,
+            body: &self.request.body,
         }
     }
-    let first = audiences.first();
-    let (below, _) = paths_below(first, stage, &path);
-    Err(signed.refusal(first, &below, audiences.len()))
+
+    fn verify(self, key: &PublicKey) -> Result<Authenticated, AuthError> {
+        let (credentials, path) = (&self.credentials, &self.path);
+        credentials.check_algorithm(key)?;
+        let signed = credentials.of(&self.parts())?;
+
+        let stage = self.request.stage.as_deref();
+        let verifies = |text: &SigningString| key.verifies(text.as_bytes(), &credentials.signature);
+        let likely = |audience| (audience, Some(paths_below(audience, stage, path).0));
+        let whole = |audience| (audience, paths_below(audience, stage, path).1);
+        let candidates = self.audiences.iter().map(likely);
+        for (audience, below) in candidates.chain(self.audiences.iter().map(whole)) {
+            let Some(below) = below else { continue };
+            if let Some(text) = signed.verified(audience, &below, verifies) {
+                let caller = Caller::new(credentials, &text);
+                observe::caller(caller.did().as_str());
+                return Ok(Authenticated {
+                    caller,
+                    path: below,
+                    query: self.query,
+                });
+            }
+        }
+        let first = self.audiences.first();
+        let (below, _) = paths_below(first, stage, path);
+        Err(signed.refusal(first, &below, self.audiences.len()))
+    }
 }
 
 /// A request whose caller is known.

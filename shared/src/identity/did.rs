@@ -1,23 +1,28 @@
-//! Decentralised identifiers, and the keys that they contain.
+//! Decentralised identifiers, and the keys that they stand for.
 //!
 //! A [`Did`] is what is stored and looked up; a [`DidUrl`] is what a request sends: the same with an
 //! optional `#fragment` that names one of its keys (DID Core §3.1 and §3.2,
-//! <https://www.w3.org/TR/did-1.0/>). Both are grammatical only: `public_key` tells whether a key can
-//! be had from them. That needs no network, because every supported [`Method`] puts the key into the
-//! identifier.
+//! <https://www.w3.org/TR/did-1.0/>). Both are grammatical only: [`DidUrl::key_source`] tells where the key is. Most
+//! [`Method`]s put it into the identifier; that of `did:web` is in a [`Document`], which
+//! [`documents`](super::documents) fetches.
 
+mod document;
 mod error;
+mod jwk;
 mod key;
 mod method;
 mod unsupported;
+mod web;
 
 use std::fmt;
 
 pub use self::{
+    document::{Document, KeyError, MalformedDocument},
     error::DidError,
     key::{KeyType, P256Key, PublicKey, Signature},
     method::Method,
     unsupported::UnsupportedKey,
+    web::{DocumentUrl, WebHost},
 };
 
 /// The longest DID or DID URL that is read, in bytes. Base58 decoding is quadratic.
@@ -52,7 +57,10 @@ impl Did {
     /// The key that the DID contains.
     pub fn public_key(&self) -> Result<PublicKey, DidError> {
         let (method, identifier) = self.parts()?;
-        method.key(identifier)
+        match method.key(identifier)? {
+            Some((key, _)) => Ok(key),
+            None => Err(method.unsupported()),
+        }
     }
 
     fn parts(&self) -> Result<(Method, &str), DidError> {
@@ -136,17 +144,70 @@ impl DidUrl {
         self.did
     }
 
-    /// The key that the DID contains. A fragment has to name exactly this key by the method's rule, not
-    /// another one derived from it.
-    pub fn public_key(&self) -> Result<PublicKey, DidError> {
+    /// The source of the key that is named. Where that is the identifier, a fragment has to name exactly the key
+    /// in it by the method's rule, not another one derived from it.
+    pub fn key_source(&self) -> Result<KeySource<'_>, DidError> {
         let (method, identifier) = self.did.parts()?;
-        let key = method.key(identifier)?;
-        match self.fragment.as_deref() {
-            Some(fragment) if fragment != method.fragment(identifier) => {
+        match (method.key(identifier)?, self.fragment.as_deref()) {
+            (Some((_, fragment)), Some(named)) if named != fragment => {
                 Err(DidError::FragmentNamesAnotherKey)
             }
-            Some(_) | None => Ok(key),
+            (Some((key, _)), Some(_) | None) => Ok(KeySource::Identifier(key)),
+            (None, fragment) => Ok(KeySource::Document(KeyReference {
+                did: &self.did,
+                identifier,
+                fragment,
+            })),
         }
+    }
+
+    /// The key that the DID contains, without a look-up.
+    pub fn public_key(&self) -> Result<PublicKey, DidError> {
+        match self.key_source()? {
+            KeySource::Identifier(key) => Ok(key),
+            KeySource::Document(reference) => Err(reference.unsupported()),
+        }
+    }
+}
+
+/// The source of a DID's key.
+#[derive(Debug, Clone)]
+pub enum KeySource<'a> {
+    /// The DID itself.
+    Identifier(PublicKey),
+    /// A document, which has to be fetched.
+    Document(KeyReference<'a>),
+}
+
+/// A key in a DID document.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyReference<'a> {
+    did: &'a Did,
+    identifier: &'a str,
+    fragment: Option<&'a str>,
+}
+
+impl<'a> KeyReference<'a> {
+    /// The DID.
+    #[must_use]
+    pub fn did(&self) -> &'a Did {
+        self.did
+    }
+
+    /// The fragment that names the key in the document, which can have several.
+    pub fn fragment(&self) -> Result<&'a str, DidError> {
+        self.fragment.ok_or(DidError::FragmentRequired)
+    }
+
+    /// The place of the document.
+    pub fn document_url(&self) -> Result<DocumentUrl, DidError> {
+        DocumentUrl::of(self.identifier)
+    }
+
+    /// The refusal where documents are not fetched.
+    #[must_use]
+    pub fn unsupported(&self) -> DidError {
+        Method::Web.unsupported()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     accounting::reconcile::JobOpen,
     credentials::{body::BodyError, provisioning::ProvisioningError},
     error::Error,
-    identity::{access::DidNotAllowed, auth::AuthError},
+    identity::{access::DidNotAllowed, auth::AuthError, documents::DocumentError},
     routes::MethodNotAllowed,
     storage::{Refusal, StorageError},
     upstream::{
@@ -151,6 +151,7 @@ fn of_auth(error: &AuthError) -> Failure {
         | AuthError::Repeated(_)
         | AuthError::NotAscii(_)
         | AuthError::Did(_)
+        | AuthError::Document(_)
         | AuthError::Timestamp(_)
         | AuthError::Signature(_)
         | AuthError::Nonce(_)
@@ -169,6 +170,13 @@ fn auth_status(error: &AuthError) -> StatusCode {
         AuthError::SignatureRequired => StatusCode::FORBIDDEN,
         AuthError::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         AuthError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        AuthError::Document(error) => match error {
+            DocumentError::HostNotAllowed(_) => StatusCode::FORBIDDEN,
+            DocumentError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            DocumentError::Did(_) | DocumentError::Unusable { .. } | DocumentError::Key { .. } => {
+                StatusCode::UNAUTHORIZED
+            }
+        },
         AuthError::MissingCredentials { .. }
         | AuthError::Anonymous { .. }
         | AuthError::Token(_)

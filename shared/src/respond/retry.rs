@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, header};
 use crate::{
     credentials::provisioning::ProvisioningError,
     error::Error,
+    identity::{auth::AuthError, documents::DocumentError},
     storage::{Refusal, StorageError},
     upstream::openrouter::{KeyCheckError, UpstreamError},
     vault::secrets_manager::{KeysetError, VaultError},
@@ -17,6 +18,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The pause before a client should try a failed dependency again, in seconds.
 const FAILED_DEPENDENCY: u32 = 5;
+/// The pause for which a failed look-up of a DID document is remembered, in seconds.
+const FAILED_LOOK_UP: u32 = 30;
 /// The pause where a job must end first, in seconds.
 const OPEN_JOB: u32 = 60;
 /// The pause while another call does the same work, in seconds.
@@ -48,6 +51,9 @@ impl Retry {
             Error::JobOpen(_) => Self::After(OPEN_JOB),
             // It may have happened after the request was sent.
             Error::Panicked => Self::MayBeBilled,
+            Error::Auth(AuthError::Document(DocumentError::Unavailable { .. })) => {
+                Self::After(FAILED_LOOK_UP)
+            }
             Error::Auth(_)
             | Error::Access(_)
             | Error::Path(_)

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     ATTEMPTS_IN_FRONT, Argument, ReplayGuard, Storage, StorageError,
+    budgets::BudgetState,
     columns::storable,
     reconciliation::{seconds, uuid},
 };
@@ -58,6 +59,8 @@ pub struct KeyDescription {
     pub held: String,
     /// The rest of the limit.
     pub remaining: Option<String>,
+    /// The DID's budgets, the shortest period first.
+    pub budgets: Vec<BudgetState>,
     /// OpenRouter's own limit of a provisioned key.
     pub openrouter_limit: Option<String>,
     /// The interval after which the limit starts again: `daily`, `weekly`, `monthly` or `never`.

@@ -48,10 +48,10 @@ pub struct RollupDifference {
     pub status: String,
     /// The state of their cost.
     pub cost_state: String,
-    /// Requests, input, output, cached and reasoning tokens, and cost, as the rollup has them.
-    pub rollup: [Option<String>; 6],
+    /// Requests, input, output, cached, cache-write and reasoning tokens, and cost, as the rollup has them.
+    pub rollup: [Option<String>; 7],
     /// The same of the requests.
-    pub logged: [Option<String>; 6],
+    pub logged: [Option<String>; 7],
 }
 
 #[derive(Serialize)]

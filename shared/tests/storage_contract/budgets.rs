@@ -774,6 +774,52 @@ async fn of_parallel_requests_exactly_as_many_pass_as_fit_a_tokens_budget() {
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
+async fn the_owner_sees_the_dids_budgets_with_the_key() {
+    with_user(json!({}), async |user| {
+        user.set_budgets(&[("total", "5", "UTC"), ("month", "1", KIRITIMATI)])
+            .await;
+        user.token(&TokenSettings {
+            budgets: vec![budget(BudgetPeriod::Day, "0.4", "UTC")],
+            ..settings("its own")
+        })
+        .await;
+        let (first, second) = (user.billable("0.4"), user.billable("0.1"));
+        user.begin(&first).await.unwrap();
+        user.begin(&second).await.unwrap();
+        user.finish(&completed(first.id, "0.25")).await.unwrap();
+        let key = user.describe().await.unwrap();
+        let seen: Vec<_> = key
+            .budgets
+            .iter()
+            .map(|it| {
+                (
+                    it.period,
+                    &*it.amount,
+                    &*it.spent,
+                    &*it.held,
+                    &*it.remaining,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (BudgetPeriod::Month, "1", "0.25", "0.1", "0.65"),
+                (BudgetPeriod::Total, "5", "0.25", "0.1", "4.65"),
+            ]
+        );
+        let resets: Vec<_> = key
+            .budgets
+            .iter()
+            .map(|it| it.resets_at.is_some())
+            .collect();
+        assert_eq!(resets, [true, false]);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
 async fn of_parallel_requests_exactly_as_many_pass_as_fit_a_dids_budget() {
     with_user(json!({}), async |user| {
         user.set_budgets(&[("week", "1", "UTC")]).await;

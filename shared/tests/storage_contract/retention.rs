@@ -318,6 +318,7 @@ fn texts(report: &UsageReport) -> Vec<String> {
         report.total_input_tokens.to_string(),
         report.total_output_tokens.to_string(),
         report.total_cached_tokens.to_string(),
+        report.total_cache_write_tokens.to_string(),
         report.total_reasoning_tokens.to_string(),
         report.total_cost.to_string(),
         format!("{:?}", report.requests_by_model),

@@ -279,8 +279,8 @@ async fn the_check_finds_a_planted_difference() {
             (found.did.as_str(), found.model.as_str()),
             (user.did.as_str(), "m")
         );
-        assert_eq!(found.rollup[5].as_deref(), Some("0.0000000000000000006"));
-        assert_eq!(found.logged[5].as_deref(), Some("0.0000000000000000005"));
+        assert_eq!(found.rollup[6].as_deref(), Some("0.0000000000000000006"));
+        assert_eq!(found.logged[6].as_deref(), Some("0.0000000000000000005"));
 
         // Not in the hours that are asked about.
         let query = RollupQuery {

@@ -105,7 +105,7 @@ async fn usage_is_grouped_by_what_is_asked_for() {
         user.log(&[
             json!({"request_time": "2026-01-01T00:00:00Z", "model": "m/b", "endpoint": "chat", "total_cost": "0.1"}),
             json!({"request_time": "2026-01-01T23:59:59Z", "model": "m/a", "endpoint": "messages", "input_tokens": 3,
-                   "cached_tokens": 2, "reasoning_tokens": 1, "output_tokens": 4}),
+                   "cached_tokens": 2, "cache_write_tokens": 1, "reasoning_tokens": 1, "output_tokens": 4}),
             json!({"request_time": "2026-01-02T00:00:00Z", "model": "m/b", "endpoint": null, "status": "failed"}),
             json!({"request_time": "2026-01-02T00:00:01Z", "model": "m/b", "status": "pending"}),
             json!({"request_time": "2026-01-02T00:00:02Z", "model": "m/b", "endpoint": "chat", "total_cost": "0.2",
@@ -121,8 +121,8 @@ async fn usage_is_grouped_by_what_is_asked_for() {
             panic!("{by_model:?}")
         };
         assert_eq!(
-            (a.input_tokens, a.output_tokens, a.cached_tokens, a.reasoning_tokens),
-            (3, 4, 2, 1)
+            (a.input_tokens, a.output_tokens, a.cached_tokens, a.cache_write_tokens, a.reasoning_tokens),
+            (3, 4, 2, 1, 1)
         );
         assert_eq!(b.cost.to_string(), "0.3");
         assert_eq!(
@@ -132,6 +132,7 @@ async fn usage_is_grouped_by_what_is_asked_for() {
         assert_eq!((b.cost_pending_requests, b.cost_unknown_requests), (1, 1));
         assert_eq!((by_model.cost_pending_requests, by_model.pending_requests), (1, 1));
         assert_eq!((by_model.total_cached_tokens, by_model.total_reasoning_tokens), (2, 1));
+        assert_eq!(by_model.total_cache_write_tokens, 1);
 
         let utc = [LocalOffset { from: None, seconds: 0 }];
         let by_both = user.report(&[Dimension::Day, Dimension::Model], &utc, 10).await;

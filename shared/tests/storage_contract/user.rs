@@ -177,7 +177,7 @@ impl User {
                     "id": id, "did": self.did, "model": "m", "endpoint": null, "status": "completed",
                     "cost_state": "final", "total_cost": null, "request_time": "2026-01-01T00:00:00Z",
                     "response_time": null, "first_byte_ms": null, "input_tokens": null, "output_tokens": null,
-                    "cached_tokens": null, "reasoning_tokens": null, "error_message": null,
+                    "cached_tokens": null, "cache_write_tokens": null, "reasoning_tokens": null, "error_message": null,
                 });
                 with_members(whole, row)
             })

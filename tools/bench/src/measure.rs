@@ -1,6 +1,7 @@
 //! The measurements. Each adds its lines to the figures.
 
 mod crowds;
+mod instructions;
 mod resources;
 
 use std::{
@@ -14,6 +15,8 @@ use e2e::signer::Signer;
 use serde_json::json;
 use stack::{RunDir, lambda::lock};
 use stub::load::{Load, PACED, numbers_in};
+
+pub use instructions::Sender;
 
 use crate::{
     figures::{Figures, median, quantile},
@@ -31,6 +34,7 @@ const CHUNK: f64 = 0.2;
 pub struct Binaries {
     pub proxy: PathBuf,
     pub health: PathBuf,
+    pub console: PathBuf,
     pub passthrough: PathBuf,
 }
 
@@ -42,6 +46,7 @@ pub struct Bench {
     pub binaries: Binaries,
     pub stubs: Stubs,
     pub user: Arc<Signer>,
+    pub senders: Vec<Sender>,
     pub direct: Subject,
     pub gateway: Subject,
     pub passthrough: Subject,

@@ -1,5 +1,7 @@
 //! The options of a run.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// Measures what the gateway adds to a request.
@@ -23,6 +25,12 @@ pub struct Options {
     /// Take the executables that `cargo xtask package` has built instead of building
     #[arg(long)]
     pub packaged: bool,
+    /// Measure this executable of the proxy, an older one for example
+    #[arg(long, value_name = "FILE")]
+    pub proxy: Option<PathBuf>,
+    /// Count instructions, and measure nothing else
+    #[arg(long)]
+    pub only_instructions: bool,
     /// Run without Envoy
     #[arg(long)]
     pub no_peer: bool,

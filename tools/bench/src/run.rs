@@ -12,7 +12,7 @@ use stack::{RunDir, Workspace, cargo, process::run_visibly, progress::step};
 
 use crate::{
     figures::Figures,
-    measure::{Bench, Binaries},
+    measure::{Bench, Binaries, Sender},
     options::Options,
     peer::{Envoy, absence},
     qualify::qualify,
@@ -23,7 +23,7 @@ use crate::{
 /// Runs the benchmark, prints the table, and writes `.tools/run/bench.json`.
 pub fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
-    let binaries = binaries(&workspace, options.packaged)?;
+    let binaries = binaries(&workspace, options)?;
     let started = Instant::now();
     let folder = RunDir::unique(&workspace, "bench")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,12 +41,15 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
+fn binaries(workspace: &Workspace, options: &Options) -> Result<Binaries> {
     let release = workspace.root().join("target/release");
     let mut command = cargo::command(workspace);
     command.args(["build", "--release", "--bin", "passthrough"]);
-    if !packaged {
-        command.args(["--bin", "proxy", "--bin", "health"]);
+    if !options.packaged {
+        command.args(["--bin", "health", "--bin", "console"]);
+        if options.proxy.is_none() {
+            command.args(["--bin", "proxy"]);
+        }
     }
     let status = step("building for release (some minutes the first time)", || {
         run_visibly(&mut command)
@@ -54,7 +57,7 @@ fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
     ensure!(status.success(), "cargo build: {status}");
     let deployed = workspace.root().join(".aws-sam/build");
     let of = |name: &str, resource: &str| -> Result<PathBuf> {
-        let path = if packaged {
+        let path = if options.packaged {
             deployed.join(resource).join("bootstrap")
         } else {
             release.join(name)
@@ -67,8 +70,14 @@ fn binaries(workspace: &Workspace, packaged: bool) -> Result<Binaries> {
         })
     };
     Ok(Binaries {
-        proxy: of("proxy", "ProxyFunction")?,
+        proxy: match &options.proxy {
+            Some(path) => path
+                .canonicalize()
+                .with_context(|| path.display().to_string())?,
+            None => of("proxy", "ProxyFunction")?,
+        },
         health: of("health", "HealthFunction")?,
+        console: of("console", "ConsoleFunction")?,
         passthrough: release.join("passthrough"),
     })
 }
@@ -80,8 +89,11 @@ async fn measure(
     binaries: Binaries,
 ) -> Result<Figures> {
     let user = Arc::new(Signer::random()?);
-    let stubs = Stubs::start(&user).await?;
-    let envoy = (!options.no_peer).then(|| envoy(workspace, &run, &stubs.openrouter));
+    let senders = Sender::all(&user)?;
+    let dids: Vec<_> = senders.iter().filter_map(Sender::did).cloned().collect();
+    let stubs = Stubs::start(&user, &dids).await?;
+    let envoy = (!options.no_peer && !options.only_instructions)
+        .then(|| envoy(workspace, &run, &stubs.openrouter));
     let function =
         |name, binary: &Path| Subject::function(name, binary, stubs.env(), run.path(), &user);
     let without_upstream = stubs
@@ -103,11 +115,17 @@ async fn measure(
         envoy: envoy.flatten(),
         options: options.clone(),
         user: Arc::clone(&user),
+        senders,
         run: run.clone(),
         binaries,
         stubs,
     };
     let mut figures = Figures::default();
+    announce("instructions");
+    bench.instructions(&mut figures).await?;
+    if options.only_instructions {
+        return Ok(figures);
+    }
     announce("qualifying: bytes and rows");
     qualify(&bench).await?;
     announce("round trips");

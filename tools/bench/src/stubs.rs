@@ -1,6 +1,7 @@
 //! OpenRouter, the database and Secrets Manager in this process: they answer at once, and count.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +14,12 @@ use axum::{body::Body, response::Response};
 use e2e::signer::{AUDIENCE, Signer};
 use http::header;
 use serde_json::{Value, json};
-use shared::vault::{
-    keyset::{KeyMaterial, Keyset},
-    secret::KeyId,
+use shared::{
+    identity::did::Did,
+    vault::{
+        keyset::{KeyMaterial, Keyset},
+        secret::KeyId,
+    },
 };
 use stack::{Env, lambda::lock};
 use stub::{
@@ -58,21 +62,29 @@ pub struct Calls {
 struct State {
     calls: Arc<Calls>,
     keyset: String,
-    sealed: String,
+    /// The sealed key of each DID.
+    sealed: HashMap<String, String>,
+    /// The owner of every token.
+    owner: String,
 }
 
 impl Stubs {
-    /// Starts the stubs, with a key stored for `user`.
-    pub async fn start(user: &Signer) -> Result<Self> {
+    /// Starts the stubs, with a key stored for `user`, who owns every token, and for the `others`.
+    pub async fn start(user: &Signer, others: &[Did]) -> Result<Self> {
         let mut material = KeyMaterial::new([0; 64]);
         getrandom::fill(&mut material[..])?;
         let keyset = Keyset::generate(&material, KeyId(1));
-        let sealed = Keyset::parse(&keyset)?.seal(user.did.as_str(), &user.api_key);
+        let opened = Keyset::parse(&keyset)?;
+        let seal = |did: &Did| {
+            let sealed = opened.seal(did.as_str(), &user.api_key);
+            (did.as_str().to_owned(), sealed.to_column())
+        };
         let calls = Arc::<Calls>::default();
         let state = Arc::new(State {
             calls: Arc::clone(&calls),
             keyset: keyset.to_string(),
-            sealed: sealed.to_column(),
+            sealed: [&user.did].into_iter().chain(others).map(seal).collect(),
+            owner: user.did.as_str().to_owned(),
         });
         let start = async |respond: fn(&State, &Received) -> Response| -> Result<String> {
             let (listener, url) = listen().await?;
@@ -127,12 +139,16 @@ fn storage(state: &State, request: &Received) -> Response {
     let function = path.rsplit('/').next().unwrap_or_default();
     lock(&state.calls.storage).push((request.at, function.to_owned()));
     let value = match function {
-        "begin_request" => json!({
-            "id": request.json()["request"]["id"],
-            "did": request.json()["request"]["did"],
-            "sealed_key": state.sealed,
-            "key_name": "bench",
-        }),
+        "begin_request" => {
+            let begin = request.json()["request"].take();
+            let did = begin["did"].as_str().unwrap_or(&state.owner);
+            json!({
+                "id": begin["id"],
+                "did": did,
+                "sealed_key": state.sealed.get(did),
+                "key_name": "bench",
+            })
+        }
         "finish_request" => {
             *lock(&state.calls.outcome) = request.json()["outcome"].take();
             json!({"finished": true, "status": "completed"})

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::signer::Signer;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared::identity::signing::Nonce;
 use stack::{
     Env,
@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::stubs::until_quiet;
 
+/// The path of OpenRouter's API at the gateway.
+pub const PROXY: &str = "/api/v1/openrouter";
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 /// More time than any measurement takes.
 const TIMEOUT: Duration = Duration::from_mins(5);
@@ -124,6 +126,22 @@ impl Subject {
             ))),
             Self::Function(environment) => environment.prepare(&method, &path, &body),
         }
+    }
+
+    /// Makes a request of a browser for the console's page.
+    pub fn prepare_page() -> Result<Prepared> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let id = uuid::Builder::from_random_bytes(random).into_uuid();
+        let headers = HeaderMap::from_iter([
+            (
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, br"),
+            ),
+            (header::USER_AGENT, HeaderValue::from_static("bench")),
+        ]);
+        let event = event::rest(id, &Method::GET, "/console", &headers, &[]);
+        Ok(Prepared::Event(id, event))
     }
 
     /// Sends a request, and calls `take` with each piece of the answer's body as it arrives.
@@ -242,12 +260,29 @@ pub fn signed_event(
     path: &str,
     body: &[u8],
 ) -> Result<(Uuid, Vec<u8>)> {
-    let path = format!("/api/v1/openrouter/{path}");
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    let mut headers = user.signed(method, &path, body, &Nonce::from_random(random))?;
+    let path = format!("{PROXY}/{path}");
+    let random = random()?;
+    let headers = user.signed(method, &path, body, &Nonce::from_random(random))?;
+    Ok(event_of(random, method, &path, headers, body))
+}
+
+/// API Gateway's event of a request whose sender is told by `headers`, and its id.
+pub fn event_of(
+    random: [u8; 16],
+    method: &Method,
+    path: &str,
+    mut headers: HeaderMap,
+    body: &[u8],
+) -> (Uuid, Vec<u8>) {
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("bench"));
     let id = uuid::Builder::from_random_bytes(random).into_uuid();
-    Ok((id, event::rest(id, method, &path, &headers, body)))
+    (id, event::rest(id, method, path, &headers, body))
+}
+
+/// Random bytes, for an id or a nonce.
+pub fn random<const LENGTH: usize>() -> Result<[u8; LENGTH]> {
+    let mut random = [0; LENGTH];
+    getrandom::fill(&mut random)?;
+    Ok(random)
 }

@@ -3,6 +3,7 @@
 
 mod hot;
 mod questions;
+mod tokens;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -55,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report += &sizes(server, *rows)?;
         report += &step("Questions", || questions::measure(server, options.runs))?;
         report += &step("Keys", || questions::keys(server, options.runs))?;
+        report += &step("Tokens", || tokens::refusals(server, options.runs))?;
         report += &step("Requests", || {
             hot::measure(&tools, server, &run, options.seconds)
         })?;

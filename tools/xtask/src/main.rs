@@ -40,6 +40,8 @@ enum Task {
     Migrations(migrations::Options),
     /// Run other people's programs against the gateway, one task each, and read what the books have of it
     Clients(clients::Options),
+    /// Run the console's checks, and copy the pictures that the documentation shows into it
+    Screenshots,
     /// Search for inputs that break a parser, with libFuzzer
     Fuzz(fuzz::Options),
     /// Drive the built functions through faults of every kind, and compare what OpenRouter's stub
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::BenchDatabase(options) => bench_database::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Migrations(options) => migrations::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Clients(options) => clients::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Screenshots => test::screenshots().map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ledger(options) => ledger::run(&options),
     };

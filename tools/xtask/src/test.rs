@@ -50,6 +50,11 @@ impl Options {
     }
 }
 
+/// Takes the pictures that the documentation shows.
+pub(crate) fn screenshots() -> Result<()> {
+    console::illustrate(&Context::new(None)?)
+}
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
         for Step(name, _) in STEPS {

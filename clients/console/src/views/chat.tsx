@@ -64,7 +64,7 @@ export function ChatView(): JSX.Element {
           <button type="button" onClick={start}>
             {t.fresh}
           </button>
-          <h2>{t.list}</h2>
+          {all.value.length > 0 ? <h2>{t.list}</h2> : null}
           <ul class="plain">
             {all.value.map((it) => (
               <li class="row" key={it.id}>
@@ -170,19 +170,27 @@ function Talk({ open, changed }: { open: Signal<Conversation>; changed: () => Pr
     await saveConversation(kept);
     await changed();
     if (requestId !== "") {
-      const cost = await costOf(requestId);
-      if (cost !== undefined) {
-        costs.value = { ...costs.value, [requestId]: cost };
-        const all = await conversationsOf(asked.did);
-        const stored = all.find((it) => it.id === asked.id);
-        if (stored) {
-          await saveConversation(withCosts(stored));
-        }
-        put(withCosts(open.peek()));
-        await changed();
-      }
+      await found(asked, await costOf(requestId));
     }
   };
+  const found = async ({ did, id }: Conversation, known: Readonly<Record<string, string>>) => {
+    if (Object.keys(known).length === 0) {
+      return;
+    }
+    costs.value = { ...costs.value, ...known };
+    const stored = (await conversationsOf(did)).find((it) => it.id === id);
+    if (stored) {
+      await saveConversation(withCosts(stored));
+    }
+    put(withCosts(open.peek()));
+    await changed();
+  };
+  useEffect(() => {
+    const opened = open.peek();
+    if (running.peek()?.id !== opened.id) {
+      void lateCosts(opened).then((known) => found(opened, known));
+    }
+  }, [open.value.id]);
   const known = open.value.turns.flatMap((it) => (it.cost === undefined ? [] : [it.cost]));
   return (
     <>
@@ -309,20 +317,38 @@ function priceOf({ pricing }: Model): string {
   return t.price(million(pricing?.prompt), million(pricing?.completion));
 }
 
+/** The costs of those requests that the books know, of one page of them. */
+async function costsOf(ids: ReadonlySet<string>, query: Record<string, string>): Promise<Record<string, string>> {
+  try {
+    const answer = await send("GET", `/api/v1/usage/requests?${new URLSearchParams(query)}`);
+    const { data } = await json<{ data: { requests: { id: string; total_cost: string | null }[] } }>(answer);
+    return Object.fromEntries(
+      data.requests.flatMap(({ id, total_cost: cost }) => (cost !== null && ids.has(id) ? [[id, cost]] : [])),
+    );
+  } catch {
+    // The chat goes on without them; Requests shows them later.
+    return {};
+  }
+}
+
 /** The cost of a request from the books, once it is there. */
-async function costOf(requestId: string): Promise<string | undefined> {
+async function costOf(requestId: string): Promise<Record<string, string>> {
   for (const pause of [100, 300, 800, 2000, 4000]) {
     await new Promise((resolve) => setTimeout(resolve, pause));
-    try {
-      const answer = await send("GET", "/api/v1/usage/requests?limit=20");
-      const { data } = await json<{ data: { requests: { id: string; total_cost: string | null }[] } }>(answer);
-      const cost = data.requests.find((it) => it.id === requestId)?.total_cost;
-      if (typeof cost === "string") {
-        return cost;
-      }
-    } catch {
-      // The chat goes on without it; Requests shows it later.
+    const known = await costsOf(new Set([requestId]), { limit: "20" });
+    if (requestId in known) {
+      return known;
     }
   }
-  return undefined;
+  return {};
+}
+
+/** The costs that were not known when their answers ended, such as those of stopped ones. */
+async function lateCosts({ turns, updatedAt }: Conversation): Promise<Record<string, string>> {
+  const missing = new Set(
+    turns.flatMap(({ requestId, cost }) => (requestId === undefined || cost !== undefined ? [] : [requestId])),
+  );
+  // The newest requests before the conversation's end.
+  const end = new Date(updatedAt + 3_600_000).toISOString();
+  return missing.size === 0 ? {} : costsOf(missing, { limit: "1000", end_date: end });
 }

@@ -15,12 +15,13 @@ interface Check {
 interface Health {
   readonly healthy: boolean;
   readonly checks: Record<string, Check>;
-  readonly offset: number;
+  /** By which this device's clock is ahead, in milliseconds; undefined: not known. */
+  readonly offset: number | undefined;
   readonly version: string;
   readonly audience: string;
 }
 
-/** The gateway's `Date` has whole seconds, so a smaller difference is none. */
+/** A smaller difference may be the way of the answer. */
 const FINE = 2000;
 
 async function load(): Promise<Health> {
@@ -28,24 +29,30 @@ async function load(): Promise<Health> {
   const asked = Date.now();
   const response = await fetch(`${base}/api/v1/health?deep=true`);
   const middle = (asked + Date.now()) / 2;
-  const told = Date.parse(response.headers.get("date") ?? "");
-  const body: unknown = await response.json();
+  const body = (await response.json()) as Body;
+  const told = Date.parse(body.data?.timestamp ?? response.headers.get("date") ?? "");
   return {
     healthy: response.ok,
     checks: checksOf(body),
-    offset: Number.isNaN(told) ? 0 : middle - told,
+    offset: Number.isNaN(told) ? undefined : middle - told,
     version,
     audience,
   };
 }
 
-/** In `data` where all is well, in the error's `metadata` where something is down. */
-function checksOf(body: unknown): Record<string, Check> {
-  const { data, error } = body as {
-    data?: { checks?: Record<string, Check> };
-    error?: { metadata?: { checks?: Record<string, Check> } };
-  };
-  return data?.checks ?? error?.metadata?.checks ?? {};
+/** The checks are in `data` where all is well, in the error's `metadata` where something is down. */
+interface Body {
+  readonly data?: { readonly timestamp?: string; readonly checks?: Record<string, Check> };
+  readonly error?: { readonly metadata?: { readonly checks?: Record<string, Check> } };
+}
+
+const checksOf = ({ data, error }: Body): Record<string, Check> => data?.checks ?? error?.metadata?.checks ?? {};
+
+function clock(offset: number | undefined): string {
+  if (offset === undefined) {
+    return t.clockUnknown;
+  }
+  return Math.abs(offset) < FINE ? t.clockFine : t.clockOff(milliseconds(Math.abs(offset)));
 }
 
 export function HealthView(): JSX.Element {
@@ -97,9 +104,7 @@ export function HealthView(): JSX.Element {
               <section class="card">
                 <dl class="facts">
                   <dt>{t.clock}</dt>
-                  <dd>
-                    {Math.abs(health.offset) < FINE ? t.clockFine : t.clockOff(milliseconds(Math.abs(health.offset)))}
-                  </dd>
+                  <dd>{clock(health.offset)}</dd>
                   <dt>{t.version}</dt>
                   <dd>{health.version}</dd>
                   <dt>{t.audience}</dt>

@@ -15,10 +15,11 @@ import {
   shifted,
 } from "../format.js";
 import { approximate, decimal, digits, sum } from "../money.js";
-import { Bar, Field, Money, Show, useLoaded } from "../parts.js";
+import { Bar, Field, Money, Show, moneyText, useLoaded } from "../parts.js";
 import { address } from "../router.js";
 import { current } from "../session.js";
 import { texts } from "../texts.js";
+import { storedKey, type StoredKey } from "./key.js";
 import type { Budget, Token } from "./tokens.js";
 
 const t = texts.home;
@@ -27,6 +28,7 @@ interface Group {
   readonly day: string;
   readonly model: string | null;
   readonly requests: number;
+  readonly failed_requests: number;
   readonly cost: string;
 }
 
@@ -37,11 +39,11 @@ interface Percentiles {
 
 interface Usage {
   readonly total_requests: number;
-  readonly failed_requests: number;
   readonly cost_pending_requests: number;
   readonly cost_unknown_requests: number;
   readonly limit: string | null;
   readonly spent: string | null;
+  readonly remaining: string | null;
   readonly duration_ms: Percentiles;
   readonly first_byte_ms: Percentiles;
   readonly groups: readonly Group[];
@@ -50,8 +52,12 @@ interface Usage {
 interface Overview {
   readonly usage: Usage;
   readonly tokens: readonly Token[];
+  readonly key: StoredKey | null;
   readonly today: string;
+  /** The period's first day. */
   readonly from: string;
+  /** The first day of `usage`: that of the month or the week, where it is before the period. */
+  readonly start: string;
 }
 
 async function load(days: number, zone: string, signal: AbortSignal): Promise<Overview> {
@@ -65,11 +71,12 @@ async function load(days: number, zone: string, signal: AbortSignal): Promise<Ov
     time_zone: zone,
     start_date: start,
   });
-  const [usage, tokens] = await Promise.all([
+  const [usage, tokens, key] = await Promise.all([
     send("GET", `/api/v1/usage?${query}`, undefined, signal).then((it) => json<{ data: Usage }>(it)),
     data<Token[]>("GET", "/api/v1/tokens"),
+    storedKey(),
   ]);
-  return { usage: usage.data, tokens, today, from };
+  return { usage: usage.data, tokens, key, today, from, start };
 }
 
 export function HomeView(): JSX.Element {
@@ -113,9 +120,11 @@ export function HomeView(): JSX.Element {
 
 const zones = (own: string): string[] => [...new Set([own, "UTC", ...Intl.supportedValuesOf("timeZone")])];
 
-function Overview({ of: { usage, tokens, today, from } }: { of: Overview }): JSX.Element {
+function Overview({ of: { usage, tokens, key, today, from, start } }: { of: Overview }): JSX.Element {
   const since = (start: string) => digits(sum(usage.groups.filter((it) => it.day >= start).map((it) => it.cost)));
   const shown = usage.groups.filter((it) => it.day >= from);
+  const count = (of: (group: Group) => number) => shown.reduce((sum, it) => sum + of(it), 0);
+  const failed = count((it) => it.failed_requests);
   const tiles: [string, ComponentChildren][] = [
     [t.today, <Money value={since(today)} />],
     [t.week, <Money value={since(mondayOf(today))} />],
@@ -123,11 +132,11 @@ function Overview({ of: { usage, tokens, today, from } }: { of: Overview }): JSX
     [
       t.requests,
       <>
-        {numberText(usage.total_requests)}
-        {usage.failed_requests > 0 ? (
+        {numberText(count((it) => it.requests))}
+        {failed > 0 ? (
           <span class="small muted">
             {" "}
-            {numberText(usage.failed_requests)} {t.failed}
+            {numberText(failed)} {t.failed}
           </span>
         ) : null}
       </>,
@@ -145,31 +154,50 @@ function Overview({ of: { usage, tokens, today, from } }: { of: Overview }): JSX
       </dl>
       {usage.total_requests === 0 ? (
         <p>
-          <a href={address("chat")}>{t.empty}</a>
+          {key ? <a href={address("chat")}>{t.empty}</a> : <a href={address("key")}>{t.noKey}</a>}
         </p>
       ) : (
         <Days groups={shown} from={from} today={today} />
       )}
       <div class="columns">
-        <Budgets usage={usage} tokens={tokens} />
+        <Budgets usage={usage} own={key?.budgets ?? []} tokens={tokens} />
         <TopModels groups={shown} />
-        <Latency usage={usage} />
+        <Latency usage={usage} start={start} />
       </div>
     </>
   );
 }
 
-function Budgets({ usage, tokens }: { usage: Usage; tokens: readonly Token[] }): JSX.Element {
+/** The account's limit and its budgets, which the operator set, and those of its tokens. */
+function Budgets({
+  usage,
+  own,
+  tokens,
+}: {
+  usage: Usage;
+  own: readonly Budget[];
+  tokens: readonly Token[];
+}): JSX.Element {
   const capped = tokens.flatMap((token) => token.budgets.map((budget) => ({ token, budget })));
-  const account = usage.limit === null ? undefined : { limit: usage.limit, spent: usage.spent ?? "0" };
+  const { limit, spent, remaining } = usage;
   return (
     <section class="card">
       <h2>{t.budgets}</h2>
-      {account ? <Bar label={t.account} part={account.spent} whole={account.limit} /> : null}
+      {limit === null ? null : (
+        <Bar
+          label={t.account}
+          part={spent ?? "0"}
+          whole={limit}
+          note={remaining === null ? undefined : texts.common.left(moneyText(remaining))}
+        />
+      )}
+      {own.map((budget) => (
+        <BudgetBar key={budget.period} name={t.account} budget={budget} />
+      ))}
       {capped.map(({ token, budget }) => (
         <BudgetBar key={token.id + budget.period} name={token.name} budget={budget} />
       ))}
-      {account || capped.length > 0 ? null : (
+      {limit !== null || own.length + capped.length > 0 ? null : (
         <p class="muted">
           <a href={address("tokens")}>{t.noBudgets}</a>
         </p>
@@ -180,8 +208,9 @@ function Budgets({ usage, tokens }: { usage: Usage; tokens: readonly Token[] }):
 
 export function BudgetBar({ name, budget }: { name: string; budget: Budget }): JSX.Element {
   const label = [name, t.periodNames[budget.period] ?? budget.period].filter((it) => it !== "").join(", ");
-  const note = budget.resets_at === null ? undefined : texts.common.resets(relative(budget.resets_at));
-  return <Bar label={label} part={budget.spent} whole={budget.amount} note={note} />;
+  const left = texts.common.left(moneyText(budget.remaining));
+  const resets = budget.resets_at === null ? [] : [texts.common.resets(relative(budget.resets_at))];
+  return <Bar label={label} part={budget.spent} whole={budget.amount} note={[left, ...resets].join(", ")} />;
 }
 
 /** The models that cost most, and what each cost. */
@@ -218,12 +247,21 @@ function Days({ groups, from, today }: { groups: readonly Group[]; from: string;
   }
   const total = (day: string) => (costs.get(day) ?? []).reduce((a, b) => a + b, 0);
   const highest = Math.max(...days.map(total), Number.MIN_VALUE);
+  const best = days.find((day) => total(day) === highest);
+  const costOf = (day: string) => digits(sum(groups.filter((it) => it.day === day).map((it) => it.cost)));
   const width = 100 / days.length;
   const spent = days.map((day) => [day, groups.filter((it) => it.day === day)] as const).filter(([, it]) => it.length > 0);
   const names = groups.some((it) => !models.includes(it.model ?? "?")) ? [...models, t.otherModels] : models;
   return (
     <section class="card">
-      <h2>{t.byDay}</h2>
+      <div class="row">
+        <h2>{t.byDay}</h2>
+        {best === undefined ? null : (
+          <p class="small muted">
+            {t.highest} <Money value={costOf(best)} />
+          </p>
+        )}
+      </div>
       <svg class="days" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label={t.byDay}>
         {days.map((day, index) => {
           let top = 30;
@@ -238,7 +276,7 @@ function Days({ groups, from, today }: { groups: readonly Group[]; from: string;
                 width={width * 0.76}
                 height={height}
               >
-                <title>{`${dayText(day)}: ${money(digits(sum(groups.filter((it) => it.day === day).map((it) => it.cost))))}`}</title>
+                <title>{`${dayText(day)}: ${money(costOf(day))}`}</title>
               </rect>
             ) : null;
           });
@@ -317,7 +355,7 @@ function TopModels({ groups }: { groups: readonly Group[] }): JSX.Element {
   );
 }
 
-function Latency({ usage }: { usage: Usage }): JSX.Element {
+function Latency({ usage, start }: { usage: Usage; start: string }): JSX.Element {
   const time = (value: number | null) => (value === null ? "–" : milliseconds(value));
   const rows: [string, Percentiles][] = [
     [t.firstByte, usage.first_byte_ms],
@@ -326,6 +364,7 @@ function Latency({ usage }: { usage: Usage }): JSX.Element {
   return (
     <section class="card">
       <h2>{t.latency}</h2>
+      <p class="small muted">{t.since(dayText(start))}</p>
       <table>
         <thead>
           <tr>

@@ -9,11 +9,13 @@ import { Confirm, Failure, Field, Money, Show, useLoaded, useWork } from "../par
 import { address } from "../router.js";
 import { current, notice } from "../session.js";
 import { texts } from "../texts.js";
+import type { Budget } from "./tokens.js";
 
 const t = texts.key;
 const KEYS = "/api/v1/keys";
 
-interface StoredKey {
+/** The account's key, with what the operator set for the account. */
+export interface StoredKey {
   readonly key_name: string | null;
   readonly hash: string;
   readonly source: string;
@@ -21,12 +23,14 @@ interface StoredKey {
   readonly limit: string | null;
   readonly spent: string;
   readonly held: string;
+  readonly budgets: readonly Budget[];
   readonly openrouter_limit: string | null;
   readonly openrouter_limit_reset: string | null;
   readonly created_at: string;
 }
 
-async function load(): Promise<StoredKey | null> {
+/** The account's key; null where there is none. */
+export async function storedKey(): Promise<StoredKey | null> {
   try {
     return await data<StoredKey>("GET", KEYS);
   } catch (error) {
@@ -38,7 +42,7 @@ async function load(): Promise<StoredKey | null> {
 }
 
 export function KeyView({ code }: { code: { value: string | undefined } }): JSX.Element {
-  const { loaded, reload } = useLoaded(load, [current.value?.did]);
+  const { loaded, reload } = useLoaded(storedKey, [current.value?.did]);
   const connecting = useWork();
   useEffect(() => {
     const returned = code.value;
@@ -77,19 +81,28 @@ function Absent({ reload }: { reload: () => void }): JSX.Element {
   );
 }
 
+type Fact = [name: string, value: JSX.Element | string];
+
+function AtOpenRouter({ stored }: { stored: StoredKey }): JSX.Element {
+  const reset = stored.openrouter_limit_reset ?? "never";
+  return (
+    <>
+      <Money value={stored.openrouter_limit} /> {t.resets[reset] ?? reset}
+    </>
+  );
+}
+
 function Present({ stored, reload }: { stored: StoredKey; reload: () => void }): JSX.Element {
   const revoking = useSignal(false);
-  const facts: [string, JSX.Element | string][] = [
+  const facts: Fact[] = [
     [t.source, t.sources[stored.source] ?? stored.source],
     [t.name, stored.key_name ?? texts.common.none],
     [t.hash, <code class="did">{stored.hash}</code>],
     [t.limit, stored.limit === null ? texts.common.unlimited : <Money value={stored.limit} />],
     [t.spent, <Money value={stored.spent} />],
     [t.held, <Money value={stored.held} />],
-    [
-      t.atOpenRouter,
-      stored.openrouter_limit === null ? texts.common.unlimited : <Money value={stored.openrouter_limit} />,
-    ],
+    // Only of keys that the gateway made: of others, the gateway does not know.
+    ...(stored.openrouter_limit === null ? [] : [[t.atOpenRouter, <AtOpenRouter stored={stored} />] as Fact]),
     [t.stored, dateTime(stored.created_at)],
   ];
   return (

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 import { data, json, send } from "../api.js";
+import { joined } from "../csv.js";
 import { exactMoney, localZone, milliseconds, numberText, shortDateTime } from "../format.js";
 import { Dialog, Failure, Field, Money, saveFile, useLoaded, useWork } from "../parts.js";
 import { place, replaceQuery } from "../router.js";
@@ -287,19 +288,11 @@ function Detail({ entry, tokens }: { entry: Entry; tokens: readonly Token[] }): 
   );
 }
 
-/** Every page that matches, in one file. */
 async function saveCsv(): Promise<void> {
-  const parts: string[] = [];
-  let cursor: string | undefined;
-  do {
+  const text = await joined((cursor) => {
     const query = asked(PAGE_OF_FILE, cursor);
     query.set("format", "csv");
-    const answer = await send("GET", `/api/v1/usage/requests?${query}`);
-    const page = await answer.text();
-    const head = page.indexOf("\r\n") + 2;
-    parts.push(parts.length === 0 ? page : page.slice(head));
-    const link = /<\?([^>]*)>/.exec(answer.headers.get("link") ?? "")?.[1];
-    cursor = link === undefined ? undefined : (new URLSearchParams(link).get("cursor") ?? undefined);
-  } while (cursor !== undefined);
-  saveFile("requests.csv", parts.join(""), "text/csv");
+    return send("GET", `/api/v1/usage/requests?${query}`);
+  });
+  saveFile("requests.csv", text, "text/csv");
 }

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use shared::identity::did::DidUrl;
+use shared::identity::did::{DidUrl, KeySource};
 use zeroize::Zeroizing;
 
 use crate::{
     client::NO_RANDOMNESS,
     context::{Context, Outcome},
-    identity::{Existing, Identity, IdentityError, from_pem, is_encrypted},
+    identity::{Existing, Identity, IdentityError, from_pem, is_encrypted, may_be_of},
     private_file,
 };
 
@@ -142,14 +142,16 @@ fn add_external(path: &Path, args: AddExternalArgs, context: &mut Context<'_>) -
                 format!("{} is not a public key on Ed25519 or P-256", file.display())
             })?
         }
-        (None, Some(did)) => did.public_key()?,
+        (None, Some(did)) => match did.key_source()? {
+            KeySource::Identifier(key) => key,
+            KeySource::Document(_) => {
+                bail!("name the key with --public-key: a did:web does not contain it")
+            }
+        },
         (None, None) => bail!("name the key with --public-key or --did"),
     };
     if let Some(did) = &did {
-        ensure!(
-            did.public_key()? == public,
-            "the DID belongs to another key"
-        );
+        ensure!(may_be_of(did, &public)?, "the DID belongs to another key");
     }
     let identity = Identity::external(args.command, did, public)?;
     identity.save(path, existing(args.force))?;

@@ -128,6 +128,61 @@ fn both_schemes_and_both_kinds_of_keys_pass() {
     }
 }
 
+/// The command of docs/use/command-line.md, with a key that `SoftHSM` keeps.
+#[test]
+#[ignore = "needs SOFTHSM2"]
+fn a_token_with_pkcs11_signs_by_the_documented_command() {
+    let module = shared::config::Env::process().optional("SOFTHSM2").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let page = include_str!("../../../../docs/use/command-line.md");
+    let (_, script) = page.split_once("cat > sign.sh <<'END'\n").unwrap();
+    let (script, _) = script.split_once("\nEND\n").unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("sign.sh", &script.replace("MODULE", &module));
+    std::fs::create_dir(folder.path().join("tokens")).unwrap();
+    let directory = folder.path().display();
+    let settings =
+        format!("directories.tokendir = {directory}/tokens\nobjectstore.backend = file\n");
+    write("softhsm2.conf", &settings);
+    let environment = format!("SOFTHSM2_CONF={directory}/softhsm2.conf PIN=12345678");
+    let run = |command: &str| {
+        let line = format!("export {environment}; cd {directory}; {command}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run("softhsm2-util --init-token --free --label llmgw --pin $PIN --so-pin $PIN");
+    let tool = format!("pkcs11-tool --module {module}");
+    run(&format!(
+        "{tool} --login --pin env:PIN --keypairgen --key-type EC:prime256v1 --id 01"
+    ));
+    run(&format!(
+        "{tool} --read-object --type pubkey --id 01 -o public.der"
+    ));
+
+    let public = std::fs::read(folder.path().join("public.der")).unwrap();
+    let public = crate::identity::from_pem(&public).unwrap();
+    let command = format!("{environment} sh {directory}/sign.sh");
+    let identity = Identity::external(command, None, public).unwrap();
+    for scheme in Scheme::ALL {
+        let target = Target::parse("/api/v1/usage").unwrap();
+        let gateway = gateway("https://gw.example.com").with_scheme(scheme);
+        let nonce = Nonce::from_random([1; 16]);
+        let request = gateway
+            .signed(&identity, Draft::get(target), now(), &nonce)
+            .unwrap();
+        let passed = authenticate(
+            &incoming(request),
+            &audiences("https://gw.example.com"),
+            0,
+            now(),
+        );
+        assert_eq!(passed.unwrap().caller.did(), identity.did());
+    }
+}
+
 #[test]
 fn the_request_goes_to_the_address_and_is_signed_for_the_audience() {
     let audience = "https://abc.execute-api.eu-west-1.amazonaws.com/Prod";

@@ -27,7 +27,7 @@ use shared::identity::did::{DidUrl, KeyType};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use super::key::Key;
+use super::{key::Key, may_be_of};
 
 const FORMAT: &str = "llm-gateway-identity";
 const VERSION: u32 = 1;
@@ -167,7 +167,7 @@ fn decrypt_within(
         .map_err(|_| EncryptedError::Refused)?;
     let key = from_pkcs8(pkcs8, key_type).ok_or(EncryptedError::Key)?;
     let did = DidUrl::parse(&file.did).map_err(|_| EncryptedError::Malformed)?;
-    if did.public_key().ok() == Some(key.public()) {
+    if may_be_of(&did, &key.public()).is_ok_and(|it| it) {
         Ok((key, did))
     } else {
         Err(EncryptedError::AnotherKey)

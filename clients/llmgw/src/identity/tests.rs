@@ -149,13 +149,42 @@ fn broken_files_are_explained_and_not_quoted() {
     let with_did = |did: &str| error(&format!(r#"{{"did":"{did}","secret_key_seed":"{SEED}"}}"#));
     assert_eq!(
         with_did("did:web:example.com"),
-        "the did in PATH cannot be used: the DID method \"web\" is not supported; use did:key \
+        "the did in PATH cannot be used: name the key after the DID, as in did:web:example.com#key-1: its document can \
+         have several"
+    );
+    assert_eq!(
+        with_did("did:example:123"),
+        "the did in PATH cannot be used: the DID method \"example\" is not supported; use did:key \
          or did:jwk with Ed25519 or P-256"
     );
     assert_eq!(
         with_did(Identity::from_seed(&[1; 32]).did().as_str()),
         "the did in PATH belongs to another key than secret_key_seed"
     );
+}
+
+#[test]
+fn a_did_web_is_stored_with_the_key_that_a_command_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem").display().to_string();
+    let run = |line: &str| {
+        let status = std::process::Command::new("sh").args(["-c", line]).status();
+        assert!(status.unwrap().success(), "{line}");
+    };
+    run(&format!(
+        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}"
+    ));
+    run(&format!("openssl pkey -in {key} -pubout -out {key}.pub"));
+    let public = from_pem(&fs::read(format!("{key}.pub")).unwrap()).unwrap();
+    let did = DidUrl::parse("did:web:example.com:alice#laptop").unwrap();
+    let command = format!("openssl dgst -sha256 -sign {key}");
+    let identity = Identity::external(command, Some(did.clone()), public).unwrap();
+    let path = folder.path().join("identity.json");
+    identity.save(&path, Existing::Keep).unwrap();
+    let loaded = Identity::load(&path).unwrap();
+    assert_eq!((loaded.did_url(), loaded.public_key()), (&did, public));
+    let text = String::from_utf8(identity.to_json().to_vec()).unwrap();
+    assert!(text.contains("\"public_key\": \"did:key:zDn"), "{text}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ class Identity:
     def __init__(
         self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey, did: str | None = None
     ) -> None:
-        """`did` is by default the `did:key` of the key; another of its DIDs is a `did:jwk`, or one with
+        """`did` is by default the `did:key` of the key; another of its DIDs is a `did:jwk`, a `did:web#key`, or one with
         a fragment. Raises IdentityError for the DID of another key."""
         public = _public_key(key)
         if did is not None and not _names(did, public):
@@ -120,6 +120,9 @@ def did_key(public_key: bytes) -> str:
 def _names(did: str, public_key: bytes) -> bool:
     """Whether a DID, with or without fragment, is one of this key."""
     bare, sharp, fragment = did.partition("#")
+    if bare.startswith("did:web:"):
+        # Its document has the keys, and the gateway reads it.
+        return bool(fragment)
     if bare.startswith("did:jwk:"):
         return (not sharp or fragment == "0") and _jwk_names(bare[8:], public_key)
     return bare == did_key(public_key) and (not sharp or fragment == bare[8:])

@@ -101,7 +101,7 @@ fn totals_csv(report: &UsageReport) -> String {
 /// A column: its name, and what stands in it.
 type Column<T> = (&'static str, for<'a> fn(&'a T) -> Cell<'a>);
 
-const GROUP_COLUMNS: [Column<UsageGroup>; 11] = [
+const GROUP_COLUMNS: [Column<UsageGroup>; 12] = [
     ("requests", |it| Cell::Plain(&it.requests)),
     ("successful_requests", |it| {
         Cell::Plain(&it.successful_requests)
@@ -117,11 +117,14 @@ const GROUP_COLUMNS: [Column<UsageGroup>; 11] = [
     ("input_tokens", |it| Cell::Plain(&it.input_tokens)),
     ("output_tokens", |it| Cell::Plain(&it.output_tokens)),
     ("cached_tokens", |it| Cell::Plain(&it.cached_tokens)),
+    ("cache_write_tokens", |it| {
+        Cell::Plain(&it.cache_write_tokens)
+    }),
     ("reasoning_tokens", |it| Cell::Plain(&it.reasoning_tokens)),
     ("cost", |it| Cell::Plain(&it.cost)),
 ];
 
-const TOTAL_COLUMNS: [Column<UsageReport>; 21] = [
+const TOTAL_COLUMNS: [Column<UsageReport>; 22] = [
     ("total_requests", |it| Cell::Plain(&it.total_requests)),
     ("successful_requests", |it| {
         Cell::Plain(&it.successful_requests)
@@ -142,6 +145,9 @@ const TOTAL_COLUMNS: [Column<UsageReport>; 21] = [
     }),
     ("total_cached_tokens", |it| {
         Cell::Plain(&it.total_cached_tokens)
+    }),
+    ("total_cache_write_tokens", |it| {
+        Cell::Plain(&it.total_cache_write_tokens)
     }),
     ("total_reasoning_tokens", |it| {
         Cell::Plain(&it.total_reasoning_tokens)
@@ -261,15 +267,15 @@ mod tests {
         let sums = |keys: [Option<&str>; 2], requests: &str| {
             json!({"keys": keys, "requests": requests, "successful_requests": "2", "failed_requests": "1",
                 "pending_requests": "0", "cost_pending_requests": "0", "cost_unknown_requests": "0",
-                "input_tokens": "4", "output_tokens": "5", "cached_tokens": "6", "reasoning_tokens": "7",
-                "cost": "0.0076509169000000005"})
+                "input_tokens": "4", "output_tokens": "5", "cached_tokens": "6",
+                "cache_write_tokens": "8", "reasoning_tokens": "7", "cost": "0.0076509169000000005"})
         };
         let none = json!({"p50": null, "p90": null, "p99": null});
         serde_json::from_value(json!({
             "total_requests": "3", "successful_requests": "2", "failed_requests": "1",
             "pending_requests": "0", "cost_pending_requests": "0", "cost_unknown_requests": "0",
             "total_input_tokens": "4", "total_output_tokens": "5", "total_cached_tokens": "6",
-            "total_reasoning_tokens": "7", "total_cost": "0.5", "limit": "10", "spent": "0.5", "held": "0",
+            "total_cache_write_tokens": "8", "total_reasoning_tokens": "7", "total_cost": "0.5", "limit": "10", "spent": "0.5", "held": "0",
             "remaining": "9.5", "duration_ms": {"p50": "1", "p90": "2", "p99": "3"}, "first_byte_ms": none,
             "requests_by_model": {"m": "3"}, "models": "1", "group_count": "2",
             "groups": [sums([Some("2026-01-31"), Some("=m")], "3"), sums([Some("2026-01-31"), None], "0")],
@@ -294,9 +300,9 @@ mod tests {
         assert_eq!(
             summary.to_csv(),
             "day,endpoint,requests,successful_requests,failed_requests,pending_requests,cost_pending_requests,\
-             cost_unknown_requests,input_tokens,output_tokens,cached_tokens,reasoning_tokens,cost\r\n\
-             2026-01-31,\"'=m\",3,2,1,0,0,0,4,5,6,7,0.0076509169000000005\r\n\
-             2026-01-31,,0,2,1,0,0,0,4,5,6,7,0.0076509169000000005\r\n"
+             cost_unknown_requests,input_tokens,output_tokens,cached_tokens,cache_write_tokens,reasoning_tokens,cost\r\n\
+             2026-01-31,\"'=m\",3,2,1,0,0,0,4,5,6,8,7,0.0076509169000000005\r\n\
+             2026-01-31,,0,2,1,0,0,0,4,5,6,8,7,0.0076509169000000005\r\n"
         );
     }
 
@@ -307,7 +313,7 @@ mod tests {
         assert_eq!(json.get("groups"), None);
         assert_eq!(
             summary.to_csv().lines().nth(1),
-            Some("3,2,1,0,0,0,4,5,6,7,0.5,10,0.5,0,9.5,1,2,3,,,")
+            Some("3,2,1,0,0,0,4,5,6,8,7,0.5,10,0.5,0,9.5,1,2,3,,,")
         );
         // The columns are the JSON's members, those of nested objects joined by an underscore.
         let mut members = Vec::new();

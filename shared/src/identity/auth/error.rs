@@ -13,6 +13,7 @@ use crate::identity::{
     access_token::{AccessToken, MalformedToken},
     canonical::{PathError, QueryError},
     did::DidError,
+    documents::DocumentError,
     signing::{
         self, MalformedNonce, MalformedSignature, MalformedTimestamp, SigningString, rfc9421,
     },
@@ -112,6 +113,9 @@ pub enum AuthError {
     /// A DID that is malformed or not supported.
     #[error(transparent)]
     Did(#[from] DidError),
+    /// A DID whose key is not known from its document.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// A timestamp outside the grammar.
     #[error(transparent)]
     Timestamp(#[from] MalformedTimestamp),
@@ -185,6 +189,7 @@ impl AuthError {
             Self::SignatureRequired => "signature_required",
             Self::Repeated(header) | Self::NotAscii(header) => header.malformed(),
             Self::Did(error) => error.reason(),
+            Self::Document(error) => error.reason(),
             Self::Timestamp(MalformedTimestamp) => Credential::Timestamp.malformed(),
             Self::Signature(_) => Credential::Signature.malformed(),
             Self::Nonce(MalformedNonce) => Credential::Nonce.malformed(),

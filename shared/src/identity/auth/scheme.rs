@@ -119,15 +119,19 @@ pub(super) struct Request<'a> {
 }
 
 impl Credentials {
+    /// Checks an algorithm that is named. The key's type is what decides.
+    pub(super) fn check_algorithm(&self, key: &PublicKey) -> Result<(), AuthError> {
+        match &self.cover {
+            Cover::XDidV1(_) => Ok(()),
+            Cover::Rfc9421(cover) => cover.check_algorithm(key),
+        }
+    }
+
     /// Brings the credentials together with the request that they are of.
-    pub(super) fn of<'a>(
-        &'a self,
-        key: &PublicKey,
-        request: &Request<'a>,
-    ) -> Result<Signed<'a>, AuthError> {
+    pub(super) fn of<'a>(&'a self, request: &Request<'a>) -> Result<Signed<'a>, AuthError> {
         Ok(match &self.cover {
             Cover::XDidV1(cover) => Signed::XDidV1(cover.of(&self.did, request)),
-            Cover::Rfc9421(cover) => Signed::Rfc9421(cover.of(key, request)?),
+            Cover::Rfc9421(cover) => Signed::Rfc9421(cover.of(request)?),
         })
     }
 }

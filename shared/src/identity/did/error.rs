@@ -13,7 +13,7 @@ pub enum DidError {
     /// Not `did:[a-z0-9]+:[A-Za-z0-9._:%-]+` with, where it is allowed, a `#fragment`.
     #[error("the DID is not of the form did:method:identifier")]
     Grammar,
-    /// A method whose key the gateway cannot find.
+    /// A method whose key the gateway cannot find, or not without a look-up that is off.
     #[error(
         "the DID method {method:?} is not supported; use did:key or did:jwk with Ed25519 or P-256"
     )]
@@ -24,18 +24,32 @@ pub enum DidError {
     /// A key of a type that is none of [`KeyType`](super::KeyType).
     #[error("{0} keys are not supported; use an Ed25519 or P-256 key")]
     UnsupportedKeyType(UnsupportedKey),
-    /// `did:key` without base58btc, or without a multicodec in it.
-    #[error("the did:key is not base58btc of a multicodec key")]
+    /// A `did:key` or Multikey without base58btc, or without a multicodec in it.
+    #[error("the key is not base58btc (z…) of a multicodec key")]
     Multibase,
-    /// `did:jwk` without canonical base64url of a JWK.
-    #[error("the did:jwk is not canonical base64url of a JSON Web Key")]
+    /// A `did:jwk` without canonical base64url of a JWK, or a JWK without canonical base64url of coordinates.
+    #[error("the key is not a JSON Web Key in canonical base64url")]
     Jwk,
     /// The JWK says that it encrypts.
-    #[error("the did:jwk is not for signatures: its `use` is not `sig`")]
+    #[error("the JSON Web Key is not for signatures: its `use` is not `sig`")]
     JwkNotForSignatures,
     /// The JWK holds its private part, which everyone can now read.
-    #[error("the did:jwk contains the private key; it is compromised, make a new one")]
+    #[error("the JSON Web Key contains the private key; it is compromised, make a new one")]
     PrivateKey,
+    /// A key in a document that is encoded in no way that is read, or in two.
+    #[error("the key has to be either publicKeyMultibase or publicKeyJwk")]
+    KeyEncoding,
+    /// `did:web` with something else than a host, a port and a path, in their one spelling.
+    #[error(
+        "the did:web is not of the form did:web:host, did:web:host%3Aport or did:web:host:path, with the host's DNS \
+         name in lower case"
+    )]
+    WebIdentifier,
+    /// A DID with a document, without the name of a key in it.
+    #[error(
+        "name the key after the DID, as in did:web:example.com#key-1: its document can have several"
+    )]
+    FragmentRequired,
     /// Not of the length of its type.
     #[error(
         "the DID's key has a wrong length: {PUBLIC_KEY_LENGTH} bytes with Ed25519; with P-256 33 \
@@ -66,6 +80,9 @@ impl DidError {
             | Self::Jwk
             | Self::JwkNotForSignatures
             | Self::PrivateKey
+            | Self::KeyEncoding
+            | Self::WebIdentifier
+            | Self::FragmentRequired
             | Self::KeyLength
             | Self::NotAPoint
             | Self::WeakKey

@@ -1,36 +1,35 @@
-//! The DID methods whose DIDs contain their key.
+//! The DID methods.
 //!
 //! - `did:key` (<https://w3c-ccg.github.io/did-key-spec/>): multibase base58btc of a key's multicodec
 //!   and its bytes;
-//! - `did:jwk` (<https://github.com/quartzjer/did-jwk/blob/main/spec.md>): base64url of a JWK, such as
-//!   `{"kty":"OKP","crv":"Ed25519","x":…}` (RFC 8037 §2) or `{"kty":"EC","crv":"P-256","x":…,"y":…}` (RFC 7518
-//!   §6.2.1).
+//! - `did:jwk` (<https://github.com/quartzjer/did-jwk/blob/main/spec.md>): base64url of a JWK;
+//! - `did:web` (<https://w3c-ccg.github.io/did-method-web/>): a host and a path, at which a document with the
+//!   keys lies.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::IgnoredAny};
 
-use super::{DidError, KeyType, PublicKey, UnsupportedKey, key::P256Key};
+use super::{DidError, KeyType, PublicKey, UnsupportedKey, jwk::Jwk};
 
-/// A DID method. No network is needed to find a DID's key.
+/// A DID method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `did:key`
     Key,
     /// `did:jwk`
     Jwk,
+    /// `did:web`
+    Web,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 2] = [Self::Key, Self::Jwk];
+    pub const ALL: [Self; 3] = [Self::Key, Self::Jwk, Self::Web];
 
     /// The method of a name.
     pub(super) fn named(name: &str) -> Result<Self, DidError> {
-        let unsupported = || DidError::UnsupportedMethod {
-            method: name.to_owned(),
-        };
         let mut all = Self::ALL.into_iter();
-        all.find(|it| it.name() == name).ok_or_else(unsupported)
+        all.find(|it| it.name() == name)
+            .ok_or_else(|| unsupported(name))
     }
 
     /// The name between `did:` and the identifier.
@@ -39,23 +38,28 @@ impl Method {
         match self {
             Self::Key => "key",
             Self::Jwk => "jwk",
+            Self::Web => "web",
         }
     }
 
-    /// The key in an identifier.
-    pub(super) fn key(self, identifier: &str) -> Result<PublicKey, DidError> {
+    /// The key in an identifier and the fragment that names it, or none where a document has the keys.
+    pub(super) fn key(self, identifier: &str) -> Result<Option<(PublicKey, &str)>, DidError> {
         match self {
-            Self::Key => key_from_multibase(identifier),
-            Self::Jwk => key_from_jwk(identifier),
+            Self::Key => Ok(Some((key_from_multibase(identifier)?, identifier))),
+            Self::Jwk => Ok(Some((key_from_jwk(identifier)?, "0"))),
+            Self::Web => Ok(None),
         }
     }
 
-    /// The fragment that names the key of an identifier.
-    pub(super) fn fragment(self, identifier: &str) -> &str {
-        match self {
-            Self::Key => identifier,
-            Self::Jwk => "0",
-        }
+    /// The refusal where the method is not accepted.
+    pub(super) fn unsupported(self) -> DidError {
+        unsupported(self.name())
+    }
+}
+
+fn unsupported(method: &str) -> DidError {
+    DidError::UnsupportedMethod {
+        method: method.to_owned(),
     }
 }
 
@@ -66,7 +70,8 @@ pub(super) fn did_key(key: &PublicKey) -> String {
     format!("did:key:z{}", bs58::encode(bytes).into_string())
 }
 
-fn key_from_multibase(identifier: &str) -> Result<PublicKey, DidError> {
+/// The key of a multicodec in base58btc, as a did:key and a Multikey have it.
+pub(super) fn key_from_multibase(identifier: &str) -> Result<PublicKey, DidError> {
     let base58 = identifier.strip_prefix('z').ok_or(DidError::Multibase)?;
     // Every text of the alphabet is the canonical one of some bytes: leading ones stand for zeros.
     let bytes = bs58::decode(base58)
@@ -81,65 +86,12 @@ fn key_from_multibase(identifier: &str) -> Result<PublicKey, DidError> {
     }
 }
 
-/// The members of a JWK that decide. Duplicates are refused; members that are not here (`alg`,
-/// `kid`, …) change nothing.
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    d: Option<IgnoredAny>,
-    #[serde(rename = "use")]
-    usage: Option<String>,
-}
-
-impl Jwk {
-    fn key_type(&self) -> Result<KeyType, DidError> {
-        let crv = self.crv.as_deref();
-        let named =
-            |it: &KeyType| (self.kty.as_str(), crv) == (it.jwk_names().0, Some(it.jwk_names().1));
-        KeyType::ALL
-            .into_iter()
-            .find(named)
-            .ok_or_else(|| DidError::UnsupportedKeyType(UnsupportedKey::from_jwk(&self.kty, crv)))
-    }
-
-    fn key(&self, key_type: KeyType) -> Result<PublicKey, DidError> {
-        match key_type {
-            KeyType::Ed25519 => key_type.read(&coordinate(self.x.as_deref())?),
-            KeyType::P256 => {
-                let (x, y) = (
-                    coordinate(self.x.as_deref())?,
-                    coordinate(self.y.as_deref())?,
-                );
-                P256Key::from_coordinates(&x, &y).map(PublicKey::P256)
-            }
-        }
-    }
-}
-
-fn coordinate(text: Option<&str>) -> Result<Vec<u8>, DidError> {
-    let text = text.ok_or(DidError::Jwk)?;
-    BASE64_URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| DidError::Jwk)
-}
-
 fn key_from_jwk(identifier: &str) -> Result<PublicKey, DidError> {
     let json = BASE64_URL_SAFE_NO_PAD
         .decode(identifier)
         .map_err(|_| DidError::Jwk)?;
-    let jwk: Jwk = crate::strict_json::from_slice(&json).map_err(|_| DidError::Jwk)?;
-    if jwk.d.is_some() {
-        return Err(DidError::PrivateKey);
-    }
-    let key_type = jwk.key_type()?;
-    // The method's specification gives a key with `use: enc` to key agreement only.
-    if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
-        return Err(DidError::JwkNotForSignatures);
-    }
-    jwk.key(key_type)
+    let json = String::from_utf8(json).map_err(|_| DidError::Jwk)?;
+    Jwk::read(&json)?.public_key()
 }
 
 /// Reads an unsigned varint of at most nine bytes in its shortest form

@@ -60,6 +60,9 @@ pub struct UsageReport {
     /// Tokens of prompts that were read from a cache.
     #[serde(deserialize_with = "count")]
     pub total_cached_tokens: u64,
+    /// Tokens of prompts that were written to a cache.
+    #[serde(deserialize_with = "count")]
+    pub total_cache_write_tokens: u64,
     /// Tokens of answers that were spent on reasoning.
     #[serde(deserialize_with = "count")]
     pub total_reasoning_tokens: u64,
@@ -156,6 +159,9 @@ pub struct UsageGroup {
     /// Tokens of prompts that were read from a cache.
     #[serde(deserialize_with = "count")]
     pub cached_tokens: u64,
+    /// Tokens of prompts that were written to a cache.
+    #[serde(deserialize_with = "count")]
+    pub cache_write_tokens: u64,
     /// Tokens of answers that were spent on reasoning.
     #[serde(deserialize_with = "count")]
     pub reasoning_tokens: u64,
@@ -280,7 +286,7 @@ mod tests {
         let text = r#"{"total_requests":"3","successful_requests":"2","failed_requests":"1",
             "pending_requests":"0","cost_pending_requests":"0","cost_unknown_requests":"0",
             "total_input_tokens":"9007199254740993","total_output_tokens":"0",
-            "total_cached_tokens":"0","total_reasoning_tokens":"0",
+            "total_cached_tokens":"0","total_cache_write_tokens":"0","total_reasoning_tokens":"0",
             "total_cost":"0.0076509169000000005","limit":null,"spent":"1","held":"0",
             "duration_ms":{"p50":"12","p90":"34","p99":null},
             "first_byte_ms":{"p50":null,"p90":null,"p99":null},
@@ -289,7 +295,7 @@ mod tests {
         assert_eq!(report.remaining, None);
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"total_requests":3,"successful_requests":2,"failed_requests":1,"pending_requests":0,"cost_pending_requests":0,"cost_unknown_requests":0,"total_input_tokens":9007199254740993,"total_output_tokens":0,"total_cached_tokens":0,"total_reasoning_tokens":0,"total_cost":0.0076509169000000005,"limit":null,"spent":1,"held":0,"remaining":null,"duration_ms":{"p50":12,"p90":34,"p99":null},"first_byte_ms":{"p50":null,"p90":null,"p99":null},"requests_by_model":{"m\"x":3},"models":1}"#
+            r#"{"total_requests":3,"successful_requests":2,"failed_requests":1,"pending_requests":0,"cost_pending_requests":0,"cost_unknown_requests":0,"total_input_tokens":9007199254740993,"total_output_tokens":0,"total_cached_tokens":0,"total_cache_write_tokens":0,"total_reasoning_tokens":0,"total_cost":0.0076509169000000005,"limit":null,"spent":1,"held":0,"remaining":null,"duration_ms":{"p50":12,"p90":34,"p99":null},"first_byte_ms":{"p50":null,"p90":null,"p99":null},"requests_by_model":{"m\"x":3},"models":1}"#
         );
         assert!(serde_json::from_str::<UsageReport>(&text.replace("\"3\"", "3")).is_err());
     }

@@ -15,10 +15,13 @@ use crate::{
 /// Targets of cold starts, in milliseconds.
 const COLD_PROXY: f64 = 10.0;
 const COLD_HEALTH: f64 = 3.0;
+const COLD_CONSOLE: f64 = 3.0;
 const COLD_ANSWER: f64 = 60.0;
+const COLD_PAGE: f64 = 10.0;
 /// Targets of sizes and of memory, in bytes.
 const PROXY_SIZE: u64 = 9_000_000;
 const HEALTH_SIZE: u64 = 4_000_000;
+const CONSOLE_SIZE: u64 = 4_000_000;
 const MEMORY: u64 = 24_000_000;
 /// The length of a long stream, in megabytes.
 const BULK: usize = 100;
@@ -29,23 +32,33 @@ impl Bench {
     /// The time from spawn to the first `/next`, and to the first byte of the first answer.
     pub async fn cold_starts(&self, figures: &mut Figures) -> Result<()> {
         let mut raw = Vec::new();
-        for (name, binary, target) in [
-            ("proxy", &self.binaries.proxy, COLD_PROXY),
-            ("health", &self.binaries.health, COLD_HEALTH),
+        for (name, binary, target, answer) in [
+            ("proxy", &self.binaries.proxy, COLD_PROXY, Some(COLD_ANSWER)),
+            // It has no chat endpoint, and refuses the request.
+            ("health", &self.binaries.health, COLD_HEALTH, None),
+            (
+                "console",
+                &self.binaries.console,
+                COLD_CONSOLE,
+                Some(COLD_PAGE),
+            ),
         ] {
             let (mut ready, mut answered) = (Vec::new(), Vec::new());
             for _ in 0..self.options.starts {
                 let subject = self.fresh(name, binary);
-                let request = subject.prepare(Load::Json, Kind::Billed)?;
+                let request = if name == "console" {
+                    Subject::prepare_page()?
+                } else {
+                    subject.prepare(Load::Json, Kind::Billed)?
+                };
                 let mut first = None;
                 let sent = subject.send(request, |now, _| {
                     first.get_or_insert(now);
                 });
-                // Health has no chat endpoint, and refuses the request.
                 let outcome = sent.await;
                 let birth = subject.birth().context("no process was started")?;
                 ready.push(milliseconds(birth.ready.duration_since(birth.spawned)));
-                if name == "proxy" {
+                if answer.is_some() {
                     outcome?;
                     let first = first.context("no first byte")?;
                     answered.push(milliseconds(first.duration_since(birth.spawned)));
@@ -59,13 +72,13 @@ impl Bench {
                 format!("{middle:.1} ms"),
                 Some(middle <= target),
             );
-            if name == "proxy" {
+            if let Some(target) = answer {
                 let middle = median(&answered);
                 figures.add(
-                    "cold start of proxy: spawn to first byte of an answer, median",
-                    format!("≤ {COLD_ANSWER:.0} ms"),
+                    format!("cold start of {name}: spawn to first byte of an answer, median"),
+                    format!("≤ {target:.0} ms"),
                     format!("{middle:.1} ms (without TLS)"),
-                    Some(middle <= COLD_ANSWER),
+                    Some(middle <= target),
                 );
             }
             raw.push(json!({"function": name, "ready_ms": ready, "first_byte_ms": answered}));
@@ -79,6 +92,7 @@ impl Bench {
         for (name, binary, target) in [
             ("proxy", &self.binaries.proxy, PROXY_SIZE),
             ("health", &self.binaries.health, HEALTH_SIZE),
+            ("console", &self.binaries.console, CONSOLE_SIZE),
         ] {
             let size = std::fs::metadata(binary)?.len();
             figures.add(

@@ -6,7 +6,10 @@ use e2e::{
     user::User,
     world::{World, chat_body, with_world},
 };
-use reqwest::{Method, Response};
+use reqwest::{
+    Method, Response,
+    header::{HeaderMap, HeaderName},
+};
 use serde_json::{Value, json};
 
 use crate::told::{Told, set};
@@ -14,7 +17,8 @@ use crate::told::{Told, set};
 const CHAT: &str = "/api/v1/openrouter/chat/completions";
 const USAGE: &str = "/api/v1/usage";
 const KEYS: &str = "/api/v1/keys";
-const FUNCTIONS: [&str; 3] = ["proxy", "usage", "keys"];
+const TOKENS: &str = "/api/v1/tokens";
+const FUNCTIONS: [&str; 4] = ["proxy", "usage", "keys", "tokens"];
 
 async fn send(
     user: &User<'_>,
@@ -191,5 +195,57 @@ fn with_a_provisioned_key_what_all_such_keys_share_is_out_of_reach() {
             .chat("proxy", "stub/ok", false, "gen-provisioned")
             .await;
         assert_eq!(chat.unwrap().status(), 200);
+    });
+}
+
+/// The functions refuse `did:web` unless its host is listed, and connect to no host that is not public.
+#[test]
+fn did_web_is_for_listed_hosts_with_public_addresses() {
+    with_world(async |world| {
+        let user = world.user().unwrap();
+        world.upstream.accept_key(user.api_key.expose_secret());
+        for (hosts, cases) in [
+            (
+                "id.example.com",
+                &[("did:web:evil.example#k", 403, "did_host_not_allowed")][..],
+            ),
+            // RFC 6761: names that lead nowhere, and to this machine.
+            (
+                "*",
+                &[
+                    (
+                        "did:web:id.example.invalid#k",
+                        503,
+                        "did_document_unavailable",
+                    ),
+                    ("did:web:id.localhost#k", 503, "did_document_unavailable"),
+                    ("did:web:127.0.0.1#k", 401, "malformed_did"),
+                ],
+            ),
+            (
+                "",
+                &[("did:web:id.example.com#k", 401, "unsupported_did_method")],
+            ),
+        ] {
+            let functions = deploy(world, "DID_WEB_HOSTS", hosts);
+            let verdict = async |(function, method, path), did: &str| {
+                let url = functions.url(function, path);
+                let request = user.request_at(&url, method, path, Vec::new()).unwrap();
+                // Replaces the header that is there.
+                let name = HeaderName::from_static("x-did");
+                let other = HeaderMap::from_iter([(name, did.parse().unwrap())]);
+                request.headers(other).send().await.unwrap().verdict().await
+            };
+            for (did, status, reason) in cases {
+                let found = [
+                    verdict(("proxy", Method::POST, CHAT), did).await,
+                    verdict(("usage", Method::GET, USAGE), did).await,
+                    verdict(("keys", Method::GET, KEYS), did).await,
+                    verdict(("tokens", Method::GET, TOKENS), did).await,
+                ];
+                assert_eq!(found, [(); 4].map(|()| (*status, json!(reason))), "{did}");
+            }
+        }
+        assert_eq!(rows_of(world, &user), "0");
     });
 }

@@ -135,7 +135,7 @@ fn usage_sums_what_the_rows_say() {
                 "total_requests": 3, "successful_requests": 2, "failed_requests": 1, "pending_requests": 0,
                 "cost_pending_requests": 0, "cost_unknown_requests": 0,
                 "total_input_tokens": 22, "total_output_tokens": 14, "total_cached_tokens": 6,
-                "total_reasoning_tokens": 4, "total_cost": 1.4868e-6,
+                "total_cache_write_tokens": 0, "total_reasoning_tokens": 4, "total_cost": 1.4868e-6,
                 "limit": null, "spent": 1.4868e-6, "held": 0, "remaining": null,
                 "duration_ms": null, "first_byte_ms": null,
                 "requests_by_model": {"stub/served-model": 2, "stub/429": 1}, "models": 2,

@@ -221,6 +221,7 @@ fn a_key_is_brought_used_replaced_in_mid_stream_and_revoked() {
             ".hash" => "[hash]", ".created_at" => "[time]", ".updated_at" => "[time]",
         }, @r#"
         {
+          "budgets": [],
           "created_at": "[time]",
           "disabled": false,
           "hash": "[hash]",
@@ -473,6 +474,7 @@ fn of_twenty_simultaneous_posts_one_makes_a_key() {
             ".hash" => "[hash]", ".created_at" => "[time]", ".updated_at" => "[time]",
         }, @r#"
         {
+          "budgets": [],
           "created_at": "[time]",
           "disabled": false,
           "hash": "[hash]",

@@ -1,4 +1,4 @@
-//! The browser that pages are tested in.
+//! The browsers that pages are tested in.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,17 +6,19 @@ use std::process::Command;
 
 use stack::process::run as run_quietly;
 
-/// Names of the browser's program, Debian's first.
-pub(super) const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// Names of Chromium's program, Debian's first.
+pub(super) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
+/// Names of Firefox's program, Debian's first.
+pub(super) const FIREFOX: &[&str] = &["firefox-esr", "firefox"];
 
-/// The browser's program, if there is one.
+/// A browser's program, if there is one.
 #[expect(
     clippy::disallowed_methods,
     reason = "a program's path is no configuration of ours"
 )]
-pub(super) fn find() -> Option<PathBuf> {
+pub(super) fn find(names: &[&str]) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH")?;
-    let found = NAMES.iter().find_map(|name| {
+    let found = names.iter().find_map(|name| {
         std::env::split_paths(&path)
             .map(|folder| folder.join(name))
             .find(|it| it.is_file())

@@ -1,7 +1,7 @@
 //! The data and the helpers that the steps share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -63,7 +63,10 @@ impl Context {
         if let Some(folder) = recordings {
             available.push(("OPENROUTER_RECORDINGS", text(folder)?));
         }
-        if let Some(program) = browser::find() {
+        if let Some(module) = softhsm2() {
+            available.push(("SOFTHSM2", text(module)?));
+        }
+        if let Some(program) = browser::find(browser::CHROMIUM) {
             available.push(("CHROMIUM", text(program)?));
         }
         Ok(Self {
@@ -122,6 +125,15 @@ impl Context {
         executables::run(runs, &self.available)?;
         Ok(outcome)
     }
+}
+
+/// The module of Debian's softhsm2, with the tools of opensc beside it.
+fn softhsm2() -> Option<PathBuf> {
+    let module = PathBuf::from("/usr/lib/softhsm/libsofthsm2.so");
+    let has_tools = ["softhsm2-util", "pkcs11-tool"]
+        .iter()
+        .all(|it| Path::new("/usr/bin").join(it).exists());
+    Some(module).filter(|it| has_tools && it.exists())
 }
 
 fn text(path: PathBuf) -> Result<String> {

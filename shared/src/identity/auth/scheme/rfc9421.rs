@@ -173,19 +173,19 @@ fn algorithm(name: &str) -> Result<KeyType, MessageError> {
 }
 
 impl Cover {
-    /// Checks what a signature has to cover, and that it can be checked.
-    pub(super) fn of<'a>(
-        &'a self,
-        key: &PublicKey,
-        request: &Request<'a>,
-    ) -> Result<Signed<'a>, AuthError> {
-        if let Some(algorithm) = self.algorithm.filter(|it| *it != key.key_type()) {
-            return Err(MessageError::AnotherAlgorithm {
+    pub(super) fn check_algorithm(&self, key: &PublicKey) -> Result<(), AuthError> {
+        match self.algorithm {
+            Some(algorithm) if algorithm != key.key_type() => Err(MessageError::AnotherAlgorithm {
                 given: signing::algorithm(algorithm),
                 key: key.key_type(),
             }
-            .into());
+            .into()),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    /// Checks what a signature has to cover, and that it can be checked.
+    pub(super) fn of<'a>(&'a self, request: &Request<'a>) -> Result<Signed<'a>, AuthError> {
         let may_repeat = matches!(*request.method, Method::GET | Method::HEAD);
         if !self.has_nonce && !may_repeat {
             return Err(MessageError::MissingParameter("nonce").into());

@@ -987,3 +987,77 @@ fn rfc9421_b_2_6_and_b_2_4() {
     let body = b"{\"message\": \"good dog\"}";
     digest::check(&HeaderValue::from_static(sha512), body).unwrap();
 }
+
+/// The vectors of web-bot-auth (draft-meunier-web-bot-auth-architecture, test-key-ed25519): our signature base and our
+/// signature are theirs, byte for byte. The gateway accepts neither message: their tag is another application's, their
+/// `keyid` a JWK's thumbprint, and they cover neither the method nor the path.
+#[test]
+fn web_bot_auth() {
+    let test_key = base64::prelude::BASE64_URL_SAFE_NO_PAD
+        .decode("n4Ni-HpISpVObnQMW0wOhCKROaIKqKtW_2ZYb2p9KcU");
+    let test_key = SigningKey::from_bytes(&test_key.unwrap().try_into().unwrap());
+    let authority = ("\"@authority\"", "example.com");
+    let agent = (
+        "\"signature-agent\";key=\"agent2\"",
+        "\"https://signature-agent.test\"",
+    );
+    for (values, label, nonce, expected) in [
+        (
+            &[authority][..],
+            "sig1",
+            "zIW8+cdmA3vdYagbxojpONwa/l0EKJ/O3/wD486VvsQjO/RxPaSt6ZxvQaMcQzNnqKN/mQ6hpGiFro2L2qkz5A==",
+            "QKN4fTdIYfh82fvoZCQiQA1weuozfCS/Led2zTMbewMMqH8PI2Wsy/5c4ao6B6D09nraNQdBNOADg8aM1MqfCg==",
+        ),
+        (
+            &[authority, agent],
+            "sig2",
+            "n9p433xm+NJ3ph3upfBIGmsuwHw387YV7Q/F+6BSpGCVjYCqQw6rznNA8PVVLySrAWsv0hQtFioQb6E1YsauiA==",
+            "RdNFx5Bj6au3YgAMQL/RzmUlZE8QZLIaXGRpw985hWnwPfMxT228NMk6ehRS1PSl4e8PhbNZACSanGdhEwYCCg==",
+        ),
+    ] {
+        let ids: Vec<_> = values.iter().map(|(id, _)| *id).collect();
+        let input = format!(
+            "{label}=({});created=1735689600;keyid=\"poqkLGiymh_W0uP6PZFw-dvez3QJT5SolqXBCW38r0U\";alg=\"ed25519\";\
+             expires=4889289600;nonce=\"{nonce}\";tag=\"web-bot-auth\"",
+            ids.join(" ")
+        );
+        let inputs: Dictionary = Parser::new(&input).parse().unwrap();
+        let list = match inputs.get(label) {
+            Some(ListEntry::InnerList(list)) => list,
+            other => panic!("{other:?}"),
+        };
+        let texts = values.iter().map(|(id, value)| (*id, (*value).to_owned()));
+        let text = signing::base(texts, &serialized(list));
+        let made = test_key.sign(text.as_bytes());
+        assert_eq!(BASE64_STANDARD.encode(made.to_bytes()), expected, "{text}");
+
+        let mut request = Client::default().incoming;
+        set(&mut request, "signature-input", &input);
+        set(&mut request, "signature", &format!("{label}=:{expected}:"));
+        set(
+            &mut request,
+            "signature-agent",
+            "agent2=\"https://signature-agent.test\"",
+        );
+        let refusal = check(&request).unwrap_err();
+        assert_eq!(refusal.reason(), "malformed_signature_input");
+        assert!(
+            refusal.to_string().contains("another application"),
+            "{refusal}"
+        );
+        // Beside a signature of ours, theirs is left alone.
+        let (ours, base) = Client::default().base();
+        let signature = BASE64_STANDARD.encode(key().sign(base.as_bytes()).to_bytes());
+        set(
+            &mut request,
+            "signature-input",
+            &format!("{input}, ours={ours}"),
+        );
+        set(
+            &mut request,
+            "signature",
+            &format!("{label}=:{expected}:, ours=:{signature}:"),
+        );
+        check(&request).unwrap();
+    }
+}
