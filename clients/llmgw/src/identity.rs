@@ -33,7 +33,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use self::key::Key;
 pub use self::{encrypted::EncryptedError, key::KeyError};
-pub(crate) use self::{encrypted::is_encrypted, public_key::from_pem};
+pub(crate) use self::{encrypted::is_encrypted, key::may_be_of, public_key::from_pem};
 
 use crate::private_file;
 pub use crate::private_file::Existing;
@@ -302,18 +302,6 @@ impl Stored {
             }
             _ => None,
         })
-    }
-}
-
-/// Whether a key may be a DID's. A document that has the keys is for the gateway to read.
-pub(crate) fn may_be_of(did: &DidUrl, key: &PublicKey) -> Result<bool, DidError> {
-    match did.key_source()? {
-        KeySource::Identifier(contained) => Ok(contained == *key),
-        KeySource::Document(reference) => {
-            reference.fragment()?;
-            reference.document_url()?;
-            Ok(true)
-        }
     }
 }
 

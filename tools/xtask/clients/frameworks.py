@@ -17,6 +17,13 @@ def dspy() -> str:
     return answer["text"] if isinstance(answer, dict) else answer
 
 
+def langchain() -> str:
+    from langchain_openai import ChatOpenAI
+
+    # It reads the variables of OpenAI's SDK itself.
+    return "".join(it.content for it in ChatOpenAI(model=MODEL).stream(PROMPT))
+
+
 def llama_index() -> str:
     from llama_index.llms.openai_like import OpenAILike
 

@@ -1,10 +1,13 @@
-//! `cargo xtask clients`: other people's programs, headless and unchanged, one task each, by an access token and through
-//! `llmgw serve`; the books have to show the request. `docs/use/programs.md` has the results as a table.
+//! `cargo xtask clients`: other people's programs, headless and unchanged, one task each, by an access token, through
+//! `llmgw serve` and by `llmgw run`; the books have to show the request. `docs/use/programs.md` has the results as a table.
 
 mod books;
+mod install;
+mod installed;
 mod page;
 mod programs;
 mod stack;
+mod tasks;
 mod way;
 
 use std::fs;
@@ -17,8 +20,11 @@ use clap::Args;
 use stub::demo;
 
 use self::books::Booked;
-use self::programs::{Installed, PROGRAMS, Program, Setting};
+use self::install::install;
+use self::installed::Installed;
+use self::programs::{PROGRAMS, Program, Source};
 use self::stack::Gateway;
+use self::tasks::Setting;
 use self::way::Way;
 
 /// The longest time for a task.
@@ -33,8 +39,11 @@ pub(crate) struct Options {
     /// Name the programs and stop
     #[arg(long)]
     list: bool,
+    /// Run those, too, whose installation takes gigabytes
+    #[arg(long)]
+    heavy: bool,
     /// Write the table into docs/use/programs.md, instead of comparing it
-    #[arg(long, conflicts_with = "programs")]
+    #[arg(long, conflicts_with = "programs", requires = "heavy")]
     write: bool,
 }
 
@@ -52,15 +61,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("there is no program {unknown:?}; `cargo xtask clients --list` names them");
     }
     let workspace = Workspace::locate();
-    let installed = Installed::install(&workspace)?;
+    let is_wanted = |program: &&Program| {
+        if options.programs.is_empty() {
+            options.heavy || program.source != Source::Heavy
+        } else {
+            options.programs.iter().any(|it| it == program.name)
+        }
+    };
+    let wanted: Vec<_> = PROGRAMS.iter().filter(is_wanted).collect();
+    let installed = install(&workspace, &wanted)?;
     let gateway = Gateway::start(&workspace)?;
     let (mut table, mut failed) = (Vec::new(), Vec::new());
-    for program in &PROGRAMS {
-        if !options.programs.is_empty() && !options.programs.iter().any(|it| it == program.name) {
-            continue;
-        }
+    for program in wanted {
         let mut cells = Vec::new();
-        for way in [Way::Token, Way::Serve] {
+        for way in Way::ALL {
             let start = Instant::now();
             let result = try_program(&gateway, &installed, program, way);
             let took = start.elapsed().as_secs_f32();
@@ -81,12 +95,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         table.push(page::row(program, &cells));
     }
-    if options.programs.is_empty() {
-        if options.write {
-            page::write(&workspace, &table)?;
-        } else {
-            page::compare(&workspace, &table)?;
-        }
+    if options.write {
+        page::write(&workspace, &table)?;
+    } else {
+        page::compare(&workspace, &table)?;
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -103,16 +115,13 @@ fn try_program(
     let run = RunDir::unique(gateway.workspace(), &format!("client-{}", program.command))?;
     let home = run.path().join("home");
     fs::create_dir_all(home.join("work")).context("can't make the program's home")?;
-    let access = match way {
-        Way::Token => gateway.by_token(&user)?,
-        Way::Serve => gateway.by_serve(&user, &run)?,
-    };
+    let access = gateway.access(way, &user, &run)?;
     let setting = Setting {
-        access: &access,
         home: &home,
         installed,
     };
-    let mut command = (program.task)(&setting).context("can't prepare the program")?;
+    let task = (program.task)(&setting).context("can't prepare the program")?;
+    let mut command = access.give(&task);
     command.current_dir(home.join("work"));
     let mut process = Launch::new("program", command, &run).start()?;
     let start = Instant::now();
@@ -139,6 +148,11 @@ fn try_program(
         output.contains(RESPONSE),
         "no response to {:?} in {}",
         demo::PROMPT,
+        process.log().display()
+    );
+    ensure!(
+        way != Way::Run || output.contains(" tokens in, "),
+        "llmgw run does not tell the cost in {}",
         process.log().display()
     );
     Booked::read(gateway, &user, way)

@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
     select,
     signal::unix::{self, SignalKind, signal},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::serve::{self, Private};
@@ -39,6 +39,8 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+/// The timeout of the books, all pauses included.
+const BILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A shell's exit statuses for a program that it does not find, or cannot run.
 const NOT_FOUND: u8 = 127;
 const CANNOT_RUN: u8 = 126;
@@ -114,9 +116,11 @@ pub(super) fn run(args: RunArgs, context: &mut Context<'_>) -> Result<Outcome> {
             let _ = writeln!(context.stderr, "llmgw: {finding}");
         }
         if !args.quiet {
-            let bill = match Bill::ask(&client, ids, begun - CLOCKS).await {
-                Ok(bill) => bill.to_string(),
-                Err(error) => format!("what it cost cannot be told: {error:#}"),
+            let asked = timeout(BILL_TIMEOUT, Bill::ask(&client, ids, begun - CLOCKS)).await;
+            let bill = match asked {
+                Ok(Ok(bill)) => bill.to_string(),
+                Ok(Err(error)) => format!("what it cost cannot be told: {error:#}"),
+                Err(_) => "what it cost cannot be told: the gateway does not answer".to_owned(),
             };
             let _ = writeln!(context.stderr, "llmgw: {bill}");
         }

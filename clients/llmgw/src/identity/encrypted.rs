@@ -27,7 +27,7 @@ use shared::identity::did::{DidUrl, KeyType};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use super::{key::Key, may_be_of};
+use super::key::{Key, may_be_of};
 
 const FORMAT: &str = "llm-gateway-identity";
 const VERSION: u32 = 1;

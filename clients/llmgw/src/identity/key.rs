@@ -9,10 +9,22 @@ use std::{
 use ed25519_dalek::SigningKey;
 use p256::ecdsa::signature::Signer;
 use shared::identity::{
-    did::{KeyType, PublicKey, Signature},
+    did::{DidError, DidUrl, KeySource, KeyType, PublicKey, Signature},
     signing::parse_signature,
 };
 use zeroize::Zeroizing;
+
+/// Whether a key may be a DID's. A document that has the keys is for the gateway to read.
+pub(crate) fn may_be_of(did: &DidUrl, key: &PublicKey) -> Result<bool, DidError> {
+    match did.key_source()? {
+        KeySource::Identifier(contained) => Ok(contained == *key),
+        KeySource::Document(reference) => {
+            reference.fragment()?;
+            reference.document_url()?;
+            Ok(true)
+        }
+    }
+}
 
 /// A private key, or a way to use one. Keys in memory are wiped when they are dropped.
 pub(crate) enum Key {

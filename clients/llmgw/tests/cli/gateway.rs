@@ -126,7 +126,7 @@ impl Gateway {
         self.inner.out_of_window.load(Ordering::SeqCst)
     }
 
-    /// Sets the response to a request line from now on, e.g. to `GET /api/v1/keys`.
+    /// Sets the response to a request line from now on, e.g. to `GET /api/v1/keys`. There is none with status 0.
     pub(crate) fn answer(&self, line: &str, status: u16, body: impl Into<String>) {
         lock(&self.inner.answers).insert(line.to_owned(), (status, body.into()));
     }
@@ -212,8 +212,11 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         did: verified.caller.did().to_string(),
         raw: incoming,
     });
-    if let Some((status, body)) = lock(&inner.answers).get(&line) {
-        return plain(StatusCode::from_u16(*status).unwrap(), body.clone());
+    let answer = lock(&inner.answers).get(&line).cloned();
+    match answer {
+        Some((0, _)) => std::future::pending().await,
+        Some((status, body)) => return plain(StatusCode::from_u16(status).unwrap(), body),
+        None => {}
     }
     let path = verified.path.as_str();
     match path.strip_prefix("/api/v1/openrouter/").unwrap_or(path) {

@@ -103,6 +103,16 @@ fn a_program_does_not_wait_for_a_gateway_that_hangs() {
 }
 
 #[test]
+fn books_that_do_not_answer_do_not_keep_the_user_waiting() {
+    let gateway = Gateway::start();
+    gateway.answer("GET /api/v1/usage/requests", 0, "");
+    let output = run(&gateway, ASKS);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = "llmgw: what it cost cannot be told: the gateway does not answer\n";
+    assert_eq!(text(&output.stderr), said);
+}
+
+#[test]
 fn signals_reach_the_program() {
     let gateway = Gateway::start();
     let user = User::new();

@@ -435,6 +435,11 @@ fn an_answer_passes_as_it_arrives() {
 fn a_connection_serves_many_requests() {
     let gateway = Gateway::start();
     let serve = Serve::before(&gateway, &[]);
+    // The connection of the check may not be free again yet.
+    assert_eq!(serve.post("/v1/echo", "").status, 200);
+    let opened = gateway.connections();
+    assert!(opened <= 2, "{opened}");
+    gateway.forget();
     let mut wire = serve.connect();
     for number in 0..5 {
         let body = format!("request {number}");
@@ -448,7 +453,7 @@ fn a_connection_serves_many_requests() {
         assert_eq!(wire.answer().status, 404);
     }
     assert_eq!(gateway.received().len(), 5);
-    assert_eq!(gateway.connections(), 1);
+    assert_eq!(gateway.connections(), opened);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use stack::Workspace;
 
 use super::programs::Program;
 
-const HEAD: &str = "| program | package | version | with a token | through `llmgw serve` |\n|---|---|---|---|---|\n";
+const HEAD: &str = "| program | package | version | token | `llmgw serve` | `llmgw run` |\n|---|---|---|---|---|---|\n";
 
 /// The row of a program.
 pub(super) fn row(program: &Program, cells: &[String]) -> String {
@@ -29,13 +29,16 @@ pub(super) fn write(workspace: &Workspace, rows: &[String]) -> Result<()> {
     fs::write(path, page).context("can't write the table")
 }
 
+/// Looks for the rows of the programs that ran. Which programs are there, `tools/docs` holds.
 pub(super) fn compare(workspace: &Workspace, rows: &[String]) -> Result<()> {
     let (_, page) = read(workspace)?;
     let (_, documented, _) = split(&page)?;
-    let rows = rows.concat();
+    let is_missing = |row: &&String| !documented.split_inclusive('\n').any(|it| it == *row);
+    let missing: Vec<_> = rows.iter().filter(is_missing).cloned().collect();
     ensure!(
-        documented == rows,
-        "docs/use/programs.md has another table; `cargo xtask clients --write` would write:\n{HEAD}{rows}"
+        missing.is_empty(),
+        "docs/use/programs.md has other rows; `cargo xtask clients --heavy --write` would write:\n{HEAD}{}",
+        missing.concat()
     );
     Ok(())
 }

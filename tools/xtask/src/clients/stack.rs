@@ -1,9 +1,10 @@
 //! The gateway that the programs use: the built functions, with OpenRouter's stand-in behind them.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use llmgw::gateway::Draft;
 use llmgw::identity::{Existing, Identity};
 use serde_json::{Value, json};
@@ -14,13 +15,31 @@ use shared::identity::signing::{Audience, Nonce};
 use shared::vault::secret::ApiKey;
 use stack::probe::Probe;
 use stack::process::{Launch, Process};
-use stack::{Port, RunDir, Tools, Workspace};
+use stack::{RunDir, Tools, Workspace};
 
+use super::way::Way;
 use crate::deployment::Deployment;
 
-const FUNCTIONS: [(&str, usize); 3] = [("proxy", 1), ("tokens", 1), ("health", 1)];
-/// The API key of programs that go through `llmgw serve`.
-const SERVE_TOKEN: &str = "a-token-of-this-machine";
+/// Those that programs and `llmgw` ask.
+const FUNCTIONS: [(&str, usize); 5] = [
+    ("proxy", 1),
+    ("tokens", 1),
+    ("health", 1),
+    ("keys", 1),
+    ("usage", 1),
+];
+/// The variables of `llmgw serve`, in its order.
+const VARIABLES: [&str; 9] = [
+    "OPENAI_BASE_URL",
+    "OPENAI_API_BASE",
+    "OPENAI_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    "OPENROUTER_BASE_URL",
+    "OPENROUTER_API_BASE",
+    "OPENROUTER_API_KEY",
+];
 const READY: Duration = Duration::from_secs(30);
 
 /// A running gateway.
@@ -34,14 +53,33 @@ pub(super) struct User {
     identity: Identity,
 }
 
-/// The base URLs and the key that a program gets.
-#[derive(Debug)]
+/// The access that a program gets: variables, or a command that sets them.
+#[derive(Debug, Default)]
 pub(super) struct Access {
-    pub(super) openai: String,
-    pub(super) anthropic: String,
-    pub(super) openrouter: String,
-    pub(super) key: String,
+    variables: Vec<(String, String)>,
+    runner: Option<Command>,
     _serve: Option<Process>,
+}
+
+impl Access {
+    /// `program` with this access. Its environment is what it names itself, and the variables.
+    pub(super) fn give(&self, program: &Command) -> Command {
+        let mut command = if let Some(runner) = &self.runner {
+            let mut command = Command::new(runner.get_program());
+            command.args(runner.get_args()).arg(program.get_program());
+            command
+        } else {
+            Command::new(program.get_program())
+        };
+        let own = program.get_envs();
+        let own = own.filter_map(|(name, value)| Some((name, value?)));
+        command
+            .args(program.get_args())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(own);
+        command
+    }
 }
 
 impl Gateway {
@@ -77,8 +115,17 @@ impl Gateway {
         Ok(User { identity })
     }
 
+    /// Gives a program access in one of the ways.
+    pub(super) fn access(&self, way: Way, user: &User, run: &RunDir) -> Result<Access> {
+        match way {
+            Way::Token => self.by_token(user),
+            Way::Serve => self.by_serve(user, run),
+            Way::Run => self.by_run(user, run),
+        }
+    }
+
     /// Makes an access token.
-    pub(super) fn by_token(&self, user: &User) -> Result<Access> {
+    fn by_token(&self, user: &User) -> Result<Access> {
         let gateway = llmgw::gateway::Gateway::new(Audience::parse(&self.url())?);
         let body = json!({"name": "program", "budgets": [{"period": "day", "amount": "1"}]});
         let mut nonce = [0; 16];
@@ -94,47 +141,72 @@ impl Gateway {
             let answer = client.execute(request.try_into()?).await?;
             anyhow::Ok(serde_json::from_slice(&answer.bytes().await?)?)
         })?;
+        let token = made["token"].as_str();
+        let token = token.with_context(|| format!("no token: {made}"))?;
         let base = format!("{}/api/v1/openrouter", self.url());
+        let variable = |name: &&str| {
+            let value = if *name == "ANTHROPIC_API_KEY" {
+                ""
+            } else if name.contains("_BASE") {
+                &base
+            } else {
+                token
+            };
+            ((*name).to_owned(), value.to_owned())
+        };
         Ok(Access {
-            openai: base.clone(),
-            anthropic: base.clone(),
-            openrouter: base,
-            key: made["token"]
-                .as_str()
-                .with_context(|| format!("no token: {made}"))?
-                .to_owned(),
-            _serve: None,
+            variables: VARIABLES.iter().map(variable).collect(),
+            ..Access::default()
         })
     }
 
-    /// Starts `llmgw serve`.
-    pub(super) fn by_serve(&self, user: &User, run: &RunDir) -> Result<Access> {
+    /// Starts `llmgw serve`, and reads the variables that it prints.
+    fn by_serve(&self, user: &User, run: &RunDir) -> Result<Access> {
+        let mut command = self.llmgw("serve", user, run)?;
+        command.args(["--port", "0", "--generate-token"]);
+        let log = run.path().join("serve.log");
+        let last = Probe::Line {
+            file: log.clone(),
+            text: format!("export {}=", VARIABLES[VARIABLES.len() - 1]),
+        };
+        let serve = Launch::new("serve", command, run)
+            .ready(last, READY)
+            .start()?;
+        let printed = fs::read_to_string(log)?;
+        let variable = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+        };
+        let variables: Vec<_> = printed.lines().filter_map(variable).collect();
+        ensure!(
+            variables.iter().map(|(name, _)| name).eq(VARIABLES),
+            "llmgw serve prints other variables: {variables:?}"
+        );
+        Ok(Access {
+            variables,
+            _serve: Some(serve),
+            ..Access::default()
+        })
+    }
+
+    /// The program is an argument of `llmgw run`, which sets the variables.
+    fn by_run(&self, user: &User, run: &RunDir) -> Result<Access> {
+        let mut command = self.llmgw("run", user, run)?;
+        command.arg("--");
+        Ok(Access {
+            runner: Some(command),
+            ..Access::default()
+        })
+    }
+
+    /// `llmgw` as the user.
+    fn llmgw(&self, command: &str, user: &User, run: &RunDir) -> Result<Command> {
         let file = run.path().join("identity.json");
         user.identity.save(&file, Existing::Replace)?;
-        let port = Port::free()?;
-        let mut command = Command::new(self.deployment.functions.binary("llmgw")?);
-        command
-            .args([
-                "serve",
-                "--port",
-                &port.number().to_string(),
-                "--gateway",
-                &self.url(),
-                "--identity",
-            ])
-            .arg(&file)
-            .env("LLMGW_SERVE_TOKEN", SERVE_TOKEN);
-        let serve = Launch::new("serve", command, run)
-            .ready(Probe::Tcp(port.number()), READY)
-            .start()?;
-        let base = port.url();
-        Ok(Access {
-            openai: format!("{base}/v1"),
-            openrouter: format!("{base}/api/v1"),
-            anthropic: base,
-            key: SERVE_TOKEN.to_owned(),
-            _serve: Some(serve),
-        })
+        let mut llmgw = Command::new(self.deployment.functions.binary("llmgw")?);
+        llmgw.args([command, "--gateway", &self.url(), "--identity"]);
+        llmgw.arg(file);
+        Ok(llmgw)
     }
 
     /// The rows of a user.

@@ -5,4 +5,10 @@
 pub(super) enum Way {
     Token,
     Serve,
+    Run,
+}
+
+impl Way {
+    /// All of them, in the order of the table's columns.
+    pub(super) const ALL: [Self; 3] = [Self::Token, Self::Serve, Self::Run];
 }
