@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 
 import { GatewayError, data, json, send } from "../api.js";
+import { BudgetBar, type Budget } from "../budget.js";
 import {
   dayIn,
   dayText,
@@ -11,7 +12,6 @@ import {
   mondayOf,
   money,
   numberText,
-  relative,
   shifted,
 } from "../format.js";
 import { approximate, decimal, digits, sum } from "../money.js";
@@ -20,7 +20,7 @@ import { address } from "../router.js";
 import { current } from "../session.js";
 import { texts } from "../texts.js";
 import { storedKey, type StoredKey } from "./key.js";
-import type { Budget, Token } from "./tokens.js";
+import type { Token } from "./tokens.js";
 
 const t = texts.home;
 
@@ -214,13 +214,6 @@ function Budgets({
       )}
     </section>
   );
-}
-
-export function BudgetBar({ name, budget }: { name: string; budget: Budget }): JSX.Element {
-  const label = [name, t.periodNames[budget.period] ?? budget.period].filter((it) => it !== "").join(", ");
-  const left = texts.common.left(moneyText(budget.remaining));
-  const resets = budget.resets_at === null ? [] : [texts.common.resets(relative(budget.resets_at))];
-  return <Bar label={label} part={budget.spent} whole={budget.amount} note={[left, ...resets].join(", ")} />;
 }
 
 /** The models that cost most, and what each cost. */

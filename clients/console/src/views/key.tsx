@@ -3,13 +3,13 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { GatewayError, data } from "../api.js";
+import type { Budget } from "../budget.js";
 import { keyFor, leaveForOpenRouter } from "../connect.js";
 import { dateTime } from "../format.js";
 import { Confirm, Failure, Field, Money, Show, useLoaded, useWork } from "../parts.js";
 import { address } from "../router.js";
 import { current, notice } from "../session.js";
 import { texts } from "../texts.js";
-import type { Budget } from "./tokens.js";
 
 const t = texts.key;
 const KEYS = "/api/v1/keys";

@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 
 import { data, json, send } from "../api.js";
+import { BudgetBar, type Budget } from "../budget.js";
 import { dateText, exactMoney, numberText, relative } from "../format.js";
 import { Confirm, Copy, Dialog, Failure, Field, Show, moneyText, useLoaded, useWork } from "../parts.js";
 import { address } from "../router.js";
@@ -9,20 +10,9 @@ import { EMPTY, ScopeFields, bodyOf, type Scope } from "../scope.js";
 import { base, current } from "../session.js";
 import { PROGRAMS } from "../setup.js";
 import { texts } from "../texts.js";
-import { BudgetBar } from "./home.js";
 
 const t = texts.tokens;
 export const TOKENS = "/api/v1/tokens";
-
-export interface Budget {
-  readonly period: string;
-  readonly time_zone: string;
-  readonly amount: string;
-  readonly spent: string;
-  readonly held: string;
-  readonly remaining: string;
-  readonly resets_at: string | null;
-}
 
 export interface Token {
   readonly id: string;
