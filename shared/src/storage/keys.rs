@@ -225,7 +225,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::storage) const KEY: &str = r#"{"key_name":"mine","hash":"ab","source":"provisioned","disabled":false,"limit":"1.5",
-        "spent":"0.25","held":"0","remaining":"1.25","openrouter_limit":"1","openrouter_limit_reset":"never",
+        "spent":"0.25","held":"0","remaining":"1.25","budgets":[],"openrouter_limit":"1","openrouter_limit_reset":"never",
         "created_at":"2026-01-01T00:00:00.123456+00:00","updated_at":"2026-01-01T02:00:00+01:00","seal_key_id":null}"#;
 
     #[test]

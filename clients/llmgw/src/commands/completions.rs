@@ -179,6 +179,6 @@ mod tests {
         assert_eq!(choice(line), Some((work, gateway)));
         assert_eq!(choice("llmgw chat --gateway :"), None);
         // The value is missing, as it is while it is completed.
-        assert_eq!(choice("llmgw --profile"), None);
+        assert_eq!(choice("llmgw --profile"), Some((None, None)));
     }
 }

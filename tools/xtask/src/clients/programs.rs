@@ -18,7 +18,7 @@ pub(super) struct Program {
     pub(super) version: &'static str,
     /// A name for its folder.
     pub(super) command: &'static str,
-    /// Makes the command that sends [`PROMPT`] and prints the response.
+    /// Makes the command that sends [`PROMPT`](stub::demo::PROMPT) and prints the response.
     pub(super) task: fn(&Setting<'_>) -> Result<Command>,
 }
 
