@@ -37,9 +37,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Builds and starts each function on its first request, and again when its code changes: when a file
-    /// changes that `.cargolambdaignore` does not exclude. Answers in flight end then, because `cargo lambda
-    /// watch` 1.9.2 kills its functions.
+    /// Builds and starts each function on its first request. Code that changes is not its concern: `cargo lambda
+    /// watch` 1.9.2 would kill functions that answer.
     /// The functions get `env` in addition to this process's environment.
     pub fn functions(
         tools: &Tools,
@@ -73,9 +72,8 @@ impl Watch {
     ) -> Result<Process, ProcessError> {
         let mut command = watch(tools, run, port);
         command
+            .arg("--ignore-changes")
             .args(["--concurrency", &INSTANCES.to_string()])
-            // A file of the developer's own would be read in addition.
-            .env_remove("CARGO_LAMBDA_IGNORE_FILE")
             // The functions use this stack's credentials, not the developer's.
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
@@ -99,6 +97,12 @@ impl Watch {
     #[must_use]
     pub fn url(&self) -> String {
         self.port.url()
+    }
+
+    /// The gateway's port on this machine.
+    #[must_use]
+    pub fn port(&self) -> &Port {
+        &self.port
     }
 
     #[must_use]

@@ -86,7 +86,8 @@ impl RunDir {
         &self.path
     }
 
-    pub(crate) fn workspace(&self) -> &Workspace {
+    #[must_use]
+    pub fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 

@@ -2,6 +2,7 @@
 
 mod front;
 mod services;
+mod sources;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -16,6 +17,7 @@ use stack::watch::INSTANCES;
 use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Watch, Workspace, clients};
 use stub::OpenRouter;
 
+use self::sources::Sources;
 use crate::demo::{self, Running};
 use crate::deployment::{KEYSET_SECRET, functions_env};
 
@@ -29,7 +31,7 @@ pub(crate) const FUNCTIONS: [&str; 7] = [
     "console",
     "reconcile",
 ];
-/// The name of the keyset's secret.
+/// The base URL of the real OpenRouter.
 const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 
 #[derive(Args)]
@@ -118,6 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let run = RunDir::named(&workspace, &format!("dev-{}", gateway_port.number()))
         .context("can't make the folder of this run")?;
     step("Console (vite)", || clients::console(&workspace))?;
+    let sources = Sources::new(workspace.root());
     step("Functions (cargo build)", || {
         Functions::build(&workspace, &FUNCTIONS)
     })?;
@@ -151,9 +154,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("ALLOW_UNVERIFIED_KEYS", "true".to_owned()),
         ("RUST_LOG", "info".to_owned()),
     ]);
-    let mut gateway = step("API Gateway and Lambda (cargo lambda watch)", || {
-        runtime.block_on(front::listen(&gateway_port, &functions_port, INSTANCES))?;
-        anyhow::Ok(Watch::functions(&tools, &run, functions_port, &env)?)
+    let (front, mut gateway) = step("API Gateway and Lambda (cargo lambda watch)", || {
+        let front = runtime.block_on(front::listen(&gateway_port, &functions_port, INSTANCES))?;
+        anyhow::Ok((front, Watch::functions(&tools, &run, functions_port, &env)?))
     })?;
     let gateway_url = gateway_port.url();
 
@@ -183,7 +186,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "The console: {gateway_url}/console (\"Use the demo identity\" signs in with an account)"
         );
         eprintln!(
-            "Logs: {}\nFunctions are rebuilt when their code changes; answers in flight break off then. \
+            "Logs: {}\nFunctions are rebuilt when their code changes; answers in flight end as they began. \
              Reconciliation runs every {} minutes. Ctrl-C stops everything.",
             run.path().display(),
             services::RECONCILE.as_secs() / 60
@@ -195,7 +198,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             secrets: &mut secrets,
             keyset: (&demonstrated.vault, KEYSET_SECRET),
             gateway: &mut gateway,
+            front,
             env: &env,
+            sources,
+            former: Vec::new(),
         }
         .keep_until_signal()?;
     }

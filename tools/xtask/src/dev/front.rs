@@ -2,7 +2,7 @@
 //! would be free, where that would let them wait in silence.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -34,42 +34,85 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// The chunks of a response that wait for a slow reader.
 const CHUNKS: usize = 16;
 
-struct Front {
+/// The forwarder. Clones are one.
+#[derive(Clone)]
+pub(super) struct Front(Arc<Inner>);
+
+struct Inner {
     client: Client<HttpConnector, Body>,
-    /// `127.0.0.1:port` of `cargo lambda watch`.
-    target: String,
+    target: Mutex<Arc<Target>>,
     instances: Arc<Semaphore>,
     limit: usize,
 }
 
+/// A `cargo lambda watch`, as `127.0.0.1:port`. Each request that it has holds a reference.
+struct Target(String);
+
+/// A target that gets no more requests.
+pub(super) struct Former(Weak<Target>);
+
+impl Former {
+    /// Whether all its requests have been answered to their ends.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl Front {
+    /// Forwards up to `limit` requests at once to a port of this machine.
+    pub(super) fn new(target: u16, limit: usize) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self(Arc::new(Inner {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            target: Mutex::new(Target::of(target)),
+            instances: Arc::new(Semaphore::new(limit)),
+            limit,
+        }))
+    }
+
+    /// Sends the requests that come from now on to another port.
+    pub(super) fn redirect(&self, target: u16) -> Former {
+        let mut current = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = std::mem::replace(&mut *current, Target::of(target));
+        Former(Arc::downgrade(&former))
+    }
+}
+
+impl Inner {
+    fn target(&self) -> Arc<Target> {
+        let current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+}
+
+impl Target {
+    fn of(port: u16) -> Arc<Self> {
+        Arc::new(Self(format!("127.0.0.1:{port}")))
+    }
+}
+
 /// Listens on `port` for as long as the runtime lives, and forwards up to `limit` requests at once to `target`. As at
 /// Lambda, the limit is for all functions together.
-pub(super) async fn listen(port: &Port, target: &Port, limit: usize) -> Result<()> {
+pub(super) async fn listen(port: &Port, target: &Port, limit: usize) -> Result<Front> {
     let address = (Ipv4Addr::LOCALHOST, port.number());
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("can't listen on {}", port.url()))?;
-    tokio::spawn(serve(listener, target.number(), limit));
-    Ok(())
+    let front = Front::new(target.number(), limit);
+    tokio::spawn(serve(listener, front.clone()));
+    Ok(front)
 }
 
-async fn serve(listener: TcpListener, target: u16, limit: usize) -> std::io::Result<()> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let front = Front {
-        client: Client::builder(TokioExecutor::new()).build(connector),
-        target: format!("127.0.0.1:{target}"),
-        instances: Arc::new(Semaphore::new(limit)),
-        limit,
-    };
+async fn serve(listener: TcpListener, front: Front) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| {
         // A failure means that the connection is closed already.
         let _ = stream.set_nodelay(true);
     });
-    let router = Router::new().fallback(handle).with_state(Arc::new(front));
+    let router = Router::new().fallback(handle).with_state(front);
     axum::serve(listener, router).await
 }
 
-async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn handle(State(Front(front)): State<Front>, request: Request) -> Response {
     let Ok(instance) = front.instances.clone().try_acquire_owned() else {
         let limit = front.limit;
         return refusal(
@@ -91,13 +134,14 @@ async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
 /// Sends the request and passes the response on. It reads the response to its end even if the client leaves, because
 /// the function works until then.
 async fn exchange(
-    front: Arc<Front>,
+    front: Arc<Inner>,
     mut request: Request,
     instance: OwnedSemaphorePermit,
     head: oneshot::Sender<Response>,
 ) {
+    let target = front.target();
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
-    let Ok(uri) = format!("http://{}{path}", front.target).parse::<Uri>() else {
+    let Ok(uri) = format!("http://{}{path}", target.0).parse::<Uri>() else {
         return;
     };
     *request.uri_mut() = uri;
@@ -122,7 +166,7 @@ async fn exchange(
         // The client may have left.
         let _ = chunks.send(chunk).await;
     }
-    drop(instance);
+    drop((instance, target));
 }
 
 fn strip(headers: &mut HeaderMap) {

@@ -1,5 +1,6 @@
 //! The services of `cargo xtask dev`, kept running until a signal.
 
+use std::mem;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,12 @@ use bytes::Bytes;
 use http::Request;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use stack::{Database, Env, Moto, RunDir, Tools, Vault, Watch};
+use stack::progress::step;
+use stack::{Database, Env, Functions, Moto, Port, RunDir, Tools, Vault, Watch};
 
+use super::FUNCTIONS;
+use super::front::{Former, Front};
+use super::sources::Sources;
 use crate::demo;
 
 /// The pause between two looks at the services.
@@ -31,11 +36,16 @@ pub(super) struct Services<'a> {
     /// What Secrets Manager's stand-in loses when it ends, and its name there.
     pub(super) keyset: (&'a Vault, &'static str),
     pub(super) gateway: &'a mut Watch,
+    pub(super) front: Front,
     pub(super) env: &'a Env,
+    pub(super) sources: Sources,
+    /// Functions of former code, which finish their answers.
+    pub(super) former: Vec<(Watch, Former)>,
 }
 
 impl Services<'_> {
-    /// Starts services again that end, and runs reconciliation, until Ctrl-C or SIGTERM.
+    /// Starts services again that end, builds the functions again when their code changes, and runs reconciliation,
+    /// until Ctrl-C or SIGTERM.
     pub(super) fn keep_until_signal(mut self) -> Result<()> {
         // Before this line a signal ends this process at once, and its watchdog ends the services.
         let mut signals = Signals::new([SIGINT, SIGTERM]).context("can't wait for Ctrl-C")?;
@@ -50,6 +60,14 @@ impl Services<'_> {
                 eprintln!("error: a service ended and does not start again: {error:#}");
                 wait_until = now + AGAIN;
             }
+            if self.sources.have_changed() {
+                self.sources.take();
+                match self.renew() {
+                    Ok(()) => eprintln!("New requests meet the new code."),
+                    Err(error) => eprintln!("error: the functions stay as they were: {error:#}"),
+                }
+            }
+            self.former.retain(|(_, former)| !former.is_idle());
             if now.duration_since(reconciled) >= RECONCILE {
                 reconciled = now;
                 self.reconcile();
@@ -71,6 +89,19 @@ impl Services<'_> {
         if self.gateway.revive(self.tools, self.run, self.env)? {
             told("The gateway");
         }
+        Ok(())
+    }
+
+    /// Builds the functions, and sends new requests to them. Those that are being answered end where they began.
+    fn renew(&mut self) -> Result<()> {
+        let workspace = self.run.workspace();
+        step("The code of functions has changed (cargo build)", || {
+            Functions::build(workspace, &FUNCTIONS)
+        })?;
+        let next = Watch::functions(self.tools, self.run, Port::free()?, self.env)?;
+        let former = self.front.redirect(next.port().number());
+        let before = mem::replace(self.gateway, next);
+        self.former.push((before, former));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ struct World {
     base: String,
     client: reqwest::Client,
     answering: UnboundedReceiver<Answering>,
+    front: Front,
 }
 
 fn client() -> reqwest::Client {
@@ -43,12 +44,14 @@ impl World {
         let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", front.local_addr().unwrap());
-        tokio::spawn(serve(front, target.local_addr().unwrap().port(), limit));
+        let forwarder = Front::new(target.local_addr().unwrap().port(), limit);
+        tokio::spawn(serve(front, forwarder.clone()));
         tokio::spawn(async { axum::serve(target, router).await });
         Self {
             base,
             client: client(),
             answering,
+            front: forwarder,
         }
     }
 
@@ -125,12 +128,36 @@ async fn requests_and_responses_pass_as_they_are_and_as_they_arrive() {
 }
 
 #[tokio::test]
+async fn a_request_ends_where_it_began() {
+    let (mut before, mut after) = (World::start(2).await, World::start(2).await);
+    let port = |base: &str| base.rsplit(':').next().unwrap().parse().unwrap();
+    let mut begun = before.ask("/a").await;
+    let function = before.answering().await;
+    begun.chunk().await.unwrap().unwrap();
+
+    let former = before.front.redirect(port(&after.base));
+    let next = before.ask("/b").await;
+    drop(after.answering().await);
+    assert!(next.text().await.unwrap().starts_with("POST /b"));
+    assert!(!former.is_idle());
+    function.send(Bytes::from_static(b"to the end")).unwrap();
+    assert_eq!(begun.chunk().await.unwrap().unwrap(), "to the end");
+    drop(function);
+    assert_eq!(begun.chunk().await.unwrap(), None);
+    let ended = tokio::time::Instant::now();
+    while !former.is_idle() {
+        assert!(ended.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
 async fn without_the_functions_it_says_so() {
     let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (base, target) = (front.local_addr().unwrap(), nobody.local_addr().unwrap());
     drop(nobody);
-    tokio::spawn(serve(front, target.port(), 1));
+    tokio::spawn(serve(front, Front::new(target.port(), 1)));
     for _ in 0..2 {
         let asked = client().get(format!("http://{base}/")).send().await;
         let response = asked.unwrap();
