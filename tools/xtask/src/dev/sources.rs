@@ -67,8 +67,8 @@ fn collect(path: &Path, files: &mut Files) {
             let is_test = path
                 .file_name()
                 .is_some_and(|it| it == "tests" || it == "tests.rs");
-            let is_text = path.extension().is_some_and(|it| it == "md");
-            if !is_test && !is_text {
+            let is_markdown = path.extension().is_some_and(|it| it == "md");
+            if !is_test && !is_markdown {
                 collect(&path, files);
             }
         }
