@@ -47,7 +47,7 @@ fn days_and_hours_follow_the_clock_of_the_time_zone() {
                 "day": "2026-10-25", "model": "m", "requests": 4, "successful_requests": 4,
                 "failed_requests": 0, "pending_requests": 0, "cost_pending_requests": 0,
                 "cost_unknown_requests": 0, "input_tokens": 0, "output_tokens": 0, "cached_tokens": 0,
-                "reasoning_tokens": 0, "cost": 4e-7,
+                "cache_write_tokens": 0, "reasoning_tokens": 0, "cost": 4e-7,
             }])
         );
         assert_eq!(

@@ -27,7 +27,16 @@ const BESIDE: [(&str, &[&str]); 2] = [
         ],
     ),
     // Its optimisation uses one core.
-    ("package", &["storage on PGlite", "ledger"]),
+    (
+        "package",
+        &[
+            "storage on PostgreSQL",
+            "storage on partitions",
+            "storage on PGlite",
+            "ledger",
+            "console",
+        ],
+    ),
 ];
 
 /// Whether a step runs beside another one.
