@@ -20,6 +20,8 @@ export async function makeIdentity(page: Page): Promise<string> {
 
 /** Chooses a backup; its passphrase is asked for once the file has been read. */
 export async function choose(page: Page, backup: Parameters<ReturnType<Page["locator"]>["setInputFiles"]>[0]): Promise<void> {
+  // The page's own form comes with it, and has a passphrase, too.
+  await page.getByLabel("Backup file").waitFor({ state: "attached" });
   const passphrases = page.getByLabel("Passphrase", { exact: true });
   const before = await passphrases.count();
   await page.getByLabel("Backup file").setInputFiles(backup);

@@ -34,7 +34,6 @@ const BESIDE: [(&str, &[&str]); 2] = [
             "storage on partitions",
             "storage on PGlite",
             "ledger",
-            "console",
         ],
     ),
 ];
