@@ -25,14 +25,6 @@ use crate::{
 
 /// The variable with which a script asks.
 pub const VARIABLE: &str = "LLMGW_COMPLETE";
-/// The options that choose a gateway and a user.
-const CHOICES: [&str; 5] = [
-    "--profile",
-    "--identity",
-    "--gateway",
-    "--audience",
-    "--scheme",
-];
 /// The script for bash. The one of `clap_complete` does not know that readline splits words at colons, which ids of
 /// models contain.
 const BASH: &str = include_str!("completions/llmgw.bash");
@@ -50,7 +42,7 @@ const EXAMPLES: &str = "Examples:
   echo 'source <(llmgw completions zsh)' >> ~/.zshrc      # below compinit
   echo 'llmgw completions fish | source' >> ~/.config/fish/config.fish
 
-The scripts ask llmgw, so they know your profiles, the gateway's models and your tokens. Names of the
+The scripts ask llmgw, so they know your profiles, the gateway's models and your tokens. Names of the \
 gateway are kept in ~/.cache/llmgw; to learn them, a completion waits for it for a second at most.";
 
 /// Prints the completion script.
@@ -82,15 +74,20 @@ struct Choice {
 
 impl Choice {
     fn of(words: &[OsString]) -> Option<Self> {
+        let command = Self::command();
+        let is_ours = |word: &str| {
+            word.strip_prefix("--").is_some_and(|name| {
+                command
+                    .get_arguments()
+                    .any(|it| it.get_long() == Some(name))
+            })
+        };
         let mut chosen = Vec::new();
         for (at, word) in words.iter().enumerate() {
             let Some(word) = word.to_str() else { continue };
-            if CHOICES.contains(&word) {
+            if is_ours(word) {
                 chosen.extend(words.get(at..at + 2).into_iter().flatten().cloned());
-            } else if word
-                .split_once('=')
-                .is_some_and(|(it, _)| CHOICES.contains(&it))
-            {
+            } else if word.split_once('=').is_some_and(|(it, _)| is_ours(it)) {
                 chosen.push(word.into());
             }
         }

@@ -56,9 +56,10 @@ const EXAMPLES: &str = "Examples:
   llmgw login --browser --budget 5/day --models 'openai/*' --for claude-code
   llmgw login --headless --name 'build server' --budget 20/month
 
-Alone it shows which gateway, identity and key are there, and the next step of a log-in; exit status 1 if
-one is missing. With --browser or --headless it gets an access token for a program: the user approves in the gateway's console; no identity is needed here. The token is printed this once. It is
-sealed on its way: the browser's history and the code on the screen cannot be used by anyone else.";
+Alone it shows which gateway, identity and key are there, and the next step of a log-in; exit status 1 if one \
+is missing. With --browser or --headless it gets an access token for a program: the user approves in the \
+gateway's console; no identity is needed here. The token is printed this once. It is sealed on its way: the \
+browser's history and the code on the screen cannot be used by anyone else.";
 
 /// Parses `90d` or `never`, as links have them.
 fn expiry(text: &str) -> Result<String, &'static str> {
