@@ -358,5 +358,20 @@ fn tail(bytes: &[u8]) -> String {
     lines.get(from..).unwrap_or_default().join("\n")
 }
 
+/// Finds a program in `PATH`, by the first of its names that is there.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program's path is no configuration of ours"
+)]
+pub fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    names.iter().find_map(|name| {
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|it| it.is_file())
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! The data and the helpers that the steps share.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use stack::process::run_visibly;
+use stack::process::{find, run_visibly};
 use stack::{Tools, Workspace, cargo};
 
 use super::browser;
@@ -132,7 +132,7 @@ fn softhsm2() -> Option<PathBuf> {
     let module = PathBuf::from("/usr/lib/softhsm/libsofthsm2.so");
     let has_tools = ["softhsm2-util", "pkcs11-tool"]
         .iter()
-        .all(|it| Path::new("/usr/bin").join(it).exists());
+        .all(|it| find(&[it]).is_some());
     Some(module).filter(|it| has_tools && it.exists())
 }
 
