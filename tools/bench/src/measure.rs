@@ -16,7 +16,7 @@ use serde_json::json;
 use stack::{RunDir, lambda::lock};
 use stub::load::{Load, PACED, numbers_in};
 
-pub use instructions::Sender;
+pub use instructions::{Counter, Sender};
 
 use crate::{
     figures::{Figures, median, quantile},
@@ -46,7 +46,6 @@ pub struct Bench {
     pub binaries: Binaries,
     pub stubs: Stubs,
     pub user: Arc<Signer>,
-    pub senders: Vec<Sender>,
     pub direct: Subject,
     pub gateway: Subject,
     pub passthrough: Subject,

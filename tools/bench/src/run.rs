@@ -12,7 +12,7 @@ use stack::{RunDir, Workspace, cargo, process::run_visibly, progress::step};
 
 use crate::{
     figures::Figures,
-    measure::{Bench, Binaries, Sender},
+    measure::{Bench, Binaries, Counter, Sender},
     options::Options,
     peer::{Envoy, absence},
     qualify::qualify,
@@ -23,13 +23,14 @@ use crate::{
 /// Runs the benchmark, prints the table, and writes `.tools/run/bench.json`.
 pub fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::locate();
-    let binaries = binaries(&workspace, options)?;
+    build(&workspace, options)?;
     let started = Instant::now();
     let folder = RunDir::unique(&workspace, "bench")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let figures = runtime.block_on(measure(options, &workspace, folder, binaries))?;
+    let mut figures = Figures::default();
+    runtime.block_on(measure(options, &workspace, folder, &mut figures))?;
     figures.print();
     let raw = workspace.tools().join("run/bench.json");
     figures.write(&raw)?;
@@ -41,60 +42,96 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn binaries(workspace: &Workspace, options: &Options) -> Result<Binaries> {
-    let release = workspace.root().join("target/release");
-    let mut command = cargo::command(workspace);
-    command.args(["build", "--release", "--bin", "passthrough"]);
-    if !options.packaged {
-        command.args(["--bin", "health", "--bin", "console"]);
-        if options.proxy.is_none() {
-            command.args(["--bin", "proxy"]);
+/// Builds the executables that are measured, unless they are packaged or given.
+fn build(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut names = Vec::new();
+    if !options.packaged && options.proxy.is_none() {
+        names.push("proxy");
+    }
+    if !options.only_instructions {
+        names.push("passthrough");
+        if !options.packaged {
+            names.extend(["health", "console"]);
         }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut command = cargo::command(workspace);
+    command.args(["build", "--release"]);
+    for name in names {
+        command.args(["--bin", name]);
     }
     let status = step("building for release (some minutes the first time)", || {
         run_visibly(&mut command)
     })?;
     ensure!(status.success(), "cargo build: {status}");
-    let deployed = workspace.root().join(".aws-sam/build");
-    let of = |name: &str, resource: &str| -> Result<PathBuf> {
-        let path = if options.packaged {
-            deployed.join(resource).join("bootstrap")
-        } else {
-            release.join(name)
-        };
-        path.canonicalize().with_context(|| {
-            format!(
-                "{} is not there; `cargo xtask package` builds it",
-                path.display()
-            )
-        })
+    Ok(())
+}
+
+/// The place of a function's executable, packaged as `resource` or built.
+fn function(
+    workspace: &Workspace,
+    options: &Options,
+    name: &str,
+    resource: &str,
+) -> Result<PathBuf> {
+    let path = if options.packaged {
+        let deployed = workspace.root().join(".aws-sam/build");
+        deployed.join(resource).join("bootstrap")
+    } else {
+        release(workspace).join(name)
     };
-    Ok(Binaries {
-        proxy: match &options.proxy {
-            Some(path) => path
-                .canonicalize()
-                .with_context(|| path.display().to_string())?,
-            None => of("proxy", "ProxyFunction")?,
-        },
-        health: of("health", "HealthFunction")?,
-        console: of("console", "ConsoleFunction")?,
-        passthrough: release.join("passthrough"),
+    path.canonicalize().with_context(|| {
+        format!(
+            "{} is not there; `cargo xtask package` builds it",
+            path.display()
+        )
     })
+}
+
+fn release(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("target/release")
+}
+
+fn proxy(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
+    match &options.proxy {
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| path.display().to_string()),
+        None => function(workspace, options, "proxy", "ProxyFunction"),
+    }
 }
 
 async fn measure(
     options: &Options,
     workspace: &Workspace,
     run: RunDir,
-    binaries: Binaries,
-) -> Result<Figures> {
+    figures: &mut Figures,
+) -> Result<()> {
+    let proxy = proxy(workspace, options)?;
     let user = Arc::new(Signer::random()?);
     let senders = Sender::all(&user)?;
     let dids: Vec<_> = senders.iter().filter_map(Sender::did).cloned().collect();
     let stubs = Stubs::start(&user, &dids).await?;
-    let envoy = (!options.no_peer && !options.only_instructions)
-        .then(|| envoy(workspace, &run, &stubs.openrouter));
-    let function =
+    announce("instructions");
+    let counter = Counter {
+        proxy: &proxy,
+        stubs: &stubs,
+        run: &run,
+    };
+    counter.count(&senders, figures).await?;
+    if options.only_instructions {
+        return Ok(());
+    }
+    let binaries = Binaries {
+        health: function(workspace, options, "health", "HealthFunction")?,
+        console: function(workspace, options, "console", "ConsoleFunction")?,
+        passthrough: release(workspace).join("passthrough"),
+        proxy,
+    };
+    let envoy = (!options.no_peer).then(|| envoy(workspace, &run, &stubs.openrouter));
+    let subject =
         |name, binary: &Path| Subject::function(name, binary, stubs.env(), run.path(), &user);
     let without_upstream = stubs
         .env()
@@ -110,45 +147,38 @@ async fn measure(
             &user,
         ),
         direct: Subject::http(&stubs.openrouter)?,
-        gateway: function("proxy", &binaries.proxy),
-        passthrough: function("passthrough", &binaries.passthrough),
+        gateway: subject("proxy", &binaries.proxy),
+        passthrough: subject("passthrough", &binaries.passthrough),
         envoy: envoy.flatten(),
         options: options.clone(),
         user: Arc::clone(&user),
-        senders,
         run: run.clone(),
         binaries,
         stubs,
     };
-    let mut figures = Figures::default();
-    announce("instructions");
-    bench.instructions(&mut figures).await?;
-    if options.only_instructions {
-        return Ok(figures);
-    }
     announce("qualifying: bytes and rows");
     qualify(&bench).await?;
     announce("round trips");
-    bench.round_trips(&mut figures).await?;
+    bench.round_trips(figures).await?;
     announce("latency");
-    bench.latency(&mut figures).await?;
+    bench.latency(figures).await?;
     announce("chunks");
-    bench.chunks(&mut figures).await?;
+    bench.chunks(figures).await?;
     announce("cold starts");
-    bench.cold_starts(&mut figures).await?;
-    bench.sizes(&mut figures)?;
+    bench.cold_starts(figures).await?;
+    bench.sizes(figures)?;
     announce("memory");
-    bench.memory(&mut figures).await?;
+    bench.memory(figures).await?;
     announce("metering");
-    bench.metering(&mut figures).await?;
+    bench.metering(figures).await?;
     announce("concurrency");
-    bench.crowds(&mut figures).await?;
-    bench.crowd_memory(&mut figures).await?;
+    bench.crowds(figures).await?;
+    bench.crowd_memory(figures).await?;
     announce("one request");
-    bench.cost(&mut figures).await?;
+    bench.cost(figures).await?;
     let violations = bench.gateway.violations();
     ensure!(violations.is_empty(), "{violations:?}");
-    Ok(figures)
+    Ok(())
 }
 
 fn envoy(workspace: &Workspace, run: &RunDir, openrouter: &str) -> Option<(Envoy, Subject)> {

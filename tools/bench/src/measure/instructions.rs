@@ -1,13 +1,7 @@
 //! Instructions of a request, by the way in which its sender is told. Valgrind counts them the same each time, on a
 //! machine that is busy with something else, too.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::signer::{AUDIENCE, Signer};
@@ -28,14 +22,15 @@ use shared::{
         signing::{Audience, Nonce},
     },
 };
+use stack::{RunDir, process::find};
 use stub::load::Load;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::Bench;
 use crate::{
     crowd::Crowd,
     figures::Figures,
+    stubs::Stubs,
     subject::{PROXY, event_of, random},
 };
 
@@ -119,17 +114,26 @@ impl Sender {
     }
 }
 
-impl Bench {
-    /// The instructions of a request that is answered with JSON, its books included.
-    pub async fn instructions(&self, figures: &mut Figures) -> Result<()> {
-        let Some(valgrind) = program("valgrind") else {
+/// Counts the instructions of a request to a proxy that is answered with JSON, its books included.
+#[derive(Debug)]
+pub struct Counter<'a> {
+    /// The executable.
+    pub proxy: &'a Path,
+    pub stubs: &'a Stubs,
+    pub run: &'a RunDir,
+}
+
+impl Counter<'_> {
+    /// Adds a line for each sender.
+    pub async fn count(&self, senders: &[Sender], figures: &mut Figures) -> Result<()> {
+        let Some(valgrind) = find(&["valgrind"]) else {
             eprintln!("  valgrind is not here");
             return Ok(());
         };
         let mut counts = Vec::new();
-        for sender in &self.senders {
+        for sender in senders {
             // What an older proxy does not know has no figure.
-            match self.instructions_of(&valgrind, sender).await {
+            match self.instructions(&valgrind, sender).await {
                 Ok(count) => counts.push((sender.name(), count)),
                 Err(error) => eprintln!("  {}: {error:#}", sender.name()),
             }
@@ -149,15 +153,15 @@ impl Bench {
         Ok(())
     }
 
-    async fn instructions_of(&self, valgrind: &Path, sender: &Sender) -> Result<u64> {
-        let shorter = self.counted(valgrind, sender, SHORTER).await?;
-        let longer = self.counted(valgrind, sender, LONGER).await?;
+    async fn instructions(&self, valgrind: &Path, sender: &Sender) -> Result<u64> {
+        let shorter = self.of_run(valgrind, sender, SHORTER).await?;
+        let longer = self.of_run(valgrind, sender, LONGER).await?;
         ensure!(longer > shorter, "more requests took fewer instructions");
         Ok((longer - shorter) / (LONGER - SHORTER))
     }
 
     /// The instructions of an environment that answers so many requests.
-    async fn counted(&self, valgrind: &Path, sender: &Sender, requests: u64) -> Result<u64> {
+    async fn of_run(&self, valgrind: &Path, sender: &Sender, requests: u64) -> Result<u64> {
         let folder = tempfile::tempdir_in(self.run.path())?;
         let counts = folder.path().join("counts");
         let start = folder.path().join("start");
@@ -165,7 +169,7 @@ impl Bench {
             "#!/bin/sh\nexec '{}' --quiet --tool=callgrind --callgrind-out-file='{}' '{}'\n",
             valgrind.display(),
             counts.display(),
-            self.binaries.proxy.display()
+            self.proxy.display()
         );
         fs::write(&start, script)?;
         fs::set_permissions(&start, fs::Permissions::from_mode(0o700))?;
@@ -186,13 +190,6 @@ impl Bench {
             sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-/// The place of a program.
-fn program(name: &str) -> Option<PathBuf> {
-    let found = Command::new("which").arg(name).output().ok()?;
-    let path = String::from_utf8(found.stdout).ok()?;
-    (found.status.success()).then(|| PathBuf::from(path.trim()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
