@@ -623,6 +623,8 @@ describe.concurrent("the console", () => {
       // The stand-in reads the whole conversation.
       await page.getByText("once the stream had ended.").waitFor();
       await page.getByText(/This conversation: \$/).waitFor();
+      // It is kept once the next one can be sent.
+      await page.getByRole("button", { name: "Send" }).waitFor();
       await page.reload();
       await page.getByRole("button", { name: /^Say hello slowly/ }).click();
       await page.getByText("once the stream had ended.").waitFor();

@@ -83,5 +83,22 @@ export async function conversationsOf(did: string): Promise<Conversation[]> {
 export const saveConversation = (conversation: Conversation): Promise<IDBValidKey> =>
   run("conversations", "readwrite", (store) => store.put(conversation));
 
+/** Changes a conversation that is kept, in one transaction: an answer that ends meanwhile is not lost. */
+export async function changeConversation(id: string, change: (kept: Conversation) => Conversation): Promise<void> {
+  const database = await open();
+  return new Promise((resolve, reject) => {
+    const transaction = database.transaction("conversations", "readwrite");
+    const store = transaction.objectStore("conversations");
+    const found = store.get(id) as IDBRequest<Conversation | undefined>;
+    found.onsuccess = () => {
+      if (found.result !== undefined) {
+        store.put(change(found.result));
+      }
+    };
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new Error("aborted"));
+  });
+}
+
 export const deleteConversation = (id: string): Promise<undefined> =>
   run("conversations", "readwrite", (store) => store.delete(id));

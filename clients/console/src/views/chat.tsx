@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { json, send } from "../api.js";
 import {
+  changeConversation,
   conversationsOf,
   deleteConversation,
   saveConversation,
@@ -46,13 +47,16 @@ export function ChatView(): JSX.Element {
   const load = async () => {
     all.value = await conversationsOf(did);
   };
-  useEffect(() => {
-    open.value = fresh(did, open.value.model);
-    void load();
-  }, [did]);
   const start = () => {
     open.value = fresh(did, open.value.model);
   };
+  useEffect(() => {
+    // Not at the beginning, when somebody may have asked already: effects run after the first paint.
+    if (open.peek().did !== did) {
+      start();
+    }
+    void load();
+  }, [did]);
   return (
     <>
       <h1>{t.heading}</h1>
@@ -164,24 +168,24 @@ function Talk({ open, changed }: { open: Signal<Conversation>; changed: () => Pr
         answer = { ...answer, failure: t.broken };
       }
     }
-    running.value = undefined;
     const kept = requestId === "" && answer.content === "" ? { ...asked, updatedAt: Date.now() } : now();
     put(kept);
-    await saveConversation(kept);
+    try {
+      await saveConversation(kept);
+    } finally {
+      running.value = undefined;
+    }
     await changed();
     if (requestId !== "") {
       await found(asked, await costOf(requestId));
     }
   };
-  const found = async ({ did, id }: Conversation, known: Readonly<Record<string, string>>) => {
+  const found = async ({ id }: Conversation, known: Readonly<Record<string, string>>) => {
     if (Object.keys(known).length === 0) {
       return;
     }
     costs.value = { ...costs.value, ...known };
-    const stored = (await conversationsOf(did)).find((it) => it.id === id);
-    if (stored) {
-      await saveConversation(withCosts(stored));
-    }
+    await changeConversation(id, withCosts);
     put(withCosts(open.peek()));
     await changed();
   };
