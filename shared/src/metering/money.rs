@@ -3,10 +3,7 @@
 //! The upstream prints costs as raw doubles, with up to 19 decimals and in scientific notation
 //! (`7.434e-07`). Their text is the truth that the user is billed by, so it is kept digit by digit.
 
-use std::{
-    fmt::{self, Write as _},
-    str::FromStr,
-};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -137,10 +134,18 @@ impl Usd {
 
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = String::with_capacity(DIGITS);
-        for limb in self.0 {
-            write!(digits, "{limb:0LIMB_DIGITS$}")?;
+        let mut digits = [b'0'; DIGITS];
+        for (limb, places) in self.0.iter().zip(digits.chunks_exact_mut(LIMB_DIGITS)) {
+            let mut rest = *limb;
+            for place in places.iter_mut().rev() {
+                if rest == 0 {
+                    break;
+                }
+                *place += (rest % 10) as u8;
+                rest /= 10;
+            }
         }
+        let digits = str::from_utf8(&digits).map_err(|_| fmt::Error)?;
         let (integer, fraction) = digits.split_at(INTEGER_DIGITS);
         let integer = match integer.trim_start_matches('0') {
             "" => "0",
@@ -148,7 +153,7 @@ impl fmt::Display for Usd {
         };
         match fraction.trim_end_matches('0') {
             "" => f.pad(integer),
-            fraction => f.pad(&format!("{integer}.{fraction}")),
+            fraction => f.pad(&[integer, ".", fraction].concat()),
         }
     }
 }

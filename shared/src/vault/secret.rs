@@ -127,6 +127,11 @@ pub fn clipped_without_keys(text: &str, longest: usize) -> String {
 
 /// [`without_keys`]; a text that `is_cut` may end within a key, which is then a short one.
 fn masked(text: &str, is_cut: bool) -> String {
+    // Most texts have none.
+    let has_prefix = |part: &[u8]| part.eq_ignore_ascii_case(KEY_PREFIX.as_bytes());
+    if !text.as_bytes().windows(KEY_PREFIX.len()).any(has_prefix) {
+        return text.to_owned();
+    }
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
