@@ -85,28 +85,18 @@ COMMENT ON COLUMN public.user_api_keys.provisioning_id IS
 ALTER TABLE public.request_logs ALTER COLUMN total_cost TYPE numeric;
 
 ALTER TABLE public.request_logs
-  -- The request.
-  ADD COLUMN method                  text,
-  ADD COLUMN path                    text,
-  ADD COLUMN endpoint                text,
-  ADD COLUMN requested_model         text,
-  ADD COLUMN streamed                boolean,
-  ADD COLUMN several_generations     boolean,
-  ADD COLUMN token_id                uuid,
-  ADD COLUMN app                     text,
-  ADD COLUMN tag                     text,
-  ADD COLUMN hold                    numeric NOT NULL DEFAULT 0,
   -- The response.
   ADD COLUMN generation_id           text,
   ADD COLUMN job_id                  text,
   ADD COLUMN http_status             integer,
-  ADD COLUMN IF NOT EXISTS first_byte_ms integer,  -- may be added beforehand, for an index: README.md
+  ADD COLUMN first_byte_ms           integer,
   ADD COLUMN error_reason            text,
   ADD COLUMN cached_tokens           integer,
   ADD COLUMN cache_write_tokens      integer,
   ADD COLUMN reasoning_tokens        integer,
   ADD COLUMN service_tier            text,
   -- The cost.
+  ADD COLUMN hold                    numeric NOT NULL DEFAULT 0,
   ADD COLUMN openrouter_cost         numeric,
   ADD COLUMN server_tool_cost        numeric,
   ADD COLUMN upstream_inference_cost numeric,
@@ -120,6 +110,16 @@ ALTER TABLE public.request_logs
   ADD COLUMN next_reconcile_at       timestamptz,
   ADD COLUMN settled_at              timestamptz,
   ADD COLUMN retired_key_id          uuid,
+  -- The request. Last, because an update writes what lies between the first and the last column that it changes.
+  ADD COLUMN method                  text,
+  ADD COLUMN path                    text,
+  ADD COLUMN endpoint                text,
+  ADD COLUMN requested_model         text,
+  ADD COLUMN streamed                boolean,
+  ADD COLUMN several_generations     boolean,
+  ADD COLUMN token_id                uuid,
+  ADD COLUMN app                     text,
+  ADD COLUMN tag                     text,
   ADD CONSTRAINT request_logs_hold_check CHECK (hold >= 0 AND hold < 'Infinity') NOT VALID,
   ADD CONSTRAINT request_logs_openrouter_cost_check
     CHECK (openrouter_cost >= 0 AND openrouter_cost < 'Infinity') NOT VALID,
@@ -164,10 +164,26 @@ COMMENT ON COLUMN public.request_logs.settled_at IS 'When reconciliation closed 
 COMMENT ON COLUMN public.request_logs.retired_key_id IS
   'The key that made the request, if it was retired while the request was open. No foreign key: that row is deleted.';
 
--- To read from an index alone takes a table that was vacuumed since it was written to. The default is
--- to wait until it has grown by a fifth.
+-- A row grows when its request finishes, and finds room in its page: no index then changes with it, because none
+-- has a column that changes. To read from an index alone takes a table that was vacuumed since it was written to;
+-- the default is to wait until it has grown by a fifth.
 ALTER TABLE public.request_logs
-  SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+  SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+
+-- ---------------------------------------------------------------------------------------------
+-- open_requests: the requests that are open (functions/open_requests.sql)
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE public.open_requests (
+  did        text NOT NULL,
+  abandoned  boolean NOT NULL,
+  request_id uuid NOT NULL,
+  PRIMARY KEY (did, abandoned, request_id)
+);
+COMMENT ON TABLE public.open_requests IS
+  'The rows of request_logs that are pending, or whose cost is. A trigger keeps it.';
+COMMENT ON COLUMN public.open_requests.abandoned IS
+  'The request was given up with an unknown cost, and may still be finished.';
 
 -- ---------------------------------------------------------------------------------------------
 -- request_fingerprints: the digest of every signed request that was let through
@@ -425,6 +441,7 @@ ALTER TABLE public.accounts             ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.recent_costs         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.user_api_keys        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_logs         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.open_requests        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.request_fingerprints ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_series         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_hours          ENABLE ROW LEVEL SECURITY;
@@ -439,13 +456,13 @@ ALTER TABLE public.key_provisionings    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_keys         ENABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
-    public.request_fingerprints, public.usage_series, public.usage_hours, public.access_tokens,
+    public.open_requests, public.request_fingerprints, public.usage_series, public.usage_hours, public.access_tokens,
     public.token_digests, public.budgets, public.budget_periods, public.budget_events, public.retention,
     public.key_events, public.key_provisionings, public.retired_keys
   FROM PUBLIC, anon, authenticated, service_role;
 -- DELETE is for erasing a user and for retention; UPDATE on fingerprints is what FOR UPDATE asks for.
 GRANT SELECT, INSERT, UPDATE, DELETE
-  ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs,
+  ON public.accounts, public.recent_costs, public.user_api_keys, public.request_logs, public.open_requests,
      public.request_fingerprints, public.usage_series, public.usage_hours, public.access_tokens,
      public.token_digests, public.budgets, public.budget_periods, public.key_provisionings, public.retired_keys
   TO service_role;

@@ -18,25 +18,16 @@ ALTER TABLE public.request_logs
   VALIDATE CONSTRAINT request_logs_known_cost_check,
   VALIDATE CONSTRAINT request_logs_cost_state_check;
 
--- One index for everything that one DID asks about its own requests: pages read it backwards, percentiles
--- from it alone. Sums come from the rollup, so it needs no further columns.
-CREATE INDEX IF NOT EXISTS idx_request_logs_usage
-  ON public.request_logs (did, request_time, id) INCLUDE (response_time, first_byte_ms);
--- A DID's open requests, for all that looks for them while its key changes. Their number does not grow
--- with the table.
-CREATE INDEX IF NOT EXISTS idx_request_logs_open ON public.request_logs (did)
-  WHERE status = 'pending' OR cost_state IN ('pending', 'unknown');
--- What reconciliation looks for, in the order in which it takes it, DID by DID. Also what a DID has open at the
--- moment, which begin_request counts: idx_request_logs_open keeps every row whose cost nobody knows, too.
-CREATE INDEX IF NOT EXISTS idx_request_logs_unsettled ON public.request_logs (did, next_reconcile_at NULLS FIRST, request_time)
-  WHERE cost_state = 'pending' OR status = 'pending';
+-- One index for everything that one DID asks about its own requests: pages read it backwards. Sums come from the
+-- rollup, so it needs no further columns, and none that changes when a request finishes.
+CREATE INDEX IF NOT EXISTS idx_request_logs_usage ON public.request_logs (did, request_time, id);
 -- How settle_job finds the row of a job, and finish_request an earlier one.
 CREATE INDEX IF NOT EXISTS idx_request_logs_job ON public.request_logs (did, job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_request_logs_retired_key ON public.request_logs (retired_key_id)
   WHERE retired_key_id IS NOT NULL;
 
 -- Those of the original schema that nothing scans any more: the first is the beginning of
--- idx_request_logs_usage, the second has three values, the rare one of which is in idx_request_logs_open,
+-- idx_request_logs_usage, the second has three values, and open_requests has the requests with the rare one,
 -- the third is the same as the index of UNIQUE (did).
 DROP INDEX public.idx_request_logs_did;
 DROP INDEX public.idx_request_logs_status;

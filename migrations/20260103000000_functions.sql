@@ -44,8 +44,9 @@ BEGIN
            -- The rollup also has what has expired.
            coalesce((SELECT sum(h.cost) FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
                       WHERE s.did = p_did), 0),
-           coalesce((SELECT sum(l.hold) FROM public.request_logs AS l
-                      WHERE l.did = p_did AND (l.status = 'pending' OR l.cost_state = 'pending')), 0)
+           coalesce((SELECT sum(l.hold)
+                       FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                      WHERE o.did = p_did AND NOT o.abandoned), 0)
     RETURNING * INTO v_account;
   END IF;
   RETURN v_account;
@@ -138,16 +139,17 @@ CREATE OR REPLACE TRIGGER share_credit_limit BEFORE INSERT OR UPDATE OF credit_l
 CREATE OR REPLACE FUNCTION public.book_original_cost() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  NEW.cost_state := 'final';
   IF NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN
     PERFORM public.lock_account(NEW.did);
     UPDATE public.accounts SET spent = spent + NEW.total_cost WHERE did = NEW.did;
   END IF;
-  RETURN NEW;
+  UPDATE public.request_logs AS l SET cost_state = 'final' WHERE l.id = NEW.id;
+  RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER book_original_cost BEFORE INSERT OR UPDATE OF total_cost ON public.request_logs
+-- After the others, as then_release_hold.
+CREATE OR REPLACE TRIGGER then_book_original_cost AFTER INSERT OR UPDATE OF total_cost ON public.request_logs
   FOR EACH ROW WHEN (NEW.cost_state = 'none' AND NEW.total_cost IS NOT NULL)
   EXECUTE FUNCTION public.book_original_cost();
 
@@ -625,10 +627,10 @@ BEGIN
                          ON l.did = p_budget.did AND l.request_time >= split.first AND l.request_time < split.until
                       WHERE p_budget.token_id IS NULL OR l.token_id = p_budget.token_id), 0),
          coalesce((SELECT sum(l.hold)
-                     FROM public.request_logs AS l
-                    WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                      AND l.request_time >= v_start AND l.request_time < v_end
-                      AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+                     FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                    WHERE o.did = p_budget.did AND NOT o.abandoned
+                      AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+                      AND l.request_time >= v_start AND l.request_time < v_end), 0);
   INSERT INTO public.budget_periods (budget_id, starts, spent, held)
   SELECT p_budget.id, public.period_start(p_budget.period, p_budget.time_zone, l.request_time),
          sum(public.countable_cost(l.total_cost)), sum(l.hold)
@@ -859,6 +861,77 @@ GRANT EXECUTE ON FUNCTION public.key_description(text),
     public.note_key_event(jsonb, text, text, text, bigint, jsonb), public.insert_key(jsonb, uuid),
     public.describe_key(jsonb), public.store_key(jsonb), public.revoke_key(jsonb)
   TO service_role;
+
+-- =============================================================================================
+-- functions/open_requests.sql
+-- =============================================================================================
+-- Open requests: those that are pending, those whose cost is, and those that were given up as abandoned with an
+-- unknown cost, which finish_request may still close.
+--
+-- A trigger on request_logs keeps them in a table of their own, whichever statement changes a request. An index of
+-- request_logs would do as well, but its predicate would be of columns that change when a request finishes. Then
+-- every index of the table would get a new entry for the row's new version, and write more than all the rest does.
+
+-- A request's `abandoned` in open_requests; null: it has no row there, because it is closed.
+CREATE OR REPLACE FUNCTION public.open_state(p_status text, p_cost_state text, p_error_reason text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SECURITY INVOKER
+RETURN CASE WHEN p_status = 'pending' OR p_cost_state = 'pending' THEN false
+            WHEN p_cost_state = 'unknown' AND p_error_reason = 'abandoned' THEN true END;
+
+CREATE OR REPLACE FUNCTION public.track_open_request() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_old boolean;
+  v_new boolean;
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    v_old := public.open_state(OLD.status, OLD.cost_state, OLD.error_reason);
+  END IF;
+  IF TG_OP <> 'DELETE' THEN
+    v_new := public.open_state(NEW.status, NEW.cost_state, NEW.error_reason);
+  END IF;
+  IF v_old IS NOT DISTINCT FROM v_new THEN
+    RETURN NULL;
+  END IF;
+  IF v_old IS NOT NULL THEN
+    DELETE FROM public.open_requests AS o
+     WHERE o.did = OLD.did AND o.abandoned = v_old AND o.request_id = OLD.id;
+  END IF;
+  IF v_new IS NOT NULL THEN
+    INSERT INTO public.open_requests (did, abandoned, request_id) VALUES (NEW.did, v_new, NEW.id);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+-- Two triggers, because a delete has no columns. Without WHEN, as roll_up_changed_request.
+CREATE OR REPLACE TRIGGER track_open_request AFTER INSERT OR UPDATE OF status, cost_state, error_reason ON public.request_logs
+  FOR EACH ROW EXECUTE FUNCTION public.track_open_request();
+CREATE OR REPLACE TRIGGER track_deleted_request AFTER DELETE ON public.request_logs
+  FOR EACH ROW WHEN (OLD.status = 'pending' OR OLD.cost_state IN ('pending', 'unknown'))
+  EXECUTE FUNCTION public.track_open_request();
+
+-- Makes open_requests anew from all requests that are there; how many are open. For the owner: when the table is
+-- introduced, or after rows were changed without triggers. Writers wait meanwhile.
+CREATE OR REPLACE FUNCTION public.fill_open_requests() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+DECLARE
+  v_count bigint;
+BEGIN
+  LOCK TABLE public.request_logs IN SHARE ROW EXCLUSIVE MODE;
+  DELETE FROM public.open_requests;
+  INSERT INTO public.open_requests (did, abandoned, request_id)
+  SELECT l.did, public.open_state(l.status, l.cost_state, l.error_reason), l.id
+    FROM public.request_logs AS l
+   WHERE public.open_state(l.status, l.cost_state, l.error_reason) IS NOT NULL;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END
+$$;
+
+REVOKE ALL ON FUNCTION public.open_state(text, text, text), public.track_open_request(), public.fill_open_requests()
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION public.open_state(text, text, text) TO service_role;
 
 -- =============================================================================================
 -- functions/provisioning.sql
@@ -1175,11 +1248,11 @@ BEGIN
   WITH candidate AS (
     SELECT l.id, row_number() OVER (PARTITION BY l.did
                                     ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time) AS turn
-      FROM public.request_logs AS l
-     WHERE (l.cost_state = 'pending' OR l.status = 'pending')
+      FROM public.open_requests AS o
+      JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE NOT o.abandoned AND (v_did IS NULL OR o.did = v_did)
        AND (l.status <> 'pending' OR l.request_time < v_now - v_abandoned * interval '1 second')
        AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
-       AND (v_did IS NULL OR l.did = v_did)
   ), due AS (
     SELECT l.id
       FROM candidate AS c
@@ -1320,9 +1393,12 @@ $$;
 CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_endpoint text, p_cost numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  INSERT INTO public.recent_costs AS r (did, model, endpoint, costs)
-  VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost])
-  ON CONFLICT (did, model, endpoint) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
+  UPDATE public.recent_costs AS r SET costs = (p_cost || r.costs)[1:20]
+   WHERE r.did = p_did AND r.model = coalesce(p_model, '') AND r.endpoint = coalesce(p_endpoint, '');
+  IF NOT FOUND THEN
+    INSERT INTO public.recent_costs (did, model, endpoint, costs)
+    VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost]);
+  END IF;
 END
 $$;
 
@@ -1577,13 +1653,12 @@ BEGIN
     v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_unsettled
-  -- has.
+  -- Under the lock of the DID, as the credit limit.
   IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
     SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
       INTO v_open, v_jobs
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND (l.status = 'pending' OR l.cost_state = 'pending');
+      FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE o.did = v_did AND NOT o.abandoned;
     IF v_open >= v_max_open THEN
       RAISE EXCEPTION 'this DID has as many open requests as it may'
         USING ERRCODE = 'PT429', DETAIL = 'too_many_open_requests',
@@ -1599,12 +1674,12 @@ BEGIN
     INSERT INTO public.request_logs
       (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, token_id, app, tag,
        hold, request_time, status)
-    VALUES
-      (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
+    SELECT
+       v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
        v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
        v_token.id, nullif(left(v_in ->> 'app', 64), ''), coalesce(v_token.tag, left(v_in ->> 'tag', 64)),
-       coalesce(v_hold, 0), v_time, 'pending')
-    ON CONFLICT (id) DO NOTHING;
+       coalesce(v_hold, 0), v_time, 'pending'
+     WHERE NOT EXISTS (SELECT FROM public.request_logs AS l WHERE l.id = v_id);
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
         USING ERRCODE = 'PT409', DETAIL = 'request_id_taken';
@@ -1714,8 +1789,9 @@ BEGIN
 
   PERFORM public.lock_account(v_did);
 
+  -- Without a lock of its own, which would be written to the WAL: what is read here changes under the DID's only.
   SELECT * INTO v_row FROM public.request_logs
-   WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown')) FOR UPDATE;
+   WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown'));
   IF NOT FOUND THEN
     SELECT status INTO v_status FROM public.request_logs WHERE id = v_id;
     RETURN jsonb_build_object('finished', false, 'status', v_status);
@@ -1768,6 +1844,9 @@ BEGIN
     next_reconcile_at       = NULL,
     settled_at              = NULL
   WHERE id = v_id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the request was deleted' USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
+  END IF;
 
   UPDATE public.accounts SET
     spent = spent + coalesce(v_total, 0),
@@ -1902,16 +1981,16 @@ CREATE OR REPLACE FUNCTION public.retire_key() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_now   timestamptz := clock_timestamp();
+  v_open  uuid[];
   v_id    uuid;
   v_count bigint;
 BEGIN
   PERFORM public.lock_account(OLD.did);
   -- Those that have a retired key already were made with that one.
-  IF NOT EXISTS (SELECT FROM public.request_logs AS l
-                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL
-     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
-     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
-  THEN
+  v_open := ARRAY(SELECT l.id FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                   WHERE o.did = OLD.did AND l.retired_key_id IS NULL
+                     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now));
+  IF v_open = '{}' THEN
     RETURN NULL;
   END IF;
   INSERT INTO public.retired_keys AS r (did, key_hash, encrypted_api_key, provisioning_id)
@@ -1921,10 +2000,7 @@ BEGIN
     provisioning_id   = coalesce(EXCLUDED.provisioning_id, r.provisioning_id),
     retired_at        = EXCLUDED.retired_at
   RETURNING r.id INTO v_id;
-  UPDATE public.request_logs AS l SET retired_key_id = v_id
-   WHERE l.did = OLD.did AND l.retired_key_id IS NULL
-     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
-     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
+  UPDATE public.request_logs AS l SET retired_key_id = v_id WHERE l.id = ANY (v_open);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id, details)
   VALUES (OLD.did, 'gateway', 'retired', OLD.openrouter_key_hash, OLD.seal_key_id,
@@ -2033,6 +2109,7 @@ DECLARE
   v_cost   numeric := public.countable_cost(NEW.total_cost);
   v_spent  numeric := v_cost;
   v_held   numeric := NEW.hold;
+  v_hour   timestamptz := date_bin('1 hour', NEW.request_time, 'epoch');
   v_series bigint;
 BEGIN
   IF TG_OP = 'UPDATE' THEN
@@ -2075,26 +2152,10 @@ BEGIN
   END IF;
 
   LOOP
-    INSERT INTO public.usage_hours AS h
-      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
-       cost, highest_cost)
-    SELECT s.id, date_bin('1 hour', NEW.request_time, 'epoch'), 1,
-           coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
-           coalesce(NEW.cached_tokens, 0), coalesce(NEW.cache_write_tokens, 0), coalesce(NEW.reasoning_tokens, 0),
-           v_cost, v_cost
-      FROM public.usage_series AS s
+    SELECT s.id INTO v_series FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
        AND s.status = NEW.status AND s.cost_state = NEW.cost_state
-       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag
-    ON CONFLICT (series_id, hour) DO UPDATE SET
-      requests         = h.requests         + 1,
-      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-      cache_write_tokens = h.cache_write_tokens + EXCLUDED.cache_write_tokens,
-      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-      cost             = h.cost             + EXCLUDED.cost,
-      highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
+       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag;
     EXIT WHEN FOUND;
     IF (v_app NOT IN ('', '(other)') OR v_tag NOT IN ('', '(other)'))
        AND (SELECT count(*) FROM public.usage_series AS s WHERE s.did = NEW.did) >= 1000
@@ -2108,6 +2169,23 @@ BEGIN
     VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state,
             coalesce(NEW.token_id, c_signed), v_app, v_tag)
     ON CONFLICT (did, model, endpoint, status, cost_state, token_id, app, tag) DO NOTHING;
+  END LOOP;
+
+  LOOP
+    UPDATE public.usage_hours AS h SET
+      requests           = h.requests           + 1,
+      input_tokens       = h.input_tokens       + coalesce(NEW.input_tokens, 0),
+      output_tokens      = h.output_tokens      + coalesce(NEW.output_tokens, 0),
+      cached_tokens      = h.cached_tokens      + coalesce(NEW.cached_tokens, 0),
+      cache_write_tokens = h.cache_write_tokens + coalesce(NEW.cache_write_tokens, 0),
+      reasoning_tokens   = h.reasoning_tokens   + coalesce(NEW.reasoning_tokens, 0),
+      cost               = h.cost               + v_cost,
+      highest_cost       = greatest(h.highest_cost, v_cost)
+     WHERE h.series_id = v_series AND h.hour = v_hour;
+    EXIT WHEN FOUND;
+    -- The first of its hour. An update writes less than an insert that meets a row, so it comes first.
+    INSERT INTO public.usage_hours
+    VALUES (v_series, v_hour, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (series_id, hour) DO NOTHING;
   END LOOP;
   RETURN NULL;
 END
@@ -2169,17 +2247,18 @@ BEGIN
 END
 $$;
 
--- Compares the rollup with the requests themselves, to the last digit. Fields of `request`:
+-- Compares the rollup, and open_requests, with the requests themselves, to the last digit. Fields of `request`:
 --
 --   start, end   RFC 3339; whole hours of request_time from `start` on and before `end`; null: all
 --   did          of this DID; null: of all
 --   limit        maximum number of differences to return, 0 to 1000
 --
 -- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
--- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
+-- "cost_state", "rollup", "logged"}], "untracked"}: counts (text) of the finished requests, of the rollup's rows and of the
 -- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as
 -- arrays of requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens and cost
--- (text). Hours in which requests have expired differ where the rollup has less than is still logged.
+-- (text). Hours in which requests have expired differ where the rollup has less than is still logged. "untracked" is
+-- the number (text) of requests that are open but not in open_requests, and of those there that are not.
 --
 -- One statement, so one snapshot: requests that run meanwhile make no difference.
 CREATE OR REPLACE FUNCTION public.check_rollup(request jsonb) RETURNS jsonb
@@ -2254,12 +2333,26 @@ BEGIN
        WHERE differs
        ORDER BY hour, did, model, endpoint, status, cost_state
        LIMIT v_limit
+    ), untracked AS (
+      SELECT FROM public.request_logs AS l
+       WHERE public.open_state(l.status, l.cost_state, l.error_reason) IS NOT NULL
+         AND l.request_time >= v_start AND l.request_time < v_end AND (v_did IS NULL OR l.did = v_did)
+         AND NOT EXISTS (SELECT FROM public.open_requests AS o
+                          WHERE o.did = l.did AND o.request_id = l.id
+                            AND o.abandoned = public.open_state(l.status, l.cost_state, l.error_reason))
+       UNION ALL
+      SELECT FROM public.open_requests AS o
+       WHERE (v_did IS NULL OR o.did = v_did)
+         AND NOT EXISTS (SELECT FROM public.request_logs AS l
+                          WHERE l.id = o.request_id
+                            AND public.open_state(l.status, l.cost_state, l.error_reason) = o.abandoned)
     )
     SELECT jsonb_build_object(
              'requests',    coalesce(sum(requests), 0)::text,
              'hours',       coalesce(sum(hours), 0)::text,
              'differences', count(*) FILTER (WHERE differs)::text,
-             'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples))
+             'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples),
+             'untracked',   (SELECT count(*)::text FROM untracked))
       FROM compared);
 END
 $$;
@@ -2654,13 +2747,15 @@ $$;
 CREATE OR REPLACE FUNCTION public.release_hold() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  UPDATE public.accounts AS a SET held = greatest(a.held - OLD.hold, 0) WHERE a.did = OLD.did;
-  NEW.hold := 0;
-  RETURN NEW;
+  UPDATE public.accounts AS a SET held = greatest(a.held - NEW.hold, 0) WHERE a.did = NEW.did;
+  UPDATE public.request_logs AS l SET hold = 0 WHERE l.id = NEW.id;
+  RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER release_hold BEFORE UPDATE OF cost_state ON public.request_logs
+-- It changes the row once more, so its name lets it come after the triggers that count the first change. None comes
+-- before an update: one that did would have every update lock its row first, and write that to the WAL.
+CREATE OR REPLACE TRIGGER then_release_hold AFTER UPDATE OF cost_state ON public.request_logs
   FOR EACH ROW WHEN (OLD.cost_state = 'pending' AND NEW.cost_state <> 'pending' AND NEW.hold > 0)
   EXECUTE FUNCTION public.release_hold();
 
@@ -3186,8 +3281,8 @@ BEGIN
          AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
        UNION
       SELECT date_trunc('hour', l.request_time, 'UTC'), date_trunc('hour', l.request_time, 'UTC') + interval '1 hour'
-        FROM public.request_logs AS l
-       WHERE v_filtered AND l.did = v_did AND l.status = 'pending'
+        FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+       WHERE v_filtered AND o.did = v_did AND NOT o.abandoned AND l.status = 'pending'
          AND l.request_time >= v_start AND l.request_time < v_end
     ), page AS MATERIALIZED (
       SELECT l.request_time, l.id
@@ -3466,8 +3561,8 @@ BEGIN
     -- The rollup does not have what is not finished.
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, l.request_time, 1,
            l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens, l.reasoning_tokens, NULL
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+      FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE o.did = v_did AND NOT o.abandoned AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
        AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
        AND (v_tag IS NULL OR l.tag = v_tag)
   ), sums AS MATERIALIZED (
@@ -3658,8 +3753,8 @@ CREATE OR REPLACE FUNCTION public.gateway_schema_version(request jsonb DEFAULT N
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   c_version   CONSTANT text   := '20260104000000';
-  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,request_fingerprints,usage_series,usage_hours,retention,access_tokens,token_digests,budgets,budget_periods,budget_events,key_events,key_provisionings,retired_keys}';
-  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_budgets_json,end_tokens,set_account,delete_account,decoded,first_moment,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,pass_once,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
+  c_tables    CONSTANT text[] := '{user_api_keys,request_logs,accounts,recent_costs,open_requests,request_fingerprints,usage_series,usage_hours,retention,access_tokens,token_digests,budgets,budget_periods,budget_events,key_events,key_provisionings,retired_keys}';
+  c_functions CONSTANT text[] := '{lock_account,open_account,lock_key,require_approval,admit_caller,share_credit_limit,book_original_cost,account_json,settings_json,list_accounts,show_account,set_budgets_json,end_tokens,set_account,delete_account,decoded,first_moment,period_start,period_end,budget_json,budgets_json,judge_budgets,book_budgets,fill_budget,set_budgets,key_description,note_key_event,insert_key,describe_key,store_key,revoke_key,open_state,track_open_request,fill_open_requests,condemn_provisioning,reserve_provisioning,activate_provisioning,abandon_provisioning,claim_provisionings,finish_provisioning,claim_unsettled,use_fingerprint,pass_once,hold_for,note_cost,next_tat,judge_request,begin_request,note_generation,finish_request,expire_requests,may_be_asked_for,provisioning_is_awaited,retire_key,forget_retired_keys,forget_retired_key,countable_cost,other_label,roll_up_request,fill_rollup,check_rollup,seal_key_id_of,derive_seal_key_id,keys_by_seal,sealed_keys,key_was_given_up,reseal_keys,settle_request,settle_job,release_hold,token_json,lock_token,check_live_tokens,create_token,list_tokens,edit_token,rotate_token,revoke_token,find_token,describe_token,judge_owner,judge_scope,texts,usage_summary,usage_requests,usage_span,usage_report,gateway_schema_version}';
 BEGIN
   RETURN jsonb_build_object(
     'version', c_version,

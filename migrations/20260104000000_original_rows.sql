@@ -7,6 +7,9 @@ LOCK TABLE public.user_api_keys, public.request_logs IN SHARE ROW EXCLUSIVE MODE
 -- Written since the columns are there, and before that trigger was.
 UPDATE public.request_logs SET cost_state = 'final' WHERE cost_state = 'none' AND total_cost IS NOT NULL;
 
+-- What the original system has open. A trigger keeps it from here on.
+SELECT public.fill_open_requests();
+
 INSERT INTO public.accounts (did, credit_limit, spent, created_at)
 SELECT k.did, k.credit_limit, coalesce(past.spent, 0), coalesce(k.created_at, now())
   FROM public.user_api_keys AS k

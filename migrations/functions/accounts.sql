@@ -38,8 +38,9 @@ BEGIN
            -- The rollup also has what has expired.
            coalesce((SELECT sum(h.cost) FROM public.usage_series AS s JOIN public.usage_hours AS h ON h.series_id = s.id
                       WHERE s.did = p_did), 0),
-           coalesce((SELECT sum(l.hold) FROM public.request_logs AS l
-                      WHERE l.did = p_did AND (l.status = 'pending' OR l.cost_state = 'pending')), 0)
+           coalesce((SELECT sum(l.hold)
+                       FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                      WHERE o.did = p_did AND NOT o.abandoned), 0)
     RETURNING * INTO v_account;
   END IF;
   RETURN v_account;
@@ -132,16 +133,17 @@ CREATE OR REPLACE TRIGGER share_credit_limit BEFORE INSERT OR UPDATE OF credit_l
 CREATE OR REPLACE FUNCTION public.book_original_cost() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  NEW.cost_state := 'final';
   IF NEW.total_cost > 0 AND NEW.total_cost < 'Infinity' THEN
     PERFORM public.lock_account(NEW.did);
     UPDATE public.accounts SET spent = spent + NEW.total_cost WHERE did = NEW.did;
   END IF;
-  RETURN NEW;
+  UPDATE public.request_logs AS l SET cost_state = 'final' WHERE l.id = NEW.id;
+  RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER book_original_cost BEFORE INSERT OR UPDATE OF total_cost ON public.request_logs
+-- After the others, as then_release_hold.
+CREATE OR REPLACE TRIGGER then_book_original_cost AFTER INSERT OR UPDATE OF total_cost ON public.request_logs
   FOR EACH ROW WHEN (NEW.cost_state = 'none' AND NEW.total_cost IS NOT NULL)
   EXECUTE FUNCTION public.book_original_cost();
 

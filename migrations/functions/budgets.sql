@@ -151,10 +151,10 @@ BEGIN
                          ON l.did = p_budget.did AND l.request_time >= split.first AND l.request_time < split.until
                       WHERE p_budget.token_id IS NULL OR l.token_id = p_budget.token_id), 0),
          coalesce((SELECT sum(l.hold)
-                     FROM public.request_logs AS l
-                    WHERE l.did = p_budget.did AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
-                      AND l.request_time >= v_start AND l.request_time < v_end
-                      AND (l.status = 'pending' OR l.cost_state = 'pending')), 0);
+                     FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                    WHERE o.did = p_budget.did AND NOT o.abandoned
+                      AND (p_budget.token_id IS NULL OR l.token_id = p_budget.token_id)
+                      AND l.request_time >= v_start AND l.request_time < v_end), 0);
   INSERT INTO public.budget_periods (budget_id, starts, spent, held)
   SELECT p_budget.id, public.period_start(p_budget.period, p_budget.time_zone, l.request_time),
          sum(public.countable_cost(l.total_cost)), sum(l.hold)

@@ -45,11 +45,11 @@ BEGIN
   WITH candidate AS (
     SELECT l.id, row_number() OVER (PARTITION BY l.did
                                     ORDER BY l.next_reconcile_at NULLS FIRST, l.request_time) AS turn
-      FROM public.request_logs AS l
-     WHERE (l.cost_state = 'pending' OR l.status = 'pending')
+      FROM public.open_requests AS o
+      JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE NOT o.abandoned AND (v_did IS NULL OR o.did = v_did)
        AND (l.status <> 'pending' OR l.request_time < v_now - v_abandoned * interval '1 second')
        AND (l.next_reconcile_at IS NULL OR l.next_reconcile_at <= v_now)
-       AND (v_did IS NULL OR l.did = v_did)
   ), due AS (
     SELECT l.id
       FROM candidate AS c

@@ -89,9 +89,12 @@ $$;
 CREATE OR REPLACE FUNCTION public.note_cost(p_did text, p_model text, p_endpoint text, p_cost numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  INSERT INTO public.recent_costs AS r (did, model, endpoint, costs)
-  VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost])
-  ON CONFLICT (did, model, endpoint) DO UPDATE SET costs = (EXCLUDED.costs || r.costs)[1:20];
+  UPDATE public.recent_costs AS r SET costs = (p_cost || r.costs)[1:20]
+   WHERE r.did = p_did AND r.model = coalesce(p_model, '') AND r.endpoint = coalesce(p_endpoint, '');
+  IF NOT FOUND THEN
+    INSERT INTO public.recent_costs (did, model, endpoint, costs)
+    VALUES (p_did, coalesce(p_model, ''), coalesce(p_endpoint, ''), ARRAY[p_cost]);
+  END IF;
 END
 $$;
 
@@ -346,13 +349,12 @@ BEGIN
     v_token_tat := public.next_tat(v_token.rate_tat, v_token.requests_per_minute);
   END IF;
 
-  -- Under the lock of the DID, as the credit limit. One pass over its open rows, which idx_request_logs_unsettled
-  -- has.
+  -- Under the lock of the DID, as the credit limit.
   IF v_billable AND (v_max_open IS NOT NULL OR v_max_jobs IS NOT NULL) THEN
     SELECT count(*) FILTER (WHERE l.status = 'pending'), count(*) FILTER (WHERE v_in -> 'job_endpoints' ? l.endpoint)
       INTO v_open, v_jobs
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND (l.status = 'pending' OR l.cost_state = 'pending');
+      FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE o.did = v_did AND NOT o.abandoned;
     IF v_open >= v_max_open THEN
       RAISE EXCEPTION 'this DID has as many open requests as it may'
         USING ERRCODE = 'PT429', DETAIL = 'too_many_open_requests',
@@ -368,12 +370,12 @@ BEGIN
     INSERT INTO public.request_logs
       (id, did, model, requested_model, method, path, endpoint, streamed, several_generations, token_id, app, tag,
        hold, request_time, status)
-    VALUES
-      (v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
+    SELECT
+       v_id, v_did, coalesce(v_model, 'unknown'), v_model, v_in ->> 'method', v_in ->> 'path',
        v_in ->> 'endpoint', (v_in ->> 'streamed')::boolean, (v_in ->> 'several_generations')::boolean,
        v_token.id, nullif(left(v_in ->> 'app', 64), ''), coalesce(v_token.tag, left(v_in ->> 'tag', 64)),
-       coalesce(v_hold, 0), v_time, 'pending')
-    ON CONFLICT (id) DO NOTHING;
+       coalesce(v_hold, 0), v_time, 'pending'
+     WHERE NOT EXISTS (SELECT FROM public.request_logs AS l WHERE l.id = v_id);
     IF NOT FOUND THEN
       RAISE EXCEPTION 'another request has this id'
         USING ERRCODE = 'PT409', DETAIL = 'request_id_taken';
@@ -483,8 +485,9 @@ BEGIN
 
   PERFORM public.lock_account(v_did);
 
+  -- Without a lock of its own, which would be written to the WAL: what is read here changes under the DID's only.
   SELECT * INTO v_row FROM public.request_logs
-   WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown')) FOR UPDATE;
+   WHERE id = v_id AND (status = 'pending' OR (error_reason = 'abandoned' AND cost_state = 'unknown'));
   IF NOT FOUND THEN
     SELECT status INTO v_status FROM public.request_logs WHERE id = v_id;
     RETURN jsonb_build_object('finished', false, 'status', v_status);
@@ -537,6 +540,9 @@ BEGIN
     next_reconcile_at       = NULL,
     settled_at              = NULL
   WHERE id = v_id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the request was deleted' USING ERRCODE = 'PT404', DETAIL = 'no_such_request';
+  END IF;
 
   UPDATE public.accounts SET
     spent = spent + coalesce(v_total, 0),

@@ -42,16 +42,16 @@ CREATE OR REPLACE FUNCTION public.retire_key() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
   v_now   timestamptz := clock_timestamp();
+  v_open  uuid[];
   v_id    uuid;
   v_count bigint;
 BEGIN
   PERFORM public.lock_account(OLD.did);
   -- Those that have a retired key already were made with that one.
-  IF NOT EXISTS (SELECT FROM public.request_logs AS l
-                  WHERE l.did = OLD.did AND l.retired_key_id IS NULL
-     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
-     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now))
-  THEN
+  v_open := ARRAY(SELECT l.id FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+                   WHERE o.did = OLD.did AND l.retired_key_id IS NULL
+                     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now));
+  IF v_open = '{}' THEN
     RETURN NULL;
   END IF;
   INSERT INTO public.retired_keys AS r (did, key_hash, encrypted_api_key, provisioning_id)
@@ -61,10 +61,7 @@ BEGIN
     provisioning_id   = coalesce(EXCLUDED.provisioning_id, r.provisioning_id),
     retired_at        = EXCLUDED.retired_at
   RETURNING r.id INTO v_id;
-  UPDATE public.request_logs AS l SET retired_key_id = v_id
-   WHERE l.did = OLD.did AND l.retired_key_id IS NULL
-     AND (l.status = 'pending' OR l.cost_state IN ('pending', 'unknown'))  -- as idx_request_logs_open
-     AND public.may_be_asked_for(l.status, l.cost_state, l.error_reason, l.request_time, v_now);
+  UPDATE public.request_logs AS l SET retired_key_id = v_id WHERE l.id = ANY (v_open);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO public.key_events (did, actor, action, key_hash, seal_key_id, details)
   VALUES (OLD.did, 'gateway', 'retired', OLD.openrouter_key_hash, OLD.seal_key_id,

@@ -38,6 +38,7 @@ DECLARE
   v_cost   numeric := public.countable_cost(NEW.total_cost);
   v_spent  numeric := v_cost;
   v_held   numeric := NEW.hold;
+  v_hour   timestamptz := date_bin('1 hour', NEW.request_time, 'epoch');
   v_series bigint;
 BEGIN
   IF TG_OP = 'UPDATE' THEN
@@ -80,26 +81,10 @@ BEGIN
   END IF;
 
   LOOP
-    INSERT INTO public.usage_hours AS h
-      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
-       cost, highest_cost)
-    SELECT s.id, date_bin('1 hour', NEW.request_time, 'epoch'), 1,
-           coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0),
-           coalesce(NEW.cached_tokens, 0), coalesce(NEW.cache_write_tokens, 0), coalesce(NEW.reasoning_tokens, 0),
-           v_cost, v_cost
-      FROM public.usage_series AS s
+    SELECT s.id INTO v_series FROM public.usage_series AS s
      WHERE s.did = NEW.did AND s.model = NEW.model AND s.endpoint = coalesce(NEW.endpoint, '')
        AND s.status = NEW.status AND s.cost_state = NEW.cost_state
-       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag
-    ON CONFLICT (series_id, hour) DO UPDATE SET
-      requests         = h.requests         + 1,
-      input_tokens     = h.input_tokens     + EXCLUDED.input_tokens,
-      output_tokens    = h.output_tokens    + EXCLUDED.output_tokens,
-      cached_tokens    = h.cached_tokens    + EXCLUDED.cached_tokens,
-      cache_write_tokens = h.cache_write_tokens + EXCLUDED.cache_write_tokens,
-      reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-      cost             = h.cost             + EXCLUDED.cost,
-      highest_cost     = greatest(h.highest_cost, EXCLUDED.highest_cost);
+       AND s.token_id = coalesce(NEW.token_id, c_signed) AND s.app = v_app AND s.tag = v_tag;
     EXIT WHEN FOUND;
     IF (v_app NOT IN ('', '(other)') OR v_tag NOT IN ('', '(other)'))
        AND (SELECT count(*) FROM public.usage_series AS s WHERE s.did = NEW.did) >= 1000
@@ -113,6 +98,23 @@ BEGIN
     VALUES (NEW.did, NEW.model, coalesce(NEW.endpoint, ''), NEW.status, NEW.cost_state,
             coalesce(NEW.token_id, c_signed), v_app, v_tag)
     ON CONFLICT (did, model, endpoint, status, cost_state, token_id, app, tag) DO NOTHING;
+  END LOOP;
+
+  LOOP
+    UPDATE public.usage_hours AS h SET
+      requests           = h.requests           + 1,
+      input_tokens       = h.input_tokens       + coalesce(NEW.input_tokens, 0),
+      output_tokens      = h.output_tokens      + coalesce(NEW.output_tokens, 0),
+      cached_tokens      = h.cached_tokens      + coalesce(NEW.cached_tokens, 0),
+      cache_write_tokens = h.cache_write_tokens + coalesce(NEW.cache_write_tokens, 0),
+      reasoning_tokens   = h.reasoning_tokens   + coalesce(NEW.reasoning_tokens, 0),
+      cost               = h.cost               + v_cost,
+      highest_cost       = greatest(h.highest_cost, v_cost)
+     WHERE h.series_id = v_series AND h.hour = v_hour;
+    EXIT WHEN FOUND;
+    -- The first of its hour. An update writes less than an insert that meets a row, so it comes first.
+    INSERT INTO public.usage_hours
+    VALUES (v_series, v_hour, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (series_id, hour) DO NOTHING;
   END LOOP;
   RETURN NULL;
 END
@@ -174,17 +176,18 @@ BEGIN
 END
 $$;
 
--- Compares the rollup with the requests themselves, to the last digit. Fields of `request`:
+-- Compares the rollup, and open_requests, with the requests themselves, to the last digit. Fields of `request`:
 --
 --   start, end   RFC 3339; whole hours of request_time from `start` on and before `end`; null: all
 --   did          of this DID; null: of all
 --   limit        maximum number of differences to return, 0 to 1000
 --
 -- Returns {"requests", "hours", "differences", "examples": [{"did", "hour", "model", "endpoint", "status",
--- "cost_state", "rollup", "logged"}]}: counts (text) of the finished requests, of the rollup's rows and of the
+-- "cost_state", "rollup", "logged"}], "untracked"}: counts (text) of the finished requests, of the rollup's rows and of the
 -- rows that differ (those of all tokens, apps and tags together), and some of those, with "rollup" and "logged" as
 -- arrays of requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens and cost
--- (text). Hours in which requests have expired differ where the rollup has less than is still logged.
+-- (text). Hours in which requests have expired differ where the rollup has less than is still logged. "untracked" is
+-- the number (text) of requests that are open but not in open_requests, and of those there that are not.
 --
 -- One statement, so one snapshot: requests that run meanwhile make no difference.
 CREATE OR REPLACE FUNCTION public.check_rollup(request jsonb) RETURNS jsonb
@@ -259,12 +262,26 @@ BEGIN
        WHERE differs
        ORDER BY hour, did, model, endpoint, status, cost_state
        LIMIT v_limit
+    ), untracked AS (
+      SELECT FROM public.request_logs AS l
+       WHERE public.open_state(l.status, l.cost_state, l.error_reason) IS NOT NULL
+         AND l.request_time >= v_start AND l.request_time < v_end AND (v_did IS NULL OR l.did = v_did)
+         AND NOT EXISTS (SELECT FROM public.open_requests AS o
+                          WHERE o.did = l.did AND o.request_id = l.id
+                            AND o.abandoned = public.open_state(l.status, l.cost_state, l.error_reason))
+       UNION ALL
+      SELECT FROM public.open_requests AS o
+       WHERE (v_did IS NULL OR o.did = v_did)
+         AND NOT EXISTS (SELECT FROM public.request_logs AS l
+                          WHERE l.id = o.request_id
+                            AND public.open_state(l.status, l.cost_state, l.error_reason) = o.abandoned)
     )
     SELECT jsonb_build_object(
              'requests',    coalesce(sum(requests), 0)::text,
              'hours',       coalesce(sum(hours), 0)::text,
              'differences', count(*) FILTER (WHERE differs)::text,
-             'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples))
+             'examples',    (SELECT coalesce(jsonb_agg(example), '[]') FROM examples),
+             'untracked',   (SELECT count(*)::text FROM untracked))
       FROM compared);
 END
 $$;

@@ -149,13 +149,15 @@ $$;
 CREATE OR REPLACE FUNCTION public.release_hold() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
-  UPDATE public.accounts AS a SET held = greatest(a.held - OLD.hold, 0) WHERE a.did = OLD.did;
-  NEW.hold := 0;
-  RETURN NEW;
+  UPDATE public.accounts AS a SET held = greatest(a.held - NEW.hold, 0) WHERE a.did = NEW.did;
+  UPDATE public.request_logs AS l SET hold = 0 WHERE l.id = NEW.id;
+  RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER release_hold BEFORE UPDATE OF cost_state ON public.request_logs
+-- It changes the row once more, so its name lets it come after the triggers that count the first change. None comes
+-- before an update: one that did would have every update lock its row first, and write that to the WAL.
+CREATE OR REPLACE TRIGGER then_release_hold AFTER UPDATE OF cost_state ON public.request_logs
   FOR EACH ROW WHEN (OLD.cost_state = 'pending' AND NEW.cost_state <> 'pending' AND NEW.hold > 0)
   EXECUTE FUNCTION public.release_hold();
 

@@ -92,8 +92,8 @@ BEGIN
          AND h.hour > v_start - interval '1 hour' AND h.hour < v_end
        UNION
       SELECT date_trunc('hour', l.request_time, 'UTC'), date_trunc('hour', l.request_time, 'UTC') + interval '1 hour'
-        FROM public.request_logs AS l
-       WHERE v_filtered AND l.did = v_did AND l.status = 'pending'
+        FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+       WHERE v_filtered AND o.did = v_did AND NOT o.abandoned AND l.status = 'pending'
          AND l.request_time >= v_start AND l.request_time < v_end
     ), page AS MATERIALIZED (
       SELECT l.request_time, l.id
@@ -372,8 +372,8 @@ BEGIN
     -- The rollup does not have what is not finished.
     SELECT l.model, l.endpoint, l.status, l.cost_state, l.token_id, l.app, l.tag, l.request_time, 1,
            l.input_tokens, l.output_tokens, l.cached_tokens, l.cache_write_tokens, l.reasoning_tokens, NULL
-      FROM public.request_logs AS l
-     WHERE l.did = v_did AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
+      FROM public.open_requests AS o JOIN public.request_logs AS l ON l.id = o.request_id
+     WHERE o.did = v_did AND NOT o.abandoned AND l.status = 'pending' AND l.request_time >= v_start AND l.request_time < v_end
        AND (v_token IS NULL OR l.token_id = v_token) AND (v_app IS NULL OR l.app = v_app)
        AND (v_tag IS NULL OR l.tag = v_tag)
   ), sums AS MATERIALIZED (

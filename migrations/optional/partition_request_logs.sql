@@ -14,11 +14,8 @@
 -- What changes, and why it is right:
 --
 --   * A partitioned table's primary key has to contain request_time, so it no longer keeps ids unique.
---     request_ids does: a trigger writes each id there, and where it is taken the insert does nothing,
---     as ON CONFLICT (id) DO NOTHING did. Of inserts at the same time the second waits for the first.
---   * ON CONFLICT (id) finds no such key and would be an error, so begin_request says ON CONFLICT DO
---     NOTHING instead. A later migration that replaces it has to do the same: apply the statement under
---     "begin_request" below again.
+--     request_ids does: a trigger writes each id there, and where it is taken the insert does nothing. Of inserts
+--     at the same time the second waits for the first.
 --   * Whoever looks a request up by its id alone (finish_request, settle_request, note_generation) asks
 --     the index of each partition. That is cheap for some dozens of them; do not keep hundreds.
 --   * The partitions live in a schema of their own, which PostgREST does not serve, so that the
@@ -125,21 +122,6 @@ CREATE TRIGGER keep_request_id BEFORE UPDATE OF id, request_time ON public.reque
   EXECUTE FUNCTION public.take_request_id();
 
 -- ---------------------------------------------------------------------------------------------
--- begin_request
--- ---------------------------------------------------------------------------------------------
-DO $$
-DECLARE
-  v_definition text := pg_catalog.pg_get_functiondef('public.begin_request(jsonb)'::regprocedure);
-BEGIN
-  IF v_definition LIKE '%INSERT INTO public.request_logs%ON CONFLICT (id) DO NOTHING%' THEN
-    EXECUTE replace(v_definition, 'ON CONFLICT (id) DO NOTHING', 'ON CONFLICT DO NOTHING');
-  ELSE
-    RAISE EXCEPTION 'begin_request does not insert as expected';
-  END IF;
-END
-$$;
-
--- ---------------------------------------------------------------------------------------------
 -- Partitions
 -- ---------------------------------------------------------------------------------------------
 
@@ -161,7 +143,7 @@ BEGIN
                OR v_from < (SELECT u.until FROM request_log_parts.until_now AS u);
     EXECUTE format(
       'CREATE TABLE request_log_parts.%I PARTITION OF public.request_logs FOR VALUES FROM (%L) TO (%L)
-         WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02)',
+         WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02)',
       v_name, v_from, (v_from AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC');
     EXECUTE format('ALTER TABLE request_log_parts.%I ENABLE ROW LEVEL SECURITY', v_name);
     v_made := v_made + 1;
@@ -195,6 +177,9 @@ BEGIN
   -- From here on check_rollup expects that requests are missing.
   UPDATE public.retention SET expired_before = v_last + interval '1 microsecond' WHERE expired_before <= v_last;
   EXECUTE format('DELETE FROM public.request_ids AS i USING request_log_parts.%I AS g WHERE i.id = g.id', partition_name);
+  -- Those that were given up long ago.
+  EXECUTE format('DELETE FROM public.open_requests AS o USING request_log_parts.%I AS g
+                   WHERE o.did = g.did AND o.abandoned AND o.request_id = g.id', partition_name);
   RETURN v_count;
 END
 $$;

@@ -31,6 +31,9 @@ pub struct RollupCheck {
     pub differences: u64,
     /// The first of them.
     pub examples: Vec<RollupDifference>,
+    /// The requests that are open but not in `open_requests`, or the reverse.
+    #[serde(deserialize_with = "count")]
+    pub untracked: u64,
 }
 
 /// Sums of one hour that are not those of its requests.

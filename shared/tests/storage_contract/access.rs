@@ -210,6 +210,11 @@ fn doors_of_requests(user: &User) -> Vec<Door> {
             json!({"status": "failed"}),
         ),
         (
+            "open_requests",
+            format!("did=eq.{}", user.did),
+            json!({"abandoned": true}),
+        ),
+        (
             "request_fingerprints",
             format!("request_id=eq.{id}"),
             json!({"expires_at": "2020-01-01T00:00:00Z"}),

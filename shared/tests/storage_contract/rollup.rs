@@ -310,6 +310,36 @@ async fn the_check_finds_a_planted_difference() {
 
 #[tokio::test]
 #[ignore = "needs STORAGE_URL"]
+async fn the_check_finds_an_open_request_that_is_not_tracked() {
+    with_user(json!({}), async |user| {
+        let begins = [user.billable("0"), user.billable("0")];
+        for begin in &begins {
+            user.begin(begin).await.unwrap();
+        }
+        user.finish(&completed(begins[0].id, "0.1")).await.unwrap();
+        let mut open = user.rows("open_requests", "did,abandoned,request_id").await;
+        let row = json!({"did": user.did, "abandoned": false, "request_id": begins[1].id});
+        assert_eq!(open, [row]);
+
+        // Nobody would ever ask for its cost.
+        user.delete("open_requests").await;
+        assert_eq!(user.check().await.untracked, 1);
+        // The one that is closed would be asked for.
+        open[0]["request_id"] = json!(begins[0].id);
+        user.rest(Method::POST, "open_requests", Some(&json!(open)))
+            .await;
+        assert_eq!(user.check().await.untracked, 2);
+        user.delete("open_requests").await;
+        open[0]["request_id"] = json!(begins[1].id);
+        user.rest(Method::POST, "open_requests", Some(&json!(open)))
+            .await;
+        assert_eq!(user.check().await.untracked, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs STORAGE_URL"]
 async fn a_filtered_list_passes_over_hours_and_misses_nothing() {
     with_user(json!({}), async |user| {
         let mut rows = Vec::new();
@@ -383,7 +413,7 @@ async fn a_filtered_list_passes_over_hours_and_misses_nothing() {
 
 impl User {
     /// The whole rollup of the user, against the requests.
-    async fn check(&self) -> RollupCheck {
+    pub(crate) async fn check(&self) -> RollupCheck {
         let query = RollupQuery {
             did: Some(&self.did),
             limit: 10,

@@ -65,7 +65,11 @@ pub(crate) async fn with_newcomer(test: impl AsyncFnOnce(&User)) {
         client,
         ids: Mutex::default(),
     };
-    let result = AssertUnwindSafe(test(&user)).catch_unwind().await;
+    let run = async {
+        test(&user).await;
+        assert_eq!(user.check().await.untracked, 0, "open_requests");
+    };
+    let result = AssertUnwindSafe(run).catch_unwind().await;
     user.clean_up().await;
     if let Err(panic) = result {
         resume_unwind(panic);

@@ -86,6 +86,7 @@ pub struct Books {
 pub struct WrongSums {
     pub(crate) differences: String,
     pub(crate) examples: Vec<serde_json::Value>,
+    pub(crate) untracked: String,
 }
 
 impl Books {

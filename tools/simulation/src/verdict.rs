@@ -410,5 +410,8 @@ fn sums(wrong: &WrongSums) -> Vec<String> {
     if wrong.differences != "0" {
         faults.push(format!("{} sums differ from their rows", wrong.differences));
     }
+    if wrong.untracked != "0" {
+        faults.push(format!("open_requests is wrong about {}", wrong.untracked));
+    }
     faults
 }

@@ -70,7 +70,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Replaces all requests by `rows` new ones, `mine` of which belong to [`DID`].
 fn load(server: &Postgres, rows: u64, mine: u64) -> Result<()> {
-    server.query("TRUNCATE public.request_logs, public.usage_series CASCADE")?;
+    server
+        .query("TRUNCATE public.request_logs, public.open_requests, public.usage_series CASCADE")?;
     let load = LOAD
         .replace("{did}", DID)
         .replace("{rows}", &rows.to_string())

@@ -232,7 +232,7 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         let day = SignedDuration::from_hours(24);
         // Whole hours are compared, so this one is included.
         let mut end = self.services.clock.now() + SignedDuration::from_hours(1);
-        let (mut requests, mut differences, mut first) = (0, 0, None);
+        let (mut requests, mut differences, mut untracked, mut first) = (0, 0, false, None);
         for _ in 0..SUMMED_DAYS {
             let query = RollupQuery {
                 period: Period {
@@ -251,10 +251,16 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
             };
             requests += found.requests;
             differences += found.differences;
+            untracked |= found.untracked > 0;
             first = found.examples.into_iter().next().or(first);
             end -= day;
         }
         match first {
+            None if untracked => self.findings.fail(
+                check,
+                "open_requests lacks requests that are open, or has some that are not",
+                "somebody changed request_logs without its triggers; `SELECT fill_open_requests()` finds them anew",
+            ),
             None => self.findings.ok(
                 check,
                 &format!("those of {requests} requests of the last {SUMMED_DAYS} days"),
