@@ -71,6 +71,24 @@ fn the_database_is_as_declared() {
         ["usage_report", "usage_requests"].map(str::to_owned).into()
     );
 
+    // A request that finishes changes no index of its table, and locks its row once: docs/adr/0009.
+    let indexed = "
+        SELECT DISTINCT a.attname FROM pg_index AS i
+          JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+          JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+         WHERE i.indrelid = 'public.request_logs'::regclass";
+    assert_eq!(
+        names(indexed),
+        // The last two change for jobs, and when a key is retired.
+        ["did", "id", "request_time", "job_id", "retired_key_id"]
+            .map(str::to_owned)
+            .into()
+    );
+    let before_updates = "
+        SELECT tgname FROM pg_trigger
+         WHERE tgrelid = 'public.request_logs'::regclass AND tgtype & 2 > 0 AND tgtype & 16 > 0";
+    assert_eq!(query(before_updates), "");
+
     // The public may use no table, sequence or function, and no role may use a trigger's function.
     let public = "
         SELECT kind || ' ' || name || ' ' || grantee::text
