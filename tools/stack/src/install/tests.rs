@@ -32,12 +32,12 @@ fn a_program_that_is_too_old_is_named_with_both_versions() {
 #[test]
 fn every_python_package_has_its_version_and_hashes() {
     let root = Workspace::locate().root().to_owned();
-    for folder in [
-        "clients/python",
-        "tools/bench",
-        "tools/stack",
-        "tools/template",
-        "tools/workflows",
+    for (folder, fewest) in [
+        ("clients/python", 11),
+        ("tools/bench", 1),
+        ("tools/stack", 11),
+        ("tools/template", 11),
+        ("tools/workflows", 11),
     ] {
         let file = root.join(folder).join("requirements.txt");
         let text = fs::read_to_string(&file).unwrap().replace("\\\n", "");
@@ -45,7 +45,7 @@ fn every_python_package_has_its_version_and_hashes() {
             .lines()
             .filter(|line| !line.trim_start().starts_with('#'))
             .collect();
-        assert!(!packages.is_empty(), "{folder}");
+        assert!(packages.len() >= fewest, "{folder}");
         for package in packages {
             assert!(package.contains("=="), "{folder}: {package}");
             assert!(package.contains("--hash=sha256:"), "{folder}: {package}");
