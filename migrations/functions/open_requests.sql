@@ -11,6 +11,7 @@ LANGUAGE sql IMMUTABLE SECURITY INVOKER
 RETURN CASE WHEN p_status = 'pending' OR p_cost_state = 'pending' THEN false
             WHEN p_cost_state = 'unknown' AND p_error_reason = 'abandoned' THEN true END;
 
+-- Moves a request's row in open_requests to where the request stands now.
 CREATE OR REPLACE FUNCTION public.track_open_request() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -37,7 +38,8 @@ BEGIN
 END
 $$;
 
--- Two triggers, because a delete has no columns. Without WHEN, as roll_up_changed_request.
+-- Without WHEN, as roll_up_changed_request. A deletion has a trigger of its own, whose WHEN spares retention a call
+-- for each closed request.
 CREATE OR REPLACE TRIGGER track_open_request AFTER INSERT OR UPDATE OF status, cost_state, error_reason ON public.request_logs
   FOR EACH ROW EXECUTE FUNCTION public.track_open_request();
 CREATE OR REPLACE TRIGGER track_deleted_request AFTER DELETE ON public.request_logs
