@@ -1,12 +1,10 @@
 """Features of SDKs that know a base URL and an access token, and nothing else."""
 
-import importlib
 import json
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -330,8 +328,6 @@ def drive(sdk: str) -> tuple[str, str, dict[str, str]]:
     return sdk, version(sdk), seen
 
 
-# Not in the threads, which would import the same modules at once.
-for package in TOKENS:
-    importlib.import_module(package.replace("-", "_"))
-with ThreadPoolExecutor(len(TOKENS)) as pool:
-    json.dump(list(pool.map(drive, TOKENS)), sys.stdout, ensure_ascii=False)
+# One after the other: SDKs import parts of themselves at their first use, and threads that do so at once can
+# stop each other.
+json.dump([drive(sdk) for sdk in TOKENS], sys.stdout, ensure_ascii=False)
