@@ -2187,6 +2187,8 @@ BEGIN
     EXIT WHEN FOUND;
     -- The first of its hour. An update writes less than an insert that meets a row, so it comes first.
     INSERT INTO public.usage_hours
+      (series_id, hour, requests, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+       cost, highest_cost)
     VALUES (v_series, v_hour, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (series_id, hour) DO NOTHING;
   END LOOP;
   RETURN NULL;

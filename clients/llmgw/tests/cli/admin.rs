@@ -920,15 +920,18 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
          UPDATE public.usage_hours SET cost = cost + 0.0000000000000000001",
     );
     fails(&[], "usage sums: did:key:zPlanted: 1 sums differ");
-    // An open request that reconciliation would never find.
+    // An open request that reconciliation would never find, told beside the sum.
     world.sql(
-        "DELETE FROM public.request_logs; DELETE FROM public.usage_series;
-         INSERT INTO public.request_logs (did, model, request_time, status)
+        "INSERT INTO public.request_logs (did, model, request_time, status)
          VALUES ('did:key:zPlanted', 'm', now(), 'pending');
          DELETE FROM public.open_requests",
     );
-    fails(&[], "usage sums: open_requests lacks requests");
-    world.sql("DELETE FROM public.request_logs");
+    fails(&[], "usage sums: did:key:zPlanted: 1 sums differ");
+    fails(
+        &[],
+        "open requests: open_requests is wrong about 1 requests",
+    );
+    world.sql("DELETE FROM public.usage_series; DELETE FROM public.request_logs");
     let nobody = Some("http://127.0.0.1:9");
     for (name, value, part) in [
         ("HOLD_USD", Some("much"), "configuration: HOLD_USD"),
