@@ -929,7 +929,7 @@ fn the_doctor_finds_nothing_wrong_with_a_good_gateway_and_everything_with_a_bad_
     fails(&[], "usage sums: did:key:zPlanted: 1 sums differ");
     fails(
         &[],
-        "open requests: open_requests is wrong about 1 requests",
+        "open requests: open_requests lacks requests that are open, or has some that are not: 1 row →",
     );
     world.sql("DELETE FROM public.usage_series; DELETE FROM public.request_logs");
     let nobody = Some("http://127.0.0.1:9");

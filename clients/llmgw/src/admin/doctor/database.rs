@@ -281,7 +281,10 @@ impl<'a, 'b, 'c> DatabaseChecks<'a, 'b, 'c> {
         if untracked > 0 {
             self.findings.fail(
                 "open requests",
-                &format!("open_requests is wrong about {untracked} requests: it lacks open ones, or has closed ones"),
+                &format!(
+                    "open_requests lacks requests that are open, or has some that are not: {}",
+                    Rows(untracked)
+                ),
                 "somebody changed request_logs without its triggers; `SELECT fill_open_requests()` finds them anew",
             )?;
         }
